@@ -1,0 +1,3 @@
+"""HoneyImage for FiftyOne: prove that a model was trained on your image dataset."""
+
+__version__ = "0.1.0"

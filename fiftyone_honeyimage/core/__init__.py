@@ -1,0 +1,1 @@
+"""The methods: torch, NumPy and SciPy, and no FiftyOne anywhere below."""
