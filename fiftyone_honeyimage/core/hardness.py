@@ -1,0 +1,206 @@
+"""How hard each image is for a model that has not seen it.
+
+HoneyImage (arXiv 2508.00892), "Hard sample selection": the private set in two random halves, a proxy
+trained on each, each image scored by the one that has not seen it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .errors import SamplesError
+from .models import Proxy, build_model
+from .progress import Report, silent
+from .seeds import derive_seed
+from .training import TrainingConfig, cross_entropy, predict_logits, train_models
+
+
+@dataclass(frozen=True)
+class HardnessResult:
+    """Out-of-fold scores, one row an image.
+
+    Attributes:
+        hardness: float64 (N,), cross-entropy in nats under the proxy that has not seen the image
+        logits: float32 (N, C), that proxy's logits
+        half: int8 (N,), the half (0 or 1) that the image was in
+    """
+
+    hardness: np.ndarray
+    logits: np.ndarray
+    half: np.ndarray
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """int64 (N,): the out-of-fold predicted classes."""
+        return self.logits.argmax(axis=1)
+
+
+def split_in_halves(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Assigns each image to half 0 or 1 at random, within each class.
+
+    Splitting within classes keeps a rare class in both halves, so that each proxy has seen every
+    class that it scores.
+
+    Args:
+        labels: int (N,) class indices
+        seed: the split's seed
+
+    Returns:
+        int8 (N,) of 0 and 1
+
+    Raises:
+        SamplesError: if a class has one image, which cannot be in both halves
+    """
+    rng = np.random.default_rng(derive_seed(seed, "halves"))
+    half = np.zeros(len(labels), dtype=np.int8)
+    for number, label in enumerate(np.unique(labels)):
+        rows = np.flatnonzero(labels == label)
+        if len(rows) < 2:
+            raise SamplesError(
+                f"class index {label} has one image; hardness needs at least two of each class"
+            )
+        rng.shuffle(rows)
+        # The odd image goes to alternating halves, so that neither grows with the classes.
+        cut = (len(rows) + number % 2) // 2
+        half[rows[cut:]] = 1
+    return half
+
+
+def compute_hardness(
+    images: torch.Tensor,
+    labels: np.ndarray,
+    num_classes: int,
+    *,
+    proxy: Proxy = "wrn28_2",
+    config: TrainingConfig | None = None,
+    seed: int = 51,
+    device: str | torch.device | None = None,
+    report: Report | None = None,
+) -> HardnessResult:
+    """Scores every image by the proxy that was trained on the other half.
+
+    Args:
+        images: uint8 (N, 3, S, S) at the proxy's input size
+        labels: int64 (N,) class indices
+        num_classes: the number of classes C
+        proxy ("wrn28_2"): a proxy's name or a factory ``f(num_classes) -> nn.Module``
+        config (None): the :class:`TrainingConfig` of both proxies
+        seed (51): the run's seed
+        device (None): where to train; chosen automatically by default
+        report (None): called as ``report(stage, done, total)``
+
+    Returns:
+        a :class:`HardnessResult`
+
+    Raises:
+        SamplesError: if a class has a single image
+    """
+    report = report or silent
+    half = split_in_halves(labels, seed)
+    size = int(images.shape[-1])
+    seeds = [derive_seed(seed, "half", index) for index in (0, 1)]
+    models = [build_model(proxy, num_classes, input_size=size, seed=s) for s in seeds]
+    targets = torch.as_tensor(labels, dtype=torch.int64)
+
+    train_models(
+        models,
+        images,
+        targets,
+        subsets=[torch.from_numpy(np.flatnonzero(half == index)) for index in (0, 1)],
+        config=config or TrainingConfig(),
+        seeds=seeds,
+        device=device,
+        report=report,
+        stage="Training the two half proxies",
+    )
+
+    logits = np.empty((len(labels), num_classes), dtype=np.float32)
+    for index, model in enumerate(models):
+        rows = np.flatnonzero(half != index)
+        logits[rows] = predict_logits(model, images[torch.from_numpy(rows)], device=device).numpy()
+        report("Scoring", index + 1, 2)
+
+    return HardnessResult(
+        hardness=cross_entropy(torch.from_numpy(logits), targets), logits=logits, half=half
+    )
+
+
+def find_label_errors(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Images that look mislabelled by confident learning.
+
+    Northcutt et al., "Confident Learning" (JAIR 2021), eq. 1 and 2: the threshold of class j is the
+    mean out-of-fold probability of j over the images labelled j; an image counts as an error if,
+    among the classes whose threshold it reaches, its most probable one is not its label.
+
+    Args:
+        logits: float (N, C) out-of-fold logits
+        labels: int (N,) given class indices
+
+    Returns:
+        bool (N,)
+    """
+    shifted = np.asarray(logits, dtype=np.float64)
+    shifted = shifted - shifted.max(axis=1, keepdims=True)
+    probabilities = np.exp(shifted)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+
+    thresholds = np.full(probabilities.shape[1], np.inf)
+    for label in np.unique(labels):
+        thresholds[label] = probabilities[labels == label, label].mean()
+
+    reached = np.where(probabilities >= thresholds, probabilities, -1.0)
+    best = reached.argmax(axis=1)
+    return (reached.max(axis=1) > 0) & (best != labels)
+
+
+def find_duplicates(
+    images: torch.Tensor,
+    rows: Sequence[int] | np.ndarray,
+    *,
+    max_rms: float = 4.0,
+    block: int = 8192,
+) -> np.ndarray:
+    """Which of some images have an exact or near duplicate anywhere in the set.
+
+    Images are compared at 16×16 pixels: re-encoding and slight resizing move that thumbnail by one
+    or two grey levels, other photographs of the same thing by tens.
+
+    Args:
+        images: uint8 (N, 3, S, S)
+        rows: the rows to test, K of them
+        max_rms (4.0): two images are near duplicates if their thumbnails differ by at most this
+            root mean square, in 0–255 units
+        block (8192): images compared at a time, to bound memory
+
+    Returns:
+        bool (K,)
+    """
+    rows = np.asarray(rows, dtype=np.int64)
+    found = np.zeros(len(rows), dtype=bool)
+    if len(rows) == 0:
+        return found
+
+    wanted = _thumbnails(images[torch.from_numpy(rows)])
+    norms = (wanted**2).sum(dim=1)
+    limit = max_rms**2 * wanted.shape[1]
+    for start in range(0, len(images), block):
+        others = _thumbnails(images[start : start + block])
+        squared = norms[:, None] + (others**2).sum(dim=1)[None, :] - 2 * wanted @ others.T
+        close = squared <= limit
+        inside = (rows >= start) & (rows < start + block)
+        close[np.flatnonzero(inside), rows[inside] - start] = False
+        found |= close.any(dim=1).numpy()
+    return found
+
+
+def _thumbnails(images: torch.Tensor) -> torch.Tensor:
+    """float32 (N, 768): 16×16 thumbnails, centred on mid-grey to keep float32 exact enough."""
+    size = min(16, int(images.shape[-1]))
+    thumbs = torch.nn.functional.interpolate(
+        images.float(), size=(size, size), mode="bilinear", antialias=True
+    )
+    return thumbs.flatten(1) - 127.5

@@ -1,0 +1,103 @@
+"""What every marking method takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import ParameterError
+from ..models import Proxy
+from ..progress import Report, silent
+from ..training import TrainingConfig
+
+
+@dataclass(frozen=True)
+class CraftRequest:
+    """The input of a marking method.
+
+    Attributes:
+        candidates: uint8 (H, W, 3) arrays at native size, K of them
+        candidate_labels: int64 (K,)
+        rest: uint8 (N, 3, S, S), the images that are not candidates, at the proxy's input size
+        rest_labels: int64 (N,)
+        num_classes: the number of classes
+        proxy: a proxy's name or factory
+        config: how the proxies are trained
+        epsilon: largest change of any value, 0–255 units, an integer or a fraction
+        step_size: α, the size of one ascent step, 0–255 units
+        num_steps: T, the number of rounds
+        inner: ``"retrain"`` trains the in-model anew each round, as the paper does; ``"warm"``
+            continues it
+        seed: the run's seed
+        device: where to compute; None chooses
+        checkpoint_dir: where finished stages are kept so that an interrupted run resumes, or None
+        report: progress
+    """
+
+    candidates: Sequence[np.ndarray]
+    candidate_labels: np.ndarray
+    rest: torch.Tensor
+    rest_labels: np.ndarray
+    num_classes: int
+    proxy: Proxy = "wrn28_2"
+    config: TrainingConfig = field(default_factory=TrainingConfig)
+    epsilon: float = 4.0
+    step_size: float = 0.4
+    num_steps: int = 20
+    inner: str = "warm"
+    seed: int = 51
+    device: str | torch.device | None = None
+    checkpoint_dir: Path | None = None
+    report: Report = silent
+
+    def __post_init__(self) -> None:
+        check_budget(self.epsilon, self.step_size, self.num_steps, self.inner)
+
+
+@dataclass(frozen=True)
+class CraftResult:
+    """The output of a marking method.
+
+    Attributes:
+        images: uint8 (H, W, 3) arrays, as given but changed by at most ε
+        proxy_losses: float64 (K,), the out-model's loss on the changed images: the paper's
+            ``L(f_proxy, x')``
+        original_losses: float64 (K,), the out-model's loss on the originals
+        in_losses: float64 (K,), the last in-model's loss on the changed images; NaN if none
+        history: float64 (T,), mean of ``L_out − L_in`` before each round's step
+        out_model: the out-model, on the CPU
+    """
+
+    images: list[np.ndarray]
+    proxy_losses: np.ndarray
+    original_losses: np.ndarray
+    in_losses: np.ndarray
+    history: np.ndarray
+    out_model: torch.nn.Module
+
+
+MarkingMethod = Callable[[CraftRequest], CraftResult]
+
+
+def check_budget(epsilon: float, step_size: float, num_steps: int, inner: str = "warm") -> None:
+    """Checks the attack parameters.
+
+    Raises:
+        ParameterError: if one is out of range
+    """
+    if not 1 <= epsilon <= 64:
+        raise ParameterError(
+            f"epsilon must be between 1 and 64 in 0–255 units (the paper uses 4); found {epsilon}"
+        )
+    if not 0 < step_size <= epsilon:
+        raise ParameterError(
+            f"step_size must be above 0 and at most epsilon={epsilon}; found {step_size}"
+        )
+    if not (isinstance(num_steps, int) and 1 <= num_steps <= 1000):
+        raise ParameterError(f"num_steps must be an integer from 1 to 1000; found {num_steps}")
+    if inner not in ("warm", "retrain"):
+        raise ParameterError(f"inner must be 'warm' or 'retrain'; found {inner!r}")
