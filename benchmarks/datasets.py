@@ -1,0 +1,61 @@
+"""The real image sets under $HONEYIMAGE_DATA, as arrays, for tests and benchmarks."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+TILE, ROWS, COLUMNS = 32, 25, 40
+NUM_TRAIN = 50_000
+
+
+def data_root() -> Path | None:
+    """Returns the folder that $HONEYIMAGE_DATA names, or None if it is unset."""
+    root = os.environ.get("HONEYIMAGE_DATA")
+    return Path(root) if root else None
+
+
+def load_cifar10(start: int = 0, stop: int = NUM_TRAIN) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Loads images of CIFAR-10 from its lossless mosaics, in the official order.
+
+    Args:
+        start (0): the first image; 0 to 49,999 are training images, 50,000 to 50,999 the first
+            test images
+        stop (50000): one past the last image
+
+    Returns:
+        a tuple of
+
+        -   uint8 array (N, 32, 32, 3), RGB
+        -   int64 array (N,) of labels
+        -   the names of the classes
+
+    Raises:
+        FileNotFoundError: if $HONEYIMAGE_DATA is unset or holds no CIFAR-10
+        IndexError: if the range is empty or leaves the set
+    """
+    root = data_root()
+    if root is None:
+        raise FileNotFoundError("HONEYIMAGE_DATA is not set: it must name the folder of image sets")
+
+    folder = root / "cifar10"
+    answers = json.loads((folder / "labels.json").read_text())
+    if not 0 <= start < stop <= len(answers["labels"]):
+        raise IndexError(f"Images {start} to {stop} leave the {len(answers['labels'])} of the set")
+
+    per_mosaic = ROWS * COLUMNS
+    parts = []
+    for number in range(start // per_mosaic, (stop - 1) // per_mosaic + 1):
+        with Image.open(folder / f"mosaic_{number:02d}.webp") as image:
+            mosaic = np.asarray(image.convert("RGB"))
+        tiles = mosaic.reshape(ROWS, TILE, COLUMNS, TILE, 3).swapaxes(1, 2)
+        parts.append(tiles.reshape(-1, TILE, TILE, 3))
+
+    offset = start // per_mosaic * per_mosaic
+    images = np.concatenate(parts)[start - offset : stop - offset]
+    labels = np.asarray(answers["labels"][start:stop], dtype=np.int64)
+    return np.ascontiguousarray(images), labels, list(answers["classes"])
