@@ -1,7 +1,7 @@
 """How hard each image is for a model that has not seen it.
 
-HoneyImage (arXiv 2508.00892), "Hard sample selection": the private set in two random halves, a proxy
-trained on each, each image scored by the one that has not seen it.
+HoneyImage (arXiv 2508.00892), "Hard sample selection": the private set in two random halves, a
+proxy trained on each, each image scored by the one that has not seen it.
 """
 
 from __future__ import annotations

@@ -72,9 +72,7 @@ def craft_honeyimages(request: CraftRequest) -> CraftResult:
     return CraftResult(
         images=images,
         proxy_losses=_losses(f_out, finished, labels, device),
-        original_losses=_losses(
-            f_out, thumbnails(_tensors(request.candidates), size), labels, device
-        ),
+        original_losses=_losses(f_out, originals, labels, device),
         in_losses=_losses(f_in, finished, labels, device),
         history=np.array(history, dtype=np.float64),
         out_model=f_out.cpu(),

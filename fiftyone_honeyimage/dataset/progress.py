@@ -1,0 +1,58 @@
+"""One progress bar with named stages, as FiftyOne shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+
+import fiftyone.core.utils as fou
+
+Progress = bool | Callable | None
+
+_UNITS = 1000
+
+
+class StageBar:
+    """Maps the stages of a run onto one FiftyOne progress bar.
+
+    Args:
+        stages: stage name → share of the whole run's time, in any unit, in order
+        progress (None): whether to render a bar (True/False), the FiftyOne default (None), or a
+            callback that gets the bar, as everywhere in FiftyOne; the callback can read the stage
+            from ``bar.stage``
+
+    Use it as a context manager and pass :meth:`report` down.
+    """
+
+    def __init__(self, stages: Mapping[str, float], progress: Progress = None) -> None:
+        self._stages = dict(stages)
+        self._total = sum(self._stages.values()) or 1.0
+        self._bar = fou.ProgressBar(total=_UNITS, progress=progress, iters_str="‰")
+        self._bar.stage = ""
+        self._reached = 0
+
+    def __enter__(self) -> StageBar:
+        self._bar.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._bar.stage = "Done"
+            self._bar.set_iteration(_UNITS, suffix="Done")
+        self._bar.__exit__(kind, error, trace)
+
+    def report(self, stage: str, done: int, total: int) -> None:
+        """Called from below as ``report(stage, done, total)``; the bar never moves backwards."""
+        names = list(self._stages)
+        # Stages that a run finds already finished are never announced: whatever stands before the
+        # current one counts as done.
+        before = sum(self._stages[name] for name in names[: names.index(stage)])
+        share = before + self._stages[stage] * (done / total if total else 1.0)
+        self._reached = max(self._reached, int(_UNITS * share / self._total))
+        self._bar.stage = stage
+        self._bar.set_iteration(self._reached, suffix=stage)
