@@ -1,0 +1,258 @@
+"""Image files in and out, and the two ways that this package resizes.
+
+Stored pixels are what counts: EXIF orientation is *not* applied, because a marked file replaces its
+original and has to keep the original's geometry, and because common training loaders
+(``torchvision.datasets.ImageFolder`` among them) do not apply it either.
+
+What a file becomes as an 8-bit RGB array is what such loaders make of it (Pillow's ``convert("RGB")``):
+
+====================  ==========================================================================
+grey, 1-bit           the value repeated in the three channels
+palette               the palette's colours
+with transparency     the colours; the alpha channel is dropped and nothing is composited
+16-bit, float, CMYK   refused, as an 8-bit RGB file could not stand in for the original unnoticed
+====================  ==========================================================================
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch.nn.functional as F
+from PIL import Image, UnidentifiedImageError
+from PIL import ImageFile as PillowFile
+from torch import Tensor
+
+from .errors import ImageError, ParameterError
+from .files import write_atomic
+
+#: Formats that are read. Others (JPEG 2000, AVIF, ...) may hold more than 8 bits without Pillow telling.
+FORMATS = ("BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+
+#: Pillow modes that become 8-bit RGB without loss of colour.
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX")
+
+_truncation_lock = threading.Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFile:
+    """A decoded image file.
+
+    Args:
+        path: where it was read from
+        format: Pillow's name of the file format, such as ``"JPEG"``
+        mode: Pillow's mode of the pixels as stored, such as ``"L"`` or ``"RGBA"``
+        size: ``(width, height)`` of the pixels as stored
+        array: uint8 array of shape ``(height, width, 3)``, RGB
+    """
+
+    path: Path
+    format: str
+    mode: str
+    size: tuple[int, int]
+    array: np.ndarray
+
+
+def read_image_file(path: str | os.PathLike[str]) -> ImageFile:
+    """Reads and fully decodes a still image.
+
+    Args:
+        path: an image file in one of :data:`FORMATS`
+
+    Returns:
+        an :class:`ImageFile`
+
+    Raises:
+        ImageError: naming the file, if it is missing, empty, truncated, unreadable, animated, or of a
+            format or mode that is not supported
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ImageError(f"there is no image file at {path}")
+    if not path.is_file():
+        raise ImageError(f"{path} is not a file")
+    if path.stat().st_size == 0:
+        raise ImageError(f"the image file {path} is empty (zero bytes); copy it again")
+
+    try:
+        with _truncation_is_an_error(), Image.open(path, formats=FORMATS) as image:
+            _refuse_unsupported(path, image)
+            mode = image.mode
+            size = image.size
+            image.load()
+            array = np.array(image.convert("RGB"), dtype=np.uint8)
+            file_format = image.format or ""
+    except ImageError:
+        raise
+    except UnidentifiedImageError as e:
+        raise ImageError(
+            f"{path} is not an image in a supported format ({', '.join(FORMATS)}), or its header is damaged"
+        ) from e
+    except PermissionError as e:
+        raise ImageError(f"no permission to read {path}") from e
+    # Pillow's decoders report damage as any of these
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, IndexError, TypeError) as e:
+        raise ImageError(f"the image file {path} is truncated or damaged: {e}") from e
+    except Image.DecompressionBombError as e:
+        raise ImageError(f"the image file {path} is too large to be decoded safely: {e}") from e
+    return ImageFile(path=path, format=file_format, mode=mode, size=size, array=array)
+
+
+def read_image(path: str | os.PathLike[str]) -> np.ndarray:
+    """Reads an image as a uint8 array of shape ``(height, width, 3)``, RGB.
+
+    The same as :func:`read_image_file`, for callers that want the pixels alone.
+    """
+    return read_image_file(path).array
+
+
+def write_png(path: str | os.PathLike[str], array: np.ndarray) -> Path:
+    """Writes a PNG file whole or not at all, and reads it back to prove that it holds these pixels.
+
+    The same array gives the same bytes with the same version of Pillow.
+
+    Args:
+        path: where to; the suffix has to be ``.png``, the folder has to exist
+        array: uint8 array of shape ``(height, width, 3)``, RGB
+
+    Returns:
+        the path
+
+    Raises:
+        ImageError: if the array is no such image, or the file read back differs from it
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise ImageError(f"a PNG file is named .png, got {path}")
+    check_image(array, str(path))
+
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(array)).save(buffer, format="PNG")
+    write_atomic(path, buffer.getvalue())
+    if not np.array_equal(read_image(path), array):
+        raise ImageError(f"{path} does not hold the pixels that were written; is the disk sound?")
+    return path
+
+
+def check_image(array: np.ndarray, name: str) -> None:
+    """Raises :class:`ImageError` unless ``array`` is a non-empty uint8 ``(height, width, 3)`` array.
+
+    Args:
+        array: the candidate
+        name: what the error calls it
+    """
+    if not isinstance(array, np.ndarray):
+        raise ImageError(f"{name}: an image is a NumPy array, got {type(array).__name__}")
+    if array.dtype != np.uint8:
+        raise ImageError(f"{name}: an image has dtype uint8, got {array.dtype}")
+    if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+        raise ImageError(f"{name}: an image has shape (height, width, 3), got {array.shape}")
+
+
+def resize_uint8(array: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """Resizes an image with Pillow's antialiased bilinear filter.
+
+    Args:
+        array: uint8 array of shape ``(height, width, 3)``
+        size: ``(height, width)`` of the result, or one number for a square
+
+    Returns:
+        a uint8 array; ``array`` itself where it has that size already
+    """
+    check_image(array, "resize_uint8")
+    height, width = height_width(size)
+    if array.shape[:2] == (height, width):
+        return array
+    resized = Image.fromarray(np.ascontiguousarray(array)).resize(
+        (width, height), Image.Resampling.BILINEAR
+    )
+    return np.array(resized, dtype=np.uint8)
+
+
+def differentiable_resize(x: Tensor, size: int | tuple[int, int]) -> Tensor:
+    """Resizes a batch with the same filter as :func:`resize_uint8` (to rounding), with gradients.
+
+    Args:
+        x: floating point tensor of shape ``(B, C, height, width)``
+        size: ``(height, width)`` of the result, or one number for a square
+
+    Returns:
+        a tensor of shape ``(B, C, *size)``; ``x`` itself where it has that size already
+    """
+    height, width = height_width(size)
+    if x.shape[-2:] == (height, width):
+        return x
+    return F.interpolate(x, (height, width), mode="bilinear", align_corners=False, antialias=True)
+
+
+def height_width(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Returns a size as ``(height, width)``.
+
+    Args:
+        size: the side of a square, or ``(height, width)``, in pixels
+
+    Raises:
+        ParameterError: unless these are positive whole numbers
+    """
+    sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    if len(sides) != 2 or not all(_is_positive_int(side) for side in sides):
+        raise ParameterError(
+            f"an image size is a positive whole number or (height, width), in pixels; got {size!r}"
+        )
+    return int(sides[0]), int(sides[1])
+
+
+def _is_positive_int(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        return False
+    return int(value) > 0
+
+
+def _refuse_unsupported(path: Path, image: Image.Image) -> None:
+    # MPO is what phones write for a JPEG with a preview or depth map behind the picture
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+        frames = image.n_frames  # type: ignore[attr-defined]
+        raise ImageError(f"{path} holds {frames} frames; only still images are supported")
+    if _bits_per_channel(image) > 8:
+        raise ImageError(
+            f"{path} holds more than 8 bits a channel, which are not supported yet; convert it to 8 bits"
+        )
+    if image.mode not in MODES:
+        raise ImageError(
+            f"{path} holds {image.mode} pixels, which are not supported yet; convert it to RGB or grey"
+        )
+
+
+def _bits_per_channel(image: Image.Image) -> int:
+    """The bits as stored: Pillow opens 16-bit RGB files as 8-bit ``"RGB"`` without a word."""
+    if image.mode.startswith(("I", "F")):
+        return 32 if image.mode in ("I", "F") else 16
+    if image.format == "TIFF":
+        return max(np.atleast_1d(image.tag_v2.get(258, 8)).tolist())  # type: ignore[attr-defined]
+    for tile in getattr(image, "tile", ()):
+        args = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+        if isinstance(args[0], str) and "16" in args[0].partition(";")[2]:
+            return 16
+        if image.format == "PPM" and any(isinstance(a, int) and a > 255 for a in args[1:]):
+            return 16
+    return 8
+
+
+@contextmanager
+def _truncation_is_an_error() -> Iterator[None]:
+    """Some libraries tell Pillow, for the whole process, to fill truncated images with grey."""
+    with _truncation_lock:
+        before = PillowFile.LOAD_TRUNCATED_IMAGES
+        PillowFile.LOAD_TRUNCATED_IMAGES = False
+        try:
+            yield
+        finally:
+            PillowFile.LOAD_TRUNCATED_IMAGES = before

@@ -1,0 +1,113 @@
+"""What every suspect model has in common, and how images become a model's input."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import ParameterError
+from ..images import differentiable_resize, height_width
+
+
+class Suspect(ABC):
+    """A third-party model that can be reached by queries alone.
+
+    Attributes:
+        name: what the user calls the model
+        digest: SHA-256 of the model's file or weights in hexadecimal, or None if it has neither
+        needs_equal_sizes: whether all images of a run need one size, as nothing resizes them
+    """
+
+    name: str
+    digest: str | None = None
+    needs_equal_sizes: bool = False
+
+    @abstractmethod
+    def answer(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> np.ndarray:
+        """Answers one batch.
+
+        Args:
+            images: B uint8 arrays of shape ``(height, width, 3)``, RGB
+            keys: B names of the images, for suspects that hold answers by name
+
+        Returns:
+            logits or probabilities of shape ``(B, num_classes)``, or class indices of shape ``(B,)``;
+            :func:`~.query.query` checks them
+        """
+
+    def unanswerable(self, keys: Sequence[str]) -> set[str]:
+        """The keys that this suspect is known not to answer, before anything is asked."""
+        return set()
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How uint8 images become a model's input.
+
+    The input is a float32 tensor of shape ``(B, 3, height, width)``, RGB in [0, 1], resized (antialiased
+    bilinear) where a size is given, then normalised as ``(x - mean) / std`` where these are given.
+    Every image is resized alone, so that its input does not depend on the others of its batch.
+
+    Args:
+        input_size (None): the side of a square, or ``(height, width)``; None keeps the images' own size
+        mean (None): three numbers in [0, 1]
+        std (None): three numbers in (0, 1]
+
+    Raises:
+        ParameterError: if one of them is out of range
+    """
+
+    input_size: int | tuple[int, int] | None = None
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.input_size is not None:
+            object.__setattr__(self, "input_size", height_width(self.input_size))
+        for name, values, low in (("mean", self.mean, True), ("std", self.std, False)):
+            if values is not None:
+                object.__setattr__(self, name, _channel_values(name, values, zero_allowed=low))
+
+    def __call__(self, images: Sequence[np.ndarray]) -> Tensor:
+        """Returns the float32 CPU batch of B uint8 ``(height, width, 3)`` images.
+
+        Raises:
+            ParameterError: if the images differ in size and no ``input_size`` was given
+        """
+        if self.input_size is None and len({image.shape for image in images}) > 1:
+            sizes = sorted({f"{image.shape[1]}x{image.shape[0]}" for image in images})
+            raise ParameterError(
+                f"the images have different sizes ({', '.join(sizes[:4])}); give the model's input_size"
+            )
+        batch = torch.stack([self._resized(image) for image in images])
+        if self.mean is not None:
+            batch = batch - torch.tensor(self.mean, dtype=torch.float32).view(1, 3, 1, 1)
+        if self.std is not None:
+            batch = batch / torch.tensor(self.std, dtype=torch.float32).view(1, 3, 1, 1)
+        return batch
+
+    def _resized(self, image: np.ndarray) -> Tensor:
+        x = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(255)
+        if self.input_size is None:
+            return x
+        return differentiable_resize(x.unsqueeze(0), self.input_size).squeeze(0)
+
+
+def _channel_values(name: str, values: Sequence[float], *, zero_allowed: bool) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        numbers = ()
+    lowest_ok = all(number >= 0 if zero_allowed else number > 0 for number in numbers)
+    if len(numbers) != 3 or not lowest_ok or any(number > 1 for number in numbers):
+        raise ParameterError(
+            f"{name} is three numbers for red, green and blue on the scale of [0, 1] "
+            f"{'' if zero_allowed else '(above 0) '}; got {values!r}. For a model that takes 0–255, "
+            "divide its values by 255 (std=1/255 alone gives it plain 0–255 pixels)"
+        )
+    return numbers

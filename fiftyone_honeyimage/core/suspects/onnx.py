@@ -1,0 +1,166 @@
+"""Suspects stored as ONNX files, run with ONNX Runtime."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import ParameterError, SuspectError
+from .base import Preprocessing, Suspect
+from .torchscript import read_model_file
+
+SUFFIXES = (".onnx",)
+
+_TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+}
+
+
+class OnnxSuspect(Suspect):
+    """An ONNX model with one floating point input of shape ``(batch, 3, height, width)``.
+
+    A fixed batch dimension B is respected: images are queried B at a time, the last batch filled up with
+    copies. A fixed height and width is the default ``input_size``. Of several outputs, the first one of
+    rank 2 is taken (labels, if there is none).
+
+    Args:
+        path: the file. If ``<file>.data`` beside it holds its weights, the digest covers both
+        preprocessing (Preprocessing()): how images become its input
+        device (None): None and the CPU run on the CPU; CUDA needs ``onnxruntime-gpu``
+        name (None): what to call it; None takes the file's name
+
+    Raises:
+        SuspectError: if ONNX Runtime is not installed, the file is missing or damaged, or the model's
+            input is of another kind
+        ParameterError: if ``input_size`` contradicts the model's fixed size
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        preprocessing: Preprocessing | None = None,
+        *,
+        device: torch.device | None = None,
+        name: str | None = None,
+    ) -> None:
+        path = Path(path)
+        data = read_model_file(path, SUFFIXES, "ONNX")
+        self.name = name or path.stem
+        self.digest = _digest(path, data)
+        self.session = _open(path, device)
+
+        preprocessing = preprocessing or Preprocessing()
+        model_input = self._image_input(path)
+        batch, _, *spatial = model_input.shape
+        self.fixed_batch = batch if isinstance(batch, int) else None
+        self.dtype = _TYPES[model_input.type]
+        self.input_name = model_input.name
+        self.preprocessing = _with_fixed_size(path, preprocessing, spatial)
+        self.needs_equal_sizes = self.preprocessing.input_size is None
+        self.output_name = self._scores_output()
+
+    def answer(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> np.ndarray:
+        batch = self.preprocessing(images).numpy().astype(self.dtype)
+        if self.fixed_batch is None:
+            return self._run(batch)
+        parts = []
+        for start in range(0, len(batch), self.fixed_batch):
+            part = batch[start : start + self.fixed_batch]
+            missing = self.fixed_batch - len(part)
+            filled = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])
+            parts.append(self._run(filled)[: len(part)])
+        return np.concatenate(parts)
+
+    def _run(self, batch: np.ndarray) -> np.ndarray:
+        return np.asarray(self.session.run([self.output_name], {self.input_name: batch})[0])
+
+    def _image_input(self, path: Path) -> Any:
+        inputs = self.session.get_inputs()
+        if len(inputs) != 1:
+            names = ", ".join(repr(i.name) for i in inputs)
+            raise SuspectError(
+                f"{path} has {len(inputs)} inputs ({names}), and one image is needed"
+            )
+        (model_input,) = inputs
+        shape = model_input.shape
+        wanted = (
+            "and (batch, 3, height, width) is needed; wrap it in a function and pass that instead"
+        )
+        if len(shape) != 4:
+            raise SuspectError(f"the input of {path} has shape {shape}, {wanted}")
+        if isinstance(shape[1], int) and shape[1] != 3:
+            layout = "channels last" if shape[3] == 3 else f"{shape[1]} channels"
+            raise SuspectError(f"the input of {path} has shape {shape} ({layout}), {wanted}")
+        if model_input.type not in _TYPES:
+            raise SuspectError(
+                f"the input of {path} is {model_input.type}, and one of {', '.join(_TYPES)} is needed"
+            )
+        return model_input
+
+    def _scores_output(self) -> str:
+        outputs = self.session.get_outputs()
+        rows = [o for o in outputs if o.type in _TYPES and len(o.shape) == 2]
+        return (rows or outputs)[0].name
+
+
+def _open(path: Path, device: torch.device | None) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as e:
+        raise SuspectError(
+            f"ONNX Runtime is needed to query {path}: pip install onnxruntime"
+        ) from e
+    providers = ["CPUExecutionProvider"]
+    if device is not None and device.type != "cpu":
+        if (
+            device.type != "cuda"
+            or "CUDAExecutionProvider" not in onnxruntime.get_available_providers()
+        ):
+            raise SuspectError(
+                f"this ONNX Runtime cannot run on {device}; install onnxruntime-gpu for CUDA, or query on "
+                "the CPU"
+            )
+        providers = ["CUDAExecutionProvider", *providers]
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        # from the path, as weights may lie in files beside it
+        return onnxruntime.InferenceSession(str(path), sess_options=options, providers=providers)
+    except Exception as e:  # ONNX Runtime's errors share no base class
+        reason = next(iter(str(e).splitlines()), type(e).__name__)
+        raise SuspectError(f"{path} cannot be read as an ONNX model: {reason}") from e
+
+
+def _with_fixed_size(path: Path, preprocessing: Preprocessing, spatial: list[Any]) -> Preprocessing:
+    given = preprocessing.input_size
+    if given is None:
+        if all(isinstance(side, int) for side in spatial):
+            return replace(preprocessing, input_size=(spatial[0], spatial[1]))
+        return preprocessing
+    assert isinstance(given, tuple)  # Preprocessing makes it one
+    for side, fixed in zip(given, spatial, strict=True):
+        if isinstance(fixed, int) and fixed != side:
+            raise ParameterError(
+                f"input_size is {given}, but {path} takes images of height {spatial[0]} and width "
+                f"{spatial[1]} only"
+            )
+    return preprocessing
+
+
+def _digest(path: Path, data: bytes) -> str:
+    sha = hashlib.sha256(data)
+    weights = path.with_name(path.name + ".data")
+    if weights.name.encode() in data and weights.is_file():
+        with weights.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                sha.update(chunk)
+    return sha.hexdigest()

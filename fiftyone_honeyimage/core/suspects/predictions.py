@@ -1,0 +1,65 @@
+"""Suspects whose answers are already held, such as a field of predictions or a file from a service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import SuspectError
+from .base import Suspect
+from .callable_suspect import as_array
+
+
+class PredictionsSuspect(Suspect):
+    """Answers by key: for each image a row of scores, or the index of the predicted class.
+
+    Images without an answer (absent, or None) are marked failed, with or without ``skip_failures``.
+
+    Args:
+        predictions: for each key a sequence of ``num_classes`` numbers, or one whole number
+        name ("predictions"): what to call the model
+
+    Raises:
+        SuspectError: if there are none, or some are rows and others class indices
+    """
+
+    def __init__(self, predictions: Mapping[str, Any], *, name: str | None = None) -> None:
+        self.name = name or "predictions"
+        self.predictions = {
+            key: _checked(key, value) for key, value in predictions.items() if value is not None
+        }
+        if not self.predictions:
+            raise SuspectError("the predictions are empty; give a row of scores or a class by key")
+        first_key, first = next(iter(self.predictions.items()))
+        for key, value in self.predictions.items():
+            if value.shape != first.shape:
+                raise SuspectError(
+                    f"predictions are all rows of one length or all class indices, but that of {key!r} has "
+                    f"shape {value.shape} and that of {first_key!r} {first.shape}"
+                )
+
+    def answer(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> np.ndarray:
+        return np.stack([self.predictions[key] for key in keys])
+
+    def unanswerable(self, keys: Sequence[str]) -> set[str]:
+        return {key for key in keys if key not in self.predictions}
+
+
+def _checked(key: str, value: Any) -> np.ndarray:
+    if isinstance(value, (bool, str)):
+        raise SuspectError(
+            f"the prediction of {key!r} is {value!r}; give the class's index, or a row of scores"
+        )
+    array = np.asarray(value) if np.isscalar(value) else as_array(value)
+    if (
+        array.dtype.kind not in "iuf"
+        or array.ndim > 1
+        or (array.ndim == 0 and array.dtype.kind == "f")
+    ):
+        raise SuspectError(
+            f"the prediction of {key!r} is {array.dtype} of shape {array.shape}; give the class's index, "
+            "or a row of scores"
+        )
+    return array
