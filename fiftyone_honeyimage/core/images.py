@@ -19,8 +19,6 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,12 +32,11 @@ from .errors import ImageError, ParameterError
 from .files import write_atomic
 
 #: Formats that are read. Others (JPEG 2000, AVIF, ...) may hold more than 8 bits without Pillow telling.
-FORMATS = ("BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+#: JPEG covers the multi-picture files (MPO) of phones.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 #: Pillow modes that become 8-bit RGB without loss of colour.
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX")
-
-_truncation_lock = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +80,12 @@ def read_image_file(path: str | os.PathLike[str]) -> ImageFile:
         raise ImageError(f"the image file {path} is empty (zero bytes); copy it again")
 
     try:
-        with _truncation_is_an_error(), Image.open(path, formats=FORMATS) as image:
+        with _strict_truncation, Image.open(path, formats=FORMATS) as image:
             _refuse_unsupported(path, image)
             mode = image.mode
             size = image.size
             image.load()
-            array = np.array(image.convert("RGB"), dtype=np.uint8)
+            array = np.array(_as_rgb(image), dtype=np.uint8)
             file_format = image.format or ""
     except ImageError:
         raise
@@ -216,6 +213,13 @@ def _is_positive_int(value: object) -> bool:
     return int(value) > 0
 
 
+def _as_rgb(image: Image.Image) -> Image.Image:
+    # straight to RGB is the same, but warns of a palette's transparency
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
 def _refuse_unsupported(path: Path, image: Image.Image) -> None:
     # MPO is what phones write for a JPEG with a preview or depth map behind the picture
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
@@ -239,20 +243,36 @@ def _bits_per_channel(image: Image.Image) -> int:
         return max(np.atleast_1d(image.tag_v2.get(258, 8)).tolist())  # type: ignore[attr-defined]
     for tile in getattr(image, "tile", ()):
         args = tile.args if isinstance(tile.args, tuple) else (tile.args,)
-        if isinstance(args[0], str) and "16" in args[0].partition(";")[2]:
+        if image.format == "PNG" and ";16" in str(args[0]):
             return 16
         if image.format == "PPM" and any(isinstance(a, int) and a > 255 for a in args[1:]):
             return 16
     return 8
 
 
-@contextmanager
-def _truncation_is_an_error() -> Iterator[None]:
-    """Some libraries tell Pillow, for the whole process, to fill truncated images with grey."""
-    with _truncation_lock:
-        before = PillowFile.LOAD_TRUNCATED_IMAGES
-        PillowFile.LOAD_TRUNCATED_IMAGES = False
-        try:
-            yield
-        finally:
-            PillowFile.LOAD_TRUNCATED_IMAGES = before
+class _StrictTruncation:
+    """Some libraries tell Pillow, for the whole process, to fill truncated images with grey.
+
+    This takes it back while any thread reads here, and threads still decode side by side.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._readers = 0
+        self._before = False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._readers == 0:
+                self._before = PillowFile.LOAD_TRUNCATED_IMAGES
+                PillowFile.LOAD_TRUNCATED_IMAGES = False
+            self._readers += 1
+
+    def __exit__(self, *exc_info: object) -> None:
+        with self._lock:
+            self._readers -= 1
+            if self._readers == 0:
+                PillowFile.LOAD_TRUNCATED_IMAGES = self._before
+
+
+_strict_truncation = _StrictTruncation()

@@ -5,7 +5,7 @@ from .callable_suspect import CallableSuspect
 from .loading import load_suspect
 from .onnx import OnnxSuspect
 from .predictions import PredictionsSuspect
-from .query import MAX_LOSS, OUTPUTS, Answers, query
+from .query import MAX_LOSS, OUTPUTS, Answers, check_answerable, query
 from .torchscript import TorchScriptSuspect
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Preprocessing",
     "Suspect",
     "TorchScriptSuspect",
+    "check_answerable",
     "load_suspect",
     "query",
 ]

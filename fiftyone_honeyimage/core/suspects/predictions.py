@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ..errors import SuspectError
 from .base import Suspect
@@ -52,7 +53,7 @@ def _checked(key: str, value: Any) -> np.ndarray:
         raise SuspectError(
             f"the prediction of {key!r} is {value!r}; give the class's index, or a row of scores"
         )
-    array = np.asarray(value) if np.isscalar(value) else as_array(value)
+    array = as_array(value) if isinstance(value, (Tensor, list, tuple)) else np.asarray(value)
     if (
         array.dtype.kind not in "iuf"
         or array.ndim > 1

@@ -104,12 +104,6 @@ def query(
     if outputs not in OUTPUTS:
         raise ParameterError(f"outputs is one of {', '.join(OUTPUTS)}; got {outputs!r}")
     absent = suspect.unanswerable(keys)
-    if keys and len(absent.intersection(keys)) == len(set(keys)):
-        raise SuspectError(
-            f"{suspect.name!r} holds no answer for any of the {len(keys)} images, such as {keys[0]!r}; "
-            "are its answers stored under other keys?"
-        )
-
     report = report or silent
     run = _Run(suspect, labels, num_classes, outputs, skip_failures)
     stream = iter(images)
@@ -125,6 +119,23 @@ def query(
     if next(stream, None) is not None:
         raise ParameterError(f"{len(keys)} keys were given, but more images")
     return run.answers()
+
+
+def check_answerable(suspect: Suspect, keys: Sequence[str]) -> None:
+    """Raises :class:`SuspectError` if the suspect is known to answer none of the images.
+
+    To be called before a run is opened: in :func:`query` such images merely fail.
+
+    Args:
+        suspect: from :func:`~.load_suspect`
+        keys: the names of all images of the run
+    """
+    absent = suspect.unanswerable(keys)
+    if keys and absent.issuperset(keys):
+        raise SuspectError(
+            f"{suspect.name!r} holds no answer for any of the {len(keys)} images, such as {keys[0]!r}; "
+            "are its answers stored under other keys?"
+        )
 
 
 class _BadAnswerError(Exception):

@@ -112,8 +112,11 @@ def _refuse_other_kinds(path: Path, data: bytes) -> None:
                 f"others can run any code: {how}"
             )
         raise SuspectError(f"{path} is not a TorchScript file, or it is truncated or damaged")
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        names = archive.namelist()
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile as e:
+        raise SuspectError(f"{path} is damaged: {e}") from e
     if any("/code/" in name for name in names):
         return
     if any(name.endswith("/data.pkl") for name in names):
