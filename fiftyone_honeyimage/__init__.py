@@ -1,3 +1,419 @@
-"""HoneyImage for FiftyOne: prove that a model was trained on your image dataset."""
+"""HoneyImage for FiftyOne: prove that a model was trained on your image dataset.
+
+Score how hard each image is, turn a few hard ones into HoneyImages that no one can see, export a
+protected release, and later query any suspect model as a black box for a verdict that accuses an
+innocent one with probability at most α. The method is HoneyImage (arXiv 2508.00892); the verdict
+rests on twins, of which a secret coin releases one and withholds the other.
+
+Functions take samples first, then field names and keys, then keywords, as in the FiftyOne Brain.
+Everything heavy is imported inside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .core.errors import (
+    HoneyImageError,
+    ImageError,
+    InterruptedRunError,
+    LedgerError,
+    ParameterError,
+    ReleaseError,
+    SamplesError,
+    SuspectError,
+)
+
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
+    from .core.models import Proxy
+    from .core.training import TrainingConfig
+    from .dataset.hardness import HardnessSummary
+    from .dataset.manage import RunSummary
+    from .dataset.marking import Marking
+    from .dataset.release import ReleaseReport
+    from .dataset.verification import Verification
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "HoneyImageError",
+    "ImageError",
+    "InterruptedRunError",
+    "LedgerError",
+    "ParameterError",
+    "ReleaseError",
+    "SamplesError",
+    "SuspectError",
+    "compute_hardness",
+    "delete_run",
+    "export_evidence",
+    "export_release",
+    "generate_honeyimages",
+    "list_runs",
+    "load_marking",
+    "load_verification",
+    "rename_run",
+    "verify_model",
+]
+
+
+def compute_hardness(
+    samples: foc.SampleCollection,
+    label_field: str,
+    hardness_field: str = "honey_hardness",
+    proxy: Proxy = "wrn28_2",
+    input_size: int | None = None,
+    training: TrainingConfig | Mapping[str, Any] | None = None,
+    seed: int = 51,
+    device: str | None = None,
+    skip_failures: bool = False,
+    progress: bool | Callable | None = None,
+) -> HardnessSummary:
+    """Scores how hard each image is for a model that has not seen it.
+
+    The samples are split into two random halves, a proxy is trained on each, and every image gets
+    its cross-entropy under the proxy of the other half (arXiv 2508.00892). Writes a float field, a
+    boolean field ``<hardness_field>_label_error`` with suspected label errors (confident learning on
+    the same predictions), and registers a run named after the field.
+
+    Args:
+        samples: a dataset or view of images; HoneyImages of earlier markings are left out
+        label_field: a :class:`fiftyone.core.labels.Classification` field
+        hardness_field ("honey_hardness"): the field to write; an earlier hardness field is
+            overwritten, any other field is refused
+        proxy ("wrn28_2"): the proxy architecture: ``"wrn28_2"``, ``"resnet18"``, ``"densenet121"``,
+            ``"vgg11_bn"``, ``"vit_small"``, ``"resnet_tiny"`` (for CPUs), ``"torchvision:<name>"``,
+            or a function from the number of classes to a ``torch.nn.Module`` that returns logits
+        input_size (None): side of the proxies' input in pixels; the images' own size up to 64 by
+            default
+        training (None): a ``TrainingConfig`` or a dict of changes to its defaults, such as
+            ``{"epochs": 30, "flip": False}``
+        seed (51): same seed and device, same scores
+        device (None): ``"cuda"``, ``"mps"`` or ``"cpu"``; chosen in this order by default
+        skip_failures (False): whether to leave out images that cannot be read, and count them
+        progress (None): whether to render a progress bar, or a callback, as everywhere in FiftyOne
+
+    Returns:
+        a ``HardnessSummary``
+
+    Raises:
+        SamplesError: if the samples or labels cannot be used
+        ImageError: if an image cannot be read
+        ParameterError: if an argument is out of range or the field is taken
+    """
+    from .dataset.hardness import compute_hardness as run
+
+    return run(
+        samples,
+        label_field,
+        hardness_field,
+        proxy=proxy,
+        input_size=input_size,
+        training=training,
+        seed=seed,
+        device=device,
+        skip_failures=skip_failures,
+        progress=progress,
+    )
+
+
+def generate_honeyimages(
+    samples: foc.SampleCollection,
+    label_field: str,
+    honey_key: str,
+    method: str = "honeyimage",
+    num_honeyimages: int | None = None,
+    num_pairs: int | None = None,
+    hardness_field: str = "honey_hardness",
+    exclude: Collection[str] = ("duplicates",),
+    epsilon: float = 4,
+    step_size: float = 0.4,
+    num_steps: int = 20,
+    inner: str = "warm",
+    proxy: Proxy = "wrn28_2",
+    input_size: int | None = None,
+    training: TrainingConfig | Mapping[str, Any] | None = None,
+    alpha: float = 0.001,
+    test: str = "signed_rank",
+    output_dir: str | Path | None = None,
+    lpips_backbone: str | Path | None = None,
+    seed: int = 51,
+    device: str | None = None,
+    skip_failures: bool = False,
+    progress: bool | Callable | None = None,
+) -> Marking:
+    """Turns the hardest images into HoneyImages, some of them twins, and writes the secret ledger.
+
+    HoneyImages are new samples beside their originals: tagged ``"honeyimage"`` and ``honey_key``,
+    with a field ``honey_key`` that names their source, pair and visibility, in a saved view
+    ``honey_key``. The originals are not touched. Which twin of each pair a release holds is decided
+    by coins that are drawn last of all, from the operating system's entropy; they stand in the
+    ledger file alone (mode 0600), never in the dataset. An interrupted run resumes when it is
+    called again with the same arguments.
+
+    Args:
+        samples: the private dataset, or a view of it
+        label_field: a :class:`fiftyone.core.labels.Classification` field
+        honey_key: an identifier for this marking
+        method ("honeyimage"): ``"honeyimage"``, or ``"unperturbed"`` for the ablation
+        num_honeyimages (None): N, the HoneyImages of the release; 1 % of the images by default, and
+            at least ``num_pairs``
+        num_pairs (None): M ≤ N, how many of them have a withheld twin, which the release loses;
+            1 % of the images by default, between 12 and 36. 0 gives the paper's method, with which no
+            verdict but "inconclusive" is possible
+        hardness_field ("honey_hardness"): scores of :func:`compute_hardness`
+        exclude (("duplicates",)): images that are not marked: ``"duplicates"`` (exact or near
+            duplicates of another image) and ``"label_errors"`` (suspected label errors)
+        epsilon (4): ε, the largest change of any value, in 0–255 units
+        step_size (0.4): α of one ascent step, in 0–255 units
+        num_steps (20): T, the number of rounds
+        inner ("warm"): ``"warm"`` continues the in-model each round, ``"retrain"`` trains it anew, as
+            the paper does
+        proxy ("wrn28_2"), input_size (None), training (None): see :func:`compute_hardness`
+        alpha (0.001): the probability with which an innocent model may be accused; fixed in the
+            ledger's commitment
+        test ("signed_rank"): ``"signed_rank"``, or ``"e_process"``, which queries pair by pair and
+            stops early; fixed in the ledger's commitment
+        output_dir (None): a new folder for the files and the ledger; one below FiftyOne's default
+            dataset folder by default
+        lpips_backbone (None): a local file with the AlexNet features that LPIPS needs; torchvision's
+            by default, and without either LPIPS is left out
+        seed (51): same seed and device, same HoneyImages, byte for byte
+        device (None), skip_failures (False), progress (None): see :func:`compute_hardness`
+
+    Returns:
+        a ``Marking``
+
+    Raises:
+        SamplesError: if the samples, labels or scores cannot be used
+        ImageError: if an image cannot be read
+        ParameterError: if an argument is out of range, the key is taken, or the folder exists
+    """
+    from .dataset.marking import generate_honeyimages as run
+
+    return run(
+        samples,
+        label_field,
+        honey_key,
+        method=method,
+        num_honeyimages=num_honeyimages,
+        num_pairs=num_pairs,
+        hardness_field=hardness_field,
+        exclude=exclude,
+        epsilon=epsilon,
+        step_size=step_size,
+        num_steps=num_steps,
+        inner=inner,
+        proxy=proxy,
+        input_size=input_size,
+        training=training,
+        alpha=alpha,
+        test=test,
+        output_dir=output_dir,
+        lpips_backbone=lpips_backbone,
+        seed=seed,
+        device=device,
+        skip_failures=skip_failures,
+        progress=progress,
+    )
+
+
+def export_release(
+    samples: foc.SampleCollection,
+    honey_key: str,
+    export_dir: str | Path,
+    dataset_type: type | None = None,
+    label_field: str | None = None,
+    ledger_path: str | Path | None = None,
+    export_media: Any = True,
+    progress: bool | Callable | None = None,
+) -> ReleaseReport:
+    """Exports the dataset with released twins in place of their originals, withheld twins absent.
+
+    The folder appears whole or not at all. Nothing of the working dataset but labels, pixels, file
+    names and order gets out; every file has the same time stamp and permissions.
+
+    Args:
+        samples: the dataset, or the view that was marked; HoneyImages of other markings are left out
+        honey_key: the marking
+        export_dir: a new folder
+        dataset_type (None): an image-classification directory tree by default
+        label_field (None): the Classification field to release; that of the marking by default
+        ledger_path (None): the ledger's place, if it was moved
+        export_media (True): only True is accepted
+        progress (None): see :func:`compute_hardness`
+
+    Returns:
+        a ``ReleaseReport``
+
+    Raises:
+        ReleaseError: if something would be missing from the release or stand out in it
+        LedgerError: if the ledger is missing, altered, or of another dataset
+        ParameterError: if the folder exists or an option is not supported
+    """
+    from .dataset.release import export_release as run
+
+    return run(
+        samples,
+        honey_key,
+        export_dir,
+        dataset_type=dataset_type,
+        label_field=label_field,
+        ledger_path=ledger_path,
+        export_media=export_media,
+        progress=progress,
+    )
+
+
+def verify_model(
+    samples: foc.SampleCollection,
+    honey_key: str,
+    suspect: Any,
+    verify_key: str | None = None,
+    alpha: float | None = None,
+    classes: Sequence[str] | None = None,
+    outputs: str = "auto",
+    input_size: int | tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    batch_size: int = 64,
+    references: Sequence[Any] = (),
+    name: str | None = None,
+    ledger_path: str | Path | None = None,
+    device: str | None = None,
+    skip_failures: bool = False,
+    progress: bool | Callable | None = None,
+) -> Verification:
+    """Queries a suspect model and gives a verdict: derived, not shown, or inconclusive.
+
+    The suspect's losses on released and withheld twins are compared by the test that the ledger's
+    commitment fixed. Whatever the suspect is, if it did not use the release it is accused with
+    probability at most α. Every verification of a marking is recorded in the ledger before its first
+    query, and the p-value is corrected for all of them (Holm).
+
+    Args:
+        samples: the dataset
+        honey_key: the marking
+        suspect: a ``torch.nn.Module``, a callable on a float32 (B, 3, H, W) RGB batch in [0, 1], the path
+            of a TorchScript or ONNX file, or the name of a field with predictions on the HoneyImages
+        verify_key (None): an identifier for this verification; numbered by default
+        alpha (None): the committed α by default; only a smaller one is accepted
+        classes (None): the suspect's classes in the order of its outputs; the dataset's classes,
+            sorted, by default
+        outputs ("auto"): ``"logits"``, ``"probabilities"``, ``"labels"``, or ``"auto"``
+        input_size (None), mean (None), std (None): how images are resized and normalised for the suspect
+        batch_size (64): images a query
+        references (()): models known to be innocent, in the forms of ``suspect``; calibrate the
+            paper's threshold τ, which is shown and never decides
+        name (None): what to call the suspect
+        ledger_path (None): the ledger's place, if it was moved
+        device (None): where to query
+        skip_failures (False): whether an image that the suspect fails on drops its pair instead of
+            raising an error
+        progress (None): see :func:`compute_hardness`
+
+    Returns:
+        a ``Verification``
+
+    Raises:
+        SuspectError: if the suspect cannot be loaded or answers wrongly
+        LedgerError: if the ledger or a HoneyImage is missing, altered, or of another dataset
+        ParameterError: if an argument is out of range or the key is taken
+    """
+    from .dataset.verification import verify_model as run
+
+    return run(
+        samples,
+        honey_key,
+        suspect,
+        verify_key,
+        alpha=alpha,
+        classes=classes,
+        outputs=outputs,
+        input_size=input_size,
+        mean=mean,
+        std=std,
+        batch_size=batch_size,
+        references=references,
+        name=name,
+        ledger_path=ledger_path,
+        device=device,
+        skip_failures=skip_failures,
+        progress=progress,
+    )
+
+
+def list_runs(samples: foc.SampleCollection) -> list[RunSummary]:
+    """Lists the hardness runs, markings and verifications of a dataset, oldest first."""
+    from .dataset.manage import list_runs as run
+
+    return run(samples)
+
+
+def rename_run(samples: foc.SampleCollection, key: str, new_key: str) -> None:
+    """Renames a marking, with its field, tag and saved view, or a verification.
+
+    Raises:
+        SamplesError: if there is no such run
+        ParameterError: if the new key is taken or not an identifier
+    """
+    from .dataset.manage import rename_run as run
+
+    run(samples, key, new_key)
+
+
+def delete_run(samples: foc.SampleCollection, key: str, delete_files: bool = False) -> None:
+    """Deletes a hardness run, a marking with its verifications, or a verification.
+
+    Args:
+        samples: the dataset
+        key: the run's key
+        delete_files (False): for a marking, whether to delete its HoneyImage files and its ledger
+            too. Without the ledger no release of this marking can ever be verified
+
+    Raises:
+        SamplesError: if there is no such run
+    """
+    from .dataset.manage import delete_run as run
+
+    run(samples, key, delete_files=delete_files)
+
+
+def load_marking(samples: foc.SampleCollection, honey_key: str) -> Marking:
+    """Loads a marking from the dataset's runs.
+
+    Raises:
+        SamplesError: if there is no such marking
+    """
+    from .dataset.marking import load_marking as run
+
+    return run(samples, honey_key)
+
+
+def load_verification(samples: foc.SampleCollection, verify_key: str) -> Verification:
+    """Loads a verification from the dataset's runs.
+
+    Raises:
+        SamplesError: if there is no such verification
+    """
+    from .dataset.verification import load_verification as run
+
+    return run(samples, verify_key)
+
+
+def export_evidence(samples: foc.SampleCollection, verify_key: str, path: str | Path) -> Path:
+    """Writes the file from which a third party recomputes a verdict.
+
+    It opens the coins of the pairs that were used, so publish it only when it is needed.
+    ``python -m fiftyone_honeyimage check FILE`` checks it.
+
+    Raises:
+        LedgerError: if the ledger is missing or altered
+    """
+    from .dataset.verification import export_evidence as run
+
+    return run(samples, verify_key, path)

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..checkpoints import load_checkpoint, save_checkpoint
 from ..device import choose_device
-from ..files import write_torch_atomic
 from ..images import differentiable_resize
 from ..models import build_model
 from ..seeds import derive_seed
@@ -46,7 +46,7 @@ def craft_honeyimages(request: CraftRequest) -> CraftResult:
     current = [torch.from_numpy(image.astype(np.float32)) for image in request.candidates]
     f_in, history, first = None, [], 0
 
-    saved = _load_checkpoint(request.checkpoint_dir)
+    saved = _load_round(request.checkpoint_dir)
     if saved is not None:
         current, history, first = saved["current"], saved["history"], saved["round"]
         f_in = _new_in_model(request, first - 1)
@@ -59,7 +59,7 @@ def craft_honeyimages(request: CraftRequest) -> CraftResult:
         f_in = _train_in_model(request, f_in, every, every_labels, step)
         gap = _ascend(current, request.candidates, labels, f_out, f_in, request, device, size)
         history.append(gap)
-        _save_checkpoint(request.checkpoint_dir, current, history, step + 1, f_in)
+        _save_round(request.checkpoint_dir, current, history, step + 1, f_in)
         request.report("Crafting HoneyImages", step + 1, request.num_steps)
 
     images = [
@@ -86,7 +86,7 @@ def train_out_model(request: CraftRequest) -> torch.nn.Module:
     model = build_model(request.proxy, request.num_classes, input_size=size, seed=seed)
     path = request.checkpoint_dir / "f_out.pt" if request.checkpoint_dir else None
     if path is not None and path.exists():
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        model.load_state_dict(load_checkpoint(path))
         return model.eval()
 
     train_models(
@@ -101,7 +101,7 @@ def train_out_model(request: CraftRequest) -> torch.nn.Module:
     )
     model.cpu()
     if path is not None:
-        write_torch_atomic(path, model.state_dict())
+        save_checkpoint(path, model.state_dict())
     return model
 
 
@@ -225,7 +225,7 @@ def _losses(
     return cross_entropy(predict_logits(model, images, device=device), labels)
 
 
-def _save_checkpoint(
+def _save_round(
     folder: Path | None,
     current: list[torch.Tensor],
     history: list[float],
@@ -236,11 +236,11 @@ def _save_checkpoint(
         return
     state = {name: value.cpu() for name, value in f_in.state_dict().items()}
     payload = {"current": current, "history": history, "round": done, "f_in": state}
-    write_torch_atomic(folder / "rounds.pt", payload)
+    save_checkpoint(folder / "rounds.pt", payload)
 
 
-def _load_checkpoint(folder: Path | None) -> dict | None:
+def _load_round(folder: Path | None) -> dict | None:
     path = folder / "rounds.pt" if folder else None
     if path is None or not path.exists():
         return None
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return load_checkpoint(path)

@@ -1,0 +1,246 @@
+"""How surely a verdict finds a model that trained on a release, and what the release costs.
+
+6,000 CIFAR-10 images, 4,000 public and 2,000 private, at most 1 % of the private set withheld. For
+every seed: hardness, HoneyImages, coins; an infringing model trained on public and release, an
+innocent one on public alone, and one on public and the unprotected private set, which gives the
+accuracy that the release costs. Clean accuracy is measured on training images of CIFAR-10 that no
+model saw.
+
+    python -m benchmarks.power --seeds 0 1 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+
+from benchmarks.datasets import load_cifar10
+from benchmarks.results_io import write_results
+from fiftyone_honeyimage.core.evidence.twins import sign_test, signed_rank_test
+from fiftyone_honeyimage.core.hardness import compute_hardness
+from fiftyone_honeyimage.core.marking import METHODS, CraftRequest
+from fiftyone_honeyimage.core.marking.candidates import select_candidates
+from fiftyone_honeyimage.core.models import build_model
+from fiftyone_honeyimage.core.seeds import derive_seed
+from fiftyone_honeyimage.core.training import (
+    TrainingConfig,
+    cross_entropy,
+    predict_logits,
+    train_models,
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One experiment: sizes, marking and how suspects are trained."""
+
+    num_public: int = 4000
+    num_private: int = 2000
+    num_pairs: int = 20
+    num_test: int = 10_000
+    method: str = "honeyimage"
+    inner: str = "warm"
+    epsilon: float = 4.0
+    proxy: str = "resnet_tiny"
+    suspect: str = "resnet_tiny"
+    proxy_config: TrainingConfig = TrainingConfig()
+    suspect_config: TrainingConfig = TrainingConfig()
+
+
+def to_tensor(images: np.ndarray) -> torch.Tensor:
+    """uint8 (N, H, W, 3) as (N, 3, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+
+
+def run_seed(setting: Setting, seed: int, *, with_clean: bool = True) -> dict[str, Any]:
+    """Runs the whole experiment once.
+
+    Args:
+        setting: what to run
+        seed: decides the images and all training; the coins come from the operating system
+        with_clean (True): whether to train the model on the unprotected set too
+
+    Returns:
+        a dict of figures, JSON-serialisable
+    """
+    start = time.perf_counter()
+    images, labels, classes = load_cifar10()
+    order = np.random.default_rng(derive_seed(seed, "images")).permutation(len(images))
+    public, order = np.split(order, [setting.num_public])
+    private, order = np.split(order, [setting.num_private])
+    test = order[: setting.num_test]
+    num_classes = len(classes)
+
+    marked, candidates, gaps, seconds = mark(
+        images[private], labels[private], num_classes, setting, seed
+    )
+    coins = np.array([secrets.randbits(1) for _ in candidates.pairs])
+    released = candidates.pairs[np.arange(len(coins)), coins]
+    withheld = candidates.pairs[np.arange(len(coins)), 1 - coins]
+
+    protected = images[private].copy()
+    protected[candidates.rows] = marked
+    release = np.setdiff1d(np.arange(len(private)), withheld)
+
+    def suspect(name: str, rows: np.ndarray, targets: np.ndarray) -> torch.nn.Module:
+        own = derive_seed(seed, name)
+        model = build_model(setting.suspect, num_classes, input_size=32, seed=own)
+        train_models(
+            [model],
+            to_tensor(rows),
+            torch.from_numpy(targets),
+            config=setting.suspect_config,
+            seeds=[own],
+        )
+        return model
+
+    models = {
+        "infringing": suspect(
+            "infringing",
+            np.concatenate([images[public], protected[release]]),
+            np.concatenate([labels[public], labels[private][release]]),
+        ),
+        "innocent": suspect("innocent", images[public], labels[public]),
+    }
+    if with_clean:
+        models["unprotected"] = suspect(
+            "infringing",  # the same seed: the two differ by the release alone
+            np.concatenate([images[public], images[private]]),
+            np.concatenate([labels[public], labels[private]]),
+        )
+
+    def losses(model: torch.nn.Module, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        targets = torch.from_numpy(labels[private][rows])
+        logits = predict_logits(model, to_tensor(protected[rows]))
+        return cross_entropy(logits, targets), (logits.argmax(1) == targets).numpy()
+
+    figures: dict[str, Any] = {"seed": seed, "pairs": len(coins), "craft_seconds": seconds}
+    for name in ("infringing", "innocent"):
+        loss_released, right_released = losses(models[name], released)
+        loss_withheld, right_withheld = losses(models[name], withheld)
+        figures[name] = {
+            "p_scores": signed_rank_test(loss_withheld - loss_released).p_value,
+            "p_labels": sign_test(
+                right_released.astype(float) - right_withheld.astype(float)
+            ).p_value,
+            "accuracy_released": float(right_released.mean()),
+            "accuracy_withheld": float(right_withheld.mean()),
+            "loss_released": float(np.median(loss_released)),
+            "loss_withheld": float(np.median(loss_withheld)),
+        }
+        marked_released = np.setdiff1d(candidates.rows, withheld)
+        own, _ = losses(models[name], marked_released)
+        proxy = dict(zip(candidates.rows.tolist(), gaps, strict=True))
+        figures[name]["gaps"] = [
+            proxy[row] - value for row, value in zip(marked_released.tolist(), own, strict=True)
+        ]
+    figures["gap_auroc"] = float(
+        stats.mannwhitneyu(figures["infringing"]["gaps"], figures["innocent"]["gaps"]).statistic
+        / len(figures["innocent"]["gaps"]) ** 2
+    )
+    for name, model in models.items():
+        logits = predict_logits(model, to_tensor(images[test]))
+        accuracy = float((logits.argmax(1).numpy() == labels[test]).mean())
+        figures.setdefault(name, {})["test_accuracy"] = accuracy
+    figures["seconds"] = time.perf_counter() - start
+    return figures
+
+
+def mark(
+    images: np.ndarray, labels: np.ndarray, num_classes: int, setting: Setting, seed: int
+) -> tuple[np.ndarray, Any, np.ndarray, float]:
+    """Hardness, candidates and marks: (marked images, candidates, proxy losses, craft seconds)."""
+    hardness = compute_hardness(
+        to_tensor(images),
+        labels,
+        num_classes,
+        proxy=setting.proxy,
+        config=setting.proxy_config,
+        seed=seed,
+    ).hardness
+    candidates = select_candidates(
+        hardness, labels, num_honeyimages=setting.num_pairs, num_pairs=setting.num_pairs
+    )
+    rest = np.setdiff1d(np.arange(len(images)), candidates.rows)
+    start = time.perf_counter()
+    result = METHODS[setting.method](
+        CraftRequest(
+            candidates=list(images[candidates.rows]),
+            candidate_labels=labels[candidates.rows],
+            rest=to_tensor(images[rest]),
+            rest_labels=labels[rest],
+            num_classes=num_classes,
+            proxy=setting.proxy,
+            config=setting.proxy_config,
+            epsilon=setting.epsilon,
+            inner=setting.inner,
+            seed=seed,
+        )
+    )
+    seconds = time.perf_counter() - start
+    return np.stack(result.images), candidates, result.proxy_losses, seconds
+
+
+def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Worst p-values over the seeds, and the accuracy cost with its 95 % interval."""
+    summary: dict[str, Any] = {
+        "largest_p_scores": max(run["infringing"]["p_scores"] for run in runs),
+        "largest_p_labels": max(run["infringing"]["p_labels"] for run in runs),
+        "smallest_innocent_p_scores": min(run["innocent"]["p_scores"] for run in runs),
+    }
+    if "unprotected" in runs[0]:
+        costs = 100 * np.array(
+            [run["unprotected"]["test_accuracy"] - run["infringing"]["test_accuracy"] for run in runs]
+        )
+        summary["accuracy_cost_points"] = float(costs.mean())
+        if len(costs) > 1:
+            half = stats.t.ppf(0.975, len(costs) - 1) * costs.std(ddof=1) / np.sqrt(len(costs))
+            summary["accuracy_cost_interval"] = [costs.mean() - half, costs.mean() + half]
+    return summary
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--method", choices=sorted(METHODS), default="honeyimage")
+    parser.add_argument("--inner", choices=["warm", "retrain"], default="warm")
+    parser.add_argument("--proxy", default="resnet_tiny")
+    parser.add_argument("--suspect", default="resnet_tiny")
+    parser.add_argument("--no-clean", action="store_true")
+    parser.add_argument("--name", default="power")
+    args = parser.parse_args()
+
+    config = TrainingConfig(epochs=args.epochs)
+    setting = replace(
+        Setting(),
+        method=args.method,
+        inner=args.inner,
+        proxy=args.proxy,
+        suspect=args.suspect,
+        proxy_config=config,
+        suspect_config=config,
+    )
+    runs = []
+    for seed in args.seeds:
+        run = run_seed(setting, seed, with_clean=not args.no_clean)
+        runs.append(run)
+        print({k: v for k, v in run.items() if not isinstance(v, dict)}, flush=True)
+        for name in ("infringing", "innocent", "unprotected"):
+            print("  ", name, {k: v for k, v in run.get(name, {}).items() if k != "gaps"}, flush=True)
+    summary = summarise(runs)
+    print(summary)
+    write_results(
+        args.name, {"setting": asdict(setting), "runs": runs, "summary": summary}, seeds=args.seeds
+    )
+
+
+if __name__ == "__main__":
+    main()

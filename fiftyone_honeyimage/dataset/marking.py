@@ -1,0 +1,650 @@
+"""generate_honeyimages: hard images become HoneyImages, beside their originals."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import numpy as np
+import torch
+from fiftyone import ViewField as F
+
+from .. import __version__
+from ..core.checkpoints import save_checkpoint
+from ..core.device import choose_device
+from ..core.errors import ParameterError, SamplesError
+from ..core.evidence.ledger import Ledger, MarkedImage, create_ledger, load_ledger
+from ..core.evidence.verdict import Plan
+from ..core.files import (
+    ensure_free_space,
+    sha256_file,
+    write_json_atomic,
+)
+from ..core.hardness import find_duplicates
+from ..core.images import read_image, write_png
+from ..core.marking import METHODS, CraftRequest, CraftResult
+from ..core.marking.base import check_budget
+from ..core.marking.candidates import (
+    Candidates,
+    default_num_honeyimages,
+    default_num_pairs,
+    select_candidates,
+)
+from ..core.metrics import LpipsMetric, LpipsUnavailable, compare_images
+from ..core.models import Proxy, proxy_name
+from ..core.training import TrainingConfig
+from . import storage
+from .hardness import check_seed, label_error_field, training_config
+from .progress import Progress, StageBar
+from .runs import MARKING, check_new_key, root_dataset, run_config, run_results, save_run
+from .samples import (
+    HONEYIMAGE_TAG,
+    LabeledSamples,
+    check_key,
+    check_output_folder,
+    load_images,
+    proxy_input_size,
+    read_labels,
+)
+
+ORIGINAL = "original"
+HONEYIMAGE = "honeyimage"
+
+#: What ``exclude=`` accepts.
+EXCLUSIONS = ("label_errors", "duplicates")
+
+_METRICS = ("linf", "psnr", "ssim", "lpips")
+
+
+@dataclass(frozen=True)
+class Marking:
+    """A marking as it is kept on the dataset.
+
+    Attributes:
+        honey_key: the run's key; also the field, the tag and the saved view of that name
+        dataset_name: the dataset
+        num_honeyimages: N, HoneyImages that a release holds
+        num_pairs: M, pairs of twins; as many images are withheld from a release
+        output_dir: the folder of the HoneyImage files and the ledger
+        ledger_path: the owner's secret record
+        commitment: the ledger's public salted hash; publish or time-stamp it before release
+        excluded: how many images were left out of the candidates, by reason
+        metrics: mean of each measure over the HoneyImages
+        config: the run's whole config
+        timestamp: when the run was registered, UTC
+    """
+
+    honey_key: str
+    dataset_name: str
+    num_honeyimages: int
+    num_pairs: int
+    output_dir: Path
+    ledger_path: Path
+    commitment: str
+    excluded: Mapping[str, int] = field(default_factory=dict)
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    timestamp: Any = None
+
+    def view(self) -> fo.DatasetView:
+        """The HoneyImages beside their originals."""
+        return fo.load_dataset(self.dataset_name).load_saved_view(self.honey_key)
+
+    def load_ledger(self) -> Ledger:
+        """Reads the ledger and checks it against the commitment.
+
+        Raises:
+            LedgerError: if it is missing or altered
+        """
+        return load_ledger(self.ledger_path, commitment=self.commitment)
+
+
+def generate_honeyimages(
+    samples: fo.core.collections.SampleCollection,
+    label_field: str,
+    honey_key: str,
+    *,
+    method: str,
+    num_honeyimages: int | None,
+    num_pairs: int | None,
+    hardness_field: str,
+    exclude: Collection[str],
+    epsilon: float,
+    step_size: float,
+    num_steps: int,
+    inner: str,
+    proxy: Proxy,
+    input_size: int | None,
+    training: TrainingConfig | Mapping[str, Any] | None,
+    alpha: float,
+    test: str,
+    output_dir: str | Path | None,
+    lpips_backbone: str | Path | None,
+    seed: int,
+    device: str | None,
+    skip_failures: bool,
+    progress: Progress,
+) -> Marking:
+    """See :func:`fiftyone_honeyimage.generate_honeyimages`."""
+    check_key(honey_key, "honey_key")
+    if method not in METHODS:
+        raise ParameterError(f"there is no method {method!r}; choose from {sorted(METHODS)}")
+    check_budget(epsilon, step_size, num_steps, inner)
+    check_exclusions(exclude)
+    check_seed(seed)
+    config = training_config(training)
+    chosen = choose_device(device)
+    proxy_label = proxy_name(proxy)
+    plan = Plan(alpha=alpha, test=test)
+
+    dataset = root_dataset(samples)
+    folder = output_folder(dataset, honey_key, output_dir)
+    labeled = read_labels(samples, label_field)
+    hardness, label_errors = read_hardness(samples, labeled, hardness_field)
+    size = proxy_input_size(labeled, input_size)
+    pairs_wanted = default_num_pairs(len(labeled)) if num_pairs is None else num_pairs
+    singles_and_pairs = (
+        default_num_honeyimages(len(labeled), pairs_wanted)
+        if num_honeyimages is None
+        else num_honeyimages
+    )
+
+    request = {
+        "dataset_id": str(dataset._doc.id),
+        "samples": storage.fingerprint({"ids": labeled.ids, "paths": labeled.filepaths}),
+        "labels": storage.fingerprint({"labels": labeled.labels.tolist()}),
+        "hardness": storage.fingerprint({"hardness": hardness.tolist()}),
+        "label_field": label_field,
+        "classes": labeled.classes,
+        "honey_key": honey_key,
+        "method": method,
+        "num_honeyimages": singles_and_pairs,
+        "num_pairs": pairs_wanted,
+        "hardness_field": hardness_field,
+        "exclude": sorted(exclude),
+        "epsilon": epsilon,
+        "step_size": step_size,
+        "num_steps": num_steps,
+        "inner": inner,
+        "proxy": proxy_label,
+        "input_size": size,
+        "training": asdict(config),
+        "alpha": alpha,
+        "test": test,
+        "seed": seed,
+        "device": str(chosen),
+        "version": __version__,
+    }
+
+    with storage.locked(folder):
+        recover(dataset, honey_key, folder)
+        check_new_key(dataset, honey_key, "honey_key")
+        check_output_folder(folder, labeled.filepaths, "output_dir")
+        # Counts are checked on the ranking before anything is read or trained; duplicates, which
+        # need the pixels, are left out below.
+        exclusions = _exclusion_masks(exclude, hardness, label_errors)
+        select_candidates(
+            np.nan_to_num(hardness, nan=-np.inf),
+            labeled.labels,
+            num_honeyimages=singles_and_pairs,
+            num_pairs=pairs_wanted,
+            excluded=exclusions,
+        )
+
+        stages = {
+            "Reading images": 5,
+            "Looking for duplicates": 2,
+            "Training the out-model": 35,
+            "Training the in-model": 35,
+            "Crafting HoneyImages": 20,
+            "Measuring": 2,
+            "Writing": 1,
+        }
+        with StageBar(stages, progress) as bar:
+            partial = storage.open_partial(folder, request)
+            if not (partial / storage.MANIFEST).exists():
+                _make_images(
+                    partial,
+                    labeled,
+                    hardness,
+                    exclusions,
+                    request=request,
+                    proxy=proxy,
+                    config=config,
+                    device=chosen,
+                    lpips_backbone=lpips_backbone,
+                    skip_failures=skip_failures,
+                    bar=bar,
+                )
+            bar.report("Writing", 0, 1)
+            ledger = _make_ledger(partial, dataset, request, plan)
+            storage.complete(partial, folder)
+            try:
+                enter_in_dataset(dataset, honey_key, folder, request, ledger.commitment)
+            except BaseException:
+                # Whatever went wrong, the dataset is left as it was; the files stay for a retry.
+                remove_from_dataset(dataset, honey_key, folder)
+                storage.reopen(folder)
+                raise
+            (folder / storage.REQUEST).unlink()
+    return load_marking(dataset, honey_key)
+
+
+def output_folder(dataset: fo.Dataset, honey_key: str, output_dir: str | Path | None) -> Path:
+    """The marking's folder, absolute."""
+    if output_dir is None:
+        return storage.default_output_dir(dataset, honey_key)
+    return Path(output_dir).expanduser().absolute()
+
+
+def check_exclusions(exclude: Collection[str]) -> None:
+    """Checks the names in ``exclude``.
+
+    Raises:
+        ParameterError: if one is unknown
+    """
+    unknown = [exclude] if isinstance(exclude, str) else sorted(set(exclude) - set(EXCLUSIONS))
+    if unknown:
+        raise ParameterError(
+            f"exclude takes a list of names from {list(EXCLUSIONS)}; found {unknown[0]!r}"
+        )
+
+
+def read_hardness(
+    samples: fo.core.collections.SampleCollection, labeled: LabeledSamples, hardness_field: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """float64 (N,) hardness, NaN where there is none, and bool (N,) suspected label errors.
+
+    Raises:
+        SamplesError: if there are no scores
+    """
+    dataset = root_dataset(samples)
+    if not dataset.has_field(hardness_field):
+        raise SamplesError(
+            f"there is no field '{hardness_field}' with hardness scores; run "
+            f"compute_hardness(samples, label_field, hardness_field='{hardness_field}') first"
+        )
+    if not isinstance(dataset.get_field(hardness_field), fo.FloatField):
+        raise SamplesError(f"field '{hardness_field}' does not hold numbers; pass another field")
+
+    errors_field = label_error_field(hardness_field)
+    has_errors = dataset.has_field(errors_field)
+    fields = ["id", hardness_field] + ([errors_field] if has_errors else [])
+    ids, values, *rest = samples.values(fields)
+    by_id = dict(zip(ids, values, strict=True))
+    scores = np.array(
+        [np.nan if by_id[i] is None else by_id[i] for i in labeled.ids], dtype=np.float64
+    )
+    if np.isnan(scores).all():
+        raise SamplesError(
+            f"field '{hardness_field}' is empty on these samples; run compute_hardness on them first"
+        )
+    flags = dict(zip(ids, rest[0], strict=True)) if has_errors else {}
+    errors = np.array([bool(flags.get(i)) for i in labeled.ids])
+    return scores, errors
+
+
+def _exclusion_masks(
+    exclude: Collection[str], hardness: np.ndarray, label_errors: np.ndarray
+) -> dict[str, np.ndarray]:
+    masks = {}
+    missing = np.isnan(hardness)
+    if missing.any():
+        masks["no_hardness"] = missing
+    if "label_errors" in exclude:
+        masks["label_errors"] = label_errors & ~missing
+    return masks
+
+
+def _make_images(
+    partial: Path,
+    labeled: LabeledSamples,
+    hardness: np.ndarray,
+    exclusions: dict[str, np.ndarray],
+    *,
+    request: Mapping[str, Any],
+    proxy: Proxy,
+    config: TrainingConfig,
+    device: torch.device,
+    lpips_backbone: str | Path | None,
+    skip_failures: bool,
+    bar: StageBar,
+) -> None:
+    """Chooses, crafts, measures and writes the HoneyImages and their manifest."""
+    loaded = load_images(
+        labeled, request["input_size"], skip_failures=skip_failures, report=bar.report
+    )
+    position = {sample_id: row for row, sample_id in enumerate(labeled.ids)}
+    kept = np.array([position[sample_id] for sample_id in loaded.samples.ids])
+    masks = {name: mask[kept] for name, mask in exclusions.items()}
+    scores = hardness[kept]
+    candidates = _choose(loaded.samples, loaded.images, scores, masks, request)
+    bar.report("Looking for duplicates", 1, 1)
+
+    rows = candidates.rows
+    rest = np.setdiff1d(np.arange(len(kept)), rows)
+    originals = [read_image(loaded.samples.filepaths[row]) for row in rows]
+    ensure_free_space(partial, 2 * sum(image.nbytes for image in originals))
+    checkpoints = partial / storage.CHECKPOINTS
+    checkpoints.mkdir(exist_ok=True)
+    result = METHODS[request["method"]](
+        CraftRequest(
+            candidates=originals,
+            candidate_labels=loaded.samples.labels[rows],
+            rest=loaded.images[torch.from_numpy(rest)],
+            rest_labels=loaded.samples.labels[rest],
+            num_classes=len(labeled.classes),
+            proxy=proxy,
+            config=config,
+            epsilon=request["epsilon"],
+            step_size=request["step_size"],
+            num_steps=request["num_steps"],
+            inner=request["inner"],
+            seed=request["seed"],
+            device=device,
+            checkpoint_dir=checkpoints,
+            report=bar.report,
+        )
+    )
+    manifest = _write_images(
+        partial, loaded.samples, candidates, originals, result, scores, lpips_backbone, bar
+    )
+    manifest["num_images"] = len(loaded.samples)
+    manifest["failures"] = loaded.failures
+    # Written last: a manifest says that every image that it lists is there.
+    write_json_atomic(partial / storage.MANIFEST, manifest)
+
+
+def _choose(
+    labeled: LabeledSamples,
+    images: torch.Tensor,
+    hardness: np.ndarray,
+    masks: dict[str, np.ndarray],
+    request: Mapping[str, Any],
+) -> Candidates:
+    """Selects the candidates, leaving out duplicates among the images that would be chosen."""
+
+    def select() -> Candidates:
+        return select_candidates(
+            np.nan_to_num(hardness, nan=-np.inf),
+            labeled.labels,
+            num_honeyimages=request["num_honeyimages"],
+            num_pairs=request["num_pairs"],
+            excluded=masks,
+        )
+
+    candidates = select()
+    if "duplicates" not in request["exclude"]:
+        return candidates
+
+    # Only images that would be chosen are compared with all others; those that move up in their
+    # stead are compared in the next turn, until no chosen image has a duplicate.
+    masks["duplicates"] = np.zeros(len(labeled), dtype=bool)
+    checked = np.zeros(len(labeled), dtype=bool)
+    while True:
+        candidates = select()
+        new = candidates.rows[~checked[candidates.rows]]
+        if len(new) == 0:
+            return candidates
+        masks["duplicates"][new] = find_duplicates(images, new)
+        checked[new] = True
+
+
+def _write_images(
+    partial: Path,
+    labeled: LabeledSamples,
+    candidates: Candidates,
+    originals: Sequence[np.ndarray],
+    result: CraftResult,
+    hardness: np.ndarray,
+    lpips_backbone: str | Path | None,
+    bar: StageBar,
+) -> dict[str, Any]:
+    lpips_metric, lpips_note = _load_lpips(lpips_backbone)
+    pair_of = {int(row): pair for pair, twins in enumerate(candidates.pairs) for row in twins}
+    images = []
+    for number, row in enumerate(candidates.rows):
+        # A folder each, so that the file keeps the name that it has to have in a release.
+        stem = Path(labeled.filepaths[row]).stem
+        name = f"{storage.IMAGES}/{labeled.ids[row]}/{stem}.png"
+        (partial / name).parent.mkdir(parents=True, exist_ok=True)
+        write_png(partial / name, result.images[number])
+        measures = compare_images(originals[number], result.images[number], lpips_metric)
+        images.append(
+            {
+                "source": labeled.ids[row],
+                "label": labeled.classes[labeled.labels[row]],
+                "file": name,
+                "pair": pair_of.get(int(row)),
+                "hardness": float(hardness[row]),
+                "source_sha256": sha256_file(labeled.filepaths[row]),
+                "marked_sha256": sha256_file(partial / name),
+                "proxy_loss": float(result.proxy_losses[number]),
+                "original_loss": float(result.original_losses[number]),
+                "in_loss": _finite(result.in_losses[number]),
+                **{name: _finite(value) for name, value in measures.items()},
+            }
+        )
+        bar.report("Measuring", number + 1, len(originals))
+    save_checkpoint(partial / "f_out.pt", result.out_model.state_dict())
+    return {
+        "images": images,
+        "models": ["f_out.pt"],
+        "excluded": dict(candidates.excluded),
+        "history": result.history.tolist(),
+        "lpips_note": lpips_note,
+    }
+
+
+def _finite(value: Any) -> float | None:
+    """JSON has no NaN or infinity; an unchanged image has an infinite PSNR."""
+    return None if value is None or not np.isfinite(value) else float(value)
+
+
+def _load_lpips(backbone: str | Path | None) -> tuple[LpipsMetric | None, str | None]:
+    try:
+        return LpipsMetric(backbone_file=backbone), None
+    except LpipsUnavailable as error:
+        if backbone is not None:
+            raise
+        return None, str(error)
+
+
+def _make_ledger(
+    partial: Path, dataset: fo.Dataset, request: Mapping[str, Any], plan: Plan
+) -> Ledger:
+    """Draws the coins and writes the ledger; the last step of a marking, done once."""
+    path = partial / storage.LEDGER
+    if path.exists():
+        return load_ledger(path)
+    images = storage.read_manifest(partial)["images"]
+    marked = [
+        MarkedImage(
+            sample_id=image["source"],
+            label=image["label"],
+            file=image["file"],
+            source_sha256=image["source_sha256"],
+            marked_sha256=image["marked_sha256"],
+        )
+        for image in images
+    ]
+    singles = [image for image, row in zip(marked, images, strict=True) if row["pair"] is None]
+    twins: dict[int, list[MarkedImage]] = {}
+    for image, row in zip(marked, images, strict=True):
+        if row["pair"] is not None:
+            twins.setdefault(row["pair"], []).append(image)
+    header = {
+        **request,
+        "dataset_name": dataset.name,
+        "fiftyone_version": fo.__version__,
+        "torch_version": torch.__version__,
+        "python_version": platform.python_version(),
+    }
+    pairs = [(twins[pair][0], twins[pair][1]) for pair in sorted(twins)]
+    return create_ledger(path, header, singles, pairs, plan)
+
+
+def enter_in_dataset(
+    dataset: fo.Dataset,
+    honey_key: str,
+    folder: Path,
+    request: Mapping[str, Any],
+    commitment: str,
+) -> None:
+    """Adds the HoneyImages, their field, tag and saved view, and registers the run."""
+    manifest = storage.read_manifest(folder)
+    images = manifest["images"]
+    label_field = request["label_field"]
+    _declare_fields(dataset, honey_key)
+
+    entered = []
+    for image in images:
+        path = str(folder / image["file"])
+        sample = fo.Sample(
+            filepath=path,
+            tags=[HONEYIMAGE_TAG, honey_key],
+            metadata=fo.ImageMetadata.build_for(path),
+        )
+        sample[label_field] = fo.Classification(label=image["label"])
+        sample[honey_key] = fo.DynamicEmbeddedDocument(
+            source=image["source"],
+            role=HONEYIMAGE,
+            pair=image["pair"],
+            proxy_loss=image["proxy_loss"],
+            **{name: image[name] for name in _METRICS},
+        )
+        entered.append(sample)
+    dataset.add_samples(entered, progress=False)
+    dataset.set_values(
+        honey_key,
+        {
+            image["source"]: fo.DynamicEmbeddedDocument(
+                source=image["source"], role=ORIGINAL, pair=image["pair"]
+            )
+            for image in images
+        },
+        key_field="id",
+        progress=False,
+    )
+
+    save_marking_view(dataset, honey_key)
+    metrics: dict[str, float | None] = {}
+    for name in (*_METRICS, "stl", "proxy_loss", "original_loss", "in_loss"):
+        values = [image[name] for image in images if image.get(name) is not None]
+        metrics[name] = float(np.mean(values)) if values else None
+    save_run(
+        dataset,
+        honey_key,
+        MARKING,
+        {
+            **request,
+            "output_dir": str(folder),
+            "ledger_path": str(folder / storage.LEDGER),
+            "commitment": commitment,
+        },
+        {
+            "metrics": metrics,
+            "excluded": manifest["excluded"],
+            "history": manifest["history"],
+            "failures": manifest["failures"],
+            "lpips_note": manifest["lpips_note"],
+            "num_images": manifest["num_images"],
+        },
+    )
+
+
+def save_marking_view(dataset: fo.Dataset, honey_key: str) -> None:
+    """Saves the view of a marking: every original followed by its HoneyImage."""
+    view = dataset.match(F(f"{honey_key}.source") != None).sort_by(  # noqa: E711 (a query)
+        [(f"{honey_key}.source", 1), (f"{honey_key}.role", -1)]
+    )
+    dataset.save_view(
+        honey_key, view, description="HoneyImages beside their originals", overwrite=True
+    )
+
+
+def _declare_fields(dataset: fo.Dataset, honey_key: str) -> None:
+    dataset.add_sample_field(
+        honey_key,
+        fo.EmbeddedDocumentField,
+        embedded_doc_type=fo.DynamicEmbeddedDocument,
+        description=f"HoneyImage marking '{honey_key}'",
+        info={"honeyimage": honey_key},
+    )
+    for name, kind, description in (
+        ("source", fo.StringField, "ID of the original sample"),
+        ("role", fo.StringField, "'original' or 'honeyimage'"),
+        ("pair", fo.IntField, "Number of the pair of twins; empty for a HoneyImage without a twin"),
+        ("linf", fo.FloatField, "Largest change of any value, 0 to 255"),
+        ("psnr", fo.FloatField, "Peak signal-to-noise ratio to the original, dB"),
+        ("ssim", fo.FloatField, "Structural similarity to the original, at most 1"),
+        ("lpips", fo.FloatField, "LPIPS distance to the original"),
+        ("proxy_loss", fo.FloatField, "Cross-entropy under the out-model, nats"),
+    ):
+        dataset.add_sample_field(f"{honey_key}.{name}", kind, description=description)
+
+
+def remove_from_dataset(dataset: fo.Dataset, honey_key: str, folder: Path) -> int:
+    """Takes a marking's samples, field and saved view off the dataset; files are left alone.
+
+    Only samples that carry both tags and whose media lie in the marking's folder are removed.
+
+    Returns:
+        the number of samples removed
+    """
+    removed = 0
+    own = dataset.match_tags(HONEYIMAGE_TAG).match_tags(honey_key)
+    ids = [
+        sample_id
+        for sample_id, path in zip(*own.values(["id", "filepath"]), strict=True)
+        if folder in Path(path).parents
+    ]
+    if ids:
+        dataset.delete_samples(ids)
+        removed = len(ids)
+    if is_marking_field(dataset, honey_key):
+        dataset.delete_sample_field(honey_key)
+        if honey_key in dataset.list_saved_views():
+            dataset.delete_saved_view(honey_key)
+    return removed
+
+
+def is_marking_field(dataset: fo.Dataset, name: str) -> bool:
+    """Whether a field was made by a marking, and not by somebody else."""
+    found = dataset.get_field(name)
+    return found is not None and bool((found.info or {}).get("honeyimage"))
+
+
+def recover(dataset: fo.Dataset, honey_key: str, folder: Path) -> None:
+    """Cleans up after a run that was killed while it was being entered in the dataset."""
+    if honey_key in dataset.list_runs() or not storage.is_ours(folder):
+        return
+    remove_from_dataset(dataset, honey_key, folder)
+    storage.reopen(folder)
+
+
+def load_marking(samples: fo.core.collections.SampleCollection, honey_key: str) -> Marking:
+    """Loads a marking from the dataset's runs.
+
+    Raises:
+        SamplesError: if there is no such marking
+    """
+    config = run_config(samples, honey_key, MARKING)
+    results = run_results(samples, honey_key)
+    return Marking(
+        honey_key=honey_key,
+        dataset_name=root_dataset(samples).name,
+        num_honeyimages=config["num_honeyimages"],
+        num_pairs=config["num_pairs"],
+        output_dir=Path(config["output_dir"]),
+        ledger_path=Path(config["ledger_path"]),
+        commitment=config["commitment"],
+        excluded=results["excluded"],
+        metrics=results["metrics"],
+        config=config,
+        timestamp=config["timestamp"],
+    )
