@@ -1,0 +1,419 @@
+"""From a suspect's answers to a verdict, by the plan that was committed before the release."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ParameterError
+from .multiple import adjusted_p
+from .sequential import EProcess, e_process
+from .twins import (
+    KINDS,
+    accuracy_difference,
+    correctness_differences,
+    hodges_lehmann,
+    min_attainable_p,
+    sign_test,
+    signed_rank_test,
+)
+
+DERIVED = "derived"
+NOT_SHOWN = "not shown"
+INCONCLUSIVE = "inconclusive"
+VERDICTS = (DERIVED, NOT_SHOWN, INCONCLUSIVE)
+
+PLANNED_TESTS = ("signed_rank", "e_process")
+TESTS = (*PLANNED_TESTS, "sign")
+
+#: The weakest level that a verdict may be given at
+MAX_ALPHA = 0.05
+
+_TEST_NAMES = {
+    "signed_rank": "exact signed-rank test",
+    "sign": "exact sign test on labels",
+    "e_process": "sequential betting test",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is fixed before the release and committed with it.
+
+    Attributes:
+        alpha (0.001): the probability with which an innocent model may be accused, at most 0.05
+        test ("signed_rank"): "signed_rank" asks all pairs and tests once; "e_process" asks pair
+            after pair in the committed order and may stop early. On a suspect that gives labels
+            only, the sign test takes the place of the signed-rank test
+        min_pairs (10): below this number of usable pairs every verdict is "inconclusive", and a
+            sequential test does not stop
+    """
+
+    alpha: float = 0.001
+    test: str = "signed_rank"
+    min_pairs: int = 10
+
+    def __post_init__(self) -> None:
+        _check_alpha(self.alpha)
+        if self.test not in PLANNED_TESTS:
+            raise ParameterError(
+                f"test must be one of {', '.join(PLANNED_TESTS)}, not {self.test!r}"
+            )
+        if not _is_count(self.min_pairs) or self.min_pairs < 1:
+            raise ParameterError(
+                f"min_pairs must be a whole number of at least 1, not {self.min_pairs!r}"
+            )
+
+    def test_for(self, kind: str) -> str:
+        """Returns the test for a suspect that answers with "scores" or "labels".
+
+        Which of them a suspect gives does not depend on the coins, so that this choice costs
+        nothing.
+        """
+        if kind not in KINDS:
+            raise ParameterError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
+        return "sign" if kind == "labels" and self.test == "signed_rank" else self.test
+
+    def alpha_for(self, requested: float | None) -> float:
+        """Returns the level of one verification: the plan's, or a smaller one on request.
+
+        Raises:
+            ParameterError: if more than the plan's alpha is asked for
+        """
+        if requested is None:
+            return self.alpha
+        _check_alpha(requested)
+        if requested > self.alpha:
+            raise ParameterError(
+                f"alpha={requested} is weaker than alpha={self.alpha}, to which this marking was "
+                "committed before its release; ask for the same or a smaller one"
+            )
+        return requested
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values, safe for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Plan:
+        """Undoes :meth:`to_dict`.
+
+        Raises:
+            ParameterError: if something is missing, unknown or out of range
+        """
+        return cls(**_fields(cls, values))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of one verification. It cannot be built in contradiction to its numbers.
+
+    Attributes:
+        verdict: "derived" (trained on the release), "not shown" or "inconclusive"
+        p_value: one-sided, exact (or ``1 / max e`` of a sequential test); 1 without pairs
+        p_adjusted: after Holm's correction for all verifications with the ledger
+        alpha: the level; "derived" means ``p_adjusted <= alpha``
+        family_size: the number of these verifications, with this one
+        test: "signed_rank", "sign" or "e_process"
+        kind: what the suspect answers, "scores" or "labels"
+        num_pairs: pairs used
+        num_failed: pairs dropped, because a query on one of their twins failed
+        num_left: pairs of the ledger that no verification has used
+        effect_size: by how much the released twins do better, None where it is undefined
+        effect_interval: its 95% confidence interval, None where so few pairs give none
+        effect_name: what the effect size is, its unit and method
+        e_values: the capital after each pair, for a sequential test
+        statement: the verdict as a sentence
+        paper: the published method's figures, which never decide
+    """
+
+    verdict: str
+    p_value: float
+    p_adjusted: float
+    alpha: float
+    family_size: int
+    test: str
+    kind: str
+    num_pairs: int
+    num_failed: int
+    num_left: int
+    effect_size: float | None
+    effect_interval: tuple[float, float] | None
+    effect_name: str
+    e_values: tuple[float, ...]
+    statement: str
+    paper: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_alpha(self.alpha)
+        if self.verdict not in VERDICTS:
+            raise ParameterError(f"A verdict is one of {', '.join(VERDICTS)}, not {self.verdict!r}")
+        if self.test not in TESTS or self.kind not in KINDS:
+            raise ParameterError(f"Unknown test {self.test!r} or kind {self.kind!r}")
+        for name in ("num_pairs", "num_failed", "num_left", "family_size"):
+            if not _is_count(getattr(self, name)):
+                raise ParameterError(f"{name} must be a whole number, not {getattr(self, name)!r}")
+        if self.family_size < 1:
+            raise ParameterError("The family counts this verification, so it has at least 1 member")
+        # Each written so that NaN fails
+        if not min_attainable_p(self.num_pairs) <= self.p_value <= 1:
+            raise ParameterError(
+                f"{self.num_pairs} pairs cannot give a p-value of {self.p_value!r}"
+            )
+        # Holm's never exceeds Bonferroni's; with room for the rounding of the product
+        most = min(1.0, self.family_size * self.p_value * (1 + 1e-12))
+        if not self.p_value <= self.p_adjusted <= most:
+            raise ParameterError(
+                f"p_adjusted={self.p_adjusted!r} contradicts p_value={self.p_value!r} in a family "
+                f"of {self.family_size}"
+            )
+        if self.verdict == DERIVED and not self.p_adjusted <= self.alpha:
+            raise ParameterError(
+                f"A model cannot be called derived with p_adjusted={self.p_adjusted!r} above "
+                f"alpha={self.alpha!r}"
+            )
+        if self.verdict == DERIVED and self.num_failed > self.num_pairs:
+            raise ParameterError("A model cannot be called derived when most of the pairs failed")
+        if self.verdict == NOT_SHOWN and self.p_adjusted <= self.alpha:
+            raise ParameterError(
+                f"p_adjusted={self.p_adjusted!r} is at most alpha={self.alpha!r}; the verdict is "
+                "not 'not shown'"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values, safe for JSON."""
+        values = dataclasses.asdict(self)
+        values["e_values"] = list(self.e_values)
+        if self.effect_interval is not None:
+            values["effect_interval"] = list(self.effect_interval)
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Verdict:
+        """Undoes :meth:`to_dict`, with every check.
+
+        Raises:
+            ParameterError: if something is missing, unknown or contradicts itself
+        """
+        values = _fields(cls, values)
+        if values["effect_interval"] is not None:
+            low, high = values["effect_interval"]
+            values["effect_interval"] = (low, high)
+        values["e_values"] = tuple(values["e_values"])
+        return cls(**values)
+
+
+def decide(
+    plan: Plan,
+    answers: npt.ArrayLike | tuple[npt.ArrayLike, npt.ArrayLike],
+    *,
+    kind: str,
+    num_failed: int,
+    num_left: int,
+    family_p_values: Sequence[float] = (),
+    alpha: float | None = None,
+    paper: Mapping[str, Any] | None = None,
+) -> Verdict:
+    """Gives the verdict on one suspect.
+
+    Args:
+        plan: what was committed
+        answers: for scores, ``loss(withheld) - loss(released)`` of each usable pair, shape (n,); for
+            labels, whether the (released, withheld) twins were classified correctly, two boolean
+            arrays of shape (n,). In the committed order. :meth:`.twins.PairAnswers.compare` gives
+            both
+        kind: "scores" or "labels"
+        num_failed: pairs dropped, because a query on one of their twins failed
+        num_left: pairs of the ledger that no verification has used
+        family_p_values (()): the p-values of the *other* verifications with this ledger
+            (:meth:`.ledger.Ledger.family_p_values`)
+        alpha (None): a smaller level than the plan's
+        paper (None): the published method's figures, passed through
+
+    Raises:
+        ParameterError: if the answers do not fit their kind, hold NaN, or alpha exceeds the plan's
+    """
+    level = plan.alpha_for(alpha)
+    test = plan.test_for(kind)
+    if not _is_count(num_failed) or not _is_count(num_left):
+        raise ParameterError("num_failed and num_left must be whole numbers")
+
+    if kind == "labels":
+        released_correct, withheld_correct = _both(answers)
+        differences = correctness_differences(released_correct, withheld_correct)
+        effect_size, interval = accuracy_difference(released_correct, withheld_correct)
+        effect_name = (
+            "accuracy on released less accuracy on withheld twins (95% interval: Agresti-Min)"
+        )
+    else:
+        differences = np.asarray(answers, np.float64)
+        effect_size, interval = hodges_lehmann(differences)
+        effect_name = (
+            "loss on withheld less loss on released twins, nats "
+            "(Hodges-Lehmann; 95% interval: exact signed-rank)"
+        )
+
+    e_values: list[float] = []
+    if test == "e_process":
+        process = e_process(differences)
+        p_value, e_values = process.p_value, process.e_values
+    else:
+        p_value = (sign_test if test == "sign" else signed_rank_test)(differences).p_value
+
+    others = list(family_p_values)
+    p_adjusted = adjusted_p(p_value, others)
+    reason = _why_inconclusive(plan, test, differences.size, num_failed, level, others)
+    decided = DERIVED if p_adjusted <= level else NOT_SHOWN
+    verdict = INCONCLUSIVE if reason else decided
+    return Verdict(
+        verdict=verdict,
+        p_value=p_value,
+        p_adjusted=p_adjusted,
+        alpha=level,
+        family_size=1 + len(others),
+        test=test,
+        kind=kind,
+        num_pairs=int(differences.size),
+        num_failed=int(num_failed),
+        num_left=int(num_left),
+        effect_size=effect_size,
+        effect_interval=interval,
+        effect_name=effect_name,
+        e_values=tuple(e_values),
+        statement=_statement(
+            verdict, reason, test, differences.size, p_value, p_adjusted, level, others
+        ),
+        paper=dict(paper or {}),
+    )
+
+
+def may_stop(
+    process: EProcess, plan: Plan, family_p_values: Sequence[float], alpha: float | None = None
+) -> bool:
+    """Whether a sequential verification has seen enough: the rest of the pairs can be kept.
+
+    Args:
+        process: the pairs so far
+        plan: what was committed
+        family_p_values: the p-values of the other verifications with this ledger
+        alpha (None): a smaller level than the plan's
+    """
+    if len(process.e_values) < plan.min_pairs:
+        return False
+    return adjusted_p(process.p_value, family_p_values) <= plan.alpha_for(alpha)
+
+
+def _why_inconclusive(
+    plan: Plan, test: str, num_pairs: int, num_failed: int, alpha: float, others: Sequence[float]
+) -> str:
+    """Why these pairs could not have decided, whatever the answers; empty if they could.
+
+    Depends on the answers only through the number of failed queries, and so not on the coins.
+    """
+    if num_pairs + num_failed == 0:
+        return "no pair of twins was queried"
+    if num_failed > num_pairs:
+        return f"queries failed on {num_failed} of {num_pairs + num_failed} pairs of twins"
+    if num_pairs < plan.min_pairs:
+        return f"{num_pairs} usable pairs of twins are fewer than the {plan.min_pairs} planned"
+    best = min_attainable_p(num_pairs)
+    if test == "e_process":
+        best = e_process(np.ones(num_pairs)).p_value
+    if adjusted_p(best, others) > alpha:
+        return (
+            f"{num_pairs} usable pairs of twins cannot reach the significance level {alpha:g} "
+            f"in a family of {1 + len(others)}"
+        )
+    return ""
+
+
+def _statement(
+    verdict: str,
+    reason: str,
+    test: str,
+    num_pairs: int,
+    p_value: float,
+    p_adjusted: float,
+    alpha: float,
+    others: Sequence[float],
+) -> str:
+    """One or two sentences that hold as they stand, for readers who are no statisticians."""
+    if verdict == INCONCLUSIVE:
+        return (
+            f"No conclusion: {reason}. This says nothing about whether the model used the release."
+        )
+    figures = f"{_TEST_NAMES[test]} on {num_pairs} pairs of twins, p = {p_value:.2g}"
+    family = ""
+    if others:
+        family = f", allowing for all {1 + len(others)} verifications made with this ledger"
+        figures += f", adjusted p = {p_adjusted:.2g}"
+    figures += f", significance level {alpha:g}"
+    if verdict == DERIVED:
+        return (
+            "The model was derived from the release. If this model had not used the release, a "
+            f"result this strong would occur by chance less than once in {_odds(p_adjusted)}"
+            f"{family} ({figures})."
+        )
+    return (
+        "It is not shown that the model used the release. If it had not, a result at least this "
+        f"strong would occur by chance with a probability of up to {_rounded_up(p_adjusted)}"
+        f"{family} ({figures}). This does not prove that the model did not use it."
+    )
+
+
+def _odds(p_value: float) -> str:
+    """The largest round number N with ``p_value < 1 / N``: "less than once in N" is then true."""
+    exponent = max(0, math.ceil(-math.log10(p_value)))
+    while p_value >= 10.0**-exponent:
+        exponent -= 1
+    if exponent >= 6:
+        return f"10^{exponent}"
+    # Two digits, rounded down
+    unit = 10 ** max(0, exponent - 1)
+    times = math.floor(1 / p_value / unit)
+    while times * unit * p_value >= 1:
+        times -= 1
+    return f"{times * unit:,}"
+
+
+def _rounded_up(p_value: float) -> str:
+    digits = 1 + max(0, math.ceil(-math.log10(p_value)))
+    return f"{min(1.0, math.ceil(p_value * 10**digits) / 10**digits):g}"
+
+
+def _both(answers: Any) -> tuple[Any, Any]:
+    if not isinstance(answers, tuple) or len(answers) != 2:
+        raise ParameterError(
+            "Labels need a tuple of two boolean arrays: whether the released and whether the "
+            "withheld twins were classified correctly"
+        )
+    return answers
+
+
+def _check_alpha(alpha: Any) -> None:
+    # Written so that NaN fails
+    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 < alpha <= MAX_ALPHA:
+        raise ParameterError(
+            f"alpha must lie above 0 and be at most {MAX_ALPHA}, not {alpha!r}; it is the "
+            "probability with which an innocent model may be accused"
+        )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _fields(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise ParameterError(f"A {cls.__name__.lower()} must be a JSON object, not {values!r}")
+    names = {entry.name for entry in dataclasses.fields(cls)}
+    if set(values) != names:
+        wrong = ", ".join(sorted(names.symmetric_difference(values)))
+        raise ParameterError(f"A {cls.__name__.lower()} lacks or does not know: {wrong}")
+    return dict(values)
