@@ -1,0 +1,229 @@
+"""What the tests share: a private FiftyOne on a database of its own, small real images, a browser.
+
+Tests of ``core/`` use none of it: the database starts when FiftyOne is first imported, and not before.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import os
+import socket
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from importlib.abc import MetaPathFinder
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import IN_CI, find_browser
+from PIL import Image
+from private_database import private_database
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# FiftyOne cleans up at exit. What is registered before it is imported runs after it: last of all the database stops.
+_RESOURCES = ExitStack()
+atexit.register(_RESOURCES.close)
+_PRIVATE = Path(
+    _RESOURCES.enter_context(
+        tempfile.TemporaryDirectory(prefix="honeyimage-tests-", ignore_cleanup_errors=True)
+    )
+)
+
+
+def _isolate_fiftyone() -> None:
+    """Keeps the user's own FiftyOne out of the tests, and the tests out of it; subprocesses inherit this."""
+    for name in [name for name in os.environ if name.startswith("FIFTYONE_")]:
+        del os.environ[name]
+    os.environ.update(
+        {
+            # Nothing listens there until the private database has started
+            "FIFTYONE_DATABASE_URI": "mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=2000",
+            "FIFTYONE_DATABASE_DIR": str(_PRIVATE / "db"),
+            "FIFTYONE_CONFIG_PATH": str(_PRIVATE / "config.json"),
+            "FIFTYONE_APP_CONFIG_PATH": str(_PRIVATE / "app_config.json"),
+            "FIFTYONE_DEFAULT_DATASET_DIR": str(_PRIVATE / "media"),
+            "FIFTYONE_DATASET_ZOO_DIR": str(_PRIVATE / "media"),
+            "FIFTYONE_MODEL_ZOO_DIR": str(_PRIVATE / "models"),
+            "FIFTYONE_PLUGINS_DIR": str(_PRIVATE / "plugins"),
+            "FIFTYONE_ALLOW_LEGACY_ORCHESTRATORS": "true",
+            "FIFTYONE_DO_NOT_TRACK": "true",
+            "FIFTYONE_SHOW_PROGRESS_BARS": "false",
+        }
+    )
+    plugins = _PRIVATE / "plugins"
+    plugins.mkdir()
+    (plugins / "honeyimage").symlink_to(ROOT, target_is_directory=True)
+
+
+class _DatabaseFirst(MetaPathFinder):
+    """Starts the private database the moment before FiftyOne is imported: importing it connects to one."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
+        if fullname == "fiftyone":
+            sys.meta_path.remove(self)
+            uri = _RESOURCES.enter_context(private_database(_PRIVATE / "db"))
+            os.environ["FIFTYONE_DATABASE_URI"] = uri
+
+
+_isolate_fiftyone()
+sys.meta_path.insert(0, _DatabaseFirst())
+
+
+@pytest.fixture(scope="session")
+def fo() -> Any:
+    """FiftyOne on the private database, with this repository linked as a plugin."""
+    return importlib.import_module("fiftyone")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real images, ``$HONEYIMAGE_DATA``."""
+    folder = os.environ.get("HONEYIMAGE_DATA")
+    if not folder:
+        pytest.skip("HONEYIMAGE_DATA is not set: it names a folder of real images")
+    if not Path(folder).is_dir():
+        pytest.fail(f"HONEYIMAGE_DATA={folder} is not a folder")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """Scikit-learn's handwritten digits: uint8 images (1797, 8, 8), int64 labels (1797,)."""
+    from sklearn.datasets import load_digits
+
+    loaded = load_digits()
+    # Sixteen grey levels, spread over the range of a byte
+    return (loaded.images * 15.9375).astype(np.uint8), loaded.target.astype(np.int64)
+
+
+@pytest.fixture
+def write_digits(
+    digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> Callable[..., list[tuple[Path, str]]]:
+    """Writes real images as RGB PNG files: ``write_digits(num=60, classes=3, size=32)``.
+
+    Classes take turns and the images are always the same ones. Returns ``(path, label)`` pairs, labels "0", "1", …
+    """
+
+    def write(
+        num: int = 60, classes: int = 3, size: int = 32, folder: Path | None = None
+    ) -> list[tuple[Path, str]]:
+        folder = folder or tmp_path / f"digits-{uuid.uuid4().hex[:8]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        images, labels = digits
+        of_class = [np.flatnonzero(labels == label) for label in range(classes)]
+        files = []
+        for index in range(num):
+            turn, label = divmod(index, classes)
+            image = Image.fromarray(images[of_class[label][turn]]).convert("RGB")
+            path = folder / f"{index:04d}.png"
+            image.resize((size, size), Image.Resampling.BICUBIC).save(path)
+            files.append((path, str(label)))
+        return files
+
+    return write
+
+
+@pytest.fixture
+def make_digits_dataset(
+    fo: Any, write_digits: Callable[..., list[tuple[Path, str]]]
+) -> Iterator[Callable[..., Any]]:
+    """Makes a classification dataset of digits: ``make_digits_dataset(num=60, classes=3, size=32)``.
+
+    Labels are in the field ``ground_truth``, names are unique, and the datasets are deleted after the test.
+    """
+    made = []
+
+    def make(
+        num: int = 60, classes: int = 3, size: int = 32, label_field: str = "ground_truth"
+    ) -> Any:
+        dataset = fo.Dataset(f"digits-{uuid.uuid4().hex[:12]}")
+        made.append(dataset.name)
+        dataset.add_samples(
+            [
+                fo.Sample(filepath=str(path), **{label_field: fo.Classification(label=label)})
+                for path, label in write_digits(num, classes, size)
+            ]
+        )
+        return dataset
+
+    yield make
+    for name in made:
+        if fo.dataset_exists(name):
+            fo.delete_dataset(name)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
+    executable = find_browser()
+    if executable is None:
+        reason = "no browser that starts was found; `make test` says how to get one"
+        if IN_CI:
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # The App names its parts for tests in this attribute: page.get_by_test_id("fo-grid")
+        playwright.selectors.set_test_id_attribute("data-cy")
+        # Containers give the browser neither the rights for its sandbox nor much shared memory
+        arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
+        chromium = playwright.chromium.launch(executable_path=executable, args=arguments)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def app_address(fo: Any) -> Iterator[str]:
+    """The address of a running FiftyOne App."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    session = fo.launch_app(remote=True, address="127.0.0.1", port=port)
+    yield f"http://127.0.0.1:{port}"
+    session.close()
+    fo.close_app()
+
+
+@pytest.fixture
+def open_app(browser: Any, app_address: str) -> Iterator[Callable[[Any], Any]]:
+    """Opens a dataset in the App, ``page = open_app(dataset)``, and waits until its images show."""
+    contexts = []
+
+    def open_dataset(dataset: Any) -> Any:
+        context = browser.new_context(viewport={"width": 1440, "height": 900})
+        contexts.append(context)
+        # Fonts and statistics come from elsewhere, which a test can do without
+        context.route(lambda url: not url.startswith(app_address), lambda route: route.abort())
+        # An advertisement covers the page until someone has seen it
+        seen = "fiftyone-enterprise-tooltip-seen"
+        context.add_init_script(f"localStorage.setItem('{seen}', 'true')")
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(f"{app_address}/datasets/{dataset.name}")
+        page.get_by_test_id("looker" if len(dataset) else "fo-grid").first.wait_for()
+        return page
+
+    yield open_dataset
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def screenshot() -> Callable[[Any, str], None]:
+    """Saves a page as ``<name>.png`` under ``$HONEYIMAGE_SCREENSHOTS``, where `make screenshots` sets it."""
+
+    def save(page: Any, name: str) -> None:
+        folder = os.environ.get("HONEYIMAGE_SCREENSHOTS")
+        if folder:
+            page.screenshot(path=Path(folder) / f"{name}.png")
+
+    return save
