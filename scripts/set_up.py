@@ -107,7 +107,9 @@ def install_package(python: Path) -> None:
     Raises:
         SetUpError: if pip fails; its own message stands above
     """
-    say("Installing the package and its requirements (several GB the first time: PyTorch)")
+    say(
+        "Installing the package and its requirements (PyTorch: several GB and minutes the first time)"
+    )
     # The pip that comes with an older Python may not know how packages are described today
     pip_install(python, "--upgrade", "pip")
     if not pip_install(python, "--editable", f"{ROOT}[test]"):
@@ -116,7 +118,7 @@ def install_package(python: Path) -> None:
 
 def pip_install(python: Path, *arguments: str) -> bool:
     """Runs ``pip install`` in the virtual environment and returns whether it succeeded."""
-    return run(python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", *arguments)
+    return run(python, "-m", "pip", "--disable-pip-version-check", "install", "-qq", *arguments)
 
 
 def ensure_database(python: Path) -> None:
