@@ -9,8 +9,11 @@ from torch import nn
 
 from ..device import seeded
 from ..errors import ParameterError
+from .densenet import densenet121
 from .resnet import resnet18, resnet_tiny
+from .vgg import vgg11_bn
 from .vision import torchvision_classifier
+from .vit import vit_small
 from .wide_resnet import wrn28_2
 
 #: A name of `PROXIES`, ``"torchvision:<name>"``, or a factory ``f(num_classes) -> module``
@@ -18,9 +21,12 @@ Proxy = str | Callable[[int], nn.Module]
 
 #: Name → builder ``(num_classes, input_size) -> module`` that takes normalised images
 PROXIES: dict[str, Callable[[int, int], nn.Module]] = {
-    "wrn28_2": wrn28_2,
+    "densenet121": densenet121,
     "resnet18": resnet18,
     "resnet_tiny": resnet_tiny,
+    "vgg11_bn": vgg11_bn,
+    "vit_small": vit_small,
+    "wrn28_2": wrn28_2,
 }
 
 TORCHVISION_PREFIX = "torchvision:"
@@ -139,5 +145,6 @@ def _check_logits(model: nn.Module, name: str, num_classes: int, input_size: int
     shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     if shape != (2, num_classes):
         raise ParameterError(
-            f"Proxy {name} must return logits of shape (B, {num_classes}), but 2 images gave {shape}"
+            f"Proxy {name} must return logits of shape (B, {num_classes}), but 2 images "
+            f"gave {shape}"
         )

@@ -23,8 +23,11 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
+        # In place where autograd allows it: allocating large maps is what batch norm waits for
+        out = F.relu_(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        out += self.shortcut(x)
+        return F.relu_(out)
 
 
 class ResNet(nn.Module):
@@ -35,7 +38,10 @@ class ResNet(nn.Module):
         channels: the channels of each stage
         num_blocks: the blocks of each stage
         strides: the stride of each stage's first block
+        stem_channels (None): the channels of the stem; by default those of the first stage
         stem_stride (1): the stride of the 3x3 stem
+        pool (False): whether a block of stride 2 averages 2x2 pixels and then convolves with
+            stride 1, instead of convolving with stride 2
     """
 
     def __init__(
@@ -45,14 +51,19 @@ class ResNet(nn.Module):
         channels: tuple[int, ...],
         num_blocks: tuple[int, ...],
         strides: tuple[int, ...],
+        stem_channels: int | None = None,
         stem_stride: int = 1,
+        pool: bool = False,
     ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, channels[0], 3, stem_stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels[0])
+        in_channels = stem_channels or channels[0]
+        self.conv1 = nn.Conv2d(3, in_channels, 3, stem_stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(in_channels)
         blocks: list[nn.Module] = []
-        in_channels = channels[0]
         for width, count, stride in zip(channels, num_blocks, strides, strict=True):
+            if pool and stride == 2:
+                blocks.append(nn.AvgPool2d(2, ceil_mode=True))
+                stride = 1
             for index in range(count):
                 blocks.append(BasicBlock(in_channels, width, stride if index == 0 else 1))
                 in_channels = width
@@ -63,7 +74,7 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.blocks(F.relu(self.bn1(self.conv1(x))))
+        x = self.blocks(F.relu_(self.bn1(self.conv1(x))))
         # mean() rather than adaptive pooling, whose gradient is not deterministic on CUDA
         return self.fc(x.mean(dim=(2, 3)))
 
@@ -78,12 +89,16 @@ def resnet18(num_classes: int, input_size: int) -> nn.Module:
 def resnet_tiny(num_classes: int, input_size: int) -> nn.Module:
     """A residual network of 0.3 M parameters that two CPU cores train in seconds.
 
-    The stem halves the image at once, since most of the time goes into the largest feature maps.
+    The stem halves the image at once and no block works at that size, since the largest maps take
+    most of the time. The blocks pool before they convolve: strided convolutions have slow
+    gradients on CPUs, and on 4,000 images of CIFAR-10 the pooled ones also memorised more.
     """
     return ResNet(
         num_classes,
-        channels=(32, 64, 128),
-        num_blocks=(1, 1, 1),
-        strides=(1, 2, 2),
+        channels=(64, 128),
+        num_blocks=(1, 1),
+        strides=(2, 2),
+        stem_channels=32,
         stem_stride=2,
+        pool=True,
     )

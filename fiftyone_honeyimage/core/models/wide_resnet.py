@@ -21,10 +21,13 @@ class PreActivationBlock(nn.Module):
             self.shortcut = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out = F.relu(self.bn1(x))
+        out = F.relu_(self.bn1(x))
         # Where the shape changes, the shortcut starts after the activation, as in the reference
         shortcut = x if self.shortcut is None else self.shortcut(out)
-        return self.conv2(F.relu(self.bn2(self.conv1(out)))) + shortcut
+        # In place: autograd needs neither sum nor batch norm's output, and memory is the bottleneck
+        out = self.conv2(F.relu_(self.bn2(self.conv1(out))))
+        out += shortcut
+        return out
 
 
 class WideResNet(nn.Module):
@@ -54,7 +57,7 @@ class WideResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = F.relu(self.bn(self.blocks(self.conv1(x))))
+        x = F.relu_(self.bn(self.blocks(self.conv1(x))))
         # mean() rather than adaptive pooling, whose gradient is not deterministic on CUDA
         return self.fc(x.mean(dim=(2, 3)))
 
