@@ -186,7 +186,7 @@ def generate_honeyimages(
         check_output_folder(folder, labeled.filepaths, "output_dir")
         # Counts are checked on the ranking before anything is read or trained; duplicates, which
         # need the pixels, are left out below.
-        exclusions = _exclusion_masks(exclude, hardness, label_errors)
+        exclusions = exclusion_masks(exclude, hardness, label_errors)
         select_candidates(
             np.nan_to_num(hardness, nan=-np.inf),
             labeled.labels,
@@ -288,9 +288,10 @@ def read_hardness(
     return scores, errors
 
 
-def _exclusion_masks(
+def exclusion_masks(
     exclude: Collection[str], hardness: np.ndarray, label_errors: np.ndarray
 ) -> dict[str, np.ndarray]:
+    """Which images may not be chosen, by reason, as far as it is known before images are read."""
     masks = {}
     missing = np.isnan(hardness)
     if missing.any():
