@@ -96,7 +96,7 @@ def export_release(
     labeled = read_labels(samples, label_field)
     folder = Path(export_dir).expanduser().absolute()
     check_output_folder(folder, labeled.filepaths, "export_dir")
-    media = _released_media(labeled, ledger, marking.output_dir)
+    media = released_media(labeled, ledger, marking.output_dir)
     _check_honeyimages(ledger, marking.output_dir)
     folder.parent.mkdir(parents=True, exist_ok=True)
     ensure_free_space(folder.parent, sum(os.path.getsize(path) for path, _ in media))
@@ -144,7 +144,7 @@ def open_ledger(marking: Marking, ledger_path: str | Path | None) -> Ledger:
     return ledger
 
 
-def _released_media(
+def released_media(
     labeled: LabeledSamples, ledger: Ledger, output_dir: Path
 ) -> list[tuple[str, str]]:
     """(file to copy, label) of every image of the release, in the order of the originals.
