@@ -23,7 +23,7 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        # In place where autograd allows it: allocating large maps is what batch norm waits for
+        # In place where autograd allows it: on a CPU, fresh memory for large maps is slow
         out = F.relu_(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
         out += self.shortcut(x)

@@ -24,7 +24,7 @@ class PreActivationBlock(nn.Module):
         out = F.relu_(self.bn1(x))
         # Where the shape changes, the shortcut starts after the activation, as in the reference
         shortcut = x if self.shortcut is None else self.shortcut(out)
-        # In place: autograd needs neither sum nor batch norm's output, and memory is the bottleneck
+        # In place where autograd allows it: on a CPU, fresh memory for large maps is slow
         out = self.conv2(F.relu_(self.bn2(self.conv1(out))))
         out += shortcut
         return out
