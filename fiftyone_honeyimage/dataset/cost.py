@@ -1,0 +1,129 @@
+"""What a run will cost, before it starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..core.errors import ImageError
+from ..core.images import read_image
+from ..core.training import TrainingConfig
+from .samples import LabeledSamples
+
+#: Files that are looked at to learn the usual size of an image.
+_NUM_PROBES = 16
+
+#: One ascent step takes a forward and a backward pass of both the out- and the in-model.
+_PASSES_PER_ASCENT = 2
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """What a run reads, trains and writes.
+
+    Attributes:
+        num_images: images that are read
+        num_passes: how often an image goes forward and backward through a proxy, over the whole run
+        memory_bytes: images that are held in memory at once
+        disk_bytes: at most this much is written
+    """
+
+    num_images: int
+    num_passes: int = 0
+    memory_bytes: int = 0
+    disk_bytes: int = 0
+
+    def seconds(self, seconds_per_pass: float) -> float:
+        """The time of the training, from the time of one pass."""
+        return self.num_passes * seconds_per_pass
+
+
+def hardness_cost(labeled: LabeledSamples, size: int, config: TrainingConfig) -> RunCost:
+    """The cost of :func:`fiftyone_honeyimage.compute_hardness`.
+
+    Two proxies train on one half each, and score the other half once.
+
+    Args:
+        labeled: the samples
+        size: side of the proxies' input in pixels
+        config: the trainer's settings
+    """
+    count = len(labeled)
+    # Scoring is one forward pass, about a third of a training pass.
+    return RunCost(
+        num_images=count,
+        num_passes=count * config.epochs + count // 3,
+        memory_bytes=_memory(count, size),
+    )
+
+
+def marking_cost(
+    labeled: LabeledSamples,
+    size: int,
+    config: TrainingConfig,
+    *,
+    method: str,
+    num_honeyimages: int,
+    num_pairs: int,
+    num_steps: int,
+    inner: str,
+) -> RunCost:
+    """The cost of :func:`fiftyone_honeyimage.generate_honeyimages`.
+
+    Args:
+        labeled: the samples
+        size: side of the proxies' input in pixels
+        config: the trainer's settings
+        method: the marking method
+        num_honeyimages: N
+        num_pairs: M
+        num_steps: T
+        inner: "warm" or "retrain"
+    """
+    count = len(labeled)
+    marked = num_honeyimages + num_pairs
+    passes = (count - marked) * config.epochs  # the out-model
+    if method != "unperturbed":
+        rounds = num_steps * config.epochs if inner == "retrain" else config.epochs + num_steps - 1
+        passes += count * rounds + _PASSES_PER_ASCENT * marked * num_steps
+    return RunCost(
+        num_images=count,
+        num_passes=passes,
+        memory_bytes=_memory(count, size),
+        # PNG files seldom exceed the pixels; checkpoints keep them as 32-bit numbers meanwhile.
+        disk_bytes=(1 + 4) * marked * mean_pixel_bytes(labeled.filepaths),
+    )
+
+
+def release_cost(labeled: LabeledSamples, num_withheld: int) -> RunCost:
+    """The cost of :func:`fiftyone_honeyimage.export_release`.
+
+    Args:
+        labeled: the samples
+        num_withheld: how many of them are withheld
+    """
+    count = len(labeled) - num_withheld
+    probes = _some(labeled.filepaths)
+    sizes = [os.path.getsize(path) for path in probes if os.path.isfile(path)]
+    mean = sum(sizes) // len(sizes) if sizes else 0
+    return RunCost(num_images=count, disk_bytes=count * mean)
+
+
+def mean_pixel_bytes(filepaths: Sequence[str]) -> int:
+    """Bytes of an image's uncompressed pixels, on average over a few readable files; 0 without any."""
+    sizes = []
+    for path in _some(filepaths):
+        try:
+            sizes.append(read_image(path).nbytes)
+        except ImageError:
+            continue  # the run itself says which file it is
+    return sum(sizes) // len(sizes) if sizes else 0
+
+
+def _some(filepaths: Sequence[str]) -> Sequence[str]:
+    return filepaths[:: max(1, len(filepaths) // _NUM_PROBES)]
+
+
+def _memory(count: int, size: int) -> int:
+    return count * 3 * size * size

@@ -1,0 +1,28 @@
+"""Operators: one file each, a form, a call of the SDK, and what the user sees next.
+
+Nothing heavy is imported here or at the top of these files: FiftyOne imports them whenever it lists
+plugins.
+"""
+
+from __future__ import annotations
+
+from .compute_hardness import ComputeHardness
+from .delete_run import DeleteRun
+from .estimate_time import EstimateTime
+from .export_release import ExportRelease
+from .generate_honeyimages import GenerateHoneyImages
+from .list_runs import ListRuns
+from .rename_run import RenameRun
+from .verify_model import VerifyModel
+
+#: In the order of the manifest, ``fiftyone.yml``.
+OPERATORS = [
+    ComputeHardness,
+    GenerateHoneyImages,
+    ExportRelease,
+    VerifyModel,
+    ListRuns,
+    RenameRun,
+    DeleteRun,
+    EstimateTime,
+]

@@ -1,0 +1,153 @@
+"""Compute hardness: how hard every image is for a model that has not seen it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+
+from .. import compute_hardness as run
+from . import forms
+
+
+class ComputeHardness(foo.Operator):
+    """The form and the run of :func:`fiftyone_honeyimage.compute_hardness`."""
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        return forms.operator_config(
+            "compute_hardness",
+            "Compute hardness",
+            "Scores how hard each image is for a model that has not seen it: the first step of "
+            "making HoneyImages",
+            risk=types.RiskLevel.MEDIUM,
+            long=True,
+        )
+
+    def __call__(
+        self,
+        samples: fo.core.collections.SampleCollection,
+        label_field: str,
+        hardness_field: str = "honey_hardness",
+        proxy: str = "wrn28_2",
+        input_size: int | None = None,
+        training: Mapping[str, Any] | None = None,
+        seed: int = 51,
+        device: str | None = None,
+        skip_failures: bool = False,
+        delegate: bool = False,
+        delegation_target: str | None = None,
+    ) -> Any:
+        """Executes or delegates this operator from Python.
+
+        Args:
+            samples, label_field, hardness_field, proxy, input_size, training, seed, device,
+                skip_failures: see :func:`fiftyone_honeyimage.compute_hardness`
+            delegate (False): whether to run it as a delegated operation
+            delegation_target (None): the orchestrator, if delegated
+
+        Returns:
+            a ``fiftyone.operators.ExecutionResult``
+        """
+        params = {
+            "label_field": label_field,
+            "hardness_field": hardness_field,
+            "proxy": proxy,
+            "input_size": input_size,
+            "training": dict(training) if training else None,
+            "seed": seed,
+            "device": device,
+            "skip_failures": skip_failures,
+        }
+        return forms.call(self, samples, params, delegate, delegation_target)
+
+    def resolve_input(self, ctx: Any) -> types.Property:
+        inputs = types.Object()
+        _fill(ctx, inputs, f"{self.plugin_name}/estimate_time")
+        return forms.form(inputs, "Compute hardness")
+
+    def resolve_run_name(self, ctx: Any) -> str:
+        return f"Hardness of {ctx.params.get('label_field')}"
+
+    def execute(self, ctx: Any) -> dict[str, Any]:
+        summary = run(ctx.target_view(), progress=forms.progress(ctx), **forms.given(ctx, run))
+        if not ctx.delegated:
+            ctx.trigger("reload_dataset")
+        return asdict(summary)
+
+    def resolve_output(self, ctx: Any) -> types.Property:
+        result = ctx.results
+        rows = [
+            ("Images scored", f"{result['num_images']:,}"),
+            ("Mean hardness", f"{result['mean']:.2f} nats"),
+            ("Accuracy on unseen images", f"{result['accuracy']:.1%}"),
+            ("Suspected label errors", f"{result['num_label_errors']:,}"),
+        ]
+        if result["num_skipped"]:
+            rows.append(("Images left out, unreadable", f"{result['num_skipped']:,}"))
+        text = (
+            f"{forms.table(rows)}\n\nThe scores are in the field `{result['hardness_field']}`, the "
+            f"suspected label errors in `{result['label_error_field']}`.\n\n"
+            "**Next:** run *Generate HoneyImages*."
+        )
+        return forms.output(text, "Hardness is computed")
+
+
+def _fill(ctx: Any, inputs: types.Object, estimate_uri: str) -> None:
+    samples = forms.target(ctx, inputs, "Score")
+    if samples is None:
+        return
+    label_field = forms.label_field(ctx, inputs, samples)
+    labeled = label_field and forms.labeled_samples(ctx, inputs, samples, label_field)
+    if not labeled:
+        return
+
+    _hardness_field(ctx, inputs, samples)
+    proxy = forms.proxy(ctx, inputs)
+    shown = forms.section(ctx, inputs, run, forms.TRAINING_OPTIONS)
+    size = forms.input_size(ctx, inputs, labeled, shown)
+    config = forms.training(ctx, inputs, run, shown)
+    if shown:
+        forms.machine(ctx, inputs, run)
+    if size is None or config is None or forms.is_blocked(inputs):
+        return
+
+    from ..dataset.cost import hardness_cost
+
+    seconds = forms.training_time(
+        ctx,
+        inputs,
+        estimate_uri,
+        proxy=proxy,
+        num_classes=len(labeled.classes),
+        size=size,
+        config=config,
+    )
+    lines = [f"two proxies, each trained for {config.epochs} epochs on half of the images"]
+    if labeled.num_honeyimages:
+        lines.append(f"{labeled.num_honeyimages:,} HoneyImages of earlier markings left out")
+    forms.cost(inputs, hardness_cost(labeled, size, config), lines, seconds)
+
+
+def _hardness_field(ctx: Any, inputs: types.Object, samples: Any) -> None:
+    from ..dataset.hardness import check_hardness_field
+    from ..dataset.runs import HARDNESS, list_keys
+
+    prop = inputs.str(
+        "hardness_field",
+        default=forms.sdk_defaults(run)["hardness_field"],
+        label="Hardness field",
+        description="The field to write",
+    )
+    name = forms.value(ctx, run, "hardness_field")
+    with forms.errors_on(prop):
+        check_hardness_field(samples, name)
+    if name in list_keys(samples, HARDNESS):
+        inputs.view(
+            "overwrites",
+            types.Warning(label=f"The scores in '{name}' will be overwritten"),
+        )

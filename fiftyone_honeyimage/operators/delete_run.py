@@ -1,0 +1,113 @@
+"""Delete run: takes a hardness run, a marking or a verification off the dataset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+
+from .. import delete_run as run
+from . import forms
+
+
+class DeleteRun(foo.Operator):
+    """The form and the run of :func:`fiftyone_honeyimage.delete_run`."""
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        return forms.operator_config(
+            "delete_run",
+            "Delete HoneyImage run",
+            "Deletes a hardness run, a marking with its verifications, or a verification",
+            risk=types.RiskLevel.DANGEROUS,
+            rerunnable=False,
+            view_target=False,
+        )
+
+    def __call__(
+        self,
+        samples: fo.core.collections.SampleCollection,
+        key: str,
+        delete_files: bool = False,
+    ) -> Any:
+        """Executes this operator from Python; the call itself is the confirmation.
+
+        Args:
+            samples, key, delete_files: see :func:`fiftyone_honeyimage.delete_run`
+        """
+        params = {"key": key, "delete_files": delete_files, "confirm": True}
+        return forms.call(self, samples, params, False, None)
+
+    def resolve_input(self, ctx: Any) -> types.Property:
+        inputs = types.Object()
+        if forms.has_dataset(ctx, inputs):
+            _fill(ctx, inputs)
+        return forms.form(inputs, "Delete HoneyImage run", "Delete")
+
+    def resolve_run_name(self, ctx: Any) -> str:
+        return f"Delete '{ctx.params.get('key')}'"
+
+    def execute(self, ctx: Any) -> dict[str, Any]:
+        params = forms.given(ctx, run)
+        run(ctx.dataset, **params)
+        if not ctx.delegated:
+            ctx.trigger("reload_dataset")
+        return params
+
+    def resolve_output(self, ctx: Any) -> types.Property:
+        return forms.output(f"`{ctx.results['key']}` is deleted.", "The run is deleted")
+
+
+def _fill(ctx: Any, inputs: types.Object) -> None:
+    chosen = forms.choose_run(ctx, inputs, ("hardness", "marking", "verification"), "delete")
+    if chosen is None:
+        return
+    files = bool(ctx.params.get("delete_files")) and chosen.kind == "marking"
+    if chosen.kind == "marking":
+        inputs.bool(
+            "delete_files",
+            default=False,
+            label="Also delete its HoneyImage files and its ledger",
+            view=types.SwitchView(),
+        )
+    inputs.view("consequence", _consequence(ctx, chosen, files))
+    prop = inputs.bool(
+        "confirm",
+        default=False,
+        required=True,
+        label=f"Delete '{chosen.key}'" + (" and its ledger for good" if files else ""),
+    )
+    if not ctx.params.get("confirm"):
+        prop.invalid = True
+        prop.error_message = "Confirm that this is what you want"
+
+
+def _consequence(ctx: Any, chosen: Any, files: bool) -> types.View:
+    if chosen.kind == "hardness":
+        return types.Notice(
+            label=f"The fields '{chosen.key}' and its suspected label errors are deleted",
+            description="They can be computed again.",
+        )
+    if chosen.kind == "verification":
+        return types.Warning(
+            label="The result is taken off the dataset",
+            description="The ledger keeps its record, and goes on counting it.",
+        )
+    from ..dataset.verification import known_verifications
+
+    count = len(known_verifications(ctx.dataset, chosen.key))
+    what = f"Its HoneyImages, field, tag, saved view and {count} verifications leave the dataset."
+    if files:
+        return types.Error(
+            label="No release of this marking can ever be verified again",
+            description=f"{what} The ledger in `{chosen.config['output_dir']}` is the only record of "
+            "which twins were released. Once it is deleted, nobody can show that a model was "
+            "trained on a release.",
+        )
+    return types.Warning(
+        label="This dataset forgets the marking",
+        description=f"{what} The HoneyImage files and the ledger stay in "
+        f"`{chosen.config['output_dir']}`; keep them if anything was released.",
+    )

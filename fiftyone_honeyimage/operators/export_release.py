@@ -1,0 +1,172 @@
+"""Export protected release: the dataset as the world may see it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+
+from .. import export_release as run
+from . import forms
+
+
+class ExportRelease(foo.Operator):
+    """The form and the run of :func:`fiftyone_honeyimage.export_release`."""
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        return forms.operator_config(
+            "export_release",
+            "Export protected release",
+            "Exports the dataset with HoneyImages in place of their originals, and without the "
+            "withheld twins",
+            # What is released cannot be taken back
+            risk=types.RiskLevel.HIGH,
+            long=True,
+        )
+
+    def __call__(
+        self,
+        samples: fo.core.collections.SampleCollection,
+        honey_key: str,
+        export_dir: str | Path,
+        label_field: str | None = None,
+        ledger_path: str | Path | None = None,
+        delegate: bool = False,
+        delegation_target: str | None = None,
+    ) -> Any:
+        """Executes or delegates this operator from Python.
+
+        Args:
+            samples, honey_key, export_dir, label_field, ledger_path: see
+                :func:`fiftyone_honeyimage.export_release`
+            delegate (False): whether to run it as a delegated operation
+            delegation_target (None): the orchestrator, if delegated
+
+        Returns:
+            a ``fiftyone.operators.ExecutionResult``
+        """
+        params = {
+            "honey_key": honey_key,
+            "export_dir": str(export_dir),
+            "label_field": label_field,
+            "ledger_path": None if ledger_path is None else str(ledger_path),
+        }
+        return forms.call(self, samples, params, delegate, delegation_target)
+
+    def resolve_input(self, ctx: Any) -> types.Property:
+        inputs = types.Object()
+        _fill(ctx, inputs)
+        return forms.form(inputs, "Export protected release")
+
+    def resolve_run_name(self, ctx: Any) -> str:
+        return f"Release of '{ctx.params.get('honey_key')}'"
+
+    def execute(self, ctx: Any) -> dict[str, Any]:
+        params = forms.given(ctx, run)
+        params.setdefault("export_dir", _proposed_folder(ctx, params["honey_key"]))
+        report = run(ctx.target_view(), progress=forms.progress(ctx), **params)
+        return {**asdict(report), "export_dir": str(report.export_dir)}
+
+    def resolve_output(self, ctx: Any) -> types.Property:
+        result = ctx.results
+        rows = [
+            ("Folder", f"`{result['export_dir']}`"),
+            ("Images", f"{result['num_images']:,}"),
+            ("HoneyImages among them", f"{result['num_honeyimages']:,}"),
+            ("Images withheld", f"{result['num_withheld']:,}"),
+            ("Time", forms.time_text(result["seconds"])),
+        ]
+        if result["num_other_honeyimages"]:
+            rows.append(("Other markings' HoneyImages left out", result["num_other_honeyimages"]))
+        text = (
+            f"{forms.table(rows)}\n\n"
+            "**Before you publish the folder,** publish or time-stamp the commitment, which binds "
+            f"you to the ledger without giving it away:\n\n`{result['commitment']}`\n\n"
+            "**Next:** when you suspect a model, run *Verify a model*."
+        )
+        return forms.output(text, "The release is exported")
+
+
+def _fill(ctx: Any, inputs: types.Object) -> None:
+    samples = forms.target(ctx, inputs, "Release", default_target="DATASET")
+    if samples is None:
+        return
+    marking = forms.marking(ctx, inputs, samples)
+    if marking is None:
+        return
+    ledger = forms.ledger(ctx, inputs, marking)
+    labels = _label_field(ctx, inputs, samples, marking)
+    labeled = labels and forms.labeled_samples(ctx, inputs, samples, labels)
+    if not labeled:
+        return
+    _export_dir(ctx, inputs, marking, labeled)
+    if ledger is None or forms.is_blocked(inputs):
+        return
+
+    from ..dataset.cost import release_cost
+    from ..dataset.release import released_media
+
+    with forms.blocking(inputs, "These samples cannot be released"):
+        forms.once(
+            ctx,
+            ("media", forms.view_key(samples), marking.honey_key, marking.commitment),
+            lambda: released_media(labeled, ledger, marking.output_dir),
+        )
+    forms.cost(
+        inputs,
+        release_cost(labeled, len(ledger.pairs)),
+        [
+            f"**{len(labeled) - len(ledger.pairs):,} images** in the release, "
+            f"{len(ledger.released_images()):,} of them HoneyImages",
+            f"**{len(ledger.pairs):,} images** withheld",
+            "names, labels, pixels and order of the images, and nothing else",
+        ],
+        None,
+    )
+
+
+def _label_field(ctx: Any, inputs: types.Object, samples: Any, marking: Any) -> str | None:
+    from ..dataset.samples import check_label_field, classification_fields
+
+    name = ctx.params.get("label_field") or marking.config["label_field"]
+    prop = forms.dropdown(
+        inputs,
+        "label_field",
+        dict.fromkeys(classification_fields(samples), ""),
+        default=marking.config["label_field"],
+        label="Label field",
+        description="The labels of the release",
+    )
+    with forms.errors_on(prop):
+        check_label_field(samples, name)
+    return None if prop.invalid else name
+
+
+def _export_dir(ctx: Any, inputs: types.Object, marking: Any, labeled: Any) -> None:
+    from ..dataset.samples import check_output_folder
+
+    proposed = _proposed_folder(ctx, marking.honey_key)
+    prop = inputs.str(
+        "export_dir",
+        label="Folder of the release",
+        description=f"A new folder. Empty: `{proposed}`",
+    )
+    folder = Path(ctx.params.get("export_dir") or proposed).expanduser().absolute()
+    with forms.errors_on(prop):
+        check_output_folder(folder, labeled.filepaths, "export_dir")
+
+
+def _proposed_folder(ctx: Any, honey_key: str) -> str:
+    """A new folder away from the ledger, so that it is not published by mistake."""
+    parent = Path(fo.config.default_dataset_dir).expanduser() / "honeyimage-releases"
+    stem = f"{ctx.dataset.slug}-{honey_key}"
+    number, folder = 1, parent / stem
+    while folder.exists():
+        number += 1
+        folder = parent / f"{stem}-{number}"
+    return str(folder)

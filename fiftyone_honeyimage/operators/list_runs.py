@@ -1,0 +1,81 @@
+"""List runs: the hardness runs, markings and verifications of a dataset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+
+from .. import list_runs as run
+from . import forms
+
+
+class ListRuns(foo.Operator):
+    """Shows :func:`fiftyone_honeyimage.list_runs`."""
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        return forms.operator_config(
+            "list_runs",
+            "List HoneyImage runs",
+            "Lists the hardness runs, markings and verifications of this dataset",
+            risk=types.RiskLevel.LOW,
+            view_target=False,
+        )
+
+    def __call__(self, samples: fo.core.collections.SampleCollection) -> Any:
+        """Executes this operator from Python.
+
+        Args:
+            samples: the dataset
+        """
+        return forms.call(self, samples, {}, False, None)
+
+    def resolve_input(self, ctx: Any) -> types.Property:
+        inputs = types.Object()
+        if forms.has_dataset(ctx, inputs):
+            inputs.md("Lists the hardness runs, markings and verifications of this dataset.")
+        return forms.form(inputs, "List HoneyImage runs", "List")
+
+    def execute(self, ctx: Any) -> dict[str, Any]:
+        runs = [
+            {
+                "key": found.key,
+                "kind": found.kind,
+                "timestamp": forms.run_time(found),
+                "summary": _summary(found.kind, found.config),
+            }
+            for found in run(ctx.dataset)
+        ]
+        return {"runs": runs}
+
+    def resolve_output(self, ctx: Any) -> types.Property:
+        outputs = types.Object()
+        if not ctx.results["runs"]:
+            return forms.output(
+                "This dataset has no runs yet.\n\n**Next:** run *Compute hardness*.",
+                "HoneyImage runs",
+            )
+        view = types.TableView()
+        for key, label in (
+            ("key", "Key"),
+            ("kind", "Kind"),
+            ("timestamp", "Time (UTC)"),
+            ("summary", "What"),
+        ):
+            view.add_column(key, label=label)
+        outputs.list("runs", types.Object(), view=view)
+        return types.Property(outputs, view=types.View(label="HoneyImage runs"))
+
+
+def _summary(kind: str, config: dict[str, Any]) -> str:
+    if kind == "hardness":
+        return f"{config['label_field']}, proxy {config['proxy']}, {config['input_size']} px"
+    if kind == "marking":
+        return (
+            f"{config['num_honeyimages']} HoneyImages, {config['num_pairs']} pairs of twins, "
+            f"ε = {config['epsilon']:g}"
+        )
+    return f"{config['suspect_name']}, marking {config['honey_key']}"

@@ -1,0 +1,68 @@
+"""Rename run: gives a marking or a verification another key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+
+from .. import rename_run as run
+from . import forms
+
+
+class RenameRun(foo.Operator):
+    """The form and the run of :func:`fiftyone_honeyimage.rename_run`."""
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        return forms.operator_config(
+            "rename_run",
+            "Rename HoneyImage run",
+            "Renames a marking, with its field, tag and saved view, or a verification",
+            risk=types.RiskLevel.MEDIUM,
+            view_target=False,
+        )
+
+    def __call__(
+        self, samples: fo.core.collections.SampleCollection, key: str, new_key: str
+    ) -> Any:
+        """Executes this operator from Python.
+
+        Args:
+            samples, key, new_key: see :func:`fiftyone_honeyimage.rename_run`
+        """
+        return forms.call(self, samples, {"key": key, "new_key": new_key}, False, None)
+
+    def resolve_input(self, ctx: Any) -> types.Property:
+        inputs = types.Object()
+        if forms.has_dataset(ctx, inputs):
+            _fill(ctx, inputs)
+        return forms.form(inputs, "Rename HoneyImage run", "Rename")
+
+    def resolve_run_name(self, ctx: Any) -> str:
+        return f"Rename '{ctx.params.get('key')}' to '{ctx.params.get('new_key')}'"
+
+    def execute(self, ctx: Any) -> dict[str, Any]:
+        params = forms.given(ctx, run)
+        run(ctx.dataset, **params)
+        if not ctx.delegated:
+            ctx.trigger("reload_dataset")
+        return params
+
+    def resolve_output(self, ctx: Any) -> types.Property:
+        text = f"`{ctx.results['key']}` is now called `{ctx.results['new_key']}`."
+        return forms.output(text, "The run is renamed")
+
+
+def _fill(ctx: Any, inputs: types.Object) -> None:
+    from ..dataset.runs import check_new_key
+
+    chosen = forms.choose_run(ctx, inputs, ("marking", "verification"), "rename")
+    if chosen is None:
+        return
+    prop = inputs.str("new_key", required=True, label="New key", description="An identifier")
+    if ctx.params.get("new_key"):
+        with forms.errors_on(prop):
+            check_new_key(ctx.dataset, ctx.params["new_key"], "new_key")

@@ -1,0 +1,382 @@
+"""Verify a model: was it trained on a release?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+
+from .. import verify_model as run
+from . import forms
+
+#: Options that stay folded until they are asked for.
+_FURTHER = (
+    "alpha",
+    "classes",
+    "outputs",
+    "input_size",
+    "mean",
+    "std",
+    "batch_size",
+    "pairs",
+    "references",
+    "ledger_path",
+    "device",
+    "skip_failures",
+)
+
+_FILE = "A model file"
+_FIELD = "A field of predictions"
+
+PANEL = "verification_panel"
+
+
+class VerifyModel(foo.Operator):
+    """The form and the run of :func:`fiftyone_honeyimage.verify_model`."""
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        return forms.operator_config(
+            "verify_model",
+            "Verify a model",
+            "Queries a suspect model on the twins and gives a verdict: derived from the release, "
+            "not shown, or inconclusive",
+            # Queries show the suspect's operator the images, and count in the ledger for good
+            risk=types.RiskLevel.HIGH,
+            long=True,
+            view_target=False,
+        )
+
+    def __call__(
+        self,
+        samples: fo.core.collections.SampleCollection,
+        honey_key: str,
+        suspect: str | Path,
+        verify_key: str | None = None,
+        alpha: float | None = None,
+        classes: Sequence[str] | None = None,
+        outputs: str = "auto",
+        input_size: int | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        batch_size: int = 64,
+        references: Sequence[str | Path] = (),
+        name: str | None = None,
+        pairs: str = "all",
+        ledger_path: str | Path | None = None,
+        device: str | None = None,
+        skip_failures: bool = False,
+        delegate: bool = False,
+        delegation_target: str | None = None,
+    ) -> Any:
+        """Executes or delegates this operator from Python.
+
+        Args:
+            samples, honey_key, verify_key, alpha, classes, outputs, input_size, mean, std,
+                batch_size, name, pairs, ledger_path, device, skip_failures: see
+                :func:`fiftyone_honeyimage.verify_model`
+            suspect: the path of a TorchScript or ONNX file, or the name of a field
+            references (()): likewise
+            delegate (False): whether to run it as a delegated operation
+            delegation_target (None): the orchestrator, if delegated
+
+        Returns:
+            a ``fiftyone.operators.ExecutionResult``
+        """
+        params = {
+            "honey_key": honey_key,
+            "suspect": str(suspect),
+            "verify_key": verify_key,
+            "alpha": alpha,
+            "classes": None if classes is None else "\n".join(classes),
+            "outputs": outputs,
+            "input_size": input_size,
+            "mean": _numbers_text(mean),
+            "std": _numbers_text(std),
+            "batch_size": batch_size,
+            "references": "\n".join(map(str, references)) or None,
+            "name": name,
+            "pairs": pairs,
+            "ledger_path": None if ledger_path is None else str(ledger_path),
+            "device": device,
+            "skip_failures": skip_failures,
+        }
+        return forms.call(self, samples, params, delegate, delegation_target)
+
+    def resolve_placement(self, ctx: Any) -> types.Placement:
+        return types.Placement(
+            types.Places.SAMPLES_GRID_SECONDARY_ACTIONS,
+            types.Button(
+                label="Verify a model with HoneyImages",
+                icon="/assets/icon-light.svg",
+                light_icon="/assets/icon-light.svg",
+                dark_icon="/assets/icon-dark.svg",
+                prompt=True,
+            ),
+        )
+
+    def resolve_input(self, ctx: Any) -> types.Property:
+        inputs = types.Object()
+        _fill(ctx, inputs)
+        return forms.form(inputs, "Verify a model")
+
+    def resolve_run_name(self, ctx: Any) -> str:
+        suspect = ctx.params.get("name") or os.path.basename(ctx.params.get("suspect") or "")
+        return f"Verify {suspect} with '{ctx.params.get('honey_key')}'"
+
+    def execute(self, ctx: Any) -> dict[str, Any]:
+        verification = run(ctx.dataset, progress=forms.progress(ctx), **_params(ctx))
+        if not ctx.delegated:
+            ctx.trigger("reload_dataset")
+            ctx.ops.open_panel(
+                PANEL, layout="horizontal", state={"verify_key": verification.verify_key}
+            )
+        return {
+            "verify_key": verification.verify_key,
+            "honey_key": verification.honey_key,
+            "suspect_name": verification.suspect_name,
+            "suspect_digest": verification.suspect_digest,
+            "verdict": verification.verdict.to_dict(),
+            "pairs": verification.pairs,
+        }
+
+    def resolve_output(self, ctx: Any) -> types.Property:
+        result = ctx.results
+        verdict = result["verdict"]
+        rows = [
+            ("Suspect", result["suspect_name"]),
+            ("p-value, adjusted", f"{verdict['p_adjusted']:.2g}"),
+            ("Significance level α", f"{verdict['alpha']:g}"),
+            ("Pairs of twins used", f"{verdict['num_pairs']:,}"),
+            ("Pairs with a failed query", f"{verdict['num_failed']:,}"),
+        ]
+        text = (
+            f"## {verdict['verdict'].capitalize()}\n\n{verdict['statement']}\n\n"
+            f"{forms.table(rows)}\n\n"
+            f"**Next:** see `{result['verify_key']}` in the *HoneyImage verification* panel."
+        )
+        return forms.output(text, "The verdict")
+
+
+def _params(ctx: Any) -> dict[str, Any]:
+    """The SDK's arguments; lists are text in the form."""
+    params = forms.given(ctx, run)
+    for name in ("classes", "references"):
+        if name in params:
+            params[name] = _lines(params[name])
+    for name in ("mean", "std"):
+        if name in params:
+            params[name] = _numbers(params[name], name)
+    return params
+
+
+def _fill(ctx: Any, inputs: types.Object) -> None:
+    if not forms.has_dataset(ctx, inputs):
+        return
+    from ..dataset.samples import check_collection
+
+    with forms.blocking(inputs, "This dataset cannot be used"):
+        check_collection(ctx.dataset)
+    if forms.is_blocked(inputs):
+        return
+    marking = forms.marking(ctx, inputs, ctx.dataset)
+    if marking is None:
+        return
+    _suspect(ctx, inputs, marking)
+    _key(ctx, inputs, marking)
+    shown = forms.section(ctx, inputs, run, _FURTHER)
+    ledger = forms.ledger(ctx, inputs, marking, shown)
+    if shown:
+        _further(ctx, inputs)
+    _check(ctx, inputs, marking, ledger)
+    if ledger is not None and not forms.is_blocked(inputs):
+        _show_cost(ctx, inputs, ledger)
+
+
+def _suspect(ctx: Any, inputs: types.Object, marking: Any) -> None:
+    fields = _prediction_fields(ctx.dataset, marking)
+    given = ctx.params.get("suspect")
+    source = ctx.params.get("source") or (_FIELD if given in fields else _FILE)
+    radio = types.RadioGroup(label="Suspect model", orientation="horizontal")
+    for choice in (_FILE, _FIELD):
+        radio.add_choice(choice, label=choice)
+    inputs.enum("source", radio.values(), default=_FILE, view=radio)
+    if source == _FIELD:
+        if not fields:
+            forms.block(
+                inputs,
+                "There is no field of predictions",
+                "Apply the suspect to the HoneyImages first, for example with "
+                f"`dataset.load_saved_view('{marking.honey_key}').apply_model(model, 'suspect', "
+                "store_logits=True)`.",
+            )
+            return
+        forms.dropdown(
+            inputs,
+            "suspect",
+            dict.fromkeys(fields, ""),
+            required=True,
+            label="Field",
+            description="The suspect's predictions on the HoneyImages; with logits if it gives any",
+        )
+    else:
+        inputs.str(
+            "suspect",
+            required=True,
+            label="Model file",
+            description="TorchScript (`.pt`, `.ts`, …) or ONNX (`.onnx`), on the machine that runs "
+            "this",
+        )
+    inputs.str("name", label="Name of the suspect", description="As you want to call it")
+
+
+def _prediction_fields(dataset: Any, marking: Any) -> list[str]:
+    """Fields that can hold predictions."""
+    schema = dataset.get_field_schema()
+    own = {marking.config["label_field"], "tags"}
+    lists = (fo.ListField, fo.VectorField, fo.ArrayField)
+    return [
+        name
+        for name, field in schema.items()
+        if name not in own
+        and (getattr(field, "document_type", None) is fo.Classification or isinstance(field, lists))
+    ]
+
+
+def _key(ctx: Any, inputs: types.Object, marking: Any) -> None:
+    from ..dataset.runs import check_new_key
+    from ..dataset.verification import next_verify_key
+
+    proposed = next_verify_key(ctx.dataset, marking.honey_key)
+    prop = inputs.str(
+        "verify_key",
+        label="Name of the verification",
+        description=f"An identifier. Empty: `{proposed}`",
+    )
+    with forms.errors_on(prop):
+        check_new_key(ctx.dataset, ctx.params.get("verify_key") or proposed, "verify_key")
+
+
+def _further(ctx: Any, inputs: types.Object) -> None:
+    from ..core.suspects import OUTPUTS
+
+    defaults = forms.sdk_defaults(run)
+    inputs.float(
+        "alpha", label="Smaller significance level α", description="Empty: the committed one"
+    )
+    inputs.str(
+        "classes",
+        label="The suspect's classes",
+        description="In the order of its outputs, one a line. Empty: the dataset's, sorted",
+        view=types.TextFieldView(multiline=True, rows=3),
+    )
+    forms.dropdown(
+        inputs,
+        "outputs",
+        dict.fromkeys(OUTPUTS, ""),
+        default=defaults["outputs"],
+        label="What it answers",
+    )
+    inputs.int(
+        "input_size",
+        label="Input size",
+        description="Pixels to which images are resized. Empty: they keep their size",
+    )
+    inputs.str("mean", label="Mean", description="To normalise by, as `0.485, 0.456, 0.406`")
+    inputs.str("std", label="Standard deviation", description="As `0.229, 0.224, 0.225`")
+    inputs.int("batch_size", default=defaults["batch_size"], label="Images a query")
+    forms.dropdown(
+        inputs,
+        "pairs",
+        {
+            "all": "All pairs of twins",
+            "unused": "Those that no verification has used, for a suspect whose operator may have "
+            "seen earlier queries",
+        },
+        default=defaults["pairs"],
+        label="Pairs",
+    )
+    inputs.str(
+        "references",
+        label="Models known to be innocent",
+        description="Files or fields, one a line. They calibrate the paper's threshold, which is "
+        "shown and never decides",
+        view=types.TextFieldView(multiline=True, rows=2),
+    )
+    forms.device(ctx, inputs)
+    inputs.bool(
+        "skip_failures",
+        default=False,
+        label="Let an image on which the suspect fails drop its pair",
+        description="Otherwise the first failure stops the verification",
+    )
+
+
+def _check(ctx: Any, inputs: types.Object, marking: Any, ledger: Any) -> None:
+    """The checks of ``verify_model`` that come before a model is loaded."""
+    from ..core.suspects import Preprocessing
+    from ..dataset.verification import suspect_classes
+
+    suspect = inputs.properties.get("suspect")
+    if suspect is None:
+        return
+    with forms.errors_on_named(inputs, suspect):
+        params = _params(ctx)
+        Preprocessing(*(params.get(name) for name in ("input_size", "mean", "std")))
+        classes = suspect_classes(marking, params.get("classes"))
+        if ledger is not None:
+            ledger.plan.alpha_for(params.get("alpha"))
+        for reference in params.get("references", ()):
+            _check_suspect(ctx, marking, reference, classes)
+    if ctx.params.get("suspect"):
+        with forms.errors_on(suspect):
+            _check_suspect(ctx, marking, ctx.params["suspect"], classes)
+
+
+def _check_suspect(ctx: Any, marking: Any, suspect: str, classes: Sequence[str]) -> None:
+    """Checks a suspect as far as that goes without loading a model file."""
+    from ..core.suspects import onnx, torchscript
+    from ..dataset.verification import open_suspect
+
+    path = Path(suspect).expanduser()
+    if path.is_file() and path.suffix.lower() in (*onnx.SUFFIXES, *torchscript.SUFFIXES):
+        return
+    open_suspect(ctx.dataset, marking, suspect, classes, None, {})
+
+
+def _show_cost(ctx: Any, inputs: types.Object, ledger: Any) -> None:
+    unused = forms.value(ctx, run, "pairs") == "unused"
+    left = len(ledger.pairs_left)
+    count = left if unused else len(ledger.pairs)
+    earlier = len(ledger.verifications)
+    facts = [
+        f"**{2 * count:,} queries**, two for each of {count:,} pairs of twins",
+        f"{left:,} of {len(ledger.pairs):,} pairs have not been used yet; the suspect's operator "
+        "sees the images of those that are",
+        f"test `{ledger.plan.test}` at the significance level {ledger.plan.alpha:g}, as committed",
+        f"recorded in the ledger for good, as verification number {earlier + 1}",
+    ]
+    text = "\n".join(f"- {fact}" for fact in facts)
+    inputs.view("cost", types.Notice(label="What this takes", description=text))
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _numbers(text: str, name: str) -> list[float]:
+    from ..core.errors import ParameterError
+
+    try:
+        return [float(part) for part in text.replace(",", " ").split()]
+    except ValueError as error:
+        raise ParameterError(f"{name} must be three numbers; found {text!r}") from error
+
+
+def _numbers_text(values: Sequence[float] | None) -> str | None:
+    return None if values is None else ", ".join(map(repr, values))
