@@ -283,6 +283,7 @@ def verify_model(
     batch_size: int = 64,
     references: Sequence[Any] = (),
     name: str | None = None,
+    pairs: str = "all",
     ledger_path: str | Path | None = None,
     device: str | None = None,
     skip_failures: bool = False,
@@ -293,7 +294,8 @@ def verify_model(
     The suspect's losses on released and withheld twins are compared by the test that the ledger's
     commitment fixed. Whatever the suspect is, if it did not use the release it is accused with
     probability at most α. Every verification of a marking is recorded in the ledger before its first
-    query, and the p-value is corrected for all of them (Holm).
+    query, and the j-th is held to the level α/(j(j+1)): these add up to α, so no number of attempts
+    makes an innocent model likely to be accused.
 
     Args:
         samples: the dataset
@@ -310,6 +312,8 @@ def verify_model(
         references (()): models known to be innocent, in the forms of ``suspect``; calibrate the
             paper's threshold τ, which is shown and never decides
         name (None): what to call the suspect
+        pairs ("all"): ``"all"`` pairs of twins, or the ``"unused"`` ones, for a suspect whose
+            operator may have seen earlier queries
         ledger_path (None): the ledger's place, if it was moved
         device (None): where to query
         skip_failures (False): whether an image that the suspect fails on drops its pair instead of
@@ -340,6 +344,7 @@ def verify_model(
         batch_size=batch_size,
         references=references,
         name=name,
+        pairs=pairs,
         ledger_path=ledger_path,
         device=device,
         skip_failures=skip_failures,

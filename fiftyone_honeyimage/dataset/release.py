@@ -23,7 +23,7 @@ from ..core.errors import LedgerError, ParameterError, ReleaseError
 from ..core.evidence.ledger import Ledger, load_ledger
 from ..core.files import ensure_free_space, sha256_file
 from .marking import Marking, load_marking
-from .progress import Progress, StageBar
+from .progress import Progress, StageBar, inner_bars_hidden
 from .samples import (
     LabeledSamples,
     check_label_field,
@@ -207,13 +207,14 @@ def _export(partial: Path, media: Sequence[tuple[str, str]], kind: type, bar: St
             ],
             progress=False,
         )
-        clean.export(
-            export_dir=str(partial),
-            dataset_type=kind,
-            label_field="ground_truth",
-            export_media=True,
-            progress=lambda pb: bar.report("Exporting", pb.iteration, len(media)),
-        )
+        with inner_bars_hidden():
+            clean.export(
+                export_dir=str(partial),
+                dataset_type=kind,
+                label_field="ground_truth",
+                export_media=True,
+                progress=lambda pb: bar.report("Exporting", pb.iteration, len(media)),
+            )
     finally:
         clean.delete()
 

@@ -202,7 +202,7 @@ def _ascend(
             moved = moved.clamp(0, 255).cpu()
         for row, image in zip(rows, moved, strict=True):
             current[row] = image
-        total += float(gap)
+        total += float(gap.detach())
     return total / max(1, len(originals))
 
 
