@@ -1,0 +1,8 @@
+"""Panels: one file each, stored results as plots, tables and a verdict. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from .verification_panel import VerificationPanel
+
+#: In the order of the manifest, ``fiftyone.yml``.
+PANELS = [VerificationPanel]

@@ -1,0 +1,260 @@
+"""What the verification panel shows, from stored results: plain values in, Markdown and traces out.
+
+No FiftyOne and no panel here, so that every figure can be tested alone. A plot's points carry the
+numbers of their pairs as ``ids``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Pair = Mapping[str, Any]
+Trace = dict[str, Any]
+
+RELEASED_COLOR = "#ffb020"
+WITHHELD_COLOR = "#7a8794"
+_FAINT = "#7a879480"
+
+#: Verdict → (text, colour) of its badge. "Not shown" is no acquittal and gets no green.
+BADGES = {
+    "derived": ("DERIVED FROM THE RELEASE", "error"),
+    "not shown": ("NOT SHOWN", "info"),
+    "inconclusive": ("INCONCLUSIVE", "warning"),
+}
+
+TESTS = {
+    "signed_rank": "exact signed-rank test on the losses",
+    "sign": "exact sign test on the labels",
+    "e_process": "sequential betting test",
+}
+
+_CATEGORIES = {
+    "both": "right on both twins",
+    "released": "right on the released twin only",
+    "withheld": "right on the withheld twin only",
+    "neither": "wrong on both twins",
+}
+
+
+def usable(pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs on which no query failed."""
+    return [pair for pair in pairs if not pair["failed"]]
+
+
+def probability(value: float) -> str:
+    """A p-value, as exact as it is of use."""
+    return f"{value:.2g}"
+
+
+def summary_rows(verdict: Any) -> list[tuple[str, str]]:
+    """The figures behind a verdict.
+
+    Args:
+        verdict: a ``Verdict``
+    """
+    return [
+        ("p-value", probability(verdict.p_value)),
+        ("adjusted for all verifications", probability(verdict.p_adjusted)),
+        ("significance level α", f"{verdict.alpha:g}"),
+        ("effect", effect(verdict)),
+        ("pairs of twins used", f"{verdict.num_pairs:,}"),
+        ("pairs with a failed query", f"{verdict.num_failed:,}"),
+        ("pairs left unused", f"{verdict.num_left:,}"),
+        ("test", TESTS.get(verdict.test, verdict.test)),
+    ]
+
+
+def effect(verdict: Any) -> str:
+    """The effect size with its confidence interval."""
+    if verdict.effect_size is None:
+        return "undefined"
+    text = f"{verdict.effect_size:+.2f}"
+    if verdict.effect_interval is not None:
+        low, high = verdict.effect_interval
+        text += f" ({low:+.2f} to {high:+.2f})"
+    return f"{text}: {verdict.effect_name}"
+
+
+def provenance_rows(verification: Any) -> list[tuple[str, str]]:
+    """What was verified, with what, when.
+
+    Args:
+        verification: a ``Verification``
+    """
+    rows = [
+        ("suspect", verification.suspect_name),
+        ("SHA-256 of the suspect", f"`{verification.suspect_digest or 'none'}`"),
+        ("marking", f"`{verification.honey_key}`"),
+    ]
+    if verification.timestamp is not None:
+        rows.append(("time (UTC)", f"{verification.timestamp:%Y-%m-%d %H:%M}"))
+    if verification.config.get("version"):
+        rows.append(("version", str(verification.config["version"])))
+    return rows
+
+
+def loss_traces(pairs: Sequence[Pair]) -> list[Trace]:
+    """Each pair's loss on its released twin against that on its withheld twin.
+
+    Points below the diagonal speak for the release having been used.
+    """
+    shown = usable(pairs)
+    released = [pair["released_loss"] for pair in shown]
+    withheld = [pair["withheld_loss"] for pair in shown]
+    largest = max([*released, *withheld, 0.0])
+    diagonal = {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "equal losses",
+        "x": [0, largest],
+        "y": [0, largest],
+        "line": {"color": WITHHELD_COLOR, "dash": "dot", "width": 1},
+        "hoverinfo": "skip",
+    }
+    points = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "pairs",
+        "x": withheld,
+        "y": released,
+        "ids": [str(pair["pair"]) for pair in shown],
+        "text": [f"pair {pair['pair']}" for pair in shown],
+        "marker": {"color": RELEASED_COLOR, "size": 9},
+        "hovertemplate": "%{text}<br>withheld %{x:.3f}<br>released %{y:.3f}<extra></extra>",
+    }
+    return [diagonal, points]
+
+
+def loss_layout() -> dict[str, Any]:
+    """The layout of :func:`loss_traces`."""
+    return {
+        "xaxis": {"title": {"text": "loss on the withheld twin, nats"}, "rangemode": "tozero"},
+        "yaxis": {"title": {"text": "loss on the released twin, nats"}, "rangemode": "tozero"},
+        "margin": {"t": 16, "r": 16, "b": 48, "l": 56},
+        "hovermode": "closest",
+        "clickmode": "event",
+    }
+
+
+def categories(pairs: Sequence[Pair]) -> dict[str, list[int]]:
+    """The pairs by which of their twins were classified correctly: category → numbers of pairs."""
+    found: dict[str, list[int]] = {name: [] for name in _CATEGORIES}
+    names = {
+        (True, True): "both",
+        (True, False): "released",
+        (False, True): "withheld",
+        (False, False): "neither",
+    }
+    for pair in usable(pairs):
+        right = bool(pair["released_correct"]), bool(pair["withheld_correct"])
+        found[names[right]].append(int(pair["pair"]))
+    return found
+
+
+def accuracy_traces(pairs: Sequence[Pair]) -> list[Trace]:
+    """Accuracy on released and on withheld twins, stacked from the pairs it comes from."""
+    found = categories(pairs)
+    total = sum(map(len, found.values())) or 1
+    bars = ("released twins", "withheld twins")
+    both = len(found["both"])
+    return [
+        _stacked("both", bars, [both / total, both / total], WITHHELD_COLOR),
+        _stacked("released", bars, [len(found["released"]) / total, 0.0], RELEASED_COLOR),
+        _stacked("withheld", bars, [0.0, len(found["withheld"]) / total], _FAINT),
+    ]
+
+
+def accuracy_layout() -> dict[str, Any]:
+    """The layout of :func:`accuracy_traces`."""
+    return {
+        "barmode": "stack",
+        "showlegend": True,
+        "legend": {"orientation": "h", "x": 0, "y": 1.15},
+        "yaxis": {"title": {"text": "accuracy"}, "range": [0, 1], "tickformat": ".0%"},
+        "margin": {"t": 40, "r": 16, "b": 32, "l": 56},
+        "clickmode": "event",
+    }
+
+
+def e_value_traces(verdict: Any) -> list[Trace]:
+    """The capital of the sequential test after each pair, and the line that accuses."""
+    count = len(verdict.e_values)
+    # The level that this verification was held to, whatever the correction was
+    level = verdict.alpha
+    if 0 < verdict.p_value < verdict.p_adjusted:
+        level *= verdict.p_value / verdict.p_adjusted
+    return [
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": "e-value",
+            "x": list(range(1, count + 1)),
+            "y": list(verdict.e_values),
+            "line": {"color": RELEASED_COLOR},
+        },
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": "accuses",
+            "x": [1, max(count, 2)],
+            "y": [1 / level, 1 / level],
+            "line": {"color": WITHHELD_COLOR, "dash": "dot"},
+            "hovertemplate": "%{y:.3g}<extra></extra>",
+        },
+    ]
+
+
+def e_value_layout() -> dict[str, Any]:
+    """The layout of :func:`e_value_traces`."""
+    return {
+        "xaxis": {"title": {"text": "pairs asked, in the committed order"}},
+        "yaxis": {"title": {"text": "e-value"}, "type": "log"},
+        "margin": {"t": 16, "r": 16, "b": 48, "l": 64},
+    }
+
+
+def paper_markdown(paper: Mapping[str, Any]) -> str | None:
+    """The published method's loss gap with its warning; None if there is none."""
+    if "mean_loss_gap" not in paper:
+        return None
+    lines = [
+        f"Mean loss gap (loss of the proxy less loss of the suspect) on {paper['num_images']:,} "
+        f"released twins: **{paper['mean_loss_gap']:.2f} nats**."
+    ]
+    references = paper.get("reference_mean_loss_gaps") or []
+    if references:
+        listed = ", ".join(f"{gap:.2f}" for gap in references)
+        lines.append(f"Models known to be innocent: {listed} nats.")
+    if "threshold" in paper:
+        word = "exceeds" if paper.get("exceeds_threshold") else "does not exceed"
+        lines.append(
+            f"It {word} the threshold τ = {paper['threshold']:.2f} nats, calibrated on "
+            f"{paper['num_references']} innocent models (false-positive rate "
+            f"{paper['threshold_false_positive_rate']:.2g} for a model like them)."
+        )
+    lines.append(
+        "*These figures never decide.* HoneyImages are adversarial to the proxy, so an innocent "
+        "model has a positive gap too, and how large it is depends on the model."
+    )
+    return "\n\n".join(lines)
+
+
+def pairs_of(point: str, pairs: Sequence[Pair]) -> list[int]:
+    """The pairs that a clicked point stands for: a pair's number, or a category of pairs."""
+    if point in _CATEGORIES:
+        return categories(pairs)[point]
+    known = {str(pair["pair"]) for pair in pairs}
+    return [int(point)] if point in known else []
+
+
+def _stacked(category: str, bars: Sequence[str], shares: Sequence[float], color: str) -> Trace:
+    return {
+        "type": "bar",
+        "name": _CATEGORIES[category],
+        "x": list(bars),
+        "y": list(shares),
+        "ids": [category] * len(bars),
+        "marker": {"color": color},
+        "hovertemplate": "%{y:.0%} " + _CATEGORIES[category] + "<extra></extra>",
+    }
