@@ -1,0 +1,163 @@
+"""python -m fiftyone_honeyimage demo | protect | verify | list | check"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from . import __version__
+from .core.errors import HoneyImageError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    args = _parser().parse_args(arguments)
+    try:
+        return args.run(args)
+    except HoneyImageError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fiftyone_honeyimage", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="see it happen, from a dataset to three verdicts")
+    demo.add_argument(
+        "--dataset", help="a FiftyOne zoo dataset or a folder of class folders; digits by default"
+    )
+    demo.add_argument("--folder", help="where the files go")
+    demo.add_argument("--max-samples", type=int, default=1800)
+    demo.add_argument("--epochs", type=int, default=30)
+    demo.add_argument("--no-app", action="store_true", help="end without opening the App")
+    demo.set_defaults(run=_demo)
+
+    protect = commands.add_parser("protect", help="score, mark and release a dataset")
+    protect.add_argument("dataset", help="name of a FiftyOne dataset")
+    protect.add_argument("label_field")
+    protect.add_argument("honey_key", help="an identifier for the marking")
+    protect.add_argument("export_dir", help="a new folder for the release")
+    protect.add_argument("--view", help="a saved view to protect instead of the whole dataset")
+    protect.add_argument("--proxy", default="wrn28_2")
+    protect.add_argument("--epochs", type=int)
+    protect.add_argument("--num-pairs", type=int)
+    protect.add_argument("--num-honeyimages", type=int)
+    protect.add_argument("--hardness-field", default="honey_hardness")
+    protect.add_argument("--output-dir", help="a new folder for HoneyImages and ledger")
+    protect.add_argument("--seed", type=int, default=51)
+    protect.set_defaults(run=_protect)
+
+    verify = commands.add_parser("verify", help="verify a suspect model")
+    verify.add_argument("dataset", help="name of a FiftyOne dataset")
+    verify.add_argument("honey_key")
+    verify.add_argument("suspect", help="a TorchScript or ONNX file, or a field with predictions")
+    verify.add_argument("--verify-key")
+    verify.add_argument("--input-size", type=int)
+    verify.add_argument("--mean", type=float, nargs=3)
+    verify.add_argument("--std", type=float, nargs=3)
+    verify.add_argument("--outputs", default="auto")
+    verify.add_argument("--classes", nargs="+")
+    verify.add_argument("--evidence", help="write the evidence to this file")
+    verify.set_defaults(run=_verify)
+
+    listing = commands.add_parser("list", help="list the runs of a dataset")
+    listing.add_argument("dataset")
+    listing.set_defaults(run=_list)
+
+    check = commands.add_parser("check", help="recompute a verdict from an evidence file alone")
+    check.add_argument("evidence")
+    check.set_defaults(run=_check)
+    return parser
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from .demo import open_app, run_demo
+
+    dataset, _ = run_demo(
+        args.dataset, folder=args.folder, max_samples=args.max_samples, epochs=args.epochs
+    )
+    if not args.no_app:
+        open_app(dataset)
+    return 0
+
+
+def _protect(args: argparse.Namespace) -> int:
+    from . import compute_hardness, export_release, generate_honeyimages
+
+    samples = _load(args.dataset)
+    if args.view:
+        samples = samples.load_saved_view(args.view)
+    training = {} if args.epochs is None else {"epochs": args.epochs}
+    choice = {"proxy": args.proxy, "training": training, "seed": args.seed}
+    if not samples.has_field(args.hardness_field):
+        print(compute_hardness(samples, args.label_field, args.hardness_field, **choice))
+    marking = generate_honeyimages(
+        samples,
+        args.label_field,
+        args.honey_key,
+        num_pairs=args.num_pairs,
+        num_honeyimages=args.num_honeyimages,
+        hardness_field=args.hardness_field,
+        output_dir=args.output_dir,
+        **choice,
+    )
+    print(f"HoneyImages and ledger: {marking.output_dir}\nCommitment: {marking.commitment}")
+    print(export_release(samples, args.honey_key, args.export_dir))
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from . import export_evidence, verify_model
+
+    samples = _load(args.dataset)
+    verification = verify_model(
+        samples,
+        args.honey_key,
+        args.suspect,
+        verify_key=args.verify_key,
+        input_size=args.input_size,
+        mean=args.mean,
+        std=args.std,
+        outputs=args.outputs,
+        classes=args.classes,
+    )
+    print(verification)
+    print(json.dumps(verification.verdict.to_dict(), indent=2))
+    if args.evidence:
+        print(f"Evidence: {export_evidence(samples, verification.verify_key, args.evidence)}")
+    return 0
+
+
+def _list(args: argparse.Namespace) -> int:
+    from . import list_runs
+
+    for run in list_runs(_load(args.dataset)):
+        print(f"{run.kind:<14}{run.key:<32}{run.timestamp:%Y-%m-%d %H:%M}")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from .core.evidence.record import check_evidence
+
+    result = check_evidence(args.evidence)
+    print(result)
+    return 0 if result.holds else 1
+
+
+def _load(name: str) -> Any:
+    import fiftyone as fo
+
+    from .core.errors import SamplesError
+
+    if name not in fo.list_datasets():
+        raise SamplesError(f"there is no dataset '{name}'; there are {fo.list_datasets()}")
+    return fo.load_dataset(name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
