@@ -85,9 +85,11 @@ def test_half_precision_probabilities_are_still_probabilities(dtype):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
-def test_the_batch_size_cannot_turn_logits_into_probabilities(batch_size):
-    # every row but the last looks like probabilities
-    rows = [[0.2, 0.3, 0.5], [1.0, 0.0, 0.0], [0.1, 0.8, 0.1], [4.0, -1.0, 0.0]]
+@pytest.mark.parametrize("at", [0, 1, 2, 3])
+def test_the_batch_size_cannot_turn_logits_into_probabilities(batch_size, at):
+    # every row but one looks like probabilities
+    rows = [[0.2, 0.3, 0.5], [1.0, 0.0, 0.0], [0.1, 0.8, 0.1]]
+    rows.insert(at, [4.0, -1.0, 0.0])
     answers = ask(rows, [0, 1, 2, 0], batch_size=batch_size)
     assert answers.outputs == "logits"
     expected = F.cross_entropy(
