@@ -18,18 +18,26 @@ from set_up import apt_install, run, say, succeeds
 #: Chromium and Chrome, as distributions name them
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
+#: What it takes on Debian and Ubuntu: the second one is for Playwright's own driver
+DEBIAN_PACKAGES = ("chromium", "libatomic1")
+
+#: Containers give a browser neither the rights for its sandbox nor much shared memory
+LAUNCH_ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage"]
+
 #: ``CI=false`` and an empty one mean no CI, as they do to pip and npm
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
+WITH_PLAYWRIGHT = "from playwright.sync_api import sync_playwright as p\nwith p() as p:"
+
 
 def find_browser() -> str | None:
-    """Finds a browser that starts, the machine's own first.
+    """Finds a browser that Playwright can drive, the machine's own first.
 
     Returns:
         its path, or None
     """
-    # Some of these are only a note to install a snap package, so ask each for a page
-    return next((path for path in _candidates() if _shows_a_page(path)), None)
+    # Some of these are only a note to install a snap package, so open a page in each
+    return next((path for path in _candidates() if _opens_a_page(path)), None)
 
 
 def _candidates() -> Iterator[str]:
@@ -38,22 +46,22 @@ def _candidates() -> Iterator[str]:
         if path is not None:
             yield path
 
-    code = "from playwright.sync_api import sync_playwright as p\nwith p() as p: print(p.chromium.executable_path)"
+    code = f"{WITH_PLAYWRIGHT} print(p.chromium.executable_path)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     path = done.stdout.strip()
     if done.returncode == 0 and Path(path).exists():
         yield path
 
 
-def _shows_a_page(path: str) -> bool:
-    return succeeds(
-        path, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "about:blank"
-    )
+def _opens_a_page(path: str) -> bool:
+    launch = f"launch(executable_path={path!r}, args={LAUNCH_ARGUMENTS!r})"
+    code = f"{WITH_PLAYWRIGHT} p.chromium.{launch}.new_page().goto('about:blank')"
+    return succeeds(sys.executable, "-c", code)
 
 
 def install_browser() -> None:
-    """Tries Debian's package, then Playwright's own download."""
-    if apt_install("chromium") and find_browser():
+    """Tries Debian's packages, then Playwright's own download."""
+    if apt_install(*DEBIAN_PACKAGES) and find_browser():
         return
     say("Installing Playwright's browser")
     run(sys.executable, "-m", "playwright", "install", "chromium")
@@ -67,7 +75,8 @@ def main() -> int:
         print(f"Browser tests use {browser}", flush=True)
         return 0
     print(
-        "No browser that starts could be found or installed; on Debian: apt-get install chromium",
+        "No browser that works could be found or installed. On Debian: apt-get install "
+        + " ".join(DEBIAN_PACKAGES),
         file=sys.stderr,
     )
     return 1 if IN_CI else 0

@@ -73,7 +73,8 @@ def create_environment(folder: Path) -> Path:
         SetUpError: if no virtual environment can be created
     """
     python = folder / "bin" / "python"
-    if python.exists() and succeeds(python, "-m", "pip", "--version"):
+    # The script `pip` names its Python by its full path, so it also fails in a clone that was moved
+    if succeeds(folder / "bin" / "pip", "--version"):
         return python
 
     say(f"Creating {folder.name} with Python {sys.version.split()[0]}")
@@ -91,7 +92,6 @@ def create_environment(folder: Path) -> Path:
 
 
 def _create(folder: Path, python: Path) -> bool:
-    # Also removes one that a moved clone or an upgraded Python has broken
     shutil.rmtree(folder, ignore_errors=True)
     return succeeds(sys.executable, "-m", "venv", folder) and succeeds(
         python, "-m", "pip", "--version"

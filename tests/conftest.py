@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import IN_CI, find_browser
+from browser import IN_CI, LAUNCH_ARGUMENTS, find_browser
 from PIL import Image
 from private_database import private_database
 
@@ -164,7 +164,7 @@ def browser() -> Iterator[Any]:
     """A headless Chromium."""
     executable = find_browser()
     if executable is None:
-        reason = "no browser that starts was found; `make test` says how to get one"
+        reason = "no browser that works was found; `make test` says how to get one"
         if IN_CI:
             pytest.fail(reason)
         pytest.skip(reason)
@@ -174,9 +174,7 @@ def browser() -> Iterator[Any]:
     with sync_playwright() as playwright:
         # The App names its parts for tests in this attribute: page.get_by_test_id("fo-grid")
         playwright.selectors.set_test_id_attribute("data-cy")
-        # Containers give the browser neither the rights for its sandbox nor much shared memory
-        arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
-        chromium = playwright.chromium.launch(executable_path=executable, args=arguments)
+        chromium = playwright.chromium.launch(executable_path=executable, args=LAUNCH_ARGUMENTS)
         yield chromium
         chromium.close()
 
