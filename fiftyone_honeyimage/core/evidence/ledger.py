@@ -216,6 +216,8 @@ class Ledger:
                 "that was written at the marking"
             )
         self.verifications = read_log(self.log, self.commitment, self.query_order, self.plan)
+        if not all(entry.get("private") for entry in self.log):
+            raise LedgerError(f"{path} was altered: details of its log are missing")
         if content["head"] != self.head:
             raise LedgerError(f"{path} was altered: the end of its log is missing")
 

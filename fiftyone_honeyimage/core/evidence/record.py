@@ -266,6 +266,8 @@ class _Checker:
         self.pairs = {}
         for opened in self.content["pairs"]:
             index = opened["leaf"]["index"]
+            if index in self.pairs:
+                raise LedgerError(f"pair {index} is opened twice")
             leaf = dict(self._leaf(opened, first_pair + index, "pair"))
             del leaf["leaf"]
             self.pairs[index] = read_pair(leaf)

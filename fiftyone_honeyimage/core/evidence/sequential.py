@@ -15,7 +15,9 @@ Two families of bets are played side by side, each spread evenly over the fracti
 ``|d_i|`` does not depend on the coin of pair ``i`` (see :mod:`.twins`), so that it may be known when
 the bet is made. An average of martingales is a martingale: no fraction has to be chosen after the
 fact, and the capital grows nearly as fast as with the best one. All signs alike reach 1,000 after
-13 pairs where the magnitudes are equal, after 14 at the latest.
+13 pairs where the magnitudes are equal, after 14 at the latest. Simulated infringing models with
+larger differences where the released twin wins took about 30 pairs with both families, and 38 with
+the signs alone.
 
 Source: Ville, Etude critique de la notion de collectif, 1939; Waudby-Smith and Ramdas, Journal of
 the Royal Statistical Society B 86(1), 2024, for betting; Shafer and Vovk, Game-Theoretic
