@@ -123,6 +123,7 @@ class Verification:
     Attributes:
         id: its name in the log
         pairs: the pairs it was opened for, in the committed order
+        position: which verification it is, counted from 1 at its opening over those that count
         alpha: the level it was opened with
         suspect_name: the suspect's name, None where the log's details are closed
         suspect_digest: the digest of the suspect's file, where there is one
@@ -137,6 +138,7 @@ class Verification:
 
     id: str
     pairs: tuple[int, ...]
+    position: int
     alpha: float
     suspect_name: str | None
     suspect_digest: str | None
@@ -150,7 +152,7 @@ class Verification:
 
     @property
     def counts(self) -> bool:
-        """Whether it belongs to the family: not if it was closed without a single answer."""
+        """Whether it takes a position: not if it was closed without a single answer."""
         return self.num_answers != 0
 
 
@@ -270,16 +272,18 @@ class Ledger:
         """Returns the coins: for each pair's index, which twin was released."""
         return {pair.index: pair.released for pair in self.pairs}
 
-    def family_p_values(self, verification_id: str | None = None) -> list[float]:
-        """Returns the p-values of the other verifications that count.
+    def position(self, verification_id: str) -> int:
+        """Returns which verification it is, and so the share of alpha it is held to.
 
-        Every one ever opened counts, but for those closed without a single answer. One that was
-        never closed counts with p = 1, as does one that was given up.
+        Every one opened before it counts, but for those that were closed without a single answer by
+        then. It is settled at the opening: nothing that happens later changes a verdict.
 
-        Args:
-            verification_id (None): the verification in question, which is left out
+        Raises:
+            LedgerError: if there is no such verification
         """
-        return family(self.verifications.values(), verification_id)
+        if verification_id not in self.verifications:
+            raise LedgerError(f"{self.path} knows no verification {verification_id!r}")
+        return self.verifications[verification_id].position
 
     def open_verification(
         self,
@@ -289,6 +293,7 @@ class Ledger:
         pairs: Sequence[int],
         *,
         alpha: float | None = None,
+        reuse: bool = False,
     ) -> str:
         """Writes a verification down, before its first query.
 
@@ -296,9 +301,13 @@ class Ledger:
             suspect_name: what the owner calls the suspect
             suspect_digest: the SHA-256 of its file, None where there is none
             kind: "scores" or "labels", None if the suspect has yet to show it
-            pairs: the pairs to be queried: the first so many of :attr:`pairs_left`. Neither
-                choosing among them nor asking a pair again is possible
+            pairs: the pairs to be queried: the first so many of :attr:`pairs_left`, or with
+                ``reuse`` all pairs in the committed order. No other choice is possible
             alpha (None): a smaller level than the plan's
+            reuse (False): whether pairs may be queried that earlier verifications have used. The
+                p-value of a model that does not depend on the coins is as good as with new pairs;
+                but an operator who has seen them may know them again. Only all pairs can be used
+                again: a number chosen after earlier results would be a choice among p-values
 
         Returns:
             the verification's id
@@ -313,16 +322,21 @@ class Ledger:
         wanted = [int(pair) for pair in pairs]
         with locked(self.path):
             self._reload()
-            if wanted != self.pairs_left[: len(wanted)]:
+            if not may_open(wanted, reuse, self.query_order, self.verifications.values()):
                 raise LedgerError(
                     "A verification takes the next unused pairs in the committed order, "
                     f"{self.pairs_left[: len(wanted)]}, not {wanted}; pass the first so many of "
-                    "pairs_left"
+                    "pairs_left, or with reuse=True all pairs in the committed order"
                 )
             self._append(
                 "open",
                 verification_id,
-                {"kind": kind, "pairs": wanted, "alpha": self.plan.alpha_for(alpha)},
+                {
+                    "kind": kind,
+                    "pairs": wanted,
+                    "alpha": self.plan.alpha_for(alpha),
+                    "reuse": bool(reuse),
+                },
                 {"suspect_name": suspect_name, "suspect_digest": suspect_digest},
             )
         return verification_id
@@ -364,11 +378,11 @@ class Ledger:
         Args:
             verification_id: an open verification
             result: the verdict that follows from the answers (see :meth:`conclude`), or None if
-                the verification is given up; it then counts with p = 1, unless nothing was answered
+                the verification is given up; it counts all the same
             answers (None): the answers; needed with a verdict
             num_queried (None): if it is given up, how many of its pairs the suspect may have seen,
-                with or without an answer; None means all. With 0 nothing was asked, and it does not
-                count
+                with or without an answer; None means all. With 0 nothing was asked, and it gives up
+                its position
 
         Raises:
             LedgerError: if it is not open, or the verdict does not follow from the answers
@@ -388,8 +402,8 @@ class Ledger:
                 raise LedgerError("A verdict is closed with the answers that it rests on")
             if result != self._decide(verification_id, answers, result.paper):
                 raise LedgerError(
-                    "This verdict does not follow from these answers and the ledger as it is now "
-                    "(another verification may have been opened or closed meanwhile); decide again"
+                    "This verdict does not follow from these answers and the ledger as it is now; "
+                    "decide again"
                 )
             self._close(verification_id, result, answers, len(answers.pairs))
 
@@ -398,14 +412,13 @@ class Ledger:
     ) -> Verdict:
         opened = self._opened(verification_id)
         check_answered_pairs(opened, answers, self.plan)
-        unused = len(opened.pairs) - len(answers.pairs)
         return decide(
             self.plan,
             answers.compare(self.released()),
             kind=answers.kind,
             num_failed=answers.num_failed,
-            num_left=len(self.pairs_left) + unused,
-            family_p_values=self.family_p_values(verification_id),
+            num_left=num_left_after(self.query_order, self.verifications, opened, answers),
+            position=opened.position,
             alpha=opened.alpha,
             paper=paper,
         )
@@ -711,11 +724,27 @@ def unspent(
     return [index for index, _ in query_order if index not in spent]
 
 
-def family(
-    verifications: Iterable[Verification], verification_id: str | None = None
-) -> list[float]:
-    """Returns the p-values of the verifications that count, but for one."""
-    return [item.p_value for item in verifications if item.counts and item.id != verification_id]
+def may_open(
+    pairs: Sequence[int],
+    reuse: bool,
+    query_order: Sequence[tuple[int, str]],
+    verifications: Iterable[Verification],
+) -> bool:
+    """Whether a verification may be opened for these pairs: the next ones, or on reuse all."""
+    if reuse:
+        return list(pairs) == [index for index, _ in query_order]
+    return list(pairs) == unspent(query_order, verifications)[: len(pairs)]
+
+
+def num_left_after(
+    query_order: Sequence[tuple[int, str]],
+    verifications: Mapping[str, Verification],
+    opened: Verification,
+    answers: PairAnswers,
+) -> int:
+    """Returns how many pairs no verification has used, once this one is closed."""
+    closed = dataclasses.replace(opened, num_queried=len(answers.pairs))
+    return len(unspent(query_order, {**verifications, opened.id: closed}.values()))
 
 
 def check_answered_pairs(opened: Verification, answers: PairAnswers, plan: Plan) -> None:
@@ -748,13 +777,14 @@ def _read_open(
     pairs = tuple(public["pairs"])
     if entry["id"] in verifications:
         raise LedgerError(f"The log opens verification {entry['id']} twice")
-    if list(pairs) != unspent(query_order, verifications.values())[: len(pairs)]:
+    if not may_open(pairs, public["reuse"], query_order, verifications.values()):
         raise LedgerError(
             f"Verification {entry['id']} was opened for other pairs than the next ones"
         )
     verifications[entry["id"]] = Verification(
         id=entry["id"],
         pairs=pairs,
+        position=1 + sum(item.counts for item in verifications.values()),
         alpha=plan.alpha_for(public["alpha"]),
         suspect_name=private.get("suspect_name"),
         suspect_digest=private.get("suspect_digest"),

@@ -25,15 +25,14 @@ from .ledger import (
     Pair,
     Verification,
     check_answered_pairs,
-    family,
     hash_answers,
     hash_leaf,
     hash_leaves,
+    num_left_after,
     parse_json,
     read_log,
     read_pair,
     read_query_order,
-    unspent,
 )
 from .twins import PairAnswers
 from .verdict import Plan, Verdict, decide
@@ -205,7 +204,7 @@ class _Checker:
             ("the log is unbroken, and each verification took the next pairs", self._log),
             ("the verification and the suspect are those of the log", self._verification),
             ("the answers are those of the log, to the opened pairs, in order", self._answers),
-            ("p-value, Holm's correction and verdict follow from the answers", self._verdict),
+            ("p-value, its correction and the verdict follow from the answers", self._verdict),
         ]
         if self.published is not None:
             steps.insert(2, ("the commitment is the published one", self._published))
@@ -302,15 +301,14 @@ class _Checker:
             raise LedgerError("the log has other numbers of queries or answers")
 
     def _verdict(self) -> None:
-        unused = len(self.opened.pairs) - len(self.answers.pairs)
         recorded = Verdict.from_dict(self.content["verdict"])
         self.verdict = decide(
             self.plan,
             self.answers.compare({index: pair.released for index, pair in self.pairs.items()}),
             kind=self.answers.kind,
             num_failed=self.answers.num_failed,
-            num_left=len(unspent(self.query_order, self.before.values())) + unused,
-            family_p_values=family(self.before.values(), self.opened.id),
+            num_left=num_left_after(self.query_order, self.before, self.opened, self.answers),
+            position=self.opened.position,
             alpha=self.opened.alpha,
             paper=recorded.paper,
         )

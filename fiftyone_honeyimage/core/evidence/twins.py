@@ -359,6 +359,8 @@ class PairAnswers:
             kind = values["kind"]
         except (KeyError, TypeError) as error:
             raise ParameterError(f"These are no answers on pairs: {error}") from error
+        if len(values) != 4:
+            raise ParameterError(f"These are no answers on pairs: {', '.join(values)}")
         if not all(isinstance(pair, int) and not isinstance(pair, bool) for pair in pairs):
             raise ParameterError("The pairs' indices must be integers")
         return cls(kind, pairs, a, b)

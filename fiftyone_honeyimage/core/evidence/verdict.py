@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,9 +117,9 @@ class Verdict:
     Attributes:
         verdict: "derived" (trained on the release), "not shown" or "inconclusive"
         p_value: one-sided, exact (or ``1 / max e`` of a sequential test); 1 without pairs
-        p_adjusted: after Holm's correction for all verifications with the ledger
+        p_adjusted: corrected for all verifications with the ledger (see :mod:`.multiple`)
         alpha: the level; "derived" means ``p_adjusted <= alpha``
-        family_size: the number of these verifications, with this one
+        family_size: the number of verifications with the ledger so far that count, with this one
         test: "signed_rank", "sign" or "e_process"
         kind: what the suspect answers, "scores" or "labels"
         num_pairs: pairs used
@@ -159,19 +159,16 @@ class Verdict:
         for name in ("num_pairs", "num_failed", "num_left", "family_size"):
             if not _is_count(getattr(self, name)):
                 raise ParameterError(f"{name} must be a whole number, not {getattr(self, name)!r}")
-        if self.family_size < 1:
-            raise ParameterError("The family counts this verification, so it has at least 1 member")
         # Each written so that NaN fails
         if not min_attainable_p(self.num_pairs) <= self.p_value <= 1:
             raise ParameterError(
                 f"{self.num_pairs} pairs cannot give a p-value of {self.p_value!r}"
             )
-        # Holm's never exceeds Bonferroni's; with room for the rounding of the product
-        most = min(1.0, self.family_size * self.p_value * (1 + 1e-12))
-        if not self.p_value <= self.p_adjusted <= most:
+        expected = adjusted_p(self.p_value, self.family_size)
+        if not math.isclose(self.p_adjusted, expected, rel_tol=1e-12):
             raise ParameterError(
-                f"p_adjusted={self.p_adjusted!r} contradicts p_value={self.p_value!r} in a family "
-                f"of {self.family_size}"
+                f"p_adjusted={self.p_adjusted!r} contradicts p_value={self.p_value!r} at "
+                f"verification {self.family_size}: it must be {expected!r}"
             )
         if self.verdict == DERIVED and not self.p_adjusted <= self.alpha:
             raise ParameterError(
@@ -216,7 +213,7 @@ def decide(
     kind: str,
     num_failed: int,
     num_left: int,
-    family_p_values: Sequence[float] = (),
+    position: int = 1,
     alpha: float | None = None,
     paper: Mapping[str, Any] | None = None,
 ) -> Verdict:
@@ -231,8 +228,7 @@ def decide(
         kind: "scores" or "labels"
         num_failed: pairs dropped, because a query on one of their twins failed
         num_left: pairs of the ledger that no verification has used
-        family_p_values (()): the p-values of the *other* verifications with this ledger
-            (:meth:`.ledger.Ledger.family_p_values`)
+        position (1): which verification with this ledger it is (:meth:`.ledger.Ledger.position`)
         alpha (None): a smaller level than the plan's
         paper (None): the published method's figures, passed through
 
@@ -266,9 +262,8 @@ def decide(
     else:
         p_value = (sign_test if test == "sign" else signed_rank_test)(differences).p_value
 
-    others = list(family_p_values)
-    p_adjusted = adjusted_p(p_value, others)
-    reason = _why_inconclusive(plan, test, differences.size, num_failed, level, others)
+    p_adjusted = adjusted_p(p_value, position)
+    reason = _why_inconclusive(plan, test, differences.size, num_failed, level, position)
     decided = DERIVED if p_adjusted <= level else NOT_SHOWN
     verdict = INCONCLUSIVE if reason else decided
     return Verdict(
@@ -276,7 +271,7 @@ def decide(
         p_value=p_value,
         p_adjusted=p_adjusted,
         alpha=level,
-        family_size=1 + len(others),
+        family_size=position,
         test=test,
         kind=kind,
         num_pairs=int(differences.size),
@@ -286,31 +281,27 @@ def decide(
         effect_interval=interval,
         effect_name=effect_name,
         e_values=tuple(e_values),
-        statement=_statement(
-            verdict, reason, test, differences.size, p_value, p_adjusted, level, others
-        ),
+        statement=_statement(verdict, reason, test, differences.size, p_value, p_adjusted, level),
         paper=dict(paper or {}),
     )
 
 
-def may_stop(
-    process: EProcess, plan: Plan, family_p_values: Sequence[float], alpha: float | None = None
-) -> bool:
+def may_stop(process: EProcess, plan: Plan, position: int, alpha: float | None = None) -> bool:
     """Whether a sequential verification has seen enough: the rest of the pairs can be kept.
 
     Args:
         process: the pairs so far
         plan: what was committed
-        family_p_values: the p-values of the other verifications with this ledger
+        position: which verification with this ledger it is
         alpha (None): a smaller level than the plan's
     """
     if len(process.e_values) < plan.min_pairs:
         return False
-    return adjusted_p(process.p_value, family_p_values) <= plan.alpha_for(alpha)
+    return adjusted_p(process.p_value, position) <= plan.alpha_for(alpha)
 
 
 def _why_inconclusive(
-    plan: Plan, test: str, num_pairs: int, num_failed: int, alpha: float, others: Sequence[float]
+    plan: Plan, test: str, num_pairs: int, num_failed: int, alpha: float, position: int
 ) -> str:
     """Why these pairs could not have decided, whatever the answers; empty if they could.
 
@@ -325,10 +316,10 @@ def _why_inconclusive(
     best = min_attainable_p(num_pairs)
     if test == "e_process":
         best = e_process(np.ones(num_pairs)).p_value
-    if adjusted_p(best, others) > alpha:
+    if adjusted_p(best, position) > alpha:
         return (
-            f"{num_pairs} usable pairs of twins cannot reach the significance level {alpha:g} "
-            f"in a family of {1 + len(others)}"
+            f"{num_pairs} usable pairs of twins cannot reach the significance level {alpha:g} at "
+            f"verification number {position} with this ledger"
         )
     return ""
 
@@ -341,29 +332,26 @@ def _statement(
     p_value: float,
     p_adjusted: float,
     alpha: float,
-    others: Sequence[float],
 ) -> str:
     """One or two sentences that hold as they stand, for readers who are no statisticians."""
     if verdict == INCONCLUSIVE:
         return (
             f"No conclusion: {reason}. This says nothing about whether the model used the release."
         )
-    figures = f"{_TEST_NAMES[test]} on {num_pairs} pairs of twins, p = {p_value:.2g}"
-    family = ""
-    if others:
-        family = f", allowing for all {1 + len(others)} verifications made with this ledger"
-        figures += f", adjusted p = {p_adjusted:.2g}"
-    figures += f", significance level {alpha:g}"
+    figures = (
+        f"{_TEST_NAMES[test]} on {num_pairs} pairs of twins, p = {p_value:.2g}, corrected for all "
+        f"verifications with this ledger {p_adjusted:.2g}, significance level {alpha:g}"
+    )
     if verdict == DERIVED:
         return (
             "The model was derived from the release. If this model had not used the release, a "
-            f"result this strong would occur by chance less than once in {_odds(p_adjusted)}"
-            f"{family} ({figures})."
+            f"result this strong would occur by chance less than once in {_odds(p_adjusted)} "
+            f"({figures})."
         )
     return (
         "It is not shown that the model used the release. If it had not, a result at least this "
-        f"strong would occur by chance with a probability of up to {_rounded_up(p_adjusted)}"
-        f"{family} ({figures}). This does not prove that the model did not use it."
+        f"strong would occur by chance with a probability of up to {_rounded_up(p_adjusted)} "
+        f"({figures}). This does not prove that the model did not use it."
     )
 
 

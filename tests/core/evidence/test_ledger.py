@@ -270,7 +270,7 @@ def test_a_full_disk_changes_nothing(
         folder.mkdir()
     else:
         ledger = make_ledger()
-        verification_id = ledger.open_verification("suspect", None, None, ledger.pairs_left[:10])
+        verification_id = ledger.open_verification("suspect", None, None, ledger.pairs_left[:12])
         answers = ask(ledger, ledger.verifications[verification_id].pairs)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -485,7 +485,12 @@ def test_a_verification_is_on_disk_before_its_first_query(
     on_disk = load_ledger(ledger.path).verifications[verification_id]
     assert on_disk == ledger.verifications[verification_id]
     assert (on_disk.suspect_name, on_disk.suspect_digest) == ("model.onnx", "cd" * 32)
-    assert (on_disk.closed, on_disk.p_value, on_disk.counts) == (False, 1.0, True)
+    assert (on_disk.closed, on_disk.p_value, on_disk.counts, on_disk.position) == (
+        False,
+        1.0,
+        True,
+        1,
+    )
     assert load_ledger(ledger.path).pairs_left == []
 
     verdict = ledger.conclude(verification_id, ask(ledger, list(on_disk.pairs)))
@@ -530,9 +535,9 @@ def test_a_sequential_test_gives_back_the_pairs_it_did_not_need(
     order = ledger.pairs_left
     verification_id = ledger.open_verification("suspect", None, None, order)
     assert ledger.pairs_left == []
-    verdict = ledger.conclude(verification_id, ask(ledger, order[:14]))
-    assert (verdict.verdict, verdict.num_pairs, verdict.num_left) == ("derived", 14, 16)
-    assert ledger.pairs_left == order[14:]
+    verdict = ledger.conclude(verification_id, ask(ledger, order[:16]))
+    assert (verdict.verdict, verdict.num_pairs, verdict.num_left) == ("derived", 16, 14)
+    assert ledger.pairs_left == order[16:]
 
 
 def test_other_tests_may_not_stop_early(make_ledger: MakeLedger, ask: Ask) -> None:
@@ -551,32 +556,59 @@ def test_other_tests_may_not_stop_early(make_ledger: MakeLedger, ask: Ask) -> No
     assert not ledger.verifications[verification_id].closed
 
 
-def test_the_family_counts_every_attempt(make_ledger: MakeLedger, ask: Ask) -> None:
+def test_every_attempt_counts(make_ledger: MakeLedger, ask: Ask) -> None:
     ledger = make_ledger(num_pairs=60)
-    never_closed = ledger.open_verification("first", None, None, ledger.pairs_left[:5])
-    given_up = ledger.open_verification("second", None, None, ledger.pairs_left[:5])
-    ledger.close_verification(given_up, None, num_queried=3)
-    nothing_asked = ledger.open_verification("third", None, None, ledger.pairs_left[:5])
-    ledger.close_verification(nothing_asked, None, num_queried=0)
-    assert ledger.family_p_values() == [1.0, 1.0]
-    assert len(ledger.pairs_left) == 60 - 5 - 3
 
-    failing = ledger.open_verification("fourth", None, None, ledger.pairs_left[:5])
+    def open_five(name: str) -> str:
+        return ledger.open_verification(name, None, None, ledger.pairs_left[:5])
+
+    never_closed = open_five("first")
+    given_up = open_five("second")
+    ledger.close_verification(given_up, None, num_queried=3)
+    nothing_asked = open_five("third")
+    ledger.close_verification(nothing_asked, None, num_queried=0)
+    failing = open_five("fourth")
+    assert [ledger.position(item) for item in (never_closed, given_up, nothing_asked, failing)] == [
+        1,
+        2,
+        3,
+        3,
+    ]
+    assert len(ledger.pairs_left) == 60 - 5 - 3 - 5
     silent = ask(ledger, ledger.verifications[failing].pairs)
     silent = dataclasses.replace(silent, a=(None,) * 5, b=(None,) * 5)
     assert ledger.conclude(failing, silent).verdict == "inconclusive"
-    # Not one answer: not counted, but the images were shown
-    assert ledger.family_p_values() == [1.0, 1.0]
-    assert len(ledger.pairs_left) == 60 - 5 - 3 - 5
 
+    # Not one answer: the next one takes its position, but the images were shown
     derived = verify(ledger, ask, 20)
+    assert ledger.position(derived) == 3
+    assert len(ledger.pairs_left) == 60 - 5 - 3 - 5 - 20
     result = ledger.verifications[derived].result
     assert result is not None
     assert result["family_size"] == 3
-    assert result["p_adjusted"] == pytest.approx(3 * result["p_value"])
-    assert sorted(ledger.family_p_values()) == [result["p_value"], 1.0, 1.0]
-    assert ledger.family_p_values(derived) == [1.0, 1.0]
-    assert ledger.family_p_values(never_closed) == [1.0, result["p_value"]]
+    assert result["p_adjusted"] == pytest.approx(12 * result["p_value"])
+    with pytest.raises(LedgerError, match="no verification"):
+        ledger.position("0" * 16)
+
+
+def test_shares_of_alpha_never_exceed_the_whole(make_ledger: MakeLedger, ask: Ask) -> None:
+    """Whatever is opened, closed, given up or left open, in any order."""
+    rng = random.Random(0)
+    for number in range(10):
+        ledger = make_ledger(num_pairs=20, name=f"{number}.json")
+        still_open: list[str] = []
+        for _ in range(12):
+            still_open.append(
+                ledger.open_verification("x", None, None, ledger.pairs_left[: rng.randrange(3)])
+            )
+            while still_open and rng.random() < 0.5:
+                closing = still_open.pop(rng.randrange(len(still_open)))
+                most = len(ledger.verifications[closing].pairs)
+                ledger.close_verification(closing, None, num_queried=rng.randint(0, most))
+        counting = [item for item in ledger.verifications.values() if item.counts]
+        for rank, item in enumerate(counting, start=1):
+            assert item.position >= rank
+        assert sum(1 / (item.position * (item.position + 1)) for item in counting) < 1
 
 
 def test_attempts_on_innocent_models_cost_strength(make_ledger: MakeLedger, ask: Ask) -> None:
@@ -587,6 +619,36 @@ def test_attempts_on_innocent_models_cost_strength(make_ledger: MakeLedger, ask:
     # 11 wins of 11 would be enough for the first suspect, and cannot be for the fourth
     assert ledger.verifications[derived].p_value == 2.0**-11
     assert ledger.verifications[derived].verdict == "inconclusive"
+
+
+def test_all_pairs_may_be_used_again_but_no_choice_of_them(
+    make_ledger: MakeLedger, ask: Ask
+) -> None:
+    ledger = make_ledger(num_pairs=20)
+    order = ledger.pairs_left
+    verify(ledger, ask, 15, derived=False)
+    for wrong in (order[:15], order[1:], order[::-1], [], [*order, 0]):
+        with pytest.raises(LedgerError, match="with reuse=True all pairs"):
+            ledger.open_verification("suspect", None, None, wrong, reuse=True)
+    again = ledger.open_verification("suspect", None, None, order, reuse=True)
+    assert ledger.pairs_left == []
+    verdict = ledger.conclude(again, ask(ledger, order))
+    assert (verdict.verdict, verdict.num_pairs, verdict.family_size) == ("derived", 20, 2)
+    assert verdict.num_left == 0
+    once_more = ledger.open_verification("suspect", None, None, order, reuse=True)
+    assert ledger.conclude(once_more, ask(ledger, order)).p_adjusted == 12 * 2.0**-20
+
+
+def test_reuse_with_a_sequential_test_counts_what_is_left(
+    make_ledger: MakeLedger, ask: Ask
+) -> None:
+    ledger = make_ledger(num_pairs=40, plan=Plan(test="e_process"))
+    order = ledger.pairs_left
+    for asked, left in ((20, 20), (17, 20), (25, 15)):
+        verification_id = ledger.open_verification("suspect", None, None, order, reuse=True)
+        verdict = ledger.conclude(verification_id, ask(ledger, order[:asked]))
+        assert verdict.num_left == left
+        assert ledger.pairs_left == order[40 - left :]
 
 
 def test_alpha_of_a_verification(make_ledger: MakeLedger, ask: Ask) -> None:
@@ -617,17 +679,14 @@ def test_a_verdict_must_follow_from_the_answers(make_ledger: MakeLedger, ask: As
     assert ledger.verifications[verification_id].verdict == "derived"
 
 
-def test_a_verification_opened_meanwhile_counts(make_ledger: MakeLedger, ask: Ask) -> None:
+def test_what_happens_meanwhile_changes_no_verdict(make_ledger: MakeLedger, ask: Ask) -> None:
     ledger = make_ledger(num_pairs=30)
     verification_id = ledger.open_verification("suspect", None, None, ledger.pairs_left[:20])
     answers = ask(ledger, ledger.verifications[verification_id].pairs)
-    verdict = decide(
-        ledger.plan, answers.compare(ledger.released()), kind="scores", num_failed=0, num_left=10
-    )
-    load_ledger(ledger.path).open_verification("elsewhere", None, None, ledger.pairs_left[:1])
-    with pytest.raises(LedgerError, match="decide again"):
-        ledger.close_verification(verification_id, verdict, answers)
-    assert ledger.conclude(verification_id, answers).family_size == 2
+    elsewhere = load_ledger(ledger.path)
+    other = elsewhere.open_verification("elsewhere", None, None, ledger.pairs_left[:1])
+    assert ledger.conclude(verification_id, answers).family_size == 1
+    assert ledger.position(other) == 2
 
 
 def test_closed_is_closed(make_ledger: MakeLedger, ask: Ask) -> None:

@@ -1,4 +1,4 @@
-"""Holm's correction: by hand, and as a family of innocent models meets it."""
+"""One verification after another, and Holm's correction: by hand and on innocent models."""
 
 from __future__ import annotations
 
@@ -44,21 +44,38 @@ def test_a_family_of_innocent_models(dependence: str) -> None:
     assert accused <= stats.binom.ppf(0.999, 20_000, 0.05)
 
 
-def test_effective_alpha_is_where_the_adjusted_p_crosses() -> None:
-    rng = np.random.default_rng(73)
-    for _ in range(300):
-        others = (rng.random(rng.integers(0, 8)) ** 6).tolist()
-        alpha = float(rng.choice([0.05, 0.01, 0.001]))
-        level = alpha_effective(alpha, others)
-        assert adjusted_p(level * (1 - 1e-9), others) <= alpha
-        assert adjusted_p(level * (1 + 1e-9), others) > alpha
+def test_shares_by_hand() -> None:
+    assert [adjusted_p(0.001, j) for j in (1, 2, 3)] == pytest.approx([0.002, 0.006, 0.012])
+    assert adjusted_p(0.4, 2) == 1.0
+    assert alpha_effective(0.001, 3) == pytest.approx(0.001 / 12)
+    assert sum(alpha_effective(0.05, j) for j in range(1, 100_000)) == pytest.approx(0.05, rel=1e-4)
 
 
-def test_effective_alpha_by_hand() -> None:
-    assert alpha_effective(0.03, []) == 0.03
-    assert alpha_effective(0.03, [1.0, 1.0]) == pytest.approx(0.01)
-    assert alpha_effective(0.03, [0.009, 1.0]) == pytest.approx(0.015)
-    assert alpha_effective(0.03, [0.011, 0.011]) == pytest.approx(0.01)
+def test_adjusted_p_crosses_alpha_at_the_effective_level() -> None:
+    for position in (1, 2, 7, 40):
+        level = alpha_effective(0.01, position)
+        assert adjusted_p(level * (1 - 1e-9), position) <= 0.01
+        assert adjusted_p(level * (1 + 1e-9), position) > 0.01
+
+
+@pytest.mark.parametrize("dependence", ["independent", "the same", "mixed"])
+def test_any_number_of_attempts(dependence: str) -> None:
+    """20,000 owners verify 40 innocent models each: few of them ever accuse one.
+
+    Dividing by the number of verifications so far would let more than one in eight accuse at 0.05.
+    """
+    rng = np.random.default_rng(74)
+    p_values = rng.random((20_000, 40))
+    if dependence == "the same":
+        p_values[:] = p_values[:, :1]
+    if dependence == "mixed":
+        p_values[:, 1::2] = 1 - p_values[:, ::2]
+    levels = np.array([alpha_effective(0.05, j) for j in range(1, 41)])
+    bound = stats.binom.ppf(0.999, 20_000, 0.05)
+    assert (p_values <= levels).any(axis=1).sum() <= bound
+    if dependence != "the same":
+        so_far = 0.05 / np.arange(1, 41)
+        assert (p_values <= so_far).any(axis=1).mean() > 1 / 8
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
@@ -66,4 +83,11 @@ def test_no_probability(value: float) -> None:
     with pytest.raises(ParameterError):
         holm([0.5, value])
     with pytest.raises(ParameterError):
-        alpha_effective(0.01, [value])
+        adjusted_p(value, 1)
+
+
+@pytest.mark.parametrize("position", [0, -1, 1.5, True, None])
+def test_no_position(position: object) -> None:
+    for function in (adjusted_p, alpha_effective):
+        with pytest.raises(ParameterError, match="counted from 1"):
+            function(0.01, position)  # type: ignore[arg-type]

@@ -74,7 +74,7 @@ def test_round_trip(evidence: tuple[Path, Ledger, str]) -> None:
         (Plan(), {"kind": "labels"}, 30),
         (Plan(), {"derived": False}, 30),
         (Plan(), {"kind": "labels", "derived": False}, 30),
-        (Plan(test="e_process"), {}, 14),
+        (Plan(test="e_process"), {}, 15),
         (Plan(test="e_process"), {"kind": "labels"}, 20),
         (Plan(), {}, 4),
         (Plan(), {}, 0),
@@ -203,13 +203,13 @@ def test_consistent_hashes_do_not_make_a_verdict_true(
     def better_p(content: dict) -> None:
         for result in (content["verdict"], content["log"][-1]["private"]["result"]):
             result["p_value"] = 2.0**-20 * (1 + 1e-6)
-            result["p_adjusted"] = result["p_value"]
+            result["p_adjusted"] = 12 * result["p_value"]
         content["log"][-1]["public"]["p_value"] = 2.0**-20 * (1 + 1e-6)
 
     def smaller_family(content: dict) -> None:
         for result in (content["verdict"], content["log"][-1]["private"]["result"]):
             result["family_size"] = 1
-            result["p_adjusted"] = result["p_value"]
+            result["p_adjusted"] = 2 * result["p_value"]
 
     def other_pairs(content: dict) -> None:
         for entry in content["log"]:
@@ -245,7 +245,7 @@ def test_a_forged_file_from_an_innocent_model_has_no_derived_verdict(
     export_evidence(ledger, verification_id, answers, path)
     content = json.loads(path.read_text())
     for result in (content["verdict"], content["log"][-1]["private"]["result"]):
-        result.update(verdict="derived", p_value=1e-5, p_adjusted=1e-5)
+        result.update(verdict="derived", p_value=1e-5, p_adjusted=2e-5)
     content["log"][-1]["public"].update(verdict="derived", p_value=1e-5)
     forge(content)
     path.write_text(json.dumps(content))
