@@ -93,7 +93,7 @@ def _protect(args: argparse.Namespace) -> int:
     if args.view:
         samples = samples.load_saved_view(args.view)
     training = {} if args.epochs is None else {"epochs": args.epochs}
-    choice = {"proxy": args.proxy, "training": training, "seed": args.seed}
+    choice: dict[str, Any] = {"proxy": args.proxy, "training": training, "seed": args.seed}
     if not samples.has_field(args.hardness_field):
         print(compute_hardness(samples, args.label_field, args.hardness_field, **choice))
     marking = generate_honeyimages(
@@ -145,8 +145,16 @@ def _check(args: argparse.Namespace) -> int:
     from .core.evidence.record import check_evidence
 
     result = check_evidence(args.evidence)
-    print(result)
-    return 0 if result.holds else 1
+    for title, lines in (
+        ("holds", result.held),
+        ("FAILS", result.failed),
+        ("not checked", result.not_checked),
+    ):
+        for line in lines:
+            print(f"{title:<12}{line}")
+    if result.ok and result.verdict is not None:
+        print(f"\n{result.verdict.verdict}: {result.verdict.statement}")
+    return 0 if result.ok else 1
 
 
 def _load(name: str) -> Any:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import fiftyone as fo
 import fiftyone.plugins as fop
@@ -89,7 +90,7 @@ def run_demo(
 
     private = dataset.match_tags(_PRIVATE)
     training = {"epochs": epochs, "flip": source is not None}
-    choice = {"proxy": "resnet_tiny", "training": training, "seed": seed}
+    choice: dict[str, Any] = {"proxy": "resnet_tiny", "training": training, "seed": seed}
     print("\n1. How hard is each image?")
     print("  ", compute_hardness(private, label_field, **choice))
 

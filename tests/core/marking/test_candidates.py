@@ -1,0 +1,74 @@
+"""Which images are chosen, and how they are paired."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fiftyone_honeyimage.core.errors import ParameterError, SamplesError
+from fiftyone_honeyimage.core.marking.candidates import (
+    default_num_honeyimages,
+    default_num_pairs,
+    select_candidates,
+)
+
+
+@pytest.fixture
+def scored():
+    rng = np.random.default_rng(0)
+    return rng.exponential(size=500), rng.integers(0, 5, 500)
+
+
+def test_pairs_have_one_label_and_neighbouring_hardness(scored):
+    hardness, labels = scored
+    chosen = select_candidates(hardness, labels, num_honeyimages=30, num_pairs=20)
+    assert chosen.pairs.shape == (20, 2)
+    assert chosen.singles.shape == (10,)
+    assert len(set(chosen.rows.tolist())) == 50
+    for a, b in chosen.pairs:
+        assert labels[a] == labels[b]
+        between = (hardness < hardness[a]) & (hardness > hardness[b]) & (labels == labels[a])
+        assert not between.any()
+
+
+def test_the_hardest_are_chosen(scored):
+    hardness, labels = scored
+    chosen = select_candidates(hardness, labels, num_honeyimages=30, num_pairs=0)
+    np.testing.assert_array_equal(np.sort(chosen.singles), np.sort(np.argsort(-hardness)[:30]))
+    with_pairs = select_candidates(hardness, labels, num_honeyimages=30, num_pairs=20)
+    # Pairing needs two of a class, which may cost a few ranks, no more than one a class.
+    rank = np.argsort(np.argsort(-hardness))
+    assert rank[with_pairs.rows].max() < 50 + 5
+
+
+def test_excluded_images_are_never_chosen(scored):
+    hardness, labels = scored
+    mask = hardness > np.quantile(hardness, 0.95)
+    chosen = select_candidates(
+        hardness, labels, num_honeyimages=30, num_pairs=10, excluded={"label_errors": mask}
+    )
+    assert not mask[chosen.rows].any()
+    assert chosen.excluded == {"label_errors": int(mask.sum())}
+
+
+@pytest.mark.parametrize(
+    ("num_honeyimages", "num_pairs"), [(0, 0), (5, 6), (5, -1)], ids=["none", "more pairs", "less"]
+)
+def test_wrong_numbers_are_refused(scored, num_honeyimages, num_pairs):
+    with pytest.raises(ParameterError):
+        select_candidates(*scored, num_honeyimages=num_honeyimages, num_pairs=num_pairs)
+
+
+def test_too_few_images_are_refused():
+    hardness = np.arange(6.0)
+    with pytest.raises(SamplesError, match="need 8 images; 6 of 6"):
+        select_candidates(hardness, np.zeros(6, int), num_honeyimages=4, num_pairs=4)
+    with pytest.raises(SamplesError, match="only 1 can be formed"):
+        labels = np.array([0, 0, 1, 2, 3, 4])
+        select_candidates(hardness, labels, num_honeyimages=3, num_pairs=3)
+
+
+def test_defaults_are_a_few_dozen_pairs_and_one_percent():
+    assert [default_num_pairs(n) for n in (100, 2000, 60000)] == [12, 20, 36]
+    assert default_num_honeyimages(60000, 36) == 600
+    assert default_num_honeyimages(100, 12) == 12

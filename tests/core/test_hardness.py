@@ -1,0 +1,90 @@
+"""Hardness, suspected label errors and duplicates, on scikit-learn's digits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fiftyone_honeyimage.core.errors import SamplesError
+from fiftyone_honeyimage.core.hardness import (
+    compute_hardness,
+    find_duplicates,
+    find_label_errors,
+    split_in_halves,
+)
+from fiftyone_honeyimage.core.training import TrainingConfig
+
+CONFIG = TrainingConfig(epochs=8, flip=False)
+
+
+@pytest.fixture(scope="module")
+def images_and_labels(digits):
+    pixels, labels = digits
+    chosen = np.flatnonzero(labels < 4)[:300]
+    images = torch.from_numpy(pixels[chosen])[:, None].repeat(1, 3, 1, 1)
+    return images, labels[chosen]
+
+
+def test_halves_hold_half_of_every_class():
+    labels = np.repeat(np.arange(5), [2, 3, 7, 10, 11])
+    half = split_in_halves(labels, seed=3)
+    for label in range(5):
+        counts = np.bincount(half[labels == label], minlength=2)
+        assert abs(counts[0] - counts[1]) <= 1
+        assert counts.min() >= 1
+    assert abs((half == 0).sum() - (half == 1).sum()) <= 1
+    assert (half != split_in_halves(labels, seed=4)).any()
+
+
+def test_class_with_one_image_is_refused():
+    with pytest.raises(SamplesError, match="one image"):
+        split_in_halves(np.array([0, 0, 1]), seed=0)
+
+
+def test_planted_label_errors_are_the_hardest_and_are_found(images_and_labels):
+    images, labels = images_and_labels
+    rng = np.random.default_rng(0)
+    wrong = rng.choice(len(labels), 12, replace=False)
+    noisy = labels.copy()
+    noisy[wrong] = (noisy[wrong] + 1) % 4
+
+    result = compute_hardness(images, noisy, 4, proxy="resnet_tiny", config=CONFIG, seed=1)
+    right = np.setdiff1d(np.arange(len(labels)), wrong)
+    assert np.median(result.hardness[wrong]) > 10 * np.median(result.hardness[right])
+    found = find_label_errors(result.logits, noisy)
+    assert found[wrong].mean() >= 0.75
+    assert found[right].mean() <= 0.05
+
+
+def test_scores_come_from_the_proxy_that_has_not_seen_the_image(images_and_labels):
+    """Random labels can be memorised but not predicted: out of fold the loss is at least ln 4."""
+    images, labels = images_and_labels
+    random = np.random.default_rng(5).integers(0, 4, len(labels))
+    result = compute_hardness(
+        images, random, 4, proxy="resnet_tiny", config=TrainingConfig(epochs=30, flip=False), seed=2
+    )
+    assert result.hardness.mean() > np.log(4)
+    assert (result.predictions == random).mean() < 0.4
+
+
+def test_same_seed_same_scores(images_and_labels):
+    images, labels = images_and_labels
+    config = TrainingConfig(epochs=1, flip=True)
+    first, second = (
+        compute_hardness(images, labels, 4, proxy="resnet_tiny", config=config, seed=7)
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(first.hardness, second.hardness)
+
+
+def test_duplicates_exact_near_and_none(images_and_labels):
+    images, _ = images_and_labels
+    noise = torch.randint(-2, 3, images[:1].shape, generator=torch.Generator().manual_seed(0))
+    near = (images[:1].int() + noise).clamp(0, 255).to(torch.uint8)
+    every = torch.cat([images, images[5:6], near])
+    rows = np.array([0, 5, 9, 20, 300, 301])
+    np.testing.assert_array_equal(
+        find_duplicates(every, rows, block=64), [True, True, False, False, True, True]
+    )
+    assert find_duplicates(every, []).shape == (0,)
