@@ -356,7 +356,9 @@ def probe(
     label_field = marking.config["label_field"]
     own = dataset.match(F(f"{marking.honey_key}.source") == None)  # noqa: E711 (a query)
     own = own.match_tags(HONEYIMAGE_TAG, bool=False).exists(f"{label_field}.label")
-    images, keys, labels = [], [], []
+    images: list[np.ndarray] = []
+    keys: list[str] = []
+    labels: list[int] = []
     for sample_id, path, label in zip(
         *own.limit(4 * _NUM_PROBES).values(["id", "filepath", f"{label_field}.label"]), strict=True
     ):
