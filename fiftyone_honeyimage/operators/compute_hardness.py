@@ -90,7 +90,7 @@ class ComputeHardness(foo.Operator):
         if result["num_skipped"]:
             rows.append(("Images left out, unreadable", f"{result['num_skipped']:,}"))
         text = (
-            f"{forms.table(rows)}\n\nThe scores are in the field `{result['hardness_field']}`, the "
+            f"{forms.table(('Hardness', ''), rows)}\n\nThe scores are in the field `{result['hardness_field']}`, the "
             f"suspected label errors in `{result['label_error_field']}`.\n\n"
             "**Next:** run *Generate HoneyImages*."
         )

@@ -84,7 +84,7 @@ class ExportRelease(foo.Operator):
         if result["num_other_honeyimages"]:
             rows.append(("Other markings' HoneyImages left out", result["num_other_honeyimages"]))
         text = (
-            f"{forms.table(rows)}\n\n"
+            f"{forms.table(('Release', ''), rows)}\n\n"
             "**Before you publish the folder,** publish or time-stamp the commitment, which binds "
             f"you to the ledger without giving it away:\n\n`{result['commitment']}`\n\n"
             "**Next:** when you suspect a model, run *Verify a model*."

@@ -19,6 +19,7 @@ from ..core.errors import HoneyImageError
 
 if TYPE_CHECKING:
     from ..core.evidence.ledger import Ledger
+    from ..core.evidence.verdict import Plan
     from ..dataset.cost import RunCost
     from ..dataset.manage import RunSummary
     from ..dataset.marking import Marking
@@ -383,7 +384,9 @@ def choose_run(
 
     runs = {run.key: run for run in list_runs(ctx.dataset) if run.kind in kinds}
     if not runs:
-        block(inputs, "There are no runs", f"This dataset has no run to {what}.")
+        block(
+            inputs, "There are no runs", f"This dataset has no {' or '.join(kinds)} to {what} yet."
+        )
         return None
     key = ctx.params.get("key")
     prop = dropdown(
@@ -588,7 +591,7 @@ def cost(inputs: types.Object, cost: RunCost, lines: Sequence[str], seconds: flo
     if cost.memory_bytes:
         facts.append(f"{size_text(cost.memory_bytes)} of images in memory")
     if cost.disk_bytes:
-        facts.append(f"up to {size_text(cost.disk_bytes)} written to disk")
+        facts.append(f"about {size_text(cost.disk_bytes)} written to disk")
     if seconds is not None:
         facts.append(
             f"about **{time_text(cost.seconds(seconds))}** of training on this machine, from a "
@@ -616,6 +619,33 @@ def time_text(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+def warn_if_powerless(inputs: types.Object, num_pairs: int, plan: Plan, position: int) -> None:
+    """Warns if so few pairs of twins cannot convict any model.
+
+    Args:
+        inputs: the form
+        num_pairs: the pairs to be asked about
+        plan: the marking's plan
+        position: which verification it is
+    """
+    from ..core.evidence.multiple import alpha_effective
+    from ..core.evidence.twins import min_attainable_p
+
+    level = alpha_effective(plan.alpha, position)
+    best = min_attainable_p(num_pairs)
+    if num_pairs >= plan.min_pairs and best <= level:
+        return
+    inputs.view(
+        "powerless",
+        types.Warning(
+            label=f"{num_pairs} pairs of twins cannot show anything",
+            description=f"Verification number {position} is held to the level {level:.2g} and needs "
+            f"at least {plan.min_pairs} pairs; the smallest p-value that {num_pairs} pairs can give "
+            f"is {best:.2g}. The verdict would be *inconclusive*.",
+        ),
+    )
+
+
 def free_key(samples: fo.core.collections.SampleCollection, stem: str) -> str:
     """The first of ``stem``, ``stem_2``, … that nothing on the dataset uses."""
     from ..dataset.runs import check_new_key
@@ -631,10 +661,10 @@ def free_key(samples: fo.core.collections.SampleCollection, stem: str) -> str:
         return key
 
 
-def table(rows: Sequence[tuple[str, Any]]) -> str:
+def table(header: tuple[str, str], rows: Sequence[tuple[str, Any]]) -> str:
     """Label and value as a Markdown table."""
-    lines = [f"| {label} | {value} |" for label, value in rows]
-    return "\n".join(["| | |", "|:--|:--|", *lines])
+    lines = [f"| {label} | {value} |" for label, value in (header, ("---", "---"), *rows)]
+    return "\n".join(lines)
 
 
 def output(markdown: str, label: str) -> types.Property:
@@ -647,4 +677,5 @@ def output(markdown: str, label: str) -> types.Property:
 def _sentence(error: Exception) -> str:
     """An error as a sentence of a form."""
     text = str(error)
-    return text[:1].upper() + text[1:]
+    # A parameter's name keeps its case
+    return text if "_" in text.split()[0] else text[:1].upper() + text[1:]

@@ -152,7 +152,7 @@ class GenerateHoneyImages(foo.Operator):
             for reason, count in result["excluded"].items()
         ]
         text = (
-            f"{forms.table(rows)}\n\n"
+            f"{forms.table(('HoneyImages', ''), rows)}\n\n"
             f"The HoneyImages stand beside their originals in the saved view "
             f"`{result['honey_key']}`.\n\n"
             f"**Back up the ledger** `{result['ledger_path']}` and keep it secret: without it no "
@@ -194,9 +194,12 @@ def _fill(ctx: Any, inputs: types.Object, estimate_uri: str) -> None:
     if size is None or config is None or forms.is_blocked(inputs):
         return
 
+    from ..core.evidence.verdict import Plan
     from ..dataset.cost import marking_cost
 
     num_honeyimages, num_pairs = numbers
+    plan = Plan(alpha=forms.value(ctx, run, "alpha"), test=forms.value(ctx, run, "test"))
+    forms.warn_if_powerless(inputs, num_pairs, plan, 1)
     cost = marking_cost(
         labeled,
         size,
@@ -283,13 +286,13 @@ def _numbers(ctx: Any, inputs: types.Object, labeled: Any) -> tuple[int, int]:
     inputs.int(
         "num_honeyimages",
         label="HoneyImages in a release",
-        description=f"Empty: 1 % of the images, here {default}",
+        description=f"Empty: 1 % of the images, at least one a pair: {default}",
         view=types.FieldView(space=6),
     )
     inputs.int(
         "num_pairs",
         label="Pairs of twins",
-        description="How many of them have a withheld twin: these carry the verdict. Empty: "
+        description="HoneyImages with a withheld twin, which carry the verdict. Empty: "
         f"{default_num_pairs(len(labeled))}",
         view=types.FieldView(space=6),
     )

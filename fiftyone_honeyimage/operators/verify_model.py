@@ -114,8 +114,7 @@ class VerifyModel(foo.Operator):
             types.Button(
                 label="Verify a model with HoneyImages",
                 icon="/assets/icon-light.svg",
-                light_icon="/assets/icon-light.svg",
-                dark_icon="/assets/icon-dark.svg",
+                darkIcon="/assets/icon-dark.svg",  # the App reads this name as it is
                 prompt=True,
             ),
         )
@@ -157,7 +156,7 @@ class VerifyModel(foo.Operator):
         ]
         text = (
             f"## {verdict['verdict'].capitalize()}\n\n{verdict['statement']}\n\n"
-            f"{forms.table(rows)}\n\n"
+            f"{forms.table(('Verification', ''), rows)}\n\n"
             f"**Next:** see `{result['verify_key']}` in the *HoneyImage verification* panel."
         )
         return forms.output(text, "The verdict")
@@ -350,19 +349,24 @@ def _check_suspect(ctx: Any, marking: Any, suspect: str, classes: Sequence[str])
 
 
 def _show_cost(ctx: Any, inputs: types.Object, ledger: Any) -> None:
+    from ..core.evidence.multiple import alpha_effective
+
     unused = forms.value(ctx, run, "pairs") == "unused"
     left = len(ledger.pairs_left)
     count = left if unused else len(ledger.pairs)
-    earlier = len(ledger.verifications)
+    position = 1 + sum(earlier.counts for earlier in ledger.verifications.values())
+    level = alpha_effective(ledger.plan.alpha_for(_params(ctx).get("alpha")), position)
     facts = [
         f"**{2 * count:,} queries**, two for each of {count:,} pairs of twins",
         f"{left:,} of {len(ledger.pairs):,} pairs have not been used yet; the suspect's operator "
         "sees the images of those that are",
-        f"test `{ledger.plan.test}` at the significance level {ledger.plan.alpha:g}, as committed",
-        f"recorded in the ledger for good, as verification number {earlier + 1}",
+        f"test `{ledger.plan.test}`, α = {ledger.plan.alpha:g}, as committed before the release",
+        f"recorded in the ledger for good, as verification number {position}, which is held to the "
+        f"level {level:.2g}",
     ]
     text = "\n".join(f"- {fact}" for fact in facts)
     inputs.view("cost", types.Notice(label="What this takes", description=text))
+    forms.warn_if_powerless(inputs, count, ledger.plan, position)
 
 
 def _lines(text: str) -> list[str]:

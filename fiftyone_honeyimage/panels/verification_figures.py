@@ -55,7 +55,10 @@ def summary_rows(verdict: Any) -> list[tuple[str, str]]:
     """
     return [
         ("p-value", probability(verdict.p_value)),
-        ("adjusted for all verifications", probability(verdict.p_adjusted)),
+        (
+            f"corrected, as verification number {verdict.family_size} with this ledger",
+            probability(verdict.p_adjusted),
+        ),
         ("significance level α", f"{verdict.alpha:g}"),
         ("effect", effect(verdict)),
         ("pairs of twins used", f"{verdict.num_pairs:,}"),
@@ -179,11 +182,10 @@ def accuracy_layout() -> dict[str, Any]:
 
 def e_value_traces(verdict: Any) -> list[Trace]:
     """The capital of the sequential test after each pair, and the line that accuses."""
+    from ..core.evidence.multiple import alpha_effective
+
     count = len(verdict.e_values)
-    # The level that this verification was held to, whatever the correction was
-    level = verdict.alpha
-    if 0 < verdict.p_value < verdict.p_adjusted:
-        level *= verdict.p_value / verdict.p_adjusted
+    level = alpha_effective(verdict.alpha, verdict.family_size)
     return [
         {
             "type": "scatter",

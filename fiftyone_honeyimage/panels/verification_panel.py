@@ -165,7 +165,7 @@ class VerificationPanel(foo.Panel):
             "badge", types.PillBadgeView(text=text, color=color, variant="filled", read_only=True)
         )
         panel.md(f"**{verification.suspect_name}.** {verdict.statement}", name="statement")
-        panel.md(table(figures.summary_rows(verdict)), name="figures")
+        panel.md(table(("Figure", ""), figures.summary_rows(verdict)), name="figures")
 
     def _plots(self, panel: types.Object, verification: Verification) -> None:
         verdict = verification.verdict
@@ -206,7 +206,9 @@ class VerificationPanel(foo.Panel):
                 "paper",
                 types.AlertView(label="The paper's figures", description=paper, severity="warning"),
             )
-        panel.md(table(figures.provenance_rows(verification)), name="provenance")
+        panel.md(
+            table(("Provenance", ""), figures.provenance_rows(verification)), name="provenance"
+        )
 
 
 def _problem(ctx: Any) -> tuple[str, str, tuple[str, ...]] | None:
