@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -165,11 +166,17 @@ class Verdict:
                 f"{self.num_pairs} pairs cannot give a p-value of {self.p_value!r}"
             )
         expected = adjusted_p(self.p_value, self.family_size)
-        if not math.isclose(self.p_adjusted, expected, rel_tol=1e-12):
+        if self.p_adjusted != expected:
             raise ParameterError(
                 f"p_adjusted={self.p_adjusted!r} contradicts p_value={self.p_value!r} at "
                 f"verification {self.family_size}: it must be {expected!r}"
             )
+        try:
+            json.dumps(self.paper, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ParameterError(
+                f"The paper's figures must be plain, finite values that JSON can hold: {error}"
+            ) from error
         if self.verdict == DERIVED and not self.p_adjusted <= self.alpha:
             raise ParameterError(
                 f"A model cannot be called derived with p_adjusted={self.p_adjusted!r} above "

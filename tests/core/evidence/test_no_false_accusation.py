@@ -45,6 +45,8 @@ from fiftyone_honeyimage.core.evidence.multiple import alpha_effective
 from fiftyone_honeyimage.core.evidence.twins import PairAnswers, signed_rank_test
 from fiftyone_honeyimage.core.evidence.verdict import Plan, Verdict, decide
 
+pytestmark = pytest.mark.slow
+
 NUM_PAIRS = 30
 NUM_SUSPECTS = 1050
 #: In grey levels of the digits' 16: the budget of every pixel

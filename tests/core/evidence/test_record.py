@@ -94,6 +94,20 @@ def test_every_kind_of_verdict(
     assert check.verdict == verdict
 
 
+def test_pairs_that_were_used_again(make_ledger: MakeLedger, ask: Ask, tmp_path: Path) -> None:
+    ledger = make_ledger(num_pairs=20)
+    verify(ledger, None, ask, 12, derived=False)
+    order = [index for index, _ in ledger.query_order]
+    again = ledger.open_verification("suspect", None, None, order, reuse=True)
+    answers = ask(ledger, order)
+    verdict = ledger.conclude(again, answers)
+    export_evidence(ledger, again, answers, tmp_path / "evidence.json")
+    check = check_evidence(tmp_path / "evidence.json", ledger.commitment)
+    assert check.failed == ()
+    assert check.verdict == verdict
+    assert (verdict.verdict, verdict.family_size, verdict.num_left) == ("derived", 2, 0)
+
+
 def test_the_published_commitment(evidence: tuple[Path, Ledger, str]) -> None:
     path, _, _ = evidence
     check = check_evidence(path, "0" * 64)

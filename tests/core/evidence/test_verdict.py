@@ -212,6 +212,7 @@ def test_statements_of_every_strength(size: int) -> None:
         {"p_value": 0.0011, "p_adjusted": 0.0022},
         {"family_size": 2},
         {"family_size": 1_000, "p_adjusted": 2.0**-20 * 1_001_000},
+        {"p_adjusted": 2.0**-19 * (1 - 1e-13)},
         {"p_adjusted": math.nan},
         {"p_value": math.nan},
         {"p_value": 0.0},
@@ -231,6 +232,8 @@ def test_statements_of_every_strength(size: int) -> None:
         {"verdict": "not shown"},
         {"test": "t-test"},
         {"kind": "votes"},
+        {"paper": {"threshold": math.inf}},
+        {"paper": {"gap": np.float32(1)}},
     ],
 )
 def test_no_verdict_contradicts_its_numbers(changes: dict[str, Any]) -> None:
