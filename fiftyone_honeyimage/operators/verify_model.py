@@ -12,6 +12,7 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import verify_model as run
+from ..panels.verification_figures import VERDICTS
 from . import forms
 
 #: Options that stay folded until they are asked for.
@@ -149,17 +150,25 @@ class VerifyModel(foo.Operator):
         verdict = result["verdict"]
         rows = [
             ("Suspect", result["suspect_name"]),
-            ("p-value, adjusted", f"{verdict['p_adjusted']:.2g}"),
+            ("p-value, corrected", f"{verdict['p_adjusted']:.2g}"),
             ("Significance level α", f"{verdict['alpha']:g}"),
             ("Pairs of twins used", f"{verdict['num_pairs']:,}"),
             ("Pairs with a failed query", f"{verdict['num_failed']:,}"),
         ]
+        headline, severity = VERDICTS[verdict["verdict"]]
+        outputs = types.Object()
+        outputs.view(
+            "verdict",
+            types.AlertView(
+                label=f"**{headline}**", description=verdict["statement"], severity=severity
+            ),
+        )
         text = (
-            f"## {verdict['verdict'].capitalize()}\n\n{verdict['statement']}\n\n"
             f"{forms.table(('Verification', ''), rows)}\n\n"
             f"**Next:** see `{result['verify_key']}` in the *HoneyImage verification* panel."
         )
-        return forms.output(text, "The verdict")
+        outputs.md(text, name="summary")
+        return types.Property(outputs, view=types.View(label="The verdict"))
 
 
 def _params(ctx: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ numbers of their pairs as ``ids``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 Pair = Mapping[str, Any]
@@ -16,11 +17,13 @@ RELEASED_COLOR = "#ffb020"
 WITHHELD_COLOR = "#7a8794"
 _FAINT = "#7a879480"
 
-#: Verdict → (text, colour) of its badge. "Not shown" is no acquittal and gets no green.
-BADGES = {
-    "derived": ("DERIVED FROM THE RELEASE", "error"),
-    "not shown": ("NOT SHOWN", "info"),
-    "inconclusive": ("INCONCLUSIVE", "warning"),
+_MIN_LOSS = 1e-9
+
+#: Verdict → (headline, severity of its alert). "Not shown" is no acquittal and gets no green.
+VERDICTS = {
+    "derived": ("Derived from the release", "error"),
+    "not shown": ("Not shown to be derived from the release", "info"),
+    "inconclusive": ("Inconclusive", "warning"),
 }
 
 TESTS = {
@@ -53,17 +56,19 @@ def summary_rows(verdict: Any) -> list[tuple[str, str]]:
     Args:
         verdict: a ``Verdict``
     """
+    corrected = (
+        f"**{probability(verdict.p_adjusted)}**, as verification number {verdict.family_size} with "
+        f"this ledger; uncorrected {probability(verdict.p_value)}"
+    )
+    pairs = (
+        f"{verdict.num_pairs:,} used, {verdict.num_failed:,} with a failed query, "
+        f"{verdict.num_left:,} not used by any verification"
+    )
     return [
-        ("p-value", probability(verdict.p_value)),
-        (
-            f"corrected, as verification number {verdict.family_size} with this ledger",
-            probability(verdict.p_adjusted),
-        ),
+        ("p-value", corrected),
         ("significance level α", f"{verdict.alpha:g}"),
         ("effect", effect(verdict)),
-        ("pairs of twins used", f"{verdict.num_pairs:,}"),
-        ("pairs with a failed query", f"{verdict.num_failed:,}"),
-        ("pairs left unused", f"{verdict.num_left:,}"),
+        ("pairs of twins", pairs),
         ("test", TESTS.get(verdict.test, verdict.test)),
     ]
 
@@ -72,10 +77,10 @@ def effect(verdict: Any) -> str:
     """The effect size with its confidence interval."""
     if verdict.effect_size is None:
         return "undefined"
-    text = f"{verdict.effect_size:+.2f}"
+    text = f"**{verdict.effect_size:+.2g}**"
     if verdict.effect_interval is not None:
         low, high = verdict.effect_interval
-        text += f" ({low:+.2f} to {high:+.2f})"
+        text += f" ({low:+.2g} to {high:+.2g})"
     return f"{text}: {verdict.effect_name}"
 
 
@@ -103,15 +108,18 @@ def loss_traces(pairs: Sequence[Pair]) -> list[Trace]:
     Points below the diagonal speak for the release having been used.
     """
     shown = usable(pairs)
-    released = [pair["released_loss"] for pair in shown]
-    withheld = [pair["withheld_loss"] for pair in shown]
-    largest = max([*released, *withheld, 0.0])
+    logarithmic = needs_logarithm(pairs)
+    # A logarithmic axis has no place for a loss of 0; the text of the point keeps it
+    floor = _MIN_LOSS if logarithmic else 0.0
+    released = [max(pair["released_loss"], floor) for pair in shown]
+    withheld = [max(pair["withheld_loss"], floor) for pair in shown]
+    ends = [min([*released, *withheld]), max([*released, *withheld])]
     diagonal = {
         "type": "scatter",
         "mode": "lines",
         "name": "equal losses",
-        "x": [0, largest],
-        "y": [0, largest],
+        "x": ends,
+        "y": ends,
         "line": {"color": WITHHELD_COLOR, "dash": "dot", "width": 1},
         "hoverinfo": "skip",
     }
@@ -122,19 +130,32 @@ def loss_traces(pairs: Sequence[Pair]) -> list[Trace]:
         "x": withheld,
         "y": released,
         "ids": [str(pair["pair"]) for pair in shown],
-        "text": [f"pair {pair['pair']}" for pair in shown],
+        "text": [
+            f"pair {pair['pair']}<br>withheld {pair['withheld_loss']:.4g}"
+            f"<br>released {pair['released_loss']:.4g}"
+            for pair in shown
+        ],
         "marker": {"color": RELEASED_COLOR, "size": 9},
-        "hovertemplate": "%{text}<br>withheld %{x:.3f}<br>released %{y:.3f}<extra></extra>",
+        "hovertemplate": "%{text}<extra></extra>",
     }
     return [diagonal, points]
 
 
-def loss_layout() -> dict[str, Any]:
+def needs_logarithm(pairs: Sequence[Pair]) -> bool:
+    """Whether a few losses dwarf the others, so that a linear plot would show nothing of them."""
+    losses = [
+        loss for pair in usable(pairs) for loss in (pair["released_loss"], pair["withheld_loss"])
+    ]
+    return bool(losses) and max(losses) > 20 * median(losses)
+
+
+def loss_layout(pairs: Sequence[Pair]) -> dict[str, Any]:
     """The layout of :func:`loss_traces`."""
+    kind = "log" if needs_logarithm(pairs) else "linear"
     return {
-        "xaxis": {"title": {"text": "loss on the withheld twin, nats"}, "rangemode": "tozero"},
-        "yaxis": {"title": {"text": "loss on the released twin, nats"}, "rangemode": "tozero"},
-        "margin": {"t": 16, "r": 16, "b": 48, "l": 56},
+        "xaxis": {"title": {"text": "loss on the withheld twin, nats"}, "type": kind},
+        "yaxis": {"title": {"text": "loss on the released twin, nats"}, "type": kind},
+        "margin": {"t": 16, "r": 16, "b": 48, "l": 64},
         "hovermode": "closest",
         "clickmode": "event",
     }

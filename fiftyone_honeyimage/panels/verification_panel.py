@@ -93,9 +93,7 @@ class VerificationPanel(foo.Panel):
             self._empty(panel, *problem)
         else:
             self._verification(ctx, panel)
-        view = types.GridView(
-            align_x="left", align_y="top", orientation="vertical", gap=2, padding=2
-        )
+        view = types.GridView(orientation="vertical", align_x="left", align_y="top", gap=2, pad=2)
         return types.Property(panel, view=view)
 
     def _prompt(self, ctx: Any, name: str) -> None:
@@ -103,7 +101,7 @@ class VerificationPanel(foo.Panel):
 
     def _empty(self, panel: types.Object, label: str, text: str, steps: tuple[str, ...]) -> None:
         """Says why there is nothing to show, and how to go on."""
-        panel.md(f"### {label}\n\n{text}", name="empty")
+        panel.md(f"**{label}**\n\n{text}", name="empty")
         buttons = {
             "compute_hardness": ("Compute hardness…", self.compute_hardness),
             "generate_honeyimages": ("Generate HoneyImages…", self.generate_honeyimages),
@@ -138,7 +136,7 @@ class VerificationPanel(foo.Panel):
 
         if chosen not in keys:
             panel.md(
-                f"### Verification '{chosen}' is no longer there\n\nIt was deleted or renamed. "
+                f"**Verification '{chosen}' is no longer there.** It was deleted or renamed. "
                 "Choose another one above.",
                 name="gone",
             )
@@ -146,7 +144,7 @@ class VerificationPanel(foo.Panel):
         verification = _load(ctx)
         if verification is None:
             panel.md(
-                "### The result cannot be read\n\nThe run was interrupted, or written by a version "
+                "**The result cannot be read.** The run was interrupted, or written by a version "
                 "that this one does not know. The ledger still counts it. Delete the run with "
                 "*Delete HoneyImage run*.",
                 name="unreadable",
@@ -160,19 +158,24 @@ class VerificationPanel(foo.Panel):
         from ..operators.forms import table
 
         verdict = verification.verdict
-        text, color = figures.BADGES[verdict.verdict]
+        headline, severity = figures.VERDICTS[verdict.verdict]
         panel.view(
-            "badge", types.PillBadgeView(text=text, color=color, variant="filled", read_only=True)
+            "verdict",
+            types.AlertView(
+                label=f"**{headline}:** {verification.suspect_name}",
+                description=verdict.statement,
+                severity=severity,
+            ),
         )
-        panel.md(f"**{verification.suspect_name}.** {verdict.statement}", name="statement")
-        panel.md(table(("Figure", ""), figures.summary_rows(verdict)), name="figures")
+        panel.md(table(("Figures", ""), figures.summary_rows(verdict)), name="figures")
 
     def _plots(self, panel: types.Object, verification: Verification) -> None:
         verdict = verification.verdict
         if figures.usable(verification.pairs):
             if verdict.kind == "scores":
                 label = "Loss on released against withheld twins"
-                data, layout = figures.loss_traces(verification.pairs), figures.loss_layout()
+                data = figures.loss_traces(verification.pairs)
+                layout = figures.loss_layout(verification.pairs)
             else:
                 label = "Accuracy on released and withheld twins"
                 data = figures.accuracy_traces(verification.pairs)

@@ -1,0 +1,200 @@
+"""Operators through FiftyOne's real registry: forms, immediate runs, delegated runs."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+PLUGIN = "@honeyimage/ownership"
+
+#: Tiny trainings that still go through every step
+TRAINING = {"epochs": 1, "batch_size": 32}
+TINY = {"proxy": "resnet_tiny", "training": TRAINING, "device": "cpu"}
+
+
+@dataclass(frozen=True)
+class Form:
+    """A resolved form.
+
+    Attributes:
+        schema: its JSON, as the App gets it
+    """
+
+    schema: dict[str, Any]
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        return self.schema["type"]["properties"]
+
+    def errors(self) -> dict[str, str]:
+        """Path of every invalid property → what it says."""
+        return dict(_errors(self.properties))
+
+    def text(self, name: str) -> str:
+        """The label and description of a property."""
+        view = self.properties[name]["view"]
+        return f"{view.get('label')}\n{view.get('description')}"
+
+    def values(self, name: str) -> list[Any]:
+        """The choices of a property."""
+        return self.properties[name]["type"]["values"]
+
+
+def _errors(properties: dict[str, Any], prefix: str = "") -> Any:
+    for name, prop in properties.items():
+        if prop["invalid"]:
+            yield prefix + name, prop["error_message"]
+        yield from _errors(prop["type"].get("properties") or {}, f"{prefix}{name}.")
+
+
+@pytest.fixture
+def resolve(fo: Any) -> Callable[..., Form]:
+    """Resolves a form as the App does: ``resolve("compute_hardness", samples, seed=1)``.
+
+    ``prompt=True`` pretends that somebody has it open.
+    """
+    executor = importlib.import_module("fiftyone.operators.executor")
+    operators = importlib.import_module("fiftyone.operators")
+
+    def run(
+        name: str, samples: Any, *, prompt: bool = False, selected: Any = (), **params: Any
+    ) -> Form:
+        uri = f"{PLUGIN}/{name}"
+        request: dict[str, Any] = {"params": params, "selected": list(selected)}
+        if samples is not None:
+            request["dataset_name"] = samples._root_dataset.name
+            request["view"] = samples.view()._serialize()
+        if prompt:
+            request["prompt_id"] = "prompt"
+        ctx = executor.ExecutionContext(request, operator_uri=uri)
+        return Form(operators.get_operator(uri).resolve_type(ctx, "inputs").to_json())
+
+    return run
+
+
+@pytest.fixture
+def execute(fo: Any) -> Callable[..., Any]:
+    """Executes immediately: ``execute("compute_hardness", samples, seed=1)``."""
+    operators = importlib.import_module("fiftyone.operators")
+
+    def run(name: str, samples: Any, **params: Any) -> Any:
+        view = samples if isinstance(samples, fo.DatasetView) else None
+        dataset = samples._root_dataset
+        return operators.execute_operator(
+            f"{PLUGIN}/{name}", dataset=dataset, view=view, params=params
+        )
+
+    return run
+
+
+@dataclass(frozen=True)
+class Delegated:
+    """A delegated run that has ended.
+
+    Attributes:
+        document: its document in the database
+        result: what it returned
+        progress: (share, stage) of every report
+    """
+
+    document: Any
+    result: Any
+    progress: list[tuple[float, str]]
+
+
+@pytest.fixture
+def delegate(fo: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Delegated]:
+    """Queues a run and lets a worker in this process execute it."""
+    operators = importlib.import_module("fiftyone.operators")
+    service_type = importlib.import_module("fiftyone.operators.delegated").DelegatedOperationService
+    reports: list[tuple[float, str]] = []
+
+    def run(name: str, samples: Any, **params: Any) -> Delegated:
+        view = samples if isinstance(samples, fo.DatasetView) else None
+        uri = f"{PLUGIN}/{name}"
+        queued = operators.execute_operator(
+            uri,
+            dataset=samples._root_dataset,
+            view=view,
+            params=params,
+            request_delegation=True,
+        )
+        assert queued.delegated
+        service = service_type()
+        set_progress = service.set_progress
+
+        def record(doc_id: Any, progress: Any) -> Any:
+            reports.append((progress.progress, progress.label))
+            return set_progress(doc_id, progress)
+
+        monkeypatch.setattr(service, "set_progress", record)
+        (result,) = service.execute_queued_operations(operator=uri)
+        document = service.get(queued.result["id"])
+        return Delegated(document, result.result, list(reports))
+
+    return run
+
+
+@pytest.fixture
+def triggered() -> Callable[[Any], dict[str, Any]]:
+    """What an immediate run asks the App to do: operator → its parameters."""
+
+    def read(result: Any) -> dict[str, Any]:
+        return {
+            request.operator_uri.rpartition("/")[2]: request.params
+            for request in result.executor._requests
+        }
+
+    return read
+
+
+@pytest.fixture
+def make_hard(make_digits_dataset: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes a dataset of digits with hardness scores."""
+    fhi = importlib.import_module("fiftyone_honeyimage")
+
+    def make(num: int = 72, classes: int = 3, size: int = 8) -> Any:
+        dataset = make_digits_dataset(num=num, classes=classes, size=size)
+        fhi.compute_hardness(dataset, "ground_truth", progress=False, **TINY)
+        return dataset
+
+    return make
+
+
+@pytest.fixture
+def make_marked(make_hard: Callable[..., Any], tmp_path: Any) -> Callable[..., Any]:
+    """Makes a marked dataset: ``make_marked(num_pairs=12)``, marking ``honey``."""
+    fhi = importlib.import_module("fiftyone_honeyimage")
+
+    def make(num_pairs: int = 12, num: int = 72, **kwargs: Any) -> Any:
+        dataset = make_hard(num=num)
+        fhi.generate_honeyimages(
+            dataset,
+            "ground_truth",
+            "honey",
+            num_pairs=num_pairs,
+            num_steps=1,
+            exclude=(),
+            output_dir=tmp_path / f"{dataset.name}-honey",
+            progress=False,
+            **TINY,
+            **kwargs,
+        )
+        return dataset
+
+    return make
+
+
+@pytest.fixture
+def suspect_file(tmp_path: Any) -> str:
+    """A TorchScript classifier of 8-pixel digits with three classes, untrained."""
+    torch = importlib.import_module("torch")
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 3))
+    path = tmp_path / "suspect.pt"
+    torch.jit.trace(network, torch.zeros(2, 3, 8, 8)).save(str(path))
+    return str(path)
