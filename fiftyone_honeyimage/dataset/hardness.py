@@ -17,8 +17,8 @@ from ..core.hardness import find_label_errors
 from ..core.models import Proxy, proxy_name
 from ..core.training import TrainingConfig
 from .progress import Progress, StageBar
-from .runs import HARDNESS, list_keys, root_dataset, save_run
-from .samples import check_key, load_images, proxy_input_size, read_labels
+from .runs import HARDNESS, MADE_BY, catch_up, list_keys, made_by, root_dataset, save_run
+from .samples import check_key, load_images, proxy_input_size, read_labels, whole_number
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,9 @@ def compute_hardness(
     config = training_config(training)
     chosen = choose_device(device)
     name = proxy_name(proxy)
-    check_seed(seed)
+    seed = whole_number(seed, "seed", 0)
     labeled = read_labels(samples, label_field)
+    catch_up(root_dataset(samples))
     check_hardness_field(samples, hardness_field)
     size = proxy_input_size(labeled, input_size)
 
@@ -131,7 +132,8 @@ def check_hardness_field(
     if hardness_field in list_keys(samples, HARDNESS):
         return
     for name in (hardness_field, label_error_field(hardness_field)):
-        if dataset.has_field(name):
+        # A field of a run that was killed before it was registered is written again
+        if dataset.has_field(name) and not made_by(dataset, name, HARDNESS):
             raise ParameterError(
                 f"the dataset has a field '{name}' that no hardness run wrote; "
                 "pass another hardness_field"
@@ -168,8 +170,7 @@ def check_seed(seed: Any) -> None:
     Raises:
         ParameterError: if it is not
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ParameterError(f"seed must be a non-negative integer; found {seed!r}")
+    whole_number(seed, "seed", 0)
 
 
 def _write_fields(
@@ -180,26 +181,25 @@ def _write_fields(
     errors: np.ndarray,
 ) -> None:
     dataset = root_dataset(samples)
-    if not dataset.has_field(hardness_field):
-        dataset.add_sample_field(
+    for name, kind, values, description in (
+        (
             hardness_field,
             fo.FloatField,
-            description="HoneyImage hardness: cross-entropy (nats) under a proxy that has not seen the image",
-        )
-        dataset.add_sample_field(
+            hardness,
+            "HoneyImage hardness: cross-entropy (nats) under a proxy that has not seen the image",
+        ),
+        (
             label_error_field(hardness_field),
             fo.BooleanField,
-            description="Looks mislabelled: confident learning on the proxies' out-of-fold predictions",
-        )
-    dataset.set_values(
-        hardness_field,
-        dict(zip(ids, hardness.tolist(), strict=True)),
-        key_field="id",
-        progress=False,
-    )
-    dataset.set_values(
-        label_error_field(hardness_field),
-        dict(zip(ids, errors.tolist(), strict=True)),
-        key_field="id",
-        progress=False,
-    )
+            errors,
+            "Looks mislabelled: confident learning on the proxies' out-of-fold predictions",
+        ),
+    ):
+        by_id: dict[str, Any] = {}
+        if dataset.has_field(name):
+            # Scores of an earlier run come from other proxies: a field holds those of one run
+            by_id = dict.fromkeys(dataset.exists(name).values("id"))
+        else:
+            dataset.add_sample_field(name, kind, description=description, info={MADE_BY: HARDNESS})
+        by_id.update(zip(ids, values.tolist(), strict=True))
+        dataset.set_values(name, by_id, key_field="id", progress=False)

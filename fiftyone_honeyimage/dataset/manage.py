@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
+from fiftyone import ViewField as F
 
-from ..core.errors import SamplesError
+from ..core.errors import LedgerError, SamplesError
 from . import storage
 from .hardness import label_error_field
-from .marking import HONEYIMAGE_TAG, remove_from_dataset, save_marking_view
+from .marking import HONEYIMAGE, remove_from_dataset, save_marking_view
 from .runs import (
     HARDNESS,
     MARKING,
     METHODS,
     VERIFICATION,
+    catch_up,
     check_new_key,
+    is_complete,
     list_keys,
+    made_by,
     root_dataset,
     run_config,
 )
@@ -62,6 +65,8 @@ def find_method(samples: fo.core.collections.SampleCollection, key: str) -> str:
         if key in list_keys(samples, method):
             return method
     known = [run.key for run in list_runs(samples)]
+    if made_by(root_dataset(samples), key, MARKING):
+        return MARKING  # killed while it was entered in the dataset, or deleted
     raise SamplesError(
         f"there is no HoneyImage run '{key}' on dataset '{root_dataset(samples).name}'; "
         + (f"it has {known}" if known else "it has none yet")
@@ -70,49 +75,83 @@ def find_method(samples: fo.core.collections.SampleCollection, key: str) -> str:
 
 def rename_run(samples: fo.core.collections.SampleCollection, key: str, new_key: str) -> None:
     """See :func:`fiftyone_honeyimage.rename_run`."""
+    dataset = root_dataset(samples)
+    catch_up(dataset)
     method = find_method(samples, key)
-    check_new_key(samples, new_key, "new_key")
     if method == HARDNESS:
         raise SamplesError(
             f"'{key}' is a hardness run, which goes by its field's name; compute it again under the "
             "new name"
         )
-    dataset = root_dataset(samples)
+    if not is_complete(samples, key):
+        raise SamplesError(f"run '{key}' was interrupted; run it again, or delete it")
     if method == MARKING:
-        view = dataset.match_tags(HONEYIMAGE_TAG).match_tags(key)
-        view.tag_samples(new_key)
-        view.untag_samples(key)
-        dataset.rename_sample_field(key, new_key)
-        field = dataset.get_field(new_key)
-        field.info = {"honeyimage": new_key}
-        field.save()
-        dataset.delete_saved_view(key)
-        save_marking_view(dataset, new_key)
-        for verification in list_keys(samples, VERIFICATION, honey_key=key):
-            config = dataset.get_run_info(verification).config
-            config.honey_key = new_key
-            dataset.update_run_config(verification, config)
+        _rename_marking(dataset, key, new_key)
+    else:
+        check_new_key(samples, new_key, "new_key")
     dataset.rename_run(key, new_key)
+
+
+def _rename_marking(dataset: fo.Dataset, key: str, new_key: str) -> None:
+    """Renames everything but the run itself. If it is killed, the same call finishes it."""
+    name = key if dataset.has_field(key) else new_key
+    if not made_by(dataset, name, MARKING):
+        raise SamplesError(f"the field of marking '{key}' was deleted, so it cannot be renamed")
+    field = dataset.get_field(name)
+    if field.info.get("renamed_to") != new_key:
+        check_new_key(dataset, new_key, "new_key")
+        field.info = {**field.info, "renamed_to": new_key}
+        field.save()
+    if name != new_key:
+        dataset.rename_sample_field(key, new_key)
+    own = dataset.match(F(f"{new_key}.role") == HONEYIMAGE)
+    own.tag_samples(new_key)
+    own.untag_samples(key)
+    if key in dataset.list_saved_views():
+        dataset.delete_saved_view(key)
+    save_marking_view(dataset, new_key)
+    for run in (*list_keys(dataset, VERIFICATION, honey_key=key), key):
+        config = dataset.get_run_info(run).config
+        config.honey_key = new_key
+        dataset.update_run_config(run, config)
 
 
 def delete_run(
     samples: fo.core.collections.SampleCollection, key: str, delete_files: bool = False
 ) -> None:
     """See :func:`fiftyone_honeyimage.delete_run`."""
-    method = find_method(samples, key)
     dataset = root_dataset(samples)
+    catch_up(dataset)
+    method = find_method(samples, key)
+    if method == MARKING:
+        _delete_marking(dataset, key, delete_files)
+        return
     if method == HARDNESS:
         for name in (key, label_error_field(key)):
             if dataset.has_field(name):
                 dataset.delete_sample_field(name)
-    if method == MARKING:
-        folder = Path(run_config(samples, key, MARKING)["output_dir"])
-        for verification in list_keys(samples, VERIFICATION, honey_key=key):
-            dataset.delete_run(verification)
-        remove_from_dataset(dataset, key, folder)
-        partial = storage.partial_dir(folder)
-        if partial.exists() and storage.is_ours(partial):
-            shutil.rmtree(partial)
-        if delete_files and folder.exists():
-            storage.delete_files(folder)
     dataset.delete_run(key)
+
+
+def _delete_marking(dataset: fo.Dataset, key: str, delete_files: bool) -> None:
+    registered = key in list_keys(dataset, MARKING)
+    config = run_config(dataset, key, MARKING) if registered else dataset.get_field(key).info
+    folder = Path(config["output_dir"])
+    own = config["dataset_id"] == str(dataset._doc.id)
+    if delete_files and not own:
+        raise LedgerError(
+            f"dataset '{dataset.name}' is a clone: the files in '{folder}' belong to the dataset that "
+            "was marked. Pass delete_files=False"
+        )
+    with storage.locked(folder):
+        if is_complete(dataset, key):
+            (folder / storage.REQUEST).unlink(missing_ok=True)
+        elif own:
+            for leftover in (folder, storage.partial_dir(folder)):
+                if storage.is_ours(leftover):
+                    storage.remove(leftover)
+        if delete_files and folder.exists():
+            storage.delete_files(folder)  # before the run, which tells where they are
+        for verification in list_keys(dataset, VERIFICATION, honey_key=key):
+            dataset.delete_run(verification)
+        remove_from_dataset(dataset, key)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,20 +37,35 @@ from ..core.marking.candidates import (
     select_candidates,
 )
 from ..core.metrics import LpipsMetric, LpipsUnavailable, compare_images
-from ..core.models import Proxy, proxy_name
+from ..core.models import Proxy, build_model, proxy_name
 from ..core.training import TrainingConfig
 from . import storage
-from .hardness import check_seed, label_error_field, training_config
+from .hardness import label_error_field, training_config
 from .progress import Progress, StageBar
-from .runs import MARKING, check_new_key, root_dataset, run_config, run_results, save_run
+from .runs import (
+    MADE_BY,
+    MARKING,
+    catch_up,
+    check_new_key,
+    is_complete,
+    list_keys,
+    made_by,
+    root_dataset,
+    run_config,
+    run_results,
+    save_run,
+)
 from .samples import (
     HONEYIMAGE_TAG,
     LabeledSamples,
     check_key,
-    check_output_folder,
+    check_new_folder,
+    check_output_place,
+    keep_rows,
     load_images,
     proxy_input_size,
     read_labels,
+    whole_number,
 )
 
 ORIGINAL = "original"
@@ -133,9 +150,10 @@ def generate_honeyimages(
     check_key(honey_key, "honey_key")
     if method not in METHODS:
         raise ParameterError(f"there is no method {method!r}; choose from {sorted(METHODS)}")
+    num_steps = whole_number(num_steps, "num_steps", 1, 1000)
     check_budget(epsilon, step_size, num_steps, inner)
     check_exclusions(exclude)
-    check_seed(seed)
+    seed = whole_number(seed, "seed", 0)
     config = training_config(training)
     chosen = choose_device(device)
     proxy_label = proxy_name(proxy)
@@ -146,28 +164,28 @@ def generate_honeyimages(
     labeled = read_labels(samples, label_field)
     hardness, label_errors = read_hardness(samples, labeled, hardness_field)
     size = proxy_input_size(labeled, input_size)
-    pairs_wanted = default_num_pairs(len(labeled)) if num_pairs is None else num_pairs
-    singles_and_pairs = (
-        default_num_honeyimages(len(labeled), pairs_wanted)
-        if num_honeyimages is None
-        else num_honeyimages
-    )
+    if num_pairs is None:
+        num_pairs = default_num_pairs(len(labeled))
+    num_pairs = whole_number(num_pairs, "num_pairs", 0)
+    if num_honeyimages is None:
+        num_honeyimages = default_num_honeyimages(len(labeled), num_pairs)
+    num_honeyimages = whole_number(num_honeyimages, "num_honeyimages", 1)
 
     request = {
         "dataset_id": str(dataset._doc.id),
-        "samples": storage.fingerprint({"ids": labeled.ids, "paths": labeled.filepaths}),
+        "samples": storage.fingerprint({"ids": labeled.ids, "files": _states(labeled.filepaths)}),
         "labels": storage.fingerprint({"labels": labeled.labels.tolist()}),
         "hardness": storage.fingerprint({"hardness": hardness.tolist()}),
         "label_field": label_field,
         "classes": labeled.classes,
         "honey_key": honey_key,
         "method": method,
-        "num_honeyimages": singles_and_pairs,
-        "num_pairs": pairs_wanted,
+        "num_honeyimages": num_honeyimages,
+        "num_pairs": num_pairs,
         "hardness_field": hardness_field,
         "exclude": sorted(exclude),
-        "epsilon": epsilon,
-        "step_size": step_size,
+        "epsilon": float(epsilon),
+        "step_size": float(step_size),
         "num_steps": num_steps,
         "inner": inner,
         "proxy": proxy_label,
@@ -180,20 +198,17 @@ def generate_honeyimages(
         "version": __version__,
     }
 
+    check_output_place(folder, labeled.filepaths, "output_dir")
     with storage.locked(folder):
-        recover(dataset, honey_key, folder)
+        catch_up(dataset)
+        if recover(dataset, honey_key, folder, request):
+            return load_marking(dataset, honey_key)
         check_new_key(dataset, honey_key, "honey_key")
-        check_output_folder(folder, labeled.filepaths, "output_dir")
+        check_new_folder(folder, "output_dir")
         # Counts are checked on the ranking before anything is read or trained; duplicates, which
         # need the pixels, are left out below.
         exclusions = exclusion_masks(exclude, hardness, label_errors)
-        select_candidates(
-            np.nan_to_num(hardness, nan=-np.inf),
-            labeled.labels,
-            num_honeyimages=singles_and_pairs,
-            num_pairs=pairs_wanted,
-            excluded=exclusions,
-        )
+        _select(hardness, labeled.labels, exclusions, request)
 
         stages = {
             "Reading images": 5,
@@ -204,8 +219,7 @@ def generate_honeyimages(
             "Measuring": 2,
             "Writing": 1,
         }
-        with StageBar(stages, progress) as bar:
-            partial = storage.open_partial(folder, request)
+        with StageBar(stages, progress) as bar, storage.making(folder, request) as partial:
             if not (partial / storage.MANIFEST).exists():
                 _make_images(
                     partial,
@@ -221,17 +235,33 @@ def generate_honeyimages(
                     bar=bar,
                 )
             bar.report("Writing", 0, 1)
+            # Hours may have passed: whatever took the key meanwhile is not touched
+            catch_up(dataset)
+            check_new_key(dataset, honey_key, "honey_key")
             ledger = _make_ledger(partial, dataset, request, plan)
             storage.complete(partial, folder)
             try:
                 enter_in_dataset(dataset, honey_key, folder, request, ledger.commitment)
             except BaseException:
                 # Whatever went wrong, the dataset is left as it was; the files stay for a retry.
-                remove_from_dataset(dataset, honey_key, folder)
+                remove_from_dataset(dataset, honey_key)
                 storage.reopen(folder)
                 raise
             (folder / storage.REQUEST).unlink()
     return load_marking(dataset, honey_key)
+
+
+def _states(filepaths: Sequence[str]) -> list[tuple[str, int, int] | None]:
+    """What tells that a file was changed between an interrupted run and the next."""
+    states: list[tuple[str, int, int] | None] = []
+    for path in filepaths:
+        try:
+            found = os.stat(path)
+        except OSError:
+            states.append(None)
+        else:
+            states.append((path, found.st_size, found.st_mtime_ns))
+    return states
 
 
 def output_folder(dataset: fo.Dataset, honey_key: str, output_dir: str | Path | None) -> Path:
@@ -247,7 +277,8 @@ def check_exclusions(exclude: Collection[str]) -> None:
     Raises:
         ParameterError: if one is unknown
     """
-    unknown = [exclude] if isinstance(exclude, str) else sorted(set(exclude) - set(EXCLUSIONS))
+    is_list = isinstance(exclude, Collection) and not isinstance(exclude, str)
+    unknown = [name for name in exclude if name not in EXCLUSIONS] if is_list else [exclude]
     if unknown:
         raise ParameterError(
             f"exclude takes a list of names from {list(EXCLUSIONS)}; found {unknown[0]!r}"
@@ -262,17 +293,16 @@ def read_hardness(
     Raises:
         SamplesError: if there are no scores
     """
-    dataset = root_dataset(samples)
-    if not dataset.has_field(hardness_field):
+    if not samples.has_field(hardness_field):
         raise SamplesError(
             f"there is no field '{hardness_field}' with hardness scores; run "
             f"compute_hardness(samples, label_field, hardness_field='{hardness_field}') first"
         )
-    if not isinstance(dataset.get_field(hardness_field), fo.FloatField):
+    if not isinstance(samples.get_field(hardness_field), fo.FloatField):
         raise SamplesError(f"field '{hardness_field}' does not hold numbers; pass another field")
 
     errors_field = label_error_field(hardness_field)
-    has_errors = dataset.has_field(errors_field)
+    has_errors = samples.has_field(errors_field)
     fields = ["id", hardness_field] + ([errors_field] if has_errors else [])
     ids, values, *rest = samples.values(fields)
     by_id = dict(zip(ids, values, strict=True))
@@ -316,6 +346,7 @@ def _make_images(
     bar: StageBar,
 ) -> None:
     """Chooses, crafts, measures and writes the HoneyImages and their manifest."""
+    lpips_metric, lpips_note = _load_lpips(lpips_backbone)
     loaded = load_images(
         labeled, request["input_size"], skip_failures=skip_failures, report=bar.report
     )
@@ -329,16 +360,17 @@ def _make_images(
     rows = candidates.rows
     rest = np.setdiff1d(np.arange(len(kept)), rows)
     originals = [read_image(loaded.samples.filepaths[row]) for row in rows]
-    ensure_free_space(partial, 2 * sum(image.nbytes for image in originals))
+    num_classes = len(labeled.classes)
+    ensure_free_space(partial, _disk_bytes(originals, proxy, num_classes, request["input_size"]))
     checkpoints = partial / storage.CHECKPOINTS
     checkpoints.mkdir(exist_ok=True)
     result = METHODS[request["method"]](
         CraftRequest(
             candidates=originals,
             candidate_labels=loaded.samples.labels[rows],
-            rest=loaded.images[torch.from_numpy(rest)],
+            rest=keep_rows(loaded.images, rest),
             rest_labels=loaded.samples.labels[rest],
-            num_classes=len(labeled.classes),
+            num_classes=num_classes,
             proxy=proxy,
             config=config,
             epsilon=request["epsilon"],
@@ -352,12 +384,40 @@ def _make_images(
         )
     )
     manifest = _write_images(
-        partial, loaded.samples, candidates, originals, result, scores, lpips_backbone, bar
+        partial, loaded.samples, candidates, originals, result, scores, lpips_metric, bar
     )
+    manifest["lpips_note"] = lpips_note
     manifest["num_images"] = len(loaded.samples)
     manifest["failures"] = loaded.failures
     # Written last: a manifest says that every image that it lists is there.
     write_json_atomic(partial / storage.MANIFEST, manifest)
+
+
+def _disk_bytes(
+    originals: Sequence[np.ndarray], proxy: Proxy, num_classes: int, input_size: int
+) -> int:
+    """At most so many bytes lie on the disk at once while a marking is made."""
+    model = build_model(proxy, num_classes, input_size=input_size, seed=0)
+    weights = sum(value.nbytes for value in model.state_dict().values())
+    pixels = sum(image.nbytes for image in originals)
+    # Both models' checkpoints, the newer of the in-model's beside the older, and the out-model once
+    # more. The checkpoints keep pixels as 32-bit numbers; a file and its folder take whole blocks.
+    return 4 * weights + (2 * 4 + 1) * pixels + 2 * 4096 * len(originals)
+
+
+def _select(
+    hardness: np.ndarray,
+    labels: np.ndarray,
+    masks: Mapping[str, np.ndarray],
+    request: Mapping[str, Any],
+) -> Candidates:
+    return select_candidates(
+        np.nan_to_num(hardness, nan=-np.inf),
+        labels,
+        num_honeyimages=request["num_honeyimages"],
+        num_pairs=request["num_pairs"],
+        excluded=masks,
+    )
 
 
 def _choose(
@@ -369,16 +429,7 @@ def _choose(
 ) -> Candidates:
     """Selects the candidates, leaving out duplicates among the images that would be chosen."""
 
-    def select() -> Candidates:
-        return select_candidates(
-            np.nan_to_num(hardness, nan=-np.inf),
-            labeled.labels,
-            num_honeyimages=request["num_honeyimages"],
-            num_pairs=request["num_pairs"],
-            excluded=masks,
-        )
-
-    candidates = select()
+    candidates = _select(hardness, labeled.labels, masks, request)
     if "duplicates" not in request["exclude"]:
         return candidates
 
@@ -387,7 +438,7 @@ def _choose(
     masks["duplicates"] = np.zeros(len(labeled), dtype=bool)
     checked = np.zeros(len(labeled), dtype=bool)
     while True:
-        candidates = select()
+        candidates = _select(hardness, labeled.labels, masks, request)
         new = candidates.rows[~checked[candidates.rows]]
         if len(new) == 0:
             return candidates
@@ -402,10 +453,9 @@ def _write_images(
     originals: Sequence[np.ndarray],
     result: CraftResult,
     hardness: np.ndarray,
-    lpips_backbone: str | Path | None,
+    lpips_metric: LpipsMetric | None,
     bar: StageBar,
 ) -> dict[str, Any]:
-    lpips_metric, lpips_note = _load_lpips(lpips_backbone)
     pair_of = {int(row): pair for pair, twins in enumerate(candidates.pairs) for row in twins}
     images = []
     for number, row in enumerate(candidates.rows):
@@ -437,7 +487,6 @@ def _write_images(
         "models": ["f_out.pt"],
         "excluded": dict(candidates.excluded),
         "history": result.history.tolist(),
-        "lpips_note": lpips_note,
     }
 
 
@@ -500,7 +549,7 @@ def enter_in_dataset(
     manifest = storage.read_manifest(folder)
     images = manifest["images"]
     label_field = request["label_field"]
-    _declare_fields(dataset, honey_key)
+    _declare_fields(dataset, honey_key, folder)
 
     entered = []
     for image in images:
@@ -568,13 +617,17 @@ def save_marking_view(dataset: fo.Dataset, honey_key: str) -> None:
     )
 
 
-def _declare_fields(dataset: fo.Dataset, honey_key: str) -> None:
+def _declare_fields(dataset: fo.Dataset, honey_key: str, folder: Path) -> None:
     dataset.add_sample_field(
         honey_key,
         fo.EmbeddedDocumentField,
         embedded_doc_type=fo.DynamicEmbeddedDocument,
         description=f"HoneyImage marking '{honey_key}'",
-        info={"honeyimage": honey_key},
+        info={
+            MADE_BY: MARKING,
+            "output_dir": str(folder),
+            "dataset_id": str(dataset._doc.id),
+        },
     )
     for name, kind, description in (
         ("source", fo.StringField, "ID of the original sample"),
@@ -589,43 +642,51 @@ def _declare_fields(dataset: fo.Dataset, honey_key: str) -> None:
         dataset.add_sample_field(f"{honey_key}.{name}", kind, description=description)
 
 
-def remove_from_dataset(dataset: fo.Dataset, honey_key: str, folder: Path) -> int:
-    """Takes a marking's samples, field and saved view off the dataset; files are left alone.
+def remove_from_dataset(dataset: fo.Dataset, honey_key: str) -> None:
+    """Takes a marking's run, saved view, samples and field off the dataset; files are left alone.
 
-    Only samples that carry both tags and whose media lie in the marking's folder are removed.
+    The field goes last: it tells what the rest belongs to, so that a removal that is killed can be
+    finished.
+    """
+    if honey_key in list_keys(dataset, MARKING):
+        dataset.delete_run(honey_key)
+    if not made_by(dataset, honey_key, MARKING):
+        return
+    if honey_key in dataset.list_saved_views():
+        dataset.delete_saved_view(honey_key)
+    dataset.delete_samples(dataset.match(F(f"{honey_key}.role") == HONEYIMAGE))
+    dataset.delete_sample_field(honey_key)
+
+
+def recover(dataset: fo.Dataset, honey_key: str, folder: Path, request: Mapping[str, Any]) -> bool:
+    """Cleans up after runs that were killed while they were being entered in the dataset.
 
     Returns:
-        the number of samples removed
+        whether this very run was killed in its last step, and is complete
+
+    Raises:
+        InterruptedRunError: if the folder holds an interrupted run of another marking
     """
-    removed = 0
-    own = dataset.match_tags(HONEYIMAGE_TAG).match_tags(honey_key)
-    ids = [
-        sample_id
-        for sample_id, path in zip(*own.values(["id", "filepath"]), strict=True)
-        if folder in Path(path).parents
-    ]
-    if ids:
-        dataset.delete_samples(ids)
-        removed = len(ids)
-    if is_marking_field(dataset, honey_key):
-        dataset.delete_sample_field(honey_key)
-        if honey_key in dataset.list_saved_views():
-            dataset.delete_saved_view(honey_key)
-    return removed
+    if storage.is_ours(folder):
+        owners = list_keys(dataset, MARKING, output_dir=str(folder))
+        if any(is_complete(dataset, key) for key in owners):
+            same = storage.fingerprint(storage.read_request(folder)) == storage.fingerprint(request)
+            (folder / storage.REQUEST).unlink()
+            return same and honey_key in owners
+        storage.check_owner(folder, request)
+    if is_complete(dataset, honey_key):
+        return False
 
-
-def is_marking_field(dataset: fo.Dataset, name: str) -> bool:
-    """Whether a field was made by a marking, and not by somebody else."""
-    found = dataset.get_field(name)
-    return found is not None and bool((found.info or {}).get("honeyimage"))
-
-
-def recover(dataset: fo.Dataset, honey_key: str, folder: Path) -> None:
-    """Cleans up after a run that was killed while it was being entered in the dataset."""
-    if honey_key in dataset.list_runs() or not storage.is_ours(folder):
-        return
-    remove_from_dataset(dataset, honey_key, folder)
-    storage.reopen(folder)
+    if made_by(dataset, honey_key, MARKING):
+        left = Path(dataset.get_field(honey_key).info["output_dir"])
+        # The lock of the other folder: no run is entering it right now
+        with nullcontext() if left == folder else storage.locked(left):
+            remove_from_dataset(dataset, honey_key)
+            if left != folder and storage.is_ours(left):
+                storage.reopen(left)
+    if storage.is_ours(folder):
+        storage.reopen(folder)
+    return False
 
 
 def load_marking(samples: fo.core.collections.SampleCollection, honey_key: str) -> Marking:

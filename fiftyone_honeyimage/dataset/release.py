@@ -1,8 +1,8 @@
 """export_release: the dataset as the world may see it.
 
-All images, with released twins in place of their originals and withheld twins absent. The release
-is exported from a new dataset with fresh ids that holds allow-listed fields alone, so no tag, id,
-field, run, view or time stamp of the working dataset can get out.
+All images, with released twins in place of their originals and withheld twins absent. FiftyOne's
+exporter is given files and labels alone, so no tag, id, field, run, view or time stamp of the
+working dataset can get out; and no dataset is made of them, so no coin gets into the database.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ from typing import Any
 
 import fiftyone as fo
 import fiftyone.types as fot
+import fiftyone.utils.data as foud
 
 from ..core.errors import LedgerError, ParameterError, ReleaseError
 from ..core.evidence.ledger import Ledger, load_ledger
 from ..core.files import ensure_free_space, sha256_file
+from . import storage
 from .marking import Marking, load_marking
-from .progress import Progress, StageBar, inner_bars_hidden
+from .progress import Progress, StageBar
+from .runs import catch_up, root_dataset
 from .samples import (
+    HONEYIMAGE_TAG,
     LabeledSamples,
     check_label_field,
     check_output_folder,
@@ -35,11 +39,14 @@ from .samples import (
 #: Every file of a release carries this time stamp: a fixed one says nothing about any image.
 _TIME_STAMP = 946_684_800  # 2000-01-01 00:00:00 UTC
 
+#: What the smallest file takes on most disks, in bytes
+_BLOCK = 4096
+
 _FORBIDDEN_MEDIA_OPTIONS = {
     "move": "it would take the originals out of the dataset",
     "symlink": "links show the paths of the working dataset and which files lie elsewhere",
     "manifest": "a manifest lists the paths of the working dataset",
-    False: "labels without media would hold the paths of the working dataset",
+    "False": "labels without media would hold the paths of the working dataset",
 }
 
 
@@ -86,41 +93,48 @@ def export_release(
             "image-classification directory trees (fiftyone.types.ImageClassificationDirectoryTree)"
         )
     if export_media is not True:
-        reason = _FORBIDDEN_MEDIA_OPTIONS.get(export_media, "a release copies its media")
+        reason = _FORBIDDEN_MEDIA_OPTIONS.get(str(export_media), "a release copies its media")
         raise ParameterError(f"export_media={export_media!r} is refused: {reason}")
 
+    catch_up(root_dataset(samples))
     marking = load_marking(samples, honey_key)
     ledger = open_ledger(marking, ledger_path)
     label_field = label_field or marking.config["label_field"]
     check_label_field(samples, label_field)
     labeled = read_labels(samples, label_field)
+    if label_field == marking.config["label_field"]:
+        _check_labels(labeled, ledger)
     folder = Path(export_dir).expanduser().absolute()
     check_output_folder(folder, labeled.filepaths, "export_dir")
+    if marking.output_dir in folder.parents:
+        raise ParameterError(
+            f"export_dir '{folder}' lies beside the secret ledger, in the marking's own folder; choose "
+            "a folder elsewhere"
+        )
     media = released_media(labeled, ledger, marking.output_dir)
-    _check_honeyimages(ledger, marking.output_dir)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    ensure_free_space(folder.parent, sum(os.path.getsize(path) for path, _ in media))
+    _check_marked_files(labeled, ledger, marking.output_dir)
+    blocks = sum(os.path.getsize(path) // _BLOCK + 1 for path, _ in media)
+    ensure_free_space(folder.parent, blocks * _BLOCK)
 
-    partial = folder.with_name(f".{folder.name}.partial")
-    if partial.exists():
-        shutil.rmtree(partial)  # what a killed export left; its name is ours alone
-    with StageBar({"Exporting": 80, "Checking": 20}, progress) as bar:
+    partial = folder.with_name(f".{folder.name}.honeyimage-partial")
+    with storage.locked(folder), StageBar({"Exporting": 80, "Checking": 20}, progress) as bar:
         try:
+            shutil.rmtree(partial, ignore_errors=True)  # what a killed export left
             _export(partial, media, kind, bar)
-            _hide_times(partial)
             _check_export(partial, media, bar)
+            _hide_times(partial)
             os.rename(partial, folder)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
 
-    released = len(ledger.singles) + len(ledger.pairs)
+    own = samples.match_tags([HONEYIMAGE_TAG, honey_key], all=True)
     return ReleaseReport(
         export_dir=folder,
         num_images=len(media),
-        num_honeyimages=released,
+        num_honeyimages=len(ledger.released_images()),
         num_withheld=len(ledger.pairs),
-        num_other_honeyimages=labeled.num_honeyimages - released - len(ledger.pairs),
+        num_other_honeyimages=labeled.num_honeyimages - len(own),
         seconds=time.monotonic() - start,
         commitment=marking.commitment,
     )
@@ -161,6 +175,19 @@ def released_media(
             f"{absent[0]}); pass the view that was marked, or the whole dataset"
         )
 
+    if set(labeled.ids) <= replaced.keys() | withheld:
+        raise ReleaseError(
+            "every one of these samples was marked, so each image of the release would be a "
+            "HoneyImage; pass the view that was marked, or the whole dataset"
+        )
+
+    for label in labeled.classes:
+        if label in (".", "..") or not set(label).isdisjoint("/\\\0"):
+            raise ReleaseError(
+                f"class {label!r} cannot be the name of a folder, as a directory tree needs it; rename "
+                "the class"
+            )
+
     media = []
     for sample_id, path, label in zip(labeled.ids, labeled.filepaths, labeled.labels, strict=True):
         if sample_id in withheld:
@@ -180,12 +207,29 @@ def released_media(
     return media
 
 
-def _check_honeyimages(ledger: Ledger, output_dir: Path) -> None:
-    """Checks that the HoneyImage files are those that the ledger lists.
+def _check_labels(labeled: LabeledSamples, ledger: Ledger) -> None:
+    """Checks that the marked images have the labels that they were marked with.
+
+    Raises:
+        ReleaseError: naming the first that has not
+    """
+    now = dict(zip(labeled.ids, labeled.labels, strict=True))
+    for image in (*ledger.released_images(), *ledger.withheld_images()):
+        if image.sample_id in now and labeled.classes[now[image.sample_id]] != image.label:
+            raise ReleaseError(
+                f"sample {image.sample_id} was marked as {image.label!r} and is labelled "
+                f"{labeled.classes[now[image.sample_id]]!r} now; restore the label, or mark the "
+                "dataset again"
+            )
+
+
+def _check_marked_files(labeled: LabeledSamples, ledger: Ledger, output_dir: Path) -> None:
+    """Checks that the HoneyImages are those that the ledger lists, and so are their originals.
 
     Raises:
         ReleaseError: naming the first that is missing or altered
     """
+    originals = dict(zip(labeled.ids, labeled.filepaths, strict=True))
     for image in ledger.released_images():
         path = output_dir / image.file
         if not path.is_file():
@@ -194,40 +238,32 @@ def _check_honeyimages(ledger: Ledger, output_dir: Path) -> None:
             raise ReleaseError(
                 f"HoneyImage '{path}' was altered since it was marked; restore it before the release"
             )
+        original = Path(originals[image.sample_id])
+        if original.is_file() and sha256_file(original) != image.source_sha256:
+            raise ReleaseError(
+                f"'{original}' was changed since it was marked, so that its HoneyImage would stand "
+                "out among the others; restore it, or mark the dataset again"
+            )
 
 
 def _export(partial: Path, media: Sequence[tuple[str, str]], kind: type, bar: StageBar) -> None:
-    """Exports a new dataset that holds the released files and their labels, nothing else."""
-    clean = fo.Dataset()
-    try:
-        clean.add_samples(
-            [
-                fo.Sample(filepath=path, ground_truth=fo.Classification(label=label))
-                for path, label in media
-            ],
-            progress=False,
-        )
-        with inner_bars_hidden():
-            clean.export(
-                export_dir=str(partial),
-                dataset_type=kind,
-                label_field="ground_truth",
-                export_media=True,
-                progress=lambda pb: bar.report("Exporting", pb.iteration, len(media)),
-            )
-    finally:
-        clean.delete()
+    """Writes the released files and their labels through FiftyOne's own exporter."""
+    exporter, _ = foud.build_dataset_exporter(kind, export_dir=str(partial), export_media=True)
+    with exporter:
+        for number, (path, label) in enumerate(media, start=1):
+            exporter.export_sample(path, fo.Classification(label=label))
+            if number % 256 == 0 or number == len(media):
+                bar.report("Exporting", number, len(media))
 
 
 def _hide_times(folder: Path) -> None:
     """Gives every file and folder the same time stamp and permissions."""
-    for root, folders, files in os.walk(folder, topdown=False):
+    for root, _, files in os.walk(folder, topdown=False):
         for name in files:
             path = os.path.join(root, name)
             os.chmod(path, 0o644)
             os.utime(path, (_TIME_STAMP, _TIME_STAMP))
-        for name in folders:
-            os.chmod(os.path.join(root, name), 0o755)
+        os.chmod(root, 0o755)
         os.utime(root, (_TIME_STAMP, _TIME_STAMP))
 
 

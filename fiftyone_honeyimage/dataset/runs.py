@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import fiftyone as fo
+import fiftyone.core.utils as fou
 
 from ..core.errors import ParameterError, SamplesError
 from .samples import check_key
@@ -19,10 +20,24 @@ VERIFICATION = "honeyimage/verification"
 
 METHODS = (HARDNESS, MARKING, VERIFICATION)
 
+#: In a field's info: the method whose run made it. Stands there before the run is registered.
+MADE_BY = "honeyimage"
+
 
 def root_dataset(samples: fo.core.collections.SampleCollection) -> fo.Dataset:
     """The dataset behind a view."""
     return samples._root_dataset
+
+
+def catch_up(dataset: fo.Dataset) -> None:
+    """Reads fields, views and runs again, which other processes may have changed meanwhile."""
+    dataset._reload(hard=True)
+
+
+def made_by(dataset: fo.Dataset, field_name: str, method: str) -> bool:
+    """Whether a field was made by a run of this method, and not by somebody else."""
+    found = dataset.get_field(field_name)
+    return found is not None and (found.info or {}).get(MADE_BY) == method
 
 
 def check_new_key(samples: fo.core.collections.SampleCollection, key: Any, what: str) -> None:
@@ -34,13 +49,13 @@ def check_new_key(samples: fo.core.collections.SampleCollection, key: Any, what:
     check_key(key, what)
     dataset = root_dataset(samples)
     taken = []
-    for kind, keys in (
-        ("run", dataset.list_runs()),
-        ("field", dataset.get_field_schema()),
-        ("saved view", dataset.list_saved_views()),
-    ):
-        if key in keys:
-            taken.append(kind)
+    if key in dataset.list_runs():
+        taken.append("run")
+    if key in dataset.get_field_schema():
+        taken.append("field")
+    # FiftyOne tells saved views apart by their URLs: 'my_key' and 'My key' are one
+    if fou.to_slug(key) in {fou.to_slug(name) for name in dataset.list_saved_views()}:
+        taken.append("saved view")
     if taken:
         raise ParameterError(
             f"{what} '{key}' is taken: the dataset has a {' and a '.join(taken)} of that name. "
@@ -90,6 +105,15 @@ def run_config(
         )
     info = dataset.get_run_info(key)
     return {**info.config.serialize(), "timestamp": info.timestamp}
+
+
+def is_complete(samples: fo.core.collections.SampleCollection, key: str) -> bool:
+    """Whether a run holds results: a run that was killed while it was registered has none."""
+    dataset = root_dataset(samples)
+    return (
+        key in dataset.list_runs()
+        and dataset.load_run_results(key, cache=False, load_view=False) is not None
+    )
 
 
 def run_results(samples: fo.core.collections.SampleCollection, key: str) -> dict[str, Any]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import numbers
+import os
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +15,7 @@ from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.media as fom
+import fiftyone.core.odm as foo
 import numpy as np
 import torch
 
@@ -80,10 +85,10 @@ def check_collection(samples: Any) -> None:
         raise SamplesError(
             f"samples must be a FiftyOne dataset or view; found {type(samples).__name__}"
         )
-    if samples.media_type == fom.GROUP:
+    if fom.GROUP in (samples.media_type, samples._root_dataset.media_type):
         raise SamplesError(
-            f"'{samples.name}' is a grouped dataset; pass one slice of images, for example "
-            "dataset.select_group_slices('left')"
+            f"'{samples._root_dataset.name}' is a grouped dataset; make one of a slice of images, for "
+            "example dataset.select_group_slices('left').clone('left_only')"
         )
     if len(samples) == 0:
         raise SamplesError("the view is empty; choose a view or dataset that holds samples")
@@ -91,6 +96,11 @@ def check_collection(samples: Any) -> None:
         raise SamplesError(
             f"HoneyImages need an image dataset; '{samples.name}' has media type "
             f"'{samples.media_type}'"
+        )
+    if samples._is_generated:
+        raise SamplesError(
+            f"the samples of this view were made by FiftyOne from others (patches or frames); pass a "
+            f"view of whole images of '{samples._root_dataset.name}'"
         )
 
 
@@ -103,7 +113,7 @@ def check_label_field(samples: fo.core.collections.SampleCollection, label_field
     schema = samples.get_field_schema()
     usable = classification_fields(samples)
     hint = f"; this dataset has {usable}" if usable else "; this dataset has none"
-    if label_field not in schema:
+    if not isinstance(label_field, str) or label_field not in schema:
         raise SamplesError(
             f"there is no label field '{label_field}'; pass a field of type Classification{hint}"
         )
@@ -126,16 +136,24 @@ def classification_fields(samples: fo.core.collections.SampleCollection) -> list
 
 
 def check_key(key: Any, what: str = "key") -> None:
-    """Checks that a run key is a Python identifier, as FiftyOne demands.
+    """Checks that a run key can name what FiftyOne lets a run have: a field, a tag and a saved view.
 
     Raises:
         ParameterError: if it is not
     """
-    if not isinstance(key, str) or not key.isidentifier():
+    # FiftyOne keeps leading underscores to itself, and has no room for other letters in a view's URL
+    if (
+        not isinstance(key, str)
+        or not (key.isascii() and key.isidentifier())
+        or key.startswith("_")
+    ):
         raise ParameterError(
             f"{what} must be a valid identifier such as 'release_2026' (letters, digits and "
-            f"underscores, not starting with a digit); found {key!r}"
+            f"underscores, starting with a letter); found {key!r}"
         )
+    # A field called 'clean' or 'save' would stand in front of the method by which samples are saved
+    if key == HONEYIMAGE_TAG or hasattr(foo.DatasetSampleDocument, key):
+        raise ParameterError(f"{what} '{key}' is reserved; choose another")
 
 
 def read_labels(samples: fo.core.collections.SampleCollection, label_field: str) -> LabeledSamples:
@@ -152,6 +170,13 @@ def read_labels(samples: fo.core.collections.SampleCollection, label_field: str)
     rows = [row for row, is_own in enumerate(own) if not is_own]
     if not rows:
         raise SamplesError("every sample of the view is a HoneyImage; pass the original samples")
+
+    if len(set(ids)) < len(ids):
+        twice, _ = Counter(ids).most_common(1)[0]
+        raise SamplesError(
+            f"the view holds sample {twice} more than once, so that a proxy would be trained and "
+            "tested on one image; pass a view without repetitions"
+        )
 
     unlabeled = [row for row in rows if not names[row]]
     if unlabeled:
@@ -243,7 +268,23 @@ def load_images(
             f"{next(iter(failures.values()))}"
         )
     skipped = [(labeled.ids[row], reason) for row, reason in sorted(failures.items())]
-    return LoadedImages(kept, images[torch.tensor(rows)], skipped)
+    return LoadedImages(kept, keep_rows(images, rows), skipped)
+
+
+def keep_rows(images: torch.Tensor, rows: Sequence[int] | np.ndarray) -> torch.Tensor:
+    """Moves some rows to the front, in place, and returns them: a copy would double the memory.
+
+    Args:
+        images: (N, ...)
+        rows: ascending, K of them
+
+    Returns:
+        a view (K, ...) of ``images``
+    """
+    for target, row in enumerate(rows):
+        if target != row:
+            images[target] = images[int(row)]
+    return images[: len(rows)]
 
 
 def check_failures(labeled: LabeledSamples, failures: dict[int, str], skip_failures: bool) -> None:
@@ -282,11 +323,7 @@ def proxy_input_size(labeled: LabeledSamples, input_size: int | None) -> int:
         ImageError: if none of the first images can be read
     """
     if input_size is not None:
-        if not (isinstance(input_size, int) and 8 <= input_size <= 512):
-            raise ParameterError(
-                f"input_size must be an integer from 8 to 512 pixels; found {input_size!r}"
-            )
-        return input_size
+        return whole_number(input_size, "input_size", 8, 512)
 
     sides: list[int] = []
     error: HoneyImageError | None = None
@@ -298,6 +335,20 @@ def proxy_input_size(labeled: LabeledSamples, input_size: int | None) -> int:
     if not sides:
         raise error or SamplesError("no image could be read")
     return int(min(64, max(8, int(np.median(sides)))))
+
+
+def whole_number(value: Any, what: str, least: int, most: float = math.inf) -> int:
+    """A whole number in a range, as Python's own type, which JSON can hold.
+
+    Raises:
+        ParameterError: if it is none
+    """
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        number = int(value)
+        if least <= number <= most:
+            return number
+    span = f"from {least} to {most}" if most < math.inf else f"of at least {least}"
+    raise ParameterError(f"{what} must be an integer {span}; found {value!r}")
 
 
 def media_folders(filepaths: Sequence[str]) -> set[Path]:
@@ -313,24 +364,41 @@ def check_output_folder(folder: Path, filepaths: Sequence[str], what: str) -> No
     Raises:
         ParameterError: if it exists, cannot be made or lies inside the dataset's media
     """
-    if folder.exists():
+    check_new_folder(folder, what)
+    check_output_place(folder, filepaths, what)
+
+
+def check_new_folder(folder: Path, what: str) -> None:
+    """Checks that nothing of that name exists.
+
+    Raises:
+        ParameterError: if something does
+    """
+    if os.path.lexists(folder):
         raise ParameterError(
             f"{what} '{folder}' exists; nothing is overwritten. Choose a new folder, or move it away"
         )
-    inside = [
-        media for media in media_folders(filepaths) if media == folder or media in folder.parents
-    ]
-    if inside:
-        raise ParameterError(
-            f"{what} '{folder}' lies inside the dataset's media ({inside[0]}); choose a folder "
-            "elsewhere, so that loaders of the originals do not pick it up"
-        )
-    parent = next(path for path in folder.parents if path.exists())
-    if not parent.is_dir():
-        raise ParameterError(f"{what} '{folder}' cannot be made: '{parent}' is not a folder")
-    probe = parent / f".honeyimage-{folder.name}.probe"
+
+
+def check_output_place(folder: Path, filepaths: Sequence[str], what: str) -> None:
+    """Checks that a folder could be made where it is to be; it may exist already.
+
+    Raises:
+        ParameterError: if it cannot be made, or lies inside the dataset's media
+    """
+    # Through links and "..", by which media could be hidden
+    real = Path(os.path.realpath(folder))
+    for media in sorted(media_folders(filepaths)):
+        if Path(os.path.realpath(media)) in (real, *real.parents):
+            raise ParameterError(
+                f"{what} '{folder}' lies inside the dataset's media ({media}); choose a folder "
+                "elsewhere, so that loaders of the originals do not pick it up"
+            )
     try:
-        probe.touch()
-        probe.unlink()
+        parent = next(path for path in folder.parents if path.exists())
+        if not parent.is_dir():
+            raise ParameterError(f"{what} '{folder}' cannot be made: '{parent}' is not a folder")
+        with tempfile.TemporaryFile(dir=parent):
+            pass
     except OSError as error:
         raise ParameterError(f"{what} '{folder}' is not writable: {error}") from error

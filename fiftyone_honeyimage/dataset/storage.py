@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,15 @@ from ..core.files import write_json_atomic
 
 IMAGES = "images"
 LEDGER = "ledger.json"
+LEDGER_LOCK = f".{LEDGER}.lock"
 MANIFEST = "manifest.json"
 REQUEST = "request.json"
 CHECKPOINTS = "checkpoints"
+
+#: What :mod:`..core.files` leaves behind only if it is killed
+TEMPORARY_FILES = ".honeyimage-*.tmp"
+
+_logger = logging.getLogger(__name__)
 
 
 def default_output_dir(dataset: fo.Dataset, honey_key: str) -> Path:
@@ -47,18 +54,26 @@ def partial_dir(output_dir: Path) -> Path:
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether a folder was made by this package: only such folders are ever resumed or removed."""
+    """Whether a folder was made by a run that has not ended: only such are resumed or removed."""
     return (folder / REQUEST).is_file()
+
+
+def read_request(folder: Path) -> dict[str, Any]:
+    """What the run was asked for that is making, or was killed while it made, this folder."""
+    return json.loads((folder / REQUEST).read_text())
 
 
 @contextmanager
 def locked(output_dir: Path) -> Iterator[None]:
     """Holds the folder's lock, which the system lifts when the process ends in whatever way.
 
+    Makes the folder's parents; those that are still empty in the end are removed again.
+
     Raises:
         InterruptedRunError: if another run holds it
     """
-    output_dir.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    missing = [parent for parent in output_dir.parents if not parent.exists()]
+    output_dir.parent.mkdir(parents=True, exist_ok=True)
     path = output_dir.with_name(f".{output_dir.name}.lock")
     lock = FileLock(path)
     try:
@@ -70,44 +85,114 @@ def locked(output_dir: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        # While it is held: later it may be another run's. (Windows deletes no open file.)
+        with suppress(OSError):
+            path.unlink()
         lock.release()
-        path.unlink(missing_ok=True)
+        for parent in missing:
+            with suppress(OSError):  # not empty
+                parent.rmdir()
 
 
-def open_partial(output_dir: Path, request: Mapping[str, Any]) -> Path:
+@contextmanager
+def making(output_dir: Path, request: Mapping[str, Any]) -> Iterator[Path]:
     """The partial folder of a run: the one an equal, interrupted run left, or a new one.
+
+    If the run fails, the folder goes, unless it holds what took long and can be resumed: trained
+    models or finished images.
 
     Args:
         output_dir: the marking's folder
         request: what decides the run's outcome; JSON-serialisable
 
-    Returns:
+    Yields:
         the partial folder
 
     Raises:
         InterruptedRunError: if a folder of that name is not one of ours
     """
     folder = partial_dir(output_dir)
-    digest = fingerprint(request)
+    _open_partial(folder, request)
+    try:
+        yield folder
+    except BaseException:
+        if is_ours(folder):
+            if _is_worth_resuming(folder):
+                _logger.warning(
+                    "What was finished is kept in '%s': the same call resumes from there", folder
+                )
+            else:
+                remove(folder)
+        raise
+
+
+def _open_partial(folder: Path, request: Mapping[str, Any]) -> None:
     if folder.exists():
-        if not is_ours(folder):
+        _drop_temporary_files(folder)
+        if is_ours(folder):
+            check_owner(folder, request)
+            if fingerprint(read_request(folder)) == fingerprint(request):
+                return
+            # Another request under the same key, never completed: nothing refers to it.
+            remove(folder)
+        elif any(folder.iterdir()):
             raise InterruptedRunError(
                 f"'{folder}' exists and is not an interrupted run; move it away or choose another "
                 "output_dir"
             )
-        saved = json.loads((folder / REQUEST).read_text())
-        if saved["fingerprint"] == digest:
-            return folder
-        # Another request under the same key, never completed: nothing refers to it.
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, mode=0o700)
-    write_json_atomic(folder / REQUEST, {"fingerprint": digest, "request": dict(request)})
-    return folder
+        else:  # killed while it was made
+            folder.rmdir()
+    folder.mkdir(mode=0o700)
+    try:
+        write_json_atomic(folder / REQUEST, dict(request))
+    except BaseException:
+        folder.rmdir()
+        raise
+
+
+def check_owner(folder: Path, request: Mapping[str, Any]) -> None:
+    """Checks that an interrupted run in a folder is one of the same marking.
+
+    Raises:
+        InterruptedRunError: saying whose it is
+    """
+    found = read_request(folder)
+    same_dataset = found["dataset_id"] == request["dataset_id"]
+    if not same_dataset or found["honey_key"] != request["honey_key"]:
+        raise InterruptedRunError(
+            f"'{folder}' holds an interrupted run of marking '{found['honey_key']}' of "
+            f"{'this' if same_dataset else 'another'} dataset; choose another output_dir, or finish "
+            "that run, or delete the folder"
+        )
+
+
+def _is_worth_resuming(folder: Path) -> bool:
+    _drop_temporary_files(folder)
+    checkpoints = folder / CHECKPOINTS
+    return (folder / MANIFEST).exists() or (checkpoints.exists() and any(checkpoints.iterdir()))
+
+
+def _drop_temporary_files(folder: Path) -> None:
+    """Removes what a killed process was writing; one of these files may be a ledger's."""
+    for path in folder.rglob(TEMPORARY_FILES):
+        path.unlink()
+
+
+def remove(folder: Path) -> None:
+    """Removes one of our folders. What says that it is ours goes last."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != REQUEST:
+            path.unlink()
+    (folder / REQUEST).unlink(missing_ok=True)
+    folder.rmdir()
 
 
 def complete(folder: Path, output_dir: Path) -> None:
     """Renames a finished partial folder to its final name; checkpoints are dropped first."""
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    _drop_temporary_files(folder)
     os.rename(folder, output_dir)
 
 
@@ -115,7 +200,7 @@ def reopen(output_dir: Path) -> None:
     """Turns a complete folder that the dataset does not know of back into a partial one."""
     target = partial_dir(output_dir)
     if target.exists() and is_ours(target):
-        shutil.rmtree(target)
+        remove(target)
     os.rename(output_dir, target)
 
 
@@ -129,7 +214,7 @@ def read_manifest(output_dir: Path) -> dict[str, Any]:
     if not path.is_file():
         raise LedgerError(
             f"the marking's files are not at '{output_dir}' (no {MANIFEST}); if the folder was moved, "
-            "pass its new place as output_dir"
+            "move it back"
         )
     return json.loads(path.read_text())
 
@@ -139,20 +224,23 @@ def delete_files(output_dir: Path) -> int:
 
     Returns:
         the number of files deleted
+
+    Raises:
+        LedgerError: if there are files and no manifest, which says which of them are the marking's
     """
     output_dir = output_dir.resolve()
-    manifest = read_manifest(output_dir)
-    names = [image["file"] for image in manifest["images"]]
-    paths = [output_dir / name for name in [*names, *manifest.get("models", []), LEDGER, REQUEST]]
     deleted = 0
-    for path in [*paths, output_dir / MANIFEST]:
-        if output_dir not in path.resolve().parents:
-            continue
-        if path.is_file():
-            path.unlink()
-            deleted += 1
-    folders = {(output_dir / name).parent for name in names} | {output_dir / IMAGES, output_dir}
-    for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
-        if folder.is_dir() and not any(folder.iterdir()):
+    if any(path.is_file() for path in output_dir.rglob("*")):
+        manifest = read_manifest(output_dir)
+        names = [image["file"] for image in manifest["images"]]
+        # The manifest last: a deletion that is killed can be finished
+        for name in (*names, *manifest["models"], REQUEST, LEDGER_LOCK, LEDGER, MANIFEST):
+            path = output_dir / name
+            if output_dir in path.resolve().parents and path.is_file():
+                path.unlink()
+                deleted += 1
+    folders = [path for path in output_dir.rglob("*") if path.is_dir()]
+    for folder in sorted([output_dir, *folders], key=lambda path: len(path.parts), reverse=True):
+        with suppress(OSError):  # holds what is not ours
             folder.rmdir()
     return deleted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -89,15 +90,19 @@ def check_budget(epsilon: float, step_size: float, num_steps: int, inner: str = 
     Raises:
         ParameterError: if one is out of range
     """
-    if not 1 <= epsilon <= 64:
+    if not (_is_number(epsilon) and 1 <= epsilon <= 64):
         raise ParameterError(
-            f"epsilon must be between 1 and 64 in 0–255 units (the paper uses 4); found {epsilon}"
+            f"epsilon must be between 1 and 64 in 0–255 units (the paper uses 4); found {epsilon!r}"
         )
-    if not 0 < step_size <= epsilon:
+    if not (_is_number(step_size) and 0 < step_size <= epsilon):
         raise ParameterError(
-            f"step_size must be above 0 and at most epsilon={epsilon}; found {step_size}"
+            f"step_size must be above 0 and at most epsilon={epsilon}; found {step_size!r}"
         )
-    if not (isinstance(num_steps, int) and 1 <= num_steps <= 1000):
-        raise ParameterError(f"num_steps must be an integer from 1 to 1000; found {num_steps}")
+    if not (isinstance(num_steps, int) and _is_number(num_steps) and 1 <= num_steps <= 1000):
+        raise ParameterError(f"num_steps must be an integer from 1 to 1000; found {num_steps!r}")
     if inner not in ("warm", "retrain"):
         raise ParameterError(f"inner must be 'warm' or 'retrain'; found {inner!r}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
