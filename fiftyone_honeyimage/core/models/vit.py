@@ -9,33 +9,42 @@ import torch.nn.functional as F
 from torch import nn
 
 GRID = 8
+STEM_CHANNELS = 32
 
 
 class SmallViT(nn.Module):
     """A plain vision transformer whose patches follow the size of the images.
 
-    After Beyer et al., "Better plain ViT baselines for ImageNet-1k" (2022): fixed sine-cosine
-    positions and mean pooling instead of a class token, which small datasets train better. There
-    are at most 8 x 8 patches, so the cost hardly depends on the size of the images.
+    Fixed sine-cosine positions and mean pooling instead of a class token, after Beyer et al.,
+    "Better plain ViT baselines for ImageNet-1k" (2022). A convolutional stem with batch norm,
+    after Xiao et al., "Early convolutions help transformers see better" (2021): without it, plain
+    SGD hardly fits 64 images. There are at most 8 x 8 patches, so the cost of the blocks does not
+    grow with the images.
 
     Args:
         num_classes: the number of classes
         input_size: the height and width of its images in pixels; padded to whole patches
-        width (192): the channels of a token
+        width (128): the channels of a token
         depth (6): the number of blocks
-        heads (3): the attention heads of a block
+        heads (4): the attention heads of a block
     """
 
     positions: torch.Tensor
 
     def __init__(
-        self, num_classes: int, input_size: int, *, width: int = 192, depth: int = 6, heads: int = 3
+        self, num_classes: int, input_size: int, *, width: int = 128, depth: int = 6, heads: int = 4
     ) -> None:
         super().__init__()
         patch = math.ceil(input_size / GRID)
         grid = math.ceil(input_size / patch)
         self.padding = grid * patch - input_size
-        self.embed = nn.Conv2d(3, width, patch, stride=patch)
+        self.embed = nn.Sequential(
+            nn.Conv2d(3, STEM_CHANNELS, 3, padding=1, bias=False),
+            nn.BatchNorm2d(STEM_CHANNELS),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(STEM_CHANNELS, width, patch, stride=patch, bias=False),
+            nn.BatchNorm2d(width),
+        )
         self.register_buffer("positions", _sine_positions(grid, width), persistent=False)
         # Built one by one: nn.TransformerEncoder would start all its layers with equal weights
         self.blocks = nn.Sequential(
@@ -62,7 +71,7 @@ class SmallViT(nn.Module):
 
 
 def vit_small(num_classes: int, input_size: int) -> nn.Module:
-    """A vision transformer of 1.8 M parameters for small images."""
+    """A vision transformer of 0.8 M parameters for small images."""
     return SmallViT(num_classes, input_size)
 
 
