@@ -44,7 +44,7 @@ class Setting:
     num_public: int = 4000
     num_private: int = 2000
     num_pairs: int = 20
-    num_test: int = 10_000
+    num_test: int = 20_000
     method: str = "honeyimage"
     inner: str = "warm"
     epsilon: float = 4.0

@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--folder", help="where the files go")
     demo.add_argument("--max-samples", type=int, default=1800)
-    demo.add_argument("--epochs", type=int, default=30)
+    demo.add_argument("--epochs", type=int, default=40)
     demo.add_argument("--no-app", action="store_true", help="end without opening the App")
     demo.set_defaults(run=_demo)
 

@@ -118,9 +118,11 @@ def verify_model(
     if outputs == "auto" and not isinstance(model, PredictionsSuspect):
         outputs = probe(model, samples, marking, names, batch_size)
 
-    stages = {"Querying": 90, "Querying reference models": 10 * len(others), "Deciding": 1}
+    stages = {"Querying reference models": 10 * len(others), "Querying": 90, "Deciding": 1}
     with StageBar(stages, progress) as bar:
         asked = _Questions(ledger, wanted, images, names, batch_size, outputs, skip_failures)
+        # First of all: what a reference model does wrong must not cost a verification.
+        reference_losses = ask_references(asked, others, bar)
         verification_id = ledger.open_verification(
             model.name, model.digest, None, wanted, alpha=level, reuse=pairs == "all"
         )
@@ -131,7 +133,7 @@ def verify_model(
             seen = asked.num_pairs_seen
             ledger.close_verification(verification_id, None, num_queried=seen)
             raise
-        paper = paper_figures(asked, answers, marking, ledger, others, bar)
+        paper = paper_figures(asked, answers, marking, ledger, reference_losses)
         bar.report("Deciding", 0, 1)
         verdict = ledger.conclude(verification_id, answers, paper=paper)
         save_run(
@@ -443,10 +445,19 @@ class _Questions:
         return answers
 
     def ask_reference(self, suspect: Suspect) -> dict[tuple[int, str], float]:
-        """A reference model's losses on the queries that were made; NaN without scores."""
-        asked = [row for row in self._queries if (row[0], row[1]) in self._failed]
-        answers = self._query(suspect, asked, skip_failures=False)
-        return {(i, twin): loss for (i, twin, _), loss in zip(asked, answers.losses, strict=True)}
+        """A reference model's losses on every query.
+
+        Raises:
+            SuspectError: if it gives labels alone
+        """
+        answers = self._query(suspect, self._queries, skip_failures=False, outputs="auto")
+        if answers.kind != "scores":
+            raise SuspectError(
+                f"reference model '{suspect.name}' gives labels alone; the threshold of the loss gap "
+                "needs scores"
+            )
+        losses = zip(self._queries, answers.losses, strict=True)
+        return {(index, twin): float(loss) for (index, twin, _), loss in losses}
 
     def _answers(self, suspect: Suspect, queries: Sequence[Any], bar: StageBar) -> PairAnswers:
         before = self._seen
@@ -457,7 +468,7 @@ class _Questions:
 
         # A batch counts as seen when it is sent, not when its answers arrive.
         self._seen = before + min(self._batch_size, len(queries))
-        answers = self._query(suspect, queries, self._skip_failures, report)
+        answers = self._query(suspect, queries, self._skip_failures, self.outputs, report)
         if self.outputs == "auto":
             self.outputs = answers.outputs
         self.failures.update(answers.failures)
@@ -477,7 +488,12 @@ class _Questions:
         )
 
     def _query(
-        self, suspect: Suspect, queries: Sequence[Any], skip_failures: bool, report: Any = None
+        self,
+        suspect: Suspect,
+        queries: Sequence[Any],
+        skip_failures: bool,
+        outputs: str,
+        report: Any = None,
     ) -> Answers:
         images = [image for _, _, image in queries]
         return query(
@@ -487,7 +503,7 @@ class _Questions:
             np.array([self._classes.index(image.label) for image in images], dtype=np.int64),
             num_classes=len(self._classes),
             batch_size=self._batch_size,
-            outputs=self.outputs,  # type: ignore[arg-type]
+            outputs=outputs,  # type: ignore[arg-type]
             skip_failures=skip_failures,
             report=report,
         )
@@ -526,44 +542,42 @@ class _Questions:
         return rows
 
 
+def ask_references(
+    asked: _Questions, references: Sequence[Suspect], bar: StageBar
+) -> list[dict[tuple[int, str], float]]:
+    """Every reference model's losses on every query."""
+    losses = []
+    for number, reference in enumerate(references):
+        losses.append(asked.ask_reference(reference))
+        bar.report("Querying reference models", number + 1, len(references))
+    return losses
+
+
 def paper_figures(
     asked: _Questions,
     answers: PairAnswers,
     marking: Marking,
     ledger: Ledger,
-    references: Sequence[Suspect],
-    bar: StageBar,
+    reference_losses: Sequence[Mapping[tuple[int, str], float]],
 ) -> dict[str, Any]:
     """The paper's loss gap on the released twins, and τ if there are reference models."""
-    if answers.kind != "scores" or not answers.pairs:
+    keys = asked.released() if answers.kind == "scores" else []
+    if not keys:
         return {}
     manifest = storage.read_manifest(marking.output_dir)
     proxy = {image["source"]: image["proxy_loss"] for image in manifest["images"]}
-    keys = asked.released()
-    if not keys:
-        return {}
     proxies = [proxy[getattr(ledger.pairs[index], twin).sample_id] for index, twin in keys]
     gaps = loss_gaps(proxies, asked.losses(keys))
     figures: dict[str, Any] = {
         "mean_loss_gap": float(gaps.mean()),
         "num_images": len(keys),
-        "num_references": len(references),
+        "num_references": len(reference_losses),
     }
-    if not references:
+    if not reference_losses:
         return figures
 
-    reference_gaps = []
-    for number, reference in enumerate(references):
-        losses = asked.ask_reference(reference)
-        values = [losses[key] for key in keys]
-        if not np.isfinite(values).all():
-            raise SuspectError(
-                f"reference model '{reference.name}' gives labels alone; the threshold of the loss gap "
-                "needs scores"
-            )
-        reference_gaps.append(loss_gaps(proxies, values))
-        bar.report("Querying reference models", number + 1, len(references))
-    calibrated = calibrate_threshold(reference_gaps, 1 / (len(references) + 1))
+    reference_gaps = [loss_gaps(proxies, [losses[k] for k in keys]) for losses in reference_losses]
+    calibrated = calibrate_threshold(reference_gaps, 1 / (len(reference_losses) + 1))
     figures["reference_mean_loss_gaps"] = [float(values.mean()) for values in reference_gaps]
     figures["threshold"] = calibrated.threshold
     figures["threshold_false_positive_rate"] = calibrated.false_positive_rate
