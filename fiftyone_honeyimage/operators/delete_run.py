@@ -37,7 +37,12 @@ class DeleteRun(foo.Operator):
         Args:
             samples, key, delete_files: see :func:`fiftyone_honeyimage.delete_run`
         """
-        params = {"key": key, "delete_files": delete_files, "confirm": True}
+        params = {
+            "key": key,
+            "delete_files": delete_files,
+            "confirm": True,
+            "confirm_key": key,
+        }
         return forms.call(self, samples, params, False, None)
 
     def resolve_input(self, ctx: Any) -> types.Property:
@@ -73,13 +78,18 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
             view=types.SwitchView(),
         )
     inputs.view("consequence", _consequence(ctx, chosen, files))
-    prop = inputs.bool(
-        "confirm",
-        default=False,
-        required=True,
-        label=f"Delete '{chosen.key}'" + (" and its ledger for good" if files else ""),
-    )
-    if not ctx.params.get("confirm"):
+    _confirm(ctx, inputs, chosen.key, files)
+
+
+def _confirm(ctx: Any, inputs: types.Object, key: str, files: bool) -> None:
+    """Asks for a confirmation; for what cannot be undone, one that no stray click can give."""
+    if files:
+        prop = inputs.str("confirm_key", label=f"Type `{key}` to delete it and its ledger for good")
+        confirmed = ctx.params.get("confirm_key") == key
+    else:
+        prop = inputs.bool("confirm", default=False, label=f"Delete '{key}'")
+        confirmed = bool(ctx.params.get("confirm"))
+    if not confirmed:
         prop.invalid = True
         prop.error_message = "Confirm that this is what you want"
 

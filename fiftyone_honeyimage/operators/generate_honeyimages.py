@@ -278,25 +278,28 @@ def _key(ctx: Any, inputs: types.Object, samples: Any) -> None:
 def _numbers(ctx: Any, inputs: types.Object, labeled: Any) -> tuple[int, int]:
     """Asks for N and M; with the SDK's defaults where they are left empty."""
     from ..core.marking.candidates import default_num_honeyimages, default_num_pairs
+    from ..dataset.samples import whole_number
 
-    pairs = ctx.params.get("num_pairs")
-    pairs = default_num_pairs(len(labeled)) if pairs is None else pairs
-    images = ctx.params.get("num_honeyimages")
-    default = default_num_honeyimages(len(labeled), pairs)
-    inputs.int(
-        "num_honeyimages",
-        label="HoneyImages in a release",
-        description=f"Empty: 1 % of the images, at least one a pair: {default}",
-        view=types.FieldView(space=6),
+    wanted = {name: ctx.params.get(name) for name in ("num_honeyimages", "num_pairs")}
+    pairs = default_num_pairs(len(labeled))
+    images_prop = inputs.int(
+        "num_honeyimages", label="HoneyImages in a release", view=types.FieldView(space=6)
     )
-    inputs.int(
+    pairs_prop = inputs.int(
         "num_pairs",
         label="Pairs of twins",
-        description="HoneyImages with a withheld twin, which carry the verdict. Empty: "
-        f"{default_num_pairs(len(labeled))}",
+        description=f"HoneyImages with a withheld twin, which carry the verdict. Empty: {pairs}",
         view=types.FieldView(space=6),
     )
-    return (default if images is None else images), pairs
+    if wanted["num_pairs"] not in (None, ""):
+        with forms.errors_on(pairs_prop):
+            pairs = whole_number(wanted["num_pairs"], "num_pairs", 0)
+    images = default_num_honeyimages(len(labeled), pairs)
+    images_prop.view.description = f"Empty: 1 % of the images, at least one a pair: {images}"
+    if wanted["num_honeyimages"] not in (None, ""):
+        with forms.errors_on(images_prop):
+            images = whole_number(wanted["num_honeyimages"], "num_honeyimages", 1)
+    return images, pairs
 
 
 def _budget(ctx: Any, inputs: types.Object) -> None:
@@ -377,8 +380,10 @@ def _check_plan(ctx: Any, inputs: types.Object) -> None:
     """The checks of ``generate_honeyimages`` that need no samples."""
     from ..core.evidence.verdict import Plan
     from ..core.marking.base import check_budget
+    from ..dataset.samples import whole_number
 
     with forms.errors_on_named(inputs, inputs.properties["epsilon"]):
+        whole_number(forms.value(ctx, run, "num_steps"), "num_steps", 1, 1000)
         check_budget(
             forms.value(ctx, run, "epsilon"),
             forms.value(ctx, run, "step_size"),
@@ -417,18 +422,22 @@ def _check_places(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) ->
     """Checks that key and folder are free; whether an interrupted run of this key is resumed."""
     from ..dataset import storage
     from ..dataset.marking import output_folder
-    from ..dataset.runs import check_new_key, root_dataset
-    from ..dataset.samples import check_key, check_output_folder
+    from ..dataset.runs import MARKING, check_new_key, is_complete, made_by, root_dataset
+    from ..dataset.samples import check_key, check_new_folder, check_output_place
 
     key = ctx.params.get("honey_key") or forms.free_key(samples, "honey")
     check_key(key, "honey_key")
     dataset = root_dataset(samples)
     folder = output_folder(dataset, key, ctx.params.get("output_dir") or None)
-    if key not in dataset.list_runs() and storage.is_ours(folder):
-        return True  # killed while it was being entered in the dataset
     key_prop = inputs.properties["honey_key"]
+    folder_prop = inputs.properties.get("output_dir", key_prop)
+    with forms.errors_on(folder_prop):
+        check_output_place(folder, labeled.filepaths, "output_dir")
+    entering = made_by(dataset, key, MARKING) and not is_complete(dataset, key)
+    if entering or storage.is_ours(folder):
+        return True  # killed while it was being entered in the dataset
     with forms.errors_on(key_prop):
         check_new_key(samples, key, "honey_key")
-    with forms.errors_on(inputs.properties.get("output_dir", key_prop)):
-        check_output_folder(folder, labeled.filepaths, "output_dir")
+    with forms.errors_on(folder_prop):
+        check_new_folder(folder, "output_dir")
     return storage.is_ours(storage.partial_dir(folder))

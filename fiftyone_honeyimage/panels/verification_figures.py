@@ -155,7 +155,7 @@ def loss_layout(pairs: Sequence[Pair]) -> dict[str, Any]:
     return {
         "xaxis": {"title": {"text": "loss on the withheld twin, nats"}, "type": kind},
         "yaxis": {"title": {"text": "loss on the released twin, nats"}, "type": kind},
-        "margin": {"t": 16, "r": 16, "b": 48, "l": 64},
+        "margin": {"t": 16, "r": 16, "b": 64, "l": 64},
         "hovermode": "closest",
         "clickmode": "event",
     }
@@ -233,7 +233,7 @@ def e_value_layout() -> dict[str, Any]:
     return {
         "xaxis": {"title": {"text": "pairs asked, in the committed order"}},
         "yaxis": {"title": {"text": "e-value"}, "type": "log"},
-        "margin": {"t": 16, "r": 16, "b": 48, "l": 64},
+        "margin": {"t": 16, "r": 16, "b": 64, "l": 64},
     }
 
 
@@ -265,8 +265,9 @@ def paper_markdown(paper: Mapping[str, Any]) -> str | None:
 
 def pairs_of(point: str, pairs: Sequence[Pair]) -> list[int]:
     """The pairs that a clicked point stands for: a pair's number, or a category of pairs."""
-    if point in _CATEGORIES:
-        return categories(pairs)[point]
+    category = point.partition("/")[0]
+    if category in _CATEGORIES:
+        return categories(pairs)[category]
     known = {str(pair["pair"]) for pair in pairs}
     return [int(point)] if point in known else []
 
@@ -277,7 +278,8 @@ def _stacked(category: str, bars: Sequence[str], shares: Sequence[float], color:
         "name": _CATEGORIES[category],
         "x": list(bars),
         "y": list(shares),
-        "ids": [category] * len(bars),
+        # Plotly draws one bar for each different id
+        "ids": [f"{category}/{bar}" for bar in bars],
         "marker": {"color": color},
         "hovertemplate": "%{y:.0%} " + _CATEGORIES[category] + "<extra></extra>",
     }
