@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from .core.models import Proxy
     from .core.training import TrainingConfig
+    from .dataset.evaluation import KnownModels
     from .dataset.hardness import HardnessSummary
     from .dataset.manage import RunSummary
     from .dataset.marking import Marking
@@ -50,6 +51,7 @@ __all__ = [
     "SuspectError",
     "compute_hardness",
     "delete_run",
+    "evaluate_known_models",
     "export_evidence",
     "export_release",
     "generate_honeyimages",
@@ -422,3 +424,58 @@ def export_evidence(samples: foc.SampleCollection, verify_key: str, path: str | 
     from .dataset.verification import export_evidence as run
 
     return run(samples, verify_key, path)
+
+
+def evaluate_known_models(
+    samples: foc.SampleCollection,
+    honey_key: str,
+    infringing: Any,
+    innocent: Any,
+    threshold: float | None = None,
+    classes: Sequence[str] | None = None,
+    input_size: int | tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    batch_size: int = 64,
+    ledger_path: str | Path | None = None,
+    device: str | None = None,
+    progress: bool | Callable | None = None,
+) -> KnownModels:
+    """Computes the paper's measures for two models of which it is known who used the release.
+
+    The loss gap's AUROC, TPR and TNR over the HoneyImages of the release, HL (the infringing model's
+    accuracy on the release) and STL (arXiv 2508.00892). For studies with models of your own: this is
+    no verification, nothing is recorded in the ledger, and nothing follows for other models.
+
+    Args:
+        samples: the view that was marked, or the dataset
+        honey_key: the marking
+        infringing: a model that trained on the release, in the forms of :func:`verify_model`
+        innocent: a model that did not
+        threshold (None): τ in nats; the one with the largest TPR + TNR on these images by default
+        classes (None), input_size (None), mean (None), std (None), batch_size (64), ledger_path (None),
+            device (None), progress (None): see :func:`verify_model`
+
+    Returns:
+        a ``KnownModels``
+
+    Raises:
+        SuspectError: if a model cannot be loaded or gives labels alone
+    """
+    from .dataset.evaluation import evaluate_known_models as run
+
+    return run(
+        samples,
+        honey_key,
+        infringing,
+        innocent,
+        threshold=threshold,
+        classes=classes,
+        input_size=input_size,
+        mean=mean,
+        std=std,
+        batch_size=batch_size,
+        ledger_path=ledger_path,
+        device=device,
+        progress=progress,
+    )

@@ -17,7 +17,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from . import compute_hardness, export_release, generate_honeyimages, verify_model
+from . import (
+    compute_hardness,
+    evaluate_known_models,
+    export_release,
+    generate_honeyimages,
+    verify_model,
+)
 from .core.errors import ParameterError, SamplesError
 from .core.models import build_model
 from .core.training import TrainingConfig, predict_logits, train_models
@@ -124,6 +130,13 @@ def run_demo(
         seed,
     )
     _print_table(suspects)
+    paper = evaluate_known_models(
+        private, HONEY_KEY, str(suspects[0].file), str(suspects[1].file), progress=False
+    )
+    print(
+        f"\nThe paper's measures, infringing against innocent: loss gap AUROC {paper.gap.auroc:.3f}, "
+        f"TPR {paper.gap.tpr:.2f}, TNR {paper.gap.tnr:.2f}; HL {paper.hl:.3f}"
+    )
     print(f"\nFiles: {folder}\nTime: {time.monotonic() - start:.0f} s")
     return dataset, suspects
 

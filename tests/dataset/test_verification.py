@@ -210,6 +210,20 @@ def test_references_calibrate_the_papers_threshold_and_never_decide(fresh):
     assert verification.verdict.verdict == "not shown"
 
 
+def test_papers_measures_for_known_models(fresh):
+    dataset, marking, ledger = fresh
+    known = fhi.evaluate_known_models(
+        dataset, "honey", remembering_suspect(marking), guessing_suspect, ledger_path=ledger
+    )
+    assert known.gap.auroc == 1.0
+    assert (known.gap.tpr, known.gap.tnr) == (1.0, 1.0)
+    assert known.hl_honeyimages == 1.0
+    assert known.gap.num_infringing == NUM_PAIRS
+    # It knows nothing but the HoneyImages: on the rest it always answers class 0.
+    assert 0.2 < known.hl < 0.6
+    assert json.loads(ledger.read_text())["log"] == []
+
+
 def test_same_model_asked_again_and_again_is_held_to_smaller_levels(fresh):
     dataset, _, ledger = fresh
     factors = []
