@@ -86,7 +86,7 @@ def evaluate_known_models(
     losses = [proxies[image.sample_id] for image in released]
     gaps = [loss_gaps(losses, answer.losses) for answer in answers]
     return KnownModels(
-        gap=score_known_models(*gaps, threshold=threshold),
+        gap=score_known_models(gaps[0], gaps[1], threshold=threshold),
         hl=release_accuracy(np.concatenate([answers[0].correct, own.correct])),
         hl_honeyimages=release_accuracy(answers[0].correct),
         stl=marking.metrics.get("stl"),
