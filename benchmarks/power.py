@@ -197,7 +197,10 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
     if "unprotected" in runs[0]:
         costs = 100 * np.array(
-            [run["unprotected"]["test_accuracy"] - run["infringing"]["test_accuracy"] for run in runs]
+            [
+                run["unprotected"]["test_accuracy"] - run["infringing"]["test_accuracy"]
+                for run in runs
+            ]
         )
         summary["accuracy_cost_points"] = float(costs.mean())
         if len(costs) > 1:
@@ -234,7 +237,9 @@ def main() -> None:
         runs.append(run)
         print({k: v for k, v in run.items() if not isinstance(v, dict)}, flush=True)
         for name in ("infringing", "innocent", "unprotected"):
-            print("  ", name, {k: v for k, v in run.get(name, {}).items() if k != "gaps"}, flush=True)
+            print(
+                "  ", name, {k: v for k, v in run.get(name, {}).items() if k != "gaps"}, flush=True
+            )
     summary = summarise(runs)
     print(summary)
     write_results(
