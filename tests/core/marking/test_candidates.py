@@ -63,8 +63,8 @@ def test_too_few_images_are_refused():
     hardness = np.arange(6.0)
     with pytest.raises(SamplesError, match="need 8 images; 6 of 6"):
         select_candidates(hardness, np.zeros(6, int), num_honeyimages=4, num_pairs=4)
+    labels = np.array([0, 0, 1, 2, 3, 4])
     with pytest.raises(SamplesError, match="only 1 can be formed"):
-        labels = np.array([0, 0, 1, 2, 3, 4])
         select_candidates(hardness, labels, num_honeyimages=3, num_pairs=3)
 
 

@@ -63,14 +63,14 @@ def test_same_seed_same_bytes_and_another_seed_others(request_of):
 def test_interrupted_run_resumes_to_the_same_bytes(request_of, tmp_path):
     whole = METHODS["honeyimage"](request_of())
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop_in_round_three(stage: str, done: int, total: int) -> None:
         if stage == "Crafting HoneyImages" and done == 3:
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         METHODS["honeyimage"](request_of(checkpoint_dir=tmp_path, report=stop_in_round_three))
     assert {path.name for path in tmp_path.iterdir()} == {"f_out.pt", "rounds.pt"}
     stages = []
