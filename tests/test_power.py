@@ -18,7 +18,6 @@ ROOT = Path(__file__).resolve().parent.parent
 def test_infringing_model_is_found_on_cifar10(data_dir, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
     from benchmarks.power import Setting, run_seed
-
     from fiftyone_honeyimage.core.training import TrainingConfig
 
     config = TrainingConfig(epochs=20)
