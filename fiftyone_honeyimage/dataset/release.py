@@ -111,8 +111,8 @@ def export_release(
             f"export_dir '{folder}' lies beside the secret ledger, in the marking's own folder; choose "
             "a folder elsewhere"
         )
-    media = released_media(labeled, ledger, marking.output_dir)
     _check_marked_files(labeled, ledger, marking.output_dir)
+    media = released_media(labeled, ledger, marking.output_dir)
     blocks = sum(os.path.getsize(path) // _BLOCK + 1 for path, _ in media)
     ensure_free_space(folder.parent, blocks * _BLOCK)
 
@@ -164,23 +164,12 @@ def released_media(
     """(file to copy, label) of every image of the release, in the order of the originals.
 
     Raises:
-        ReleaseError: if a marked image is not among the samples, or a file is missing
+        ReleaseError: if a marked image is not among the samples, a file is missing, or a name would
+            stand out or fit no folder
     """
+    _check_view(labeled, ledger)
     replaced = {image.sample_id: str(output_dir / image.file) for image in ledger.released_images()}
     withheld = {image.sample_id for image in ledger.withheld_images()}
-    absent = sorted((replaced.keys() | withheld) - set(labeled.ids))
-    if absent:
-        raise ReleaseError(
-            f"{len(absent)} of the images that were marked are not in these samples (the first is "
-            f"{absent[0]}); pass the view that was marked, or the whole dataset"
-        )
-
-    if set(labeled.ids) <= replaced.keys() | withheld:
-        raise ReleaseError(
-            "every one of these samples was marked, so each image of the release would be a "
-            "HoneyImage; pass the view that was marked, or the whole dataset"
-        )
-
     for label in labeled.classes:
         if label in (".", "..") or not set(label).isdisjoint("/\\\0"):
             raise ReleaseError(
@@ -207,6 +196,27 @@ def released_media(
     return media
 
 
+def _check_view(labeled: LabeledSamples, ledger: Ledger) -> None:
+    """Checks that the samples hold every image that was marked, and others.
+
+    Raises:
+        ReleaseError: if they do not
+    """
+    marked = {image.sample_id for image in (*ledger.released_images(), *ledger.withheld_images())}
+    absent = sorted(marked - set(labeled.ids))
+    if absent:
+        raise ReleaseError(
+            f"{len(absent)} of the images that were marked are not in these samples (the first is "
+            f"{absent[0]}); pass the view that was marked, or the whole dataset"
+        )
+
+    if len(marked) == len(labeled):
+        raise ReleaseError(
+            "every one of these samples was marked, so each image of the release would be a "
+            "HoneyImage; pass the view that was marked, or the whole dataset"
+        )
+
+
 def _check_labels(labeled: LabeledSamples, ledger: Ledger) -> None:
     """Checks that the marked images have the labels that they were marked with.
 
@@ -229,7 +239,7 @@ def _check_marked_files(labeled: LabeledSamples, ledger: Ledger, output_dir: Pat
     Raises:
         ReleaseError: naming the first that is missing or altered
     """
-    originals = dict(zip(labeled.ids, labeled.filepaths, strict=True))
+    originals = dict(zip(labeled.ids, map(Path, labeled.filepaths), strict=True))
     for image in ledger.released_images():
         path = output_dir / image.file
         if not path.is_file():
@@ -238,8 +248,8 @@ def _check_marked_files(labeled: LabeledSamples, ledger: Ledger, output_dir: Pat
             raise ReleaseError(
                 f"HoneyImage '{path}' was altered since it was marked; restore it before the release"
             )
-        original = Path(originals[image.sample_id])
-        if original.is_file() and sha256_file(original) != image.source_sha256:
+        original = originals.get(image.sample_id)
+        if original and original.is_file() and sha256_file(original) != image.source_sha256:
             raise ReleaseError(
                 f"'{original}' was changed since it was marked, so that its HoneyImage would stand "
                 "out among the others; restore it, or mark the dataset again"

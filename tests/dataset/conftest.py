@@ -1,0 +1,172 @@
+"""Tiny real runs on FiftyOne datasets, and what a dataset and its files look like before and after."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+#: The smallest proxy, for one epoch, at the size of the digits
+TINY = {"proxy": "resnet_tiny", "training": {"epochs": 1}, "input_size": 8, "device": "cpu"}
+
+
+@pytest.fixture(scope="session")
+def tiny() -> dict[str, Any]:
+    """Arguments that make a run small: the smallest proxy, for one epoch, at 8 pixels."""
+    return dict(TINY)
+
+
+@pytest.fixture(scope="module")
+def make_dataset(
+    fo: Any, digits: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Any]]:
+    """Makes a dataset of 8-pixel digits: ``make_dataset(num=30, classes=3, hardness=False)``.
+
+    Labels are in ``ground_truth``; ``hardness`` are made-up scores, for tests that need no real ones.
+    """
+    made = []
+    images, labels = digits
+    of_class = [np.flatnonzero(labels == label) for label in range(10)]
+
+    def make(num: int = 30, classes: int = 3, hardness: bool = False) -> Any:
+        folder = tmp_path_factory.mktemp("media")
+        dataset = fo.Dataset(f"dataset-tests-{uuid.uuid4().hex[:12]}", persistent=True)
+        made.append(dataset.name)
+        samples = []
+        for index in range(num):
+            turn, label = divmod(index, classes)
+            path = folder / f"{index:04d}.png"
+            Image.fromarray(images[of_class[label][turn]]).convert("RGB").save(path)
+            truth = fo.Classification(label=str(label))
+            samples.append(fo.Sample(filepath=str(path), tags=["mine"], ground_truth=truth))
+        dataset.add_samples(samples)
+        if hardness:
+            scores = np.random.default_rng(0).uniform(0, 5, num)
+            dataset.set_values("hardness", scores.tolist())
+        return dataset
+
+    yield make
+    for name in made:
+        if fo.dataset_exists(name):
+            fo.delete_dataset(name)
+
+
+@pytest.fixture(autouse=True)
+def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LPIPS fetches 233 MB where it can, unless it is told where its backbone is."""
+    from fiftyone_honeyimage.dataset import marking
+
+    real = marking._load_lpips
+    monkeypatch.setattr(
+        marking, "_load_lpips", lambda file: (None, "not asked for") if file is None else real(file)
+    )
+
+
+@pytest.fixture(scope="session")
+def mark(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Marks a dataset of ``make_dataset(hardness=True)`` in well under a second."""
+    import fiftyone_honeyimage as fhi
+
+    def run(samples: Any, honey_key: str = "honey", **changes: Any) -> Any:
+        arguments = {
+            **TINY,
+            "hardness_field": "hardness",
+            "num_honeyimages": 4,
+            "num_pairs": 3,
+            "num_steps": 2,
+            "output_dir": tmp_path_factory.mktemp("marking") / honey_key,
+            "progress": False,
+        }
+        return fhi.generate_honeyimages(
+            samples, "ground_truth", honey_key, **{**arguments, **changes}
+        )
+
+    return run
+
+
+def media_folder(dataset: Any) -> Path:
+    """The folder of the originals."""
+    return Path(dataset.first().filepath).parent
+
+
+def read_database() -> dict[str, list[Any]]:
+    """Every document of the whole database, but for the times when datasets were last loaded."""
+    import fiftyone.core.odm as foo
+
+    database = foo.get_db_conn()
+    content = {}
+    for name in sorted(database.list_collection_names()):
+        documents = list(database[name].find().sort("_id"))
+        for document in documents:
+            document.pop("last_loaded_at", None)
+        if documents:
+            content[name] = documents
+    return content
+
+
+def read_files(*folders: Path) -> dict[str, tuple[Any, ...]]:
+    """Every file and folder below some folders: kind, permissions, and content of files."""
+    found: dict[str, tuple[Any, ...]] = {}
+    for folder in folders:
+        for path in sorted([folder, *folder.rglob("*")]):
+            mode = path.lstat().st_mode
+            if path.is_symlink():
+                found[str(path)] = (mode, os.readlink(path))
+            elif path.is_file():
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                found[str(path)] = (mode, path.stat().st_mtime_ns, digest)
+            else:
+                found[str(path)] = (mode,)
+    return found
+
+
+@pytest.fixture
+def unchanged(tmp_path: Path) -> Callable[..., tuple[Any, Any]]:
+    """The whole database and all files of a dataset and of ``tmp_path``: compare before and after."""
+
+    def state(dataset: Any, *folders: Path) -> tuple[Any, Any]:
+        default = Path(os.environ["FIFTYONE_DEFAULT_DATASET_DIR"])
+        known = [media_folder(dataset)] if len(dataset) else []
+        more = [default] if default.exists() else []
+        return read_database(), read_files(tmp_path, *known, *more, *folders)
+
+    return state
+
+
+@pytest.fixture
+def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], Path]]:
+    """A disk of so many bytes, in memory: ``small_disk(64 * 1024)``; it takes an administrator."""
+    mounted = []
+
+    def mount(num_bytes: int, *options: str) -> Path:
+        folder = tmp_path_factory.mktemp("disk")
+        settings = ",".join([f"size={num_bytes}", *options])
+        command = ["mount", "-t", "tmpfs", "-o", settings, "tmpfs", str(folder)]
+        if subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("no small disk can be mounted here")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def read_only_folder(small_disk: Callable[..., Path], tmp_path: Path) -> Iterator[Path]:
+    """A folder that nobody may write to, an administrator included."""
+    if os.getuid() == 0:
+        yield small_disk(4096, "ro")
+        return
+    folder = tmp_path / "read-only"
+    folder.mkdir(mode=0o500)
+    yield folder
+    folder.chmod(0o700)
