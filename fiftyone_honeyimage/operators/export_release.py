@@ -115,7 +115,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         forms.once(
             ctx,
             ("media", forms.view_key(samples), marking.honey_key, marking.commitment),
-            lambda: released_media(labeled, ledger, marking.output_dir),
+            lambda: released_files(labeled, ledger, marking.output_dir),
         )
     forms.cost(
         inputs,

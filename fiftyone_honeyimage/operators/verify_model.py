@@ -333,15 +333,17 @@ def _check(ctx: Any, inputs: types.Object, marking: Any, ledger: Any) -> None:
     suspect = inputs.properties.get("suspect")
     if suspect is None:
         return
+    classes = None
     with forms.errors_on_named(inputs, suspect):
         params = _params(ctx)
-        Preprocessing(*(params.get(name) for name in ("input_size", "mean", "std")))
+        with forms.errors_on_named(inputs, inputs.properties.get("input_size", suspect)):
+            Preprocessing(*(params.get(name) for name in ("input_size", "mean", "std")))
         classes = suspect_classes(marking, params.get("classes"))
         if ledger is not None:
             ledger.plan.alpha_for(params.get("alpha"))
         for reference in params.get("references", ()):
             _check_suspect(ctx, marking, reference, classes)
-    if ctx.params.get("suspect"):
+    if classes is not None and ctx.params.get("suspect"):
         with forms.errors_on(suspect):
             _check_suspect(ctx, marking, ctx.params["suspect"], classes)
 

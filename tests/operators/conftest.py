@@ -51,6 +51,16 @@ def _errors(properties: dict[str, Any], prefix: str = "") -> Any:
         yield from _errors(prop["type"].get("properties") or {}, f"{prefix}{name}.")
 
 
+@pytest.fixture(autouse=True)
+def no_download(fo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LPIPS fetches 233 MB where it can. The plugin and the package are two copies of the code."""
+    operators = importlib.import_module("fiftyone.operators")
+    plugin = type(operators.get_operator(f"{PLUGIN}/list_runs")).__module__
+    for package in (plugin.rpartition(".operators.")[0], "fiftyone_honeyimage"):
+        module = importlib.import_module(f"{package}.dataset.marking")
+        monkeypatch.setattr(module, "_load_lpips", lambda file: (None, "not asked for"))
+
+
 @pytest.fixture
 def resolve(fo: Any) -> Callable[..., Form]:
     """Resolves a form as the App does: ``resolve("compute_hardness", samples, seed=1)``.
@@ -61,7 +71,7 @@ def resolve(fo: Any) -> Callable[..., Form]:
     operators = importlib.import_module("fiftyone.operators")
 
     def run(
-        name: str, samples: Any, *, prompt: bool = False, selected: Any = (), **params: Any
+        name: str, samples: Any, /, *, prompt: bool = False, selected: Any = (), **params: Any
     ) -> Form:
         uri = f"{PLUGIN}/{name}"
         request: dict[str, Any] = {"params": params, "selected": list(selected)}
@@ -81,7 +91,7 @@ def execute(fo: Any) -> Callable[..., Any]:
     """Executes immediately: ``execute("compute_hardness", samples, seed=1)``."""
     operators = importlib.import_module("fiftyone.operators")
 
-    def run(name: str, samples: Any, **params: Any) -> Any:
+    def run(name: str, samples: Any, /, **params: Any) -> Any:
         view = samples if isinstance(samples, fo.DatasetView) else None
         dataset = samples._root_dataset
         return operators.execute_operator(
@@ -98,11 +108,13 @@ class Delegated:
     Attributes:
         document: its document in the database
         result: what it returned
+        outputs: what it shows, as JSON
         progress: (share, stage) of every report
     """
 
     document: Any
     result: Any
+    outputs: dict[str, Any]
     progress: list[tuple[float, str]]
 
 
@@ -113,7 +125,7 @@ def delegate(fo: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Delegate
     service_type = importlib.import_module("fiftyone.operators.delegated").DelegatedOperationService
     reports: list[tuple[float, str]] = []
 
-    def run(name: str, samples: Any, **params: Any) -> Delegated:
+    def run(name: str, samples: Any, /, **params: Any) -> Delegated:
         view = samples if isinstance(samples, fo.DatasetView) else None
         uri = f"{PLUGIN}/{name}"
         queued = operators.execute_operator(
@@ -134,7 +146,7 @@ def delegate(fo: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Delegate
         monkeypatch.setattr(service, "set_progress", record)
         (result,) = service.execute_queued_operations(operator=uri)
         document = service.get(queued.result["id"])
-        return Delegated(document, result.result, list(reports))
+        return Delegated(document, result.result, result.outputs_schema, list(reports))
 
     return run
 

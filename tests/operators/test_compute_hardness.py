@@ -18,9 +18,7 @@ def test_sdk_app_and_delegated_run_agree(
     dataset = make_digits_dataset(num=48, size=8)
     params = {"label_field": "ground_truth", **TINY}
 
-    summary = fhi.compute_hardness(
-        dataset, "ground_truth", "by_sdk", progress=False, **TINY
-    )
+    summary = fhi.compute_hardness(dataset, "ground_truth", "by_sdk", progress=False, **TINY)
     immediate = execute("compute_hardness", dataset, hardness_field="by_app", **params)
     delegated = delegate("compute_hardness", dataset, hardness_field="by_worker", **params)
 
@@ -48,8 +46,9 @@ def test_delegated_run_reports_its_stages(
     shares = [share for share, _ in done.progress]
     assert shares == sorted(shares)
     assert done.progress[-1] == (1.0, "Done")
-    schema = done.document.result.outputs_schema
-    assert "honey_hardness" in schema["type"]["properties"]["summary"]["default"]
+    summary = done.outputs["type"]["properties"]["summary"]["default"]
+    assert "| Images scored | 24 |" in summary
+    assert "`honey_hardness`" in summary
 
 
 def test_runs_on_the_view_that_was_chosen(
@@ -93,17 +92,18 @@ def test_form_proposes_what_runs(make_digits_dataset: Callable[..., Any], resolv
 
 
 @pytest.mark.parametrize(
-    ("params", "path", "message"),
+    ("params", "path"),
     [
-        ({"hardness_field": "1st"}, "hardness_field", "valid identifier"),
-        ({"hardness_field": "filepath"}, "hardness_field", "no hardness run wrote"),
-        ({"training": {"epochs": 0}}, "training.epochs", "at least 1"),
-        ({"training": {"batch_size": 1}}, "training.batch_size", "at least 2"),
-        ({"training": {"learning_rate": -1}}, "training.learning_rate", "above 0"),
-        ({"seed": -1}, "seed", "non-negative"),
-        ({"device": "cuda:99"}, "device", "not available"),
-        ({"device": "quantum"}, "device", "Unknown device"),
-        ({"input_size": 4}, "input_size", "from 8 to 512"),
+        ({"hardness_field": "1st"}, "hardness_field"),
+        ({"hardness_field": "filepath"}, "hardness_field"),
+        ({"hardness_field": "ground_truth"}, "hardness_field"),
+        ({"training": {"epochs": 0}}, "training.epochs"),
+        ({"training": {"batch_size": 1}}, "training.batch_size"),
+        ({"training": {"learning_rate": -1}}, "training.learning_rate"),
+        ({"seed": -1}, "seed"),
+        ({"device": "cuda:99"}, "device"),
+        ({"device": "quantum"}, "device"),
+        ({"input_size": 4}, "input_size"),
     ],
 )
 def test_form_shows_what_the_sdk_refuses(
@@ -112,20 +112,19 @@ def test_form_shows_what_the_sdk_refuses(
     execute: Any,
     params: dict[str, Any],
     path: str,
-    message: str,
 ) -> None:
     fhi = importlib.import_module("fiftyone_honeyimage")
     operators = importlib.import_module("fiftyone.operators.executor")
     dataset = make_digits_dataset(num=24, size=8)
 
+    with pytest.raises(fhi.ParameterError) as refused:
+        fhi.compute_hardness(dataset, "ground_truth", progress=False, **params)
     errors = resolve("compute_hardness", dataset, **params).errors()
+    with pytest.raises(operators.ExecutionError, match="Validation error"):
+        execute("compute_hardness", dataset, label_field="ground_truth", **params)
 
     assert list(errors) == [path]
-    assert message in errors[path]
-    with pytest.raises(fhi.ParameterError, match=message):
-        fhi.compute_hardness(dataset, "ground_truth", progress=False, **params)
-    with pytest.raises(operators.ExecutionError, match=message):
-        execute("compute_hardness", dataset, label_field="ground_truth", **params)
+    assert errors[path].lower() == str(refused.value).lower()
 
 
 def test_form_says_when_scores_are_overwritten(make_hard: Callable[..., Any], resolve: Any) -> None:
@@ -167,7 +166,9 @@ def test_form_shows_the_measured_time(
 
 
 @pytest.mark.slow
-def test_the_time_is_measured(fo: Any, make_digits_dataset: Callable[..., Any], execute: Any) -> None:
+def test_the_time_is_measured(
+    fo: Any, make_digits_dataset: Callable[..., Any], execute: Any
+) -> None:
     request = {
         "proxy": "resnet_tiny",
         "num_classes": 3,

@@ -1,0 +1,215 @@
+"""The operator generate_honeyimages: the same HoneyImages in three ways, and a form that says what is wrong."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PARAMS = {
+    "label_field": "ground_truth",
+    "num_pairs": 10,
+    "num_steps": 2,
+    "exclude": [],
+    "proxy": "resnet_tiny",
+    "training": {"epochs": 1, "batch_size": 32},
+    "device": "cpu",
+}
+
+
+def manifest(folder: Path) -> Any:
+    return json.loads((folder / "manifest.json").read_text())["images"]
+
+
+def test_sdk_app_and_delegated_run_agree(
+    fo: Any,
+    make_hard: Callable[..., Any],
+    execute: Any,
+    delegate: Any,
+    triggered: Any,
+    tmp_path: Path,
+) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    dataset = make_hard()
+    sdk = {**PARAMS, "honey_key": "by_sdk", "output_dir": str(tmp_path / "sdk")}
+
+    fhi.generate_honeyimages(dataset, progress=False, **sdk)
+    immediate = execute(
+        "generate_honeyimages",
+        dataset,
+        **{**sdk, "honey_key": "by_app", "output_dir": str(tmp_path / "app")},
+    )
+    delegated = delegate(
+        "generate_honeyimages",
+        dataset,
+        **{**sdk, "honey_key": "by_worker", "output_dir": str(tmp_path / "worker")},
+    )
+
+    images = manifest(tmp_path / "sdk")
+    assert len(images) == 20
+    # Same sources, digests of the same files, same losses
+    assert images == manifest(tmp_path / "app") == manifest(tmp_path / "worker")
+    dataset.reload()
+    for key, result in (("by_app", immediate.result), ("by_worker", delegated.result)):
+        marking = fhi.load_marking(dataset, key)
+        assert result["commitment"] == marking.commitment
+        assert result["num_honeyimages"] == marking.num_honeyimages == 10
+        assert len(marking.load_ledger().pairs) == 10
+
+    asked = triggered(immediate)
+    assert "reload_dataset" in asked
+    shown = fo.DatasetView._build(dataset, asked["set_view"]["view"])
+    assert shown.values("id") == fhi.load_marking(dataset, "by_app").view().values("id")
+    assert delegated.document.label == "HoneyImages 'by_worker'"
+    assert [stage for _, stage in delegated.progress][-1] == "Done"
+    summary = delegated.outputs["type"]["properties"]["summary"]["default"]
+    assert delegated.result["commitment"] in summary
+    assert delegated.result["ledger_path"] in summary
+
+
+def test_the_database_holds_no_coin(make_marked: Callable[..., Any], resolve: Any) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    dataset = make_marked()
+    ledger = fhi.load_marking(dataset, "honey").load_ledger()
+
+    # Forms read the ledger: what they show must not tell which twin was released
+    shown = json.dumps(
+        [
+            resolve(name, dataset, prompt=True).schema
+            for name in ("export_release", "verify_model", "delete_run")
+        ]
+    )
+    secret = [image.sample_id for image in ledger.withheld_images()]
+    assert not [sample_id for sample_id in secret if sample_id in shown]
+
+
+def test_form_proposes_what_runs(make_hard: Callable[..., Any], resolve: Any) -> None:
+    form = resolve("generate_honeyimages", make_hard())
+
+    assert form.errors() == {}
+    assert form.properties["honey_key"]["default"] == "honey"
+    assert form.properties["hardness_field"]["default"] == "honey_hardness"
+    assert "Empty: 12" in form.text("num_pairs")
+    cost = form.text("cost")
+    assert "12 HoneyImages** in a release of 60 images" in cost
+    assert "12 images withheld" in cost
+
+
+def test_form_proposes_a_free_key(make_marked: Callable[..., Any], resolve: Any) -> None:
+    form = resolve("generate_honeyimages", make_marked())
+
+    assert form.properties["honey_key"]["default"] == "honey_2"
+    assert form.errors() == {}
+
+
+def test_form_shows_the_cost(make_hard: Callable[..., Any], resolve: Any) -> None:
+    dataset = make_hard()
+
+    def cost(**params: Any) -> str:
+        return resolve("generate_honeyimages", dataset, **{**PARAMS, **params}).text("cost")
+
+    # Out-model on 52 images; in-model once on all, again for one epoch in the second round; two
+    # rounds of two passes over the twenty candidates
+    passes = 52 + 72 * (1 + 1) + 2 * 20 * 2
+    assert f"{passes} training passes" in cost()
+    assert f"{52 + 72 * 2 + 2 * 20 * 2} training passes" in cost(inner="retrain")
+    assert "52 training passes" in cost(method="unperturbed")
+    assert f"about {5 * 20 * 8 * 8 * 3 / 1000:.0f} KB written" in cost()
+
+
+def test_form_warns_of_too_few_pairs(make_hard: Callable[..., Any], resolve: Any) -> None:
+    dataset = make_hard()
+
+    few = resolve("generate_honeyimages", dataset, num_pairs=9)
+    assert few.errors() == {}, "it is allowed: the paper's method has none"
+    assert "9 pairs of twins cannot show anything" in few.text("powerless")
+    strict = resolve("generate_honeyimages", dataset, num_pairs=12, alpha=0.0001)
+    assert "is held to the level 5e-05" in strict.text("powerless")
+    assert "powerless" not in resolve("generate_honeyimages", dataset, num_pairs=12).properties
+
+
+@pytest.mark.parametrize(
+    ("params", "path"),
+    [
+        ({"honey_key": "no key"}, "honey_key"),
+        ({"honey_key": "ground_truth"}, "honey_key"),
+        ({"num_pairs": 60}, "num_pairs"),
+        ({"num_pairs": -1}, "num_pairs"),
+        ({"num_pairs": 12, "num_honeyimages": 11}, "num_pairs"),
+        ({"num_honeyimages": 0}, "num_honeyimages"),
+        ({"epsilon": 0}, "epsilon"),
+        ({"step_size": 9}, "step_size"),
+        ({"num_steps": 0}, "num_steps"),
+        ({"alpha": 0.2}, "alpha"),
+        ({"exclude": ["dogs"]}, "exclude"),
+        ({"output_dir": f"{__file__}/honey"}, "output_dir"),
+        ({"output_dir": "/tmp"}, "output_dir"),
+    ],
+)
+def test_form_shows_what_the_sdk_refuses(
+    make_hard: Callable[..., Any], resolve: Any, params: dict[str, Any], path: str
+) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    dataset = make_hard()
+    params = {"honey_key": "honey", "label_field": "ground_truth", **params}
+
+    with pytest.raises(fhi.HoneyImageError) as refused:
+        fhi.generate_honeyimages(dataset, progress=False, **params)
+    errors = resolve("generate_honeyimages", dataset, advanced=True, **params).errors()
+
+    assert list(errors) == [path]
+    assert errors[path].lower() == str(refused.value).lower()
+    assert not dataset.has_field("honey")
+
+
+def test_form_needs_hardness_first(make_digits_dataset: Callable[..., Any], resolve: Any) -> None:
+    errors = resolve("generate_honeyimages", make_digits_dataset(num=24, size=8)).errors()
+
+    assert "Run *Compute hardness* first" in errors["blocked"]
+
+
+def test_form_says_that_a_run_is_resumed(
+    make_hard: Callable[..., Any], resolve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    marking = importlib.import_module("fiftyone_honeyimage.dataset.marking")
+    dataset = make_hard()
+    params = {**PARAMS, "honey_key": "honey", "output_dir": str(tmp_path / "honey")}
+
+    def interrupt(*args: Any, **kwargs: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(marking, "compare_images", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            fhi.generate_honeyimages(dataset, progress=False, **params)
+
+    form = resolve("generate_honeyimages", dataset, **params)
+    assert form.errors() == {}
+    assert "interrupted run of this key is resumed" in form.text("cost")
+
+
+def test_a_failed_delegated_run_is_marked_as_failed(
+    make_hard: Callable[..., Any], fo: Any, tmp_path: Path
+) -> None:
+    operators = importlib.import_module("fiftyone.operators")
+    service = importlib.import_module("fiftyone.operators.delegated").DelegatedOperationService()
+    dataset = make_hard()
+    uri = "@honeyimage/ownership/generate_honeyimages"
+    params = {**PARAMS, "honey_key": "honey", "output_dir": str(tmp_path / "honey")}
+    queued = operators.execute_operator(
+        uri, dataset=dataset, params=params, request_delegation=True
+    )
+
+    Path(dataset.first().filepath).write_bytes(b"")
+    service.execute_queued_operations(operator=uri)
+
+    document = service.get(queued.result["id"])
+    assert document.run_state == "failed"
+    assert dataset.first().filepath in document.result.error
+    dataset.reload()
+    assert not dataset.has_field("honey")

@@ -1,0 +1,147 @@
+"""The operators list_runs, rename_run and delete_run."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def verified(make_marked: Callable[..., Any], suspect_file: str) -> Any:
+    """A dataset with a run of every kind."""
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    dataset = make_marked()
+    fhi.verify_model(dataset, "honey", suspect_file, "check", progress=False)
+    return dataset
+
+
+def test_runs_are_listed(verified: Any, execute: Any) -> None:
+    runs = execute("list_runs", verified).result["runs"]
+
+    assert [(run["key"], run["kind"]) for run in runs] == [
+        ("honey_hardness", "hardness"),
+        ("honey", "marking"),
+        ("check", "verification"),
+    ]
+    assert "12 pairs of twins" in runs[1]["summary"]
+    assert all(run["timestamp"] for run in runs)
+
+
+def test_an_empty_list_says_how_to_start(
+    make_digits_dataset: Callable[..., Any], execute: Any, resolve: Any
+) -> None:
+    executor = importlib.import_module("fiftyone.operators.executor")
+    operators = importlib.import_module("fiftyone.operators")
+    dataset = make_digits_dataset(num=6, size=8)
+    results = execute("list_runs", dataset).result
+
+    uri = "@honeyimage/ownership/list_runs"
+    request = {"dataset_name": dataset.name, "params": {}, "results": results}
+    ctx = executor.ExecutionContext(request, operator_uri=uri)
+    shown = operators.get_operator(uri).resolve_type(ctx, "outputs").to_json()
+
+    assert results == {"runs": []}
+    assert "Compute hardness" in shown["type"]["properties"]["summary"]["default"]
+
+
+def test_a_run_is_renamed(verified: Any, execute: Any, resolve: Any, triggered: Any) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    form = resolve("rename_run", verified, key="honey", new_key="spring")
+    assert form.errors() == {}
+    assert form.values("key") == ["honey", "check"], "a hardness run goes by its field"
+
+    result = execute("rename_run", verified, key="honey", new_key="spring")
+
+    assert "reload_dataset" in triggered(result)
+    verified.reload()
+    assert fhi.load_marking(verified, "spring").num_pairs == 12
+    assert fhi.load_verification(verified, "check").honey_key == "spring"
+
+
+@pytest.mark.parametrize(
+    ("params", "path", "message"),
+    [
+        ({"key": "nothing"}, "key", "no run 'nothing'"),
+        ({"key": "honey", "new_key": "check"}, "new_key", "is taken"),
+        ({"key": "honey", "new_key": "a b"}, "new_key", "valid identifier"),
+    ],
+)
+def test_rename_form_shows_what_is_refused(
+    verified: Any, resolve: Any, params: dict[str, Any], path: str, message: str
+) -> None:
+    errors = resolve("rename_run", verified, **params).errors()
+
+    assert list(errors) == [path]
+    assert message in errors[path]
+
+
+def test_nothing_is_deleted_without_confirmation(verified: Any, execute: Any) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    executor = importlib.import_module("fiftyone.operators.executor")
+
+    for params in (
+        {"key": "check"},
+        {"key": "honey", "confirm": False},
+        {"key": "honey", "delete_files": True, "confirm": True},
+        {"key": "honey", "delete_files": True, "confirm": True, "confirm_key": "hony"},
+    ):
+        with pytest.raises(executor.ExecutionError, match="Confirm that this is what you want"):
+            execute("delete_run", verified, **params)
+
+    verified.reload()
+    assert len(fhi.list_runs(verified)) == 3
+
+
+def test_a_ledger_survives_unless_it_is_named(verified: Any, execute: Any, resolve: Any) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    ledger = fhi.load_marking(verified, "honey").ledger_path
+
+    form = resolve("delete_run", verified, key="honey", confirm=True)
+    assert form.errors() == {}
+    assert form.properties["delete_files"]["default"] is False
+    assert "1 verifications leave the dataset" in form.text("consequence")
+    execute("delete_run", verified, key="honey", confirm=True)
+
+    verified.reload()
+    assert [run.kind for run in fhi.list_runs(verified)] == ["hardness"]
+    assert ledger.is_file()
+
+
+def test_a_ledger_is_deleted_with_a_warning(verified: Any, resolve: Any) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    operators = importlib.import_module("fiftyone.operators")
+    folder = fhi.load_marking(verified, "honey").output_dir
+
+    form = resolve("delete_run", verified, key="honey", delete_files=True)
+    assert "can ever be verified again" in form.text("consequence")
+    assert str(folder) in form.text("consequence")
+    operators.get_operator("@honeyimage/ownership/delete_run")(verified, "honey", delete_files=True)
+
+    assert not folder.exists()
+
+
+def test_a_verification_is_deleted_but_still_counts(verified: Any, execute: Any) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
+
+    execute("delete_run", verified, key="check", confirm=True)
+
+    verified.reload()
+    assert [run.kind for run in fhi.list_runs(verified)] == ["hardness", "marking"]
+    ledger = fhi.load_marking(verified, "honey").load_ledger()
+    assert len(ledger.verifications) == 1
+
+
+def test_forms_without_runs_or_dataset(
+    make_digits_dataset: Callable[..., Any], resolve: Any
+) -> None:
+    dataset = make_digits_dataset(num=6, size=8)
+
+    assert (
+        "no marking or verification to rename" in resolve("rename_run", dataset).errors()["blocked"]
+    )
+    assert "to delete yet" in resolve("delete_run", dataset).errors()["blocked"]
+    for name in ("list_runs", "rename_run", "delete_run", "verify_model", "export_release"):
+        assert resolve(name, None).errors() == {"blocked": "Open a dataset first."}

@@ -1,0 +1,173 @@
+"""The operator verify_model: one verdict in three ways, and a form that says what a verification costs."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def comparable(verdict: dict[str, Any]) -> dict[str, Any]:
+    """A verdict without what depends on how many came before it."""
+    drop = {"p_adjusted", "family_size", "statement", "num_left"}
+    return {name: value for name, value in verdict.items() if name not in drop}
+
+
+def test_sdk_app_and_delegated_run_agree(
+    make_marked: Callable[..., Any],
+    suspect_file: str,
+    execute: Any,
+    delegate: Any,
+    triggered: Any,
+) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    # Enough pairs for a verdict at the third verification
+    dataset = make_marked(num_pairs=14)
+    params = {"honey_key": "honey", "suspect": suspect_file, "name": "theirs", "device": "cpu"}
+
+    sdk = fhi.verify_model(dataset, verify_key="by_sdk", progress=False, **params)
+    immediate = execute("verify_model", dataset, verify_key="by_app", **params)
+    delegated = delegate("verify_model", dataset, verify_key="by_worker", **params)
+
+    expected = comparable(sdk.verdict.to_dict())
+    for number, result in ((2, immediate.result), (3, delegated.result)):
+        assert comparable(result["verdict"]) == expected
+        assert result["verdict"]["family_size"] == number
+        assert result["pairs"] == sdk.pairs
+        assert result["suspect_digest"] == sdk.suspect_digest
+    assert len(sdk.pairs) == 14
+    dataset.reload()
+    assert fhi.load_verification(dataset, "by_worker").pairs == sdk.pairs
+
+    asked = triggered(immediate)
+    assert asked["open_panel"]["name"] == "verification_panel"
+    assert asked["open_panel"]["state"] == {"verify_key": "by_app"}
+    assert "reload_dataset" in asked
+    assert delegated.document.label == "Verify theirs with 'honey'"
+    shown = delegated.outputs["type"]["properties"]["verdict"]["view"]
+    assert shown["description"] == delegated.result["verdict"]["statement"]
+
+
+def test_a_field_of_predictions_can_be_the_suspect(
+    fo: Any, make_marked: Callable[..., Any], execute: Any, resolve: Any
+) -> None:
+    dataset = make_marked()
+    assert "no field of predictions" in str(
+        resolve("verify_model", dataset, source="A field of predictions").schema
+    )
+    honey = dataset.match_tags("honeyimage")
+    labels = honey.values("ground_truth.label")
+    honey.set_values("guess", [fo.Classification(label=label) for label in labels])
+
+    form = resolve("verify_model", dataset, suspect="guess")
+    assert form.errors() == {}
+    assert form.values("suspect") == ["guess"]
+    result = execute("verify_model", dataset, honey_key="honey", suspect="guess").result
+    assert result["verdict"]["kind"] == "labels"
+    assert result["verdict"]["effect_size"] == 0
+    assert result["verify_key"] == "honey_verification_1"
+
+
+def test_lists_are_text_in_the_form(
+    make_marked: Callable[..., Any], suspect_file: str, resolve: Any
+) -> None:
+    operators = importlib.import_module("fiftyone.operators")
+    dataset = make_marked()
+    operator = operators.get_operator("@honeyimage/ownership/verify_model")
+
+    result = operator(
+        dataset,
+        "honey",
+        suspect_file,
+        classes=["0", "1", "2"],
+        mean=[0.5, 0.5, 0.5],
+        std=[0.25, 0.25, 0.25],
+        input_size=8,
+        references=[suspect_file],
+        alpha=0.0005,
+    ).result
+
+    assert result["verdict"]["alpha"] == 0.0005
+    # The suspect itself as a reference: its gap is that of the reference
+    paper = result["verdict"]["paper"]
+    assert paper["reference_mean_loss_gaps"] == [paper["mean_loss_gap"]]
+    params = {"mean": "0.5, 0.5 0.5", "classes": "2\n1\n0\n"}
+    assert resolve("verify_model", dataset, suspect=suspect_file, **params).errors() == {}
+
+
+@pytest.mark.parametrize(
+    ("params", "path", "message"),
+    [
+        ({"suspect": "/nowhere/model.pt"}, "suspect", "neither a file nor a field"),
+        ({"suspect": __file__}, "suspect", "of no kind that can be loaded"),
+        ({"suspect": "ground_truth_2"}, "suspect", "neither a file nor a field"),
+        ({"verify_key": "honey"}, "verify_key", "is taken"),
+        ({"verify_key": "1"}, "verify_key", "valid identifier"),
+        ({"alpha": 0.01}, "alpha", "weaker than"),
+        ({"classes": "0\n1"}, "classes", "is missing"),
+        ({"mean": "0.5, half"}, "mean", "three numbers"),
+        ({"std": "0.5"}, "std", "three numbers"),
+        ({"input_size": 0}, "input_size", ""),
+        ({"references": "/nowhere/model.pt"}, "suspect", "neither a file nor a field"),
+        ({"device": "quantum"}, "device", "Unknown device"),
+    ],
+)
+def test_form_shows_what_the_sdk_refuses(
+    make_marked: Callable[..., Any],
+    suspect_file: str,
+    resolve: Any,
+    params: dict[str, Any],
+    path: str,
+    message: str,
+) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    dataset = make_marked()
+    params = {"suspect": suspect_file, **params}
+
+    errors = resolve("verify_model", dataset, advanced=True, **params).errors()
+
+    assert list(errors) == [path]
+    assert message in errors[path]
+    ledger = fhi.load_marking(dataset, "honey").load_ledger()
+    assert ledger.verifications == {}, "a form asks nobody"
+
+
+def test_form_shows_what_a_verification_costs(
+    make_marked: Callable[..., Any], suspect_file: str, resolve: Any, execute: Any
+) -> None:
+    dataset = make_marked()
+
+    cost = resolve("verify_model", dataset, suspect=suspect_file).text("cost")
+    assert "**24 queries**, two for each of 12 pairs" in cost
+    assert "12 of 12 pairs have not been used yet" in cost
+    assert "`signed_rank`, α = 0.001" in cost
+    assert "verification number 1, which is held to the level 0.0005" in cost
+
+    execute("verify_model", dataset, honey_key="honey", suspect=suspect_file)
+    form = resolve("verify_model", dataset, suspect=suspect_file)
+    assert "0 of 12 pairs have not been used yet" in form.text("cost")
+    assert "verification number 2, which is held to the level 0.00017" in form.text("cost")
+    assert "12 pairs of twins cannot show anything" in form.text("powerless")
+
+
+def test_form_needs_a_marking_first(fo: Any, make_hard: Callable[..., Any], resolve: Any) -> None:
+    errors = resolve("verify_model", make_hard(num=24)).errors()
+    assert "*Generate HoneyImages* first" in errors["blocked"]
+
+    empty = fo.Dataset()
+    assert "is empty" in resolve("verify_model", empty).errors()["blocked"]
+    empty.delete()
+
+
+def test_the_grid_offers_it(fo: Any) -> None:
+    operators = importlib.import_module("fiftyone.operators")
+    operator = operators.get_operator("@honeyimage/ownership/verify_model")
+    placement = operator.resolve_placement(None).to_json()
+
+    assert placement["place"] == "samples-grid-secondary-actions"
+    root = Path(__file__).resolve().parents[2]
+    for icon in ("icon", "darkIcon"):
+        assert (root / placement["view"][icon].lstrip("/")).is_file()
