@@ -15,7 +15,7 @@ PARAMETERS = {
     "resnet18": 11_172_423,
     "densenet121": 6_961_031,
     "vgg11_bn": 9_229_575,
-    "vit_small": 813_607,
+    "vit_small": 862_759,
     "resnet_tiny": 289_703,
 }
 
@@ -89,7 +89,7 @@ def test_weights_follow_the_seed_and_nothing_else(name):
 
 def test_vit_blocks_start_with_different_weights():
     blocks = build_model("vit_small", 4, input_size=16, seed=0).network.blocks
-    assert not torch.equal(blocks[0].linear1.weight, blocks[1].linear1.weight)
+    assert not torch.equal(blocks[0].qkv.weight, blocks[1].qkv.weight)
 
 
 def test_vit_knows_where_a_patch_is():

@@ -12,6 +12,34 @@ GRID = 8
 STEM_CHANNELS = 32
 
 
+class Block(nn.Module):
+    """Self-attention and a two-layer perceptron, each after a layer norm and around a shortcut.
+
+    The attention is written out: the sequences are short, torch's fused kernels have gradients
+    that are not deterministic on CUDA, and in bfloat16 on a CPU theirs are four times slower.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        qkv = self.qkv(self.norm1(x)).unflatten(2, (3, self.heads, -1))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        scores = query / math.sqrt(query.shape[3]) @ key.transpose(2, 3)
+        # In float32, which on a CPU is also the faster softmax
+        attended = scores.float().softmax(dim=3).to(value.dtype) @ value
+        x = x + self.out(attended.transpose(1, 2).flatten(2))
+        return x + self.mlp(self.norm2(x))
+
+
 class SmallViT(nn.Module):
     """A plain vision transformer whose patches follow the size of the images.
 
@@ -46,21 +74,7 @@ class SmallViT(nn.Module):
             nn.BatchNorm2d(width),
         )
         self.register_buffer("positions", _sine_positions(grid, width), persistent=False)
-        # Built one by one: nn.TransformerEncoder would start all its layers with equal weights
-        self.blocks = nn.Sequential(
-            *(
-                nn.TransformerEncoderLayer(
-                    width,
-                    heads,
-                    dim_feedforward=2 * width,
-                    dropout=0.0,
-                    activation="gelu",
-                    batch_first=True,
-                    norm_first=True,
-                )
-                for _ in range(depth)
-            )
-        )
+        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.fc = nn.Linear(width, num_classes)
 
@@ -71,7 +85,7 @@ class SmallViT(nn.Module):
 
 
 def vit_small(num_classes: int, input_size: int) -> nn.Module:
-    """A vision transformer of 0.8 M parameters for small images."""
+    """A vision transformer of 0.9 M parameters for small images."""
     return SmallViT(num_classes, input_size)
 
 
