@@ -1,0 +1,164 @@
+"""The figures of the verification panel, from plain values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fiftyone_honeyimage.core.evidence.verdict import Plan, Verdict, decide
+from fiftyone_honeyimage.panels import verification_figures as figures
+
+
+def pair(number: int, released: float | None, withheld: float | None, **kwargs: Any) -> Any:
+    return {
+        "pair": number,
+        "failed": False,
+        "released_loss": released,
+        "withheld_loss": withheld,
+        "released_correct": True,
+        "withheld_correct": True,
+        **kwargs,
+    }
+
+
+def verdict(**kwargs: Any) -> Verdict:
+    differences = [0.5 + 0.01 * number for number in range(14)]
+    arguments = {"kind": "scores", "num_failed": 1, "num_left": 3, "position": 2, **kwargs}
+    return decide(Plan(), differences, **arguments)
+
+
+def test_rows_hold_every_figure() -> None:
+    given = verdict()
+    rows = dict(figures.summary_rows(given))
+
+    assert rows["p-value"] == (
+        f"**{2 * 3 * 2**-14:.2g}**, as verification number 2 with this ledger; uncorrected "
+        f"{2**-14:.2g}"
+    )
+    assert rows["significance level α"] == "0.001"
+    assert rows["pairs of twins"].startswith("14 used, 1 with a failed query, 3 not used")
+    low, high = given.effect_interval
+    assert rows["effect"].startswith(f"**{given.effect_size:+.2g}** ({low:+.2g} to {high:+.2g})")
+
+
+def test_an_undefined_effect_is_said() -> None:
+    given = replace(verdict(), effect_size=None, effect_interval=None)
+
+    assert figures.effect(given) == "undefined"
+
+
+def test_losses_are_paired_and_carry_their_pair() -> None:
+    pairs = [pair(7, 0.2, 1.5), pair(3, 1.0, 0.4), pair(5, None, None, failed=True)]
+    diagonal, points = figures.loss_traces(pairs)
+
+    assert points["x"] == [1.5, 0.4]
+    assert points["y"] == [0.2, 1.0]
+    assert points["ids"] == ["7", "3"]
+    assert diagonal["x"] == diagonal["y"] == [0.2, 1.5]
+    assert figures.loss_layout(pairs)["xaxis"]["type"] == "linear"
+
+
+def test_a_loss_of_zero_has_a_place_on_logarithmic_axes() -> None:
+    pairs = [pair(0, 0.0, 5.0), pair(1, 0.001, 0.002), pair(2, 0.003, 0.004)]
+    _, points = figures.loss_traces(pairs)
+
+    assert figures.loss_layout(pairs)["yaxis"]["type"] == "log"
+    assert all(value > 0 for value in points["x"] + points["y"])
+    assert "released 0<" in points["text"][0] + "<"
+
+
+def test_accuracies_are_stacked_from_their_pairs() -> None:
+    right = {"released_loss": None, "withheld_loss": None}
+    pairs = [
+        pair(0, None, None, released_correct=True, withheld_correct=True),
+        pair(1, None, None, released_correct=True, withheld_correct=False),
+        pair(2, None, None, released_correct=True, withheld_correct=False),
+        pair(3, None, None, released_correct=False, withheld_correct=True),
+        pair(4, None, None, released_correct=False, withheld_correct=False),
+        pair(5, None, None, released_correct=True, withheld_correct=False, failed=True) | right,
+    ]
+    traces = figures.accuracy_traces(pairs)
+
+    released, withheld = (sum(trace["y"][bar] for trace in traces) for bar in (0, 1))
+    assert math.isclose(released, 3 / 5)
+    assert math.isclose(withheld, 2 / 5)
+    ids = [point for trace in traces for point in trace["ids"]]
+    assert len(set(ids)) == len(ids), "Plotly draws one bar for each different id"
+    assert figures.pairs_of(traces[1]["ids"][0], pairs) == [1, 2]
+    assert figures.pairs_of(traces[0]["ids"][1], pairs) == [0]
+
+
+def test_clicks_on_nothing_choose_nothing() -> None:
+    pairs = [pair(4, 0.1, 0.2)]
+
+    assert figures.pairs_of("4", pairs) == [4]
+    assert figures.pairs_of("5", pairs) == []
+    assert figures.pairs_of("equal losses", pairs) == []
+
+
+def test_the_line_of_e_values_is_where_this_verification_accuses() -> None:
+    given = decide(
+        Plan(test="e_process"),
+        [1.0] * 14,
+        kind="scores",
+        num_failed=0,
+        num_left=0,
+        position=3,
+    )
+    curve, line = figures.e_value_traces(given)
+
+    assert curve["y"] == list(given.e_values)
+    assert line["y"][0] == pytest.approx(12 / 0.001)
+    # The curve is above the line exactly where the verdict accuses
+    assert (max(curve["y"]) >= line["y"][0]) == (given.verdict == "derived")
+
+
+@pytest.mark.parametrize("name", ["derived", "not shown", "inconclusive"])
+def test_every_verdict_has_a_headline(name: str) -> None:
+    headline, severity = figures.VERDICTS[name]
+
+    assert headline
+    assert severity in ("info", "warning", "error")
+
+
+def test_the_papers_figures_come_with_a_warning() -> None:
+    assert figures.paper_markdown({}) is None
+
+    plain = figures.paper_markdown({"mean_loss_gap": 1.234, "num_images": 20, "num_references": 0})
+    assert "**1.23 nats**" in plain
+    assert "never decide" in plain
+
+    text = figures.paper_markdown(
+        {
+            "mean_loss_gap": 5.0,
+            "num_images": 20,
+            "num_references": 2,
+            "reference_mean_loss_gaps": [1.0, 2.0],
+            "threshold": 2.0,
+            "threshold_false_positive_rate": 1 / 3,
+            "exceeds_threshold": True,
+        }
+    )
+    assert "exceeds the threshold τ = 2.00" in text
+    assert "2 innocent models (false-positive rate 0.33" in text
+
+
+def test_provenance_names_the_suspect() -> None:
+    rows = dict(
+        figures.provenance_rows(
+            SimpleNamespace(
+                suspect_name="theirs",
+                suspect_digest=None,
+                honey_key="honey",
+                timestamp=None,
+                config={"version": "9"},
+            )
+        )
+    )
+    assert rows["suspect"] == "theirs"
+    assert rows["SHA-256 of the suspect"] == "`none`"
+    assert rows["version"] == "9"
