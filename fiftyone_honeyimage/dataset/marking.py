@@ -159,9 +159,9 @@ def generate_honeyimages(
     proxy_label = proxy_name(proxy)
     plan = Plan(alpha=alpha, test=test)
 
+    labeled = read_labels(samples, label_field)
     dataset = root_dataset(samples)
     folder = output_folder(dataset, honey_key, output_dir)
-    labeled = read_labels(samples, label_field)
     hardness, label_errors = read_hardness(samples, labeled, hardness_field)
     size = proxy_input_size(labeled, input_size)
     if num_pairs is None:

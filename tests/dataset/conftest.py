@@ -82,7 +82,7 @@ def mark(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
             "num_honeyimages": 4,
             "num_pairs": 3,
             "num_steps": 2,
-            "output_dir": tmp_path_factory.mktemp("marking") / honey_key,
+            "output_dir": tmp_path_factory.mktemp("marking") / str(honey_key),
             "progress": False,
         }
         return fhi.generate_honeyimages(
@@ -95,21 +95,6 @@ def mark(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
 def media_folder(dataset: Any) -> Path:
     """The folder of the originals."""
     return Path(dataset.first().filepath).parent
-
-
-def read_database() -> dict[str, list[Any]]:
-    """Every document of the whole database, but for the times when datasets were last loaded."""
-    import fiftyone.core.odm as foo
-
-    database = foo.get_db_conn()
-    content = {}
-    for name in sorted(database.list_collection_names()):
-        documents = list(database[name].find().sort("_id"))
-        for document in documents:
-            document.pop("last_loaded_at", None)
-        if documents:
-            content[name] = documents
-    return content
 
 
 def read_files(*folders: Path) -> dict[str, tuple[Any, ...]]:
@@ -128,6 +113,16 @@ def read_files(*folders: Path) -> dict[str, tuple[Any, ...]]:
     return found
 
 
+def hash_database() -> dict[str, Any]:
+    """The database's own digest of every collection; times when datasets were loaded aside."""
+    import fiftyone.core.odm as foo
+
+    database = foo.get_db_conn()
+    content: dict[str, Any] = database.command("dbHash")["collections"]
+    content["datasets"] = list(database.datasets.find({}, {"last_loaded_at": 0}).sort("_id"))
+    return content
+
+
 @pytest.fixture
 def unchanged(tmp_path: Path) -> Callable[..., tuple[Any, Any]]:
     """The whole database and all files of a dataset and of ``tmp_path``: compare before and after."""
@@ -136,7 +131,7 @@ def unchanged(tmp_path: Path) -> Callable[..., tuple[Any, Any]]:
         default = Path(os.environ["FIFTYONE_DEFAULT_DATASET_DIR"])
         known = [media_folder(dataset)] if len(dataset) else []
         more = [default] if default.exists() else []
-        return read_database(), read_files(tmp_path, *known, *more, *folders)
+        return hash_database(), read_files(tmp_path, *known, *more, *folders)
 
     return state
 
