@@ -16,9 +16,11 @@ with transparency     the colours; the alpha channel is dropped and nothing is c
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,35 +74,8 @@ def read_image_file(path: str | os.PathLike[str]) -> ImageFile:
             format or mode that is not supported
     """
     path = Path(path)
-    if not path.exists():
-        raise ImageError(f"there is no image file at {path}")
-    if not path.is_file():
-        raise ImageError(f"{path} is not a file")
-    if path.stat().st_size == 0:
-        raise ImageError(f"the image file {path} is empty (zero bytes); copy it again")
-
-    try:
-        with _strict_truncation, Image.open(path, formats=FORMATS) as image:
-            _refuse_unsupported(path, image)
-            mode = image.mode
-            size = image.size
-            image.load()
-            array = np.array(_as_rgb(image), dtype=np.uint8)
-            file_format = image.format or ""
-    except ImageError:
-        raise
-    except UnidentifiedImageError as e:
-        raise ImageError(
-            f"{path} is not an image in a supported format ({', '.join(FORMATS)}), or its header is damaged"
-        ) from e
-    except PermissionError as e:
-        raise ImageError(f"no permission to read {path}") from e
-    # Pillow's decoders report damage as any of these
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, IndexError, TypeError) as e:
-        raise ImageError(f"the image file {path} is truncated or damaged: {e}") from e
-    except Image.DecompressionBombError as e:
-        raise ImageError(f"the image file {path} is too large to be decoded safely: {e}") from e
-    return ImageFile(path=path, format=file_format, mode=mode, size=size, array=array)
+    with opened_image(path) as image:
+        return _decoded(path, image)
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
@@ -109,6 +84,66 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     The same as :func:`read_image_file`, for callers that want the pixels alone.
     """
     return read_image_file(path).array
+
+
+@contextlib.contextmanager
+def opened_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+    """Opens a still image and reads its header; its pixels are decoded by what is done with it.
+
+    Args:
+        path: an image file in one of :data:`FORMATS`
+
+    Raises:
+        ImageError: as :func:`read_image_file` does, also for damage that shows inside the block
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ImageError(f"there is no image file at {path}")
+    if not path.is_file():
+        raise ImageError(f"{path} is not a file")
+    if path.stat().st_size == 0:
+        raise ImageError(f"the image file {path} is empty (zero bytes); copy it again")
+    with _opened(path, str(path)) as image:
+        yield image
+
+
+def read_image_bytes(data: bytes, name: str) -> np.ndarray:
+    """Decodes a file in memory, as :func:`read_image` does one on disk.
+
+    Args:
+        data: the file's content
+        name: what errors call it
+    """
+    with _opened(io.BytesIO(data), name) as image:
+        return _decoded(Path(name), image).array
+
+
+@contextlib.contextmanager
+def _opened(source: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
+    try:
+        with _strict_truncation, Image.open(source, formats=FORMATS) as image:
+            _refuse_unsupported(Path(name), image)
+            yield image
+    except ImageError:
+        raise
+    except UnidentifiedImageError as e:
+        raise ImageError(
+            f"{name} is not an image in a supported format ({', '.join(FORMATS)}), or its header is damaged"
+        ) from e
+    except PermissionError as e:
+        raise ImageError(f"no permission to read {name}") from e
+    # Pillow's decoders report damage as any of these
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, IndexError, TypeError) as e:
+        raise ImageError(f"the image file {name} is truncated or damaged: {e}") from e
+    except Image.DecompressionBombError as e:
+        raise ImageError(f"the image file {name} is too large to be decoded safely: {e}") from e
+
+
+def _decoded(path: Path, image: Image.Image) -> ImageFile:
+    mode = image.mode
+    image.load()
+    array = np.array(_as_rgb(image), dtype=np.uint8)
+    return ImageFile(path, image.format or "", mode, image.size, array)
 
 
 def write_png(path: str | os.PathLike[str], array: np.ndarray) -> Path:

@@ -1,0 +1,349 @@
+"""Files written again like their sources, in every format and mode."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, JpegImagePlugin, PngImagePlugin
+
+from fiftyone_honeyimage.core.codecs import check_markable, encode_like, jpeg, open_codec
+from fiftyone_honeyimage.core.codecs.base import decode
+from fiftyone_honeyimage.core.codecs.jpeg_segments import split
+from fiftyone_honeyimage.core.errors import ImageError
+from fiftyone_honeyimage.core.images import read_image
+
+WIDTH, HEIGHT = 83, 61
+
+needs_jpeglib = pytest.mark.skipif(jpeg.load_jpeglib() is None, reason="jpeglib is not installed")
+
+
+@pytest.fixture(scope="module")
+def photo() -> Image.Image:
+    """A real photograph, whose sides are no multiples of a block."""
+    from sklearn.datasets import load_sample_image
+
+    pixels = load_sample_image("flower.jpg")[150 : 150 + HEIGHT, 250 : 250 + WIDTH]
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+@pytest.fixture(scope="module")
+def folder(photo, tmp_path_factory) -> Path:
+    """Every format and mode that can be marked, under odd names."""
+    folder = tmp_path_factory.mktemp("mixed")
+    ramp = np.arange(WIDTH * HEIGHT, dtype=np.int64).reshape(HEIGHT, WIDTH) % 256
+    alpha = Image.fromarray(ramp.astype(np.uint8))
+    rgba = photo.copy()
+    rgba.putalpha(alpha)
+    grey = photo.convert("L")
+    grey_alpha = Image.merge("LA", [grey, alpha])
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "a description"
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Author", "somebody")
+    text.add_itxt("Title", "Ελληνικά", lang="el")
+    text.add(b"gAMA", struct.pack(">I", 45455))
+
+    photo.save(folder / "plain.png")
+    photo.save(folder / "small parts.png", optimize=True)
+    photo.save(folder / "fast.png", compress_level=1)
+    photo.save(
+        folder / "Ünïcode 図 text.png", pnginfo=text, icc_profile=icc, dpi=(72, 72), exif=exif
+    )
+    grey.save(folder / "grey.png")
+    grey_alpha.save(folder / "grey alpha.png")
+    rgba.save(folder / "alpha.png")
+    photo.save(folder / "rgb.bmp")
+    grey.save(folder / "grey.bmp")
+    rgba.save(folder / "32 bits.bmp")
+    photo.save(folder / "rgb.ppm")
+    grey.save(folder / "grey.pgm")
+    for name in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"):
+        photo.save(folder / f"rgb {name}.tif", compression=name, icc_profile=icc)
+        grey.save(folder / f"grey {name}.tif", compression=name)
+        rgba.save(folder / f"alpha {name}.tif", compression=name)
+    photo.save(folder / "lossless.webp", lossless=True, exif=exif, icc_profile=icc)
+    rgba.save(folder / "alpha lossless.webp", lossless=True, exact=True)
+    photo.save(folder / "lossy.webp", quality=60, exif=exif)
+    rgba.save(folder / "alpha lossy.webp", quality=90)
+
+    for name, options in {
+        "444": {"subsampling": 0},
+        "422": {"subsampling": 1},
+        "420 q40": {"subsampling": 2, "quality": 40},
+        "quality 100": {"quality": 100},
+        "optimised": {"optimize": True},
+        "progressive": {"progressive": True},
+        "restarts": {"restart_marker_blocks": 3},
+        "stored as RGB": {"keep_rgb": True},
+        "metadata 写真": {"exif": exif, "icc_profile": icc, "comment": b"hello", "dpi": (300, 300)},
+        "own tables": {"qtables": [[3 + i for i in range(64)], [80 - i for i in range(64)]]},
+    }.items():
+        photo.save(folder / f"{name}.jpg", **options)
+    grey.save(folder / "grey.jpg")
+    photo.crop((0, 0, 1, 1)).save(folder / "one pixel.jpg")
+    photo.crop((0, 0, 1, 1)).save(folder / "one pixel.png")
+    photo.resize((3000, 2)).save(folder / "long.jpg")
+    photo.resize((2, 3000)).save(folder / "tall.png")
+    photo.resize((2, 3000)).save(folder / "tall.webp")
+    # A trailer as phones write it, and padding before a marker
+    data = (folder / "444.jpg").read_bytes()
+    (folder / "trailer.jpg").write_bytes(data + b"a film behind the picture")
+    (folder / "padding.jpg").write_bytes(data[:2] + b"\xff\xff" + data[2:])
+    return folder
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
+
+
+def noisy(pixels: np.ndarray, grey: bool, amount: int = 4) -> np.ndarray:
+    rng = np.random.default_rng(7)
+    shape = (*pixels.shape[:2], 1 if grey else 3)
+    noise = np.broadcast_to(rng.integers(-amount, amount + 1, shape), pixels.shape)
+    return np.clip(pixels + noise, 0, 255).astype(np.uint8)
+
+
+def described(data: bytes) -> dict:
+    """All that Pillow tells of a file besides its pixels."""
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        told = {
+            "format": image.format,
+            "mode": image.mode,
+            "size": image.size,
+            "info": dict(image.info),
+            # Where the strips of a TIFF lie depends on what they hold.
+            "exif": {k: v for k, v in image.getexif().items() if k not in (273, 279)},
+        }
+        if image.mode in ("LA", "RGBA"):
+            told["alpha"] = image.getchannel("A").tobytes()
+        if isinstance(image, JpegImagePlugin.JpegImageFile):
+            told["tables"] = image.quantization
+            told["sampling"] = JpegImagePlugin.get_sampling(image)
+            told["segments"] = image.applist
+    return told
+
+
+def test_everything_but_the_pixels_is_kept(folder):
+    for path in files(folder):
+        source = path.read_bytes()
+        codec = open_codec(path)
+        written = codec.encode(noisy(read_image(path), codec.grey))
+        assert described(written) == described(source), path.name
+
+
+def test_lossless_files_hold_the_pixels_exactly(folder):
+    lossless = [path for path in files(folder) if open_codec(path).lossless]
+    assert len(lossless) > 20
+    for path in lossless:
+        pixels = noisy(read_image(path), open_codec(path).grey, amount=40)
+        data = encode_like(path, pixels)
+        np.testing.assert_array_equal(decode(data, path.name), pixels, err_msg=path.name)
+
+
+def test_unchanged_lossless_pixels_give_the_same_bytes_back(folder):
+    """Of the compressed ones, too, where Pillow had written the source."""
+    for path in files(folder):
+        # Pillow's "optimize" also changes how much memory the compressor may take.
+        if open_codec(path).lossless and path.name != "small parts.png":
+            assert encode_like(path, read_image(path)) == path.read_bytes(), path.name
+
+
+@needs_jpeglib
+def test_unchanged_sequential_jpegs_give_the_same_bytes_back(folder):
+    sequential = [p for p in files(folder) if p.suffix == ".jpg" and open_codec(p).by_coefficients]
+    assert len(sequential) > 10
+    for path in sequential:
+        data = encode_like(path, read_image(path))
+        if path.name == "padding.jpg":
+            np.testing.assert_array_equal(decode(data, path.name), read_image(path))
+        else:
+            assert data == path.read_bytes(), path.name
+
+
+@needs_jpeglib
+def test_which_jpegs_are_written_by_coefficients(folder):
+    by_pixels = {
+        p.name for p in files(folder) if p.suffix == ".jpg" and not open_codec(p).by_coefficients
+    }
+    assert by_pixels == {"progressive.jpg", "restarts.jpg"}
+    for name in by_pixels:
+        assert "noise" in open_codec(folder / name).limits[0]
+
+
+def test_jpegs_by_pixels_keep_tables_scans_and_restarts(folder, monkeypatch):
+    monkeypatch.setattr(jpeg, "_jpeglib", [None])
+    for path in files(folder):
+        if path.suffix != ".jpg":
+            continue
+        pixels = read_image(path)
+        source = split(path.read_bytes())
+        data = encode_like(path, noisy(pixels, open_codec(path).grey))
+        written = split(data)
+        assert written.frame == source.frame
+        assert written.quantisation == source.quantisation
+        assert written.restart_interval == source.restart_interval
+        assert written.has_standard_huffman == source.has_standard_huffman or len(pixels) < 8
+        assert [c for m, c in written.header if m != 0xC4] == [
+            c for m, c in source.header if m != 0xC4
+        ]
+        assert written.trailer == source.trailer
+        # as near as the tables let it be
+        assert np.abs(decode(data, path.name).astype(int) - pixels).mean() < 8, path.name
+
+
+def test_jpeg_changes_are_what_the_linear_model_says(folder):
+    for name in (
+        "444.jpg",
+        "422.jpg",
+        "420 q40.jpg",
+        "grey.jpg",
+        "quality 100.jpg",
+        "stored as RGB.jpg",
+    ):
+        codec = open_codec(folder / name)
+        original = read_image(folder / name).astype(int)
+        change = noisy(np.full_like(original, 128), codec.grey, 12).astype(np.float32) - 128
+        decoded = decode(codec.encode_change(change), name)
+        # The model knows nothing of clipping and rounding.
+        inside = (original > 40) & (original < 215)
+        difference = (decoded - original - codec.realise(change))[inside]
+        assert np.abs(difference).mean() < 1.2, name
+
+
+def test_projection_keeps_what_a_file_can_hold(folder):
+    codec = open_codec(folder / "420 q40.jpg")
+    rng = np.random.default_rng(0)
+    smooth = np.repeat(np.repeat(rng.normal(size=(8, 11, 1)), 8, 0), 8, 1)[:HEIGHT, :WIDTH]
+    smooth = np.repeat(smooth, 3, axis=2).astype(np.float32)
+    fine = rng.normal(size=smooth.shape).astype(np.float32)
+    projected = codec.project(smooth), codec.project(fine)
+    kept = [
+        np.corrcoef(a.ravel(), b.ravel())[0, 1]
+        for a, b in zip(projected, (smooth, fine), strict=True)
+    ]
+    assert kept[0] > 0.7
+    assert kept[1] < 0.5
+
+
+def test_grey_pictures_stay_grey(folder, photo, tmp_path):
+    grey = photo.convert("L").convert("RGB")
+    for name in ("grey.jpg", "grey.webp", "grey.png"):
+        grey.save(tmp_path / name, lossless=True)
+        assert open_codec(tmp_path / name).grey
+    assert not open_codec(folder / "444.jpg").grey
+    gradient = np.random.default_rng(0).normal(size=(HEIGHT, WIDTH, 3)).astype(np.float32)
+    for codec in (open_codec(tmp_path / "grey.jpg"), open_codec(folder / "grey.png")):
+        projected = codec.project(gradient)
+        np.testing.assert_allclose(projected, projected[:, :, :1].repeat(3, 2), atol=1e-4)
+
+
+def test_wrong_pixels_are_refused(folder):
+    pixels = read_image(folder / "plain.png")
+    with pytest.raises(ImageError, match="keeps the size"):
+        encode_like(folder / "plain.png", pixels[1:])
+    with pytest.raises(ImageError, match="dtype uint8"):
+        encode_like(folder / "plain.png", pixels.astype(float))
+    with pytest.raises(ImageError, match="keeps the mode"):
+        encode_like(folder / "grey.png", pixels)
+
+
+def interlaced(data: bytes) -> bytes:
+    """The header alone says so: 1x1 pixels are the same either way."""
+    import zlib
+
+    header = data[16:28] + b"\x01"
+    return data[:16] + header + struct.pack(">I", zlib.crc32(b"IHDR" + header)) + data[33:]
+
+
+def unmarkable(photo: Image.Image, folder: Path) -> dict[str, str]:
+    palette = photo.quantize(32)
+    palette.save(folder / "palette.png")
+    palette.save(folder / "palette.gif")
+    palette.save(folder / "palette.bmp")
+    photo.convert("1").save(folder / "two.png")
+    photo.save(folder / "key.png", transparency=(1, 2, 3))
+    photo.crop((0, 0, 1, 1)).save(folder / "interlaced.png")
+    (folder / "interlaced.png").write_bytes(interlaced((folder / "interlaced.png").read_bytes()))
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(folder / "deep.png")
+    photo.convert("CMYK").save(folder / "cmyk.jpg")
+    photo.save(folder / "pictures.jpg", format="MPO", save_all=True, append_images=[photo])
+    photo.save(folder / "inside.tif", compression="jpeg")
+    photo.save(folder / "frames.webp", save_all=True, append_images=[photo.rotate(90)])
+    photo.save(folder / "arithmetic.jpg")
+    data = (folder / "arithmetic.jpg").read_bytes()
+    (folder / "arithmetic.jpg").write_bytes(data.replace(b"\xff\xc0", b"\xff\xc9", 1))
+    (folder / "text.ppm").write_bytes(b"P3 1 1 255 1 2 3\n")
+    (folder / "cut.jpg").write_bytes(data[:300])
+    return {
+        "palette.png": "palette",
+        "palette.gif": "palette",
+        "palette.bmp": "palette",
+        "two.png": "two colours",
+        "key.png": "one colour as transparent",
+        "interlaced.png": "interlaced",
+        "deep.png": "more than 8 bits",
+        "cmyk.jpg": "CMYK",
+        "pictures.jpg": "multi-picture",
+        "inside.tif": "compression 'jpeg'",
+        "frames.webp": "frames",
+        "arithmetic.jpg": "arithmetic",
+        "text.ppm": "text coded",
+        "cut.jpg": "cut.jpg",
+        "missing.jpg": "no image file",
+    }
+
+
+def test_what_cannot_be_marked_is_refused_with_the_reason(photo, tmp_path):
+    for name, reason in unmarkable(photo, tmp_path).items():
+        with pytest.raises(ImageError, match=reason):
+            check_markable(tmp_path / name)
+
+
+@needs_jpeglib
+def test_arithmetic_jpegs_are_really_such_and_refused(folder, tmp_path):
+    """Written by libjpeg itself."""
+    jpeglib = jpeg.load_jpeglib()
+    path = tmp_path / "a.jpg"
+    file = jpeglib.read_dct(str(folder / "444.jpg"))
+    file.write_dct(str(path), flags=["+ARITH_CODE"])
+    if split(path.read_bytes()).frame[0] != 0xC9:
+        pytest.skip("this build of jpeglib writes no arithmetic codes")
+    with pytest.raises(ImageError, match="arithmetic"):
+        check_markable(path)
+
+
+def test_tables_that_pillow_cannot_write_are_refused_without_jpeglib(folder, tmp_path, monkeypatch):
+    data = bytearray((folder / "444.jpg").read_bytes())
+    frame = data.index(b"\xff\xc0")
+    data[frame + 4 + 7] = 0x12  # 4:4:0
+    path = tmp_path / "odd sampling.jpg"
+    path.write_bytes(data)
+    monkeypatch.setattr(jpeg, "_jpeglib", [None])
+    with pytest.raises(ImageError, match="chroma subsampling that Pillow cannot write"):
+        check_markable(path)
+
+
+@needs_jpeglib
+@pytest.mark.skipif(not os.environ.get("HONEYIMAGE_DATA"), reason="HONEYIMAGE_DATA is not set")
+@pytest.mark.parametrize("name", ["isic_highres", "eurosat"])
+def test_real_jpegs_come_out_as_they_went_in(name, tmp_path):
+    with tarfile.open(Path(os.environ["HONEYIMAGE_DATA"]) / f"{name}.tar") as archive:
+        members = [member for member in archive if member.name.endswith(".jpg")]
+        chosen = members[:: max(1, len(members) // 8)]
+        archive.extractall(tmp_path, members=chosen, filter="data")
+    for path in tmp_path.rglob("*.jpg"):
+        pixels = read_image(path)
+        data = encode_like(path, pixels)
+        np.testing.assert_array_equal(decode(data, path.name), pixels)
+        assert described(data) == described(path.read_bytes())
+        assert len(data) == path.stat().st_size
