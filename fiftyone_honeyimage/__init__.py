@@ -232,6 +232,9 @@ def export_release(
     label_field: str | None = None,
     ledger_path: str | Path | None = None,
     export_media: Any = True,
+    reencode: str = "marked",
+    names: str = "keep",
+    fields: Sequence[str] = (),
     progress: bool | Callable | None = None,
 ) -> ReleaseReport:
     """Exports the dataset with released twins in place of their originals, withheld twins absent.
@@ -243,10 +246,18 @@ def export_release(
         samples: the dataset, or the view that was marked; HoneyImages of other markings are left out
         honey_key: the marking
         export_dir: a new folder
-        dataset_type (None): an image-classification directory tree by default
+        dataset_type (None): ``fiftyone.types.ImageClassificationDirectoryTree`` by default;
+            ``FiftyOneImageClassificationDataset``, ``FiftyOneDataset``, ``CSVDataset`` or
+            ``COCODetectionDataset`` (each label as a box around the whole image)
         label_field (None): the Classification field to release; that of the marking by default
         ledger_path (None): the ledger's place, if it was moved
         export_media (True): only True is accepted
+        reencode ("marked"): ``"marked"`` copies unmarked images byte for byte, ``"all"`` encodes them
+            anew in their own format, as the HoneyImages were, so that no encoder tells them apart
+        names ("keep"): ``"keep"`` leaves the files' names, where withheld images leave gaps in
+            numbered names; ``"renumber"`` numbers all files anew, in their order
+        fields (()): further fields to carry along (FiftyOneDataset and CSVDataset); a HoneyImage gets
+            its original's values
         progress (None): see :func:`compute_hardness`
 
     Returns:
@@ -267,6 +278,9 @@ def export_release(
         label_field=label_field,
         ledger_path=ledger_path,
         export_media=export_media,
+        reencode=reencode,
+        names=names,
+        fields=fields,
         progress=progress,
     )
 

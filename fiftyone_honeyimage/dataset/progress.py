@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 
+import fiftyone as fo
 import fiftyone.core.utils as fou
 
 Progress = bool | Callable | None
@@ -56,3 +58,14 @@ class StageBar:
         self._reached = max(self._reached, int(_UNITS * share / self._total))
         self._bar.stage = stage
         self._bar.set_iteration(self._reached, suffix=stage)
+
+
+@contextmanager
+def inner_bars_hidden() -> Iterator[None]:
+    """Keeps FiftyOne's own bars from drawing over a :class:`StageBar`; their callbacks still run."""
+    shown = fo.config.show_progress_bars
+    fo.config.show_progress_bars = False
+    try:
+        yield
+    finally:
+        fo.config.show_progress_bars = shown

@@ -12,20 +12,23 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
 import fiftyone.types as fot
-import fiftyone.utils.data as foud
 
-from ..core.errors import LedgerError, ParameterError, ReleaseError
+from ..core.codecs import encode_like
+from ..core.errors import ImageError, LedgerError, ParameterError, ReleaseError
 from ..core.evidence.ledger import Ledger, load_ledger
 from ..core.files import ensure_free_space, sha256_file
+from ..core.images import read_image
 from . import storage
 from .marking import Marking, load_marking
 from .progress import Progress, StageBar
+from .release_formats import ReleasedFile, check_dataset_type, check_fields, is_media
+from .release_formats import write as write_release
 from .runs import catch_up, root_dataset
 from .samples import (
     HONEYIMAGE_TAG,
@@ -82,16 +85,16 @@ def export_release(
     label_field: str | None,
     ledger_path: str | Path | None,
     export_media: Any,
+    reencode: str,
+    names: str,
+    fields: Sequence[str],
     progress: Progress,
 ) -> ReleaseReport:
     """See :func:`fiftyone_honeyimage.export_release`."""
     start = time.monotonic()
     kind = dataset_type or fot.ImageClassificationDirectoryTree
-    if kind is not fot.ImageClassificationDirectoryTree:
-        raise ParameterError(
-            f"dataset_type {getattr(kind, '__name__', kind)} is not supported yet; releases are "
-            "image-classification directory trees (fiftyone.types.ImageClassificationDirectoryTree)"
-        )
+    check_dataset_type(kind, fields)
+    check_policies(reencode, names)
     if export_media is not True:
         reason = _FORBIDDEN_MEDIA_OPTIONS.get(str(export_media), "a release copies its media")
         raise ParameterError(f"export_media={export_media!r} is refused: {reason}")
@@ -101,6 +104,7 @@ def export_release(
     ledger = open_ledger(marking, ledger_path)
     label_field = label_field or marking.config["label_field"]
     check_label_field(samples, label_field)
+    check_fields(samples, fields, label_field)
     labeled = read_labels(samples, label_field)
     if label_field == marking.config["label_field"]:
         _check_labels(labeled, ledger)
@@ -111,27 +115,44 @@ def export_release(
             f"export_dir '{folder}' lies beside the secret ledger, in the marking's own folder; choose "
             "a folder elsewhere"
         )
+    _check_view(labeled, ledger)
     _check_marked_files(labeled, ledger, marking.output_dir)
-    media = released_media(labeled, ledger, marking.output_dir)
-    blocks = sum(os.path.getsize(path) // _BLOCK + 1 for path, _ in media)
-    ensure_free_space(folder.parent, blocks * _BLOCK)
+    files = released_files(labeled, ledger, marking.output_dir, names)
+    if kind is fot.ImageClassificationDirectoryTree:
+        _check_folder_names(labeled)
+    blocks = sum(os.path.getsize(file.path) // _BLOCK + 1 for file in files)
+    ensure_free_space(folder.parent, blocks * _BLOCK * (2 if reencode == "all" else 1))
 
     partial = folder.with_name(f".{folder.name}.honeyimage-partial")
-    with storage.locked(folder), StageBar({"Exporting": 80, "Checking": 20}, progress) as bar:
+    stages = {"Re-encoding": 60 if reencode == "all" else 0, "Exporting": 80, "Checking": 20}
+    with storage.locked(folder), StageBar(stages, progress) as bar:
+        encoded = partial.with_name(partial.name + "-encoded")
+        leftovers = (partial, partial.with_name(partial.name + "-media"), encoded)
         try:
-            shutil.rmtree(partial, ignore_errors=True)  # what a killed export left
-            _export(partial, media, kind, bar)
-            _check_export(partial, media, bar)
+            for path in leftovers:
+                shutil.rmtree(path, ignore_errors=True)  # what a killed export left
+            if reencode == "all":
+                files = _reencode(files, encoded, bar)
+            write_release(
+                kind,
+                files,
+                partial,
+                samples,
+                label_field,
+                fields,
+                lambda done: bar.report("Exporting", done, len(files)),
+            )
+            _check_export(kind, partial, files, bar)
             _hide_times(partial)
             os.rename(partial, folder)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+        finally:
+            for path in leftovers:
+                shutil.rmtree(path, ignore_errors=True)
 
     own = samples.match_tags([HONEYIMAGE_TAG, honey_key], all=True)
     return ReleaseReport(
         export_dir=folder,
-        num_images=len(media),
+        num_images=len(files),
         num_honeyimages=len(ledger.released_images()),
         num_withheld=len(ledger.pairs),
         num_other_honeyimages=labeled.num_honeyimages - len(own),
@@ -158,18 +179,59 @@ def open_ledger(marking: Marking, ledger_path: str | Path | None) -> Ledger:
     return ledger
 
 
-def released_media(
-    labeled: LabeledSamples, ledger: Ledger, output_dir: Path
-) -> list[tuple[str, str]]:
-    """(file to copy, label) of every image of the release, in the order of the originals.
+def check_policies(reencode: str, names: str) -> None:
+    """Checks the policies of a release.
 
     Raises:
-        ReleaseError: if a marked image is not among the samples, a file is missing, or a name would
-            stand out or fit no folder
+        ParameterError: if one is unknown
     """
-    _check_view(labeled, ledger)
+    if reencode not in ("marked", "all"):
+        raise ParameterError(f"reencode must be 'marked' or 'all'; found {reencode!r}")
+    if names not in ("keep", "renumber"):
+        raise ParameterError(f"names must be 'keep' or 'renumber'; found {names!r}")
+
+
+def released_files(
+    labeled: LabeledSamples, ledger: Ledger, output_dir: Path, names: str = "keep"
+) -> list[ReleasedFile]:
+    """Every image of the release, in the order of the originals.
+
+    Raises:
+        ReleaseError: if a file is missing, or a name would stand out
+    """
     replaced = {image.sample_id: str(output_dir / image.file) for image in ledger.released_images()}
     withheld = {image.sample_id for image in ledger.withheld_images()}
+    rows = [row for row, sample_id in enumerate(labeled.ids) if sample_id not in withheld]
+    digits = len(str(len(rows)))
+
+    files = []
+    for number, row in enumerate(rows):
+        sample_id, path = labeled.ids[row], labeled.filepaths[row]
+        source = replaced.get(sample_id, path)
+        name = Path(path).name
+        if Path(source).suffix != Path(path).suffix:
+            raise ReleaseError(
+                f"sample {sample_id} ({path}) was marked as a {Path(source).suffix} file; among files of "
+                "another format it would stand out. Mark the dataset again with this version"
+            )
+        if not os.path.isfile(source):
+            raise ReleaseError(
+                f"the file of sample {sample_id} is missing: '{source}'; restore it, or pass a view "
+                "without it"
+            )
+        if names == "renumber":
+            name = f"{number:0{digits}d}{Path(path).suffix}"
+        label = labeled.classes[labeled.labels[row]]
+        files.append(ReleasedFile(source, name, label, sample_id, sample_id in replaced))
+    return files
+
+
+def _check_folder_names(labeled: LabeledSamples) -> None:
+    """Checks that every class can be the name of a folder.
+
+    Raises:
+        ReleaseError: naming the first that cannot
+    """
     for label in labeled.classes:
         if label in (".", "..") or not set(label).isdisjoint("/\\\0"):
             raise ReleaseError(
@@ -177,23 +239,32 @@ def released_media(
                 "the class"
             )
 
-    media = []
-    for sample_id, path, label in zip(labeled.ids, labeled.filepaths, labeled.labels, strict=True):
-        if sample_id in withheld:
-            continue
-        source = replaced.get(sample_id, path)
-        if Path(source).name != Path(path).name:
+
+def _reencode(files: Sequence[ReleasedFile], folder: Path, bar: StageBar) -> list[ReleasedFile]:
+    """Encodes every unmarked image anew, as the HoneyImages were; one process for all.
+
+    Raises:
+        ReleaseError: naming the first image that cannot be re-encoded
+    """
+    folder.mkdir(parents=True)
+    result = list(files)
+
+    def encode(row: int) -> None:
+        file = files[row]
+        if file.is_marked:
+            return
+        target = folder / f"{row}{Path(file.path).suffix}"
+        try:
+            target.write_bytes(encode_like(file.path, read_image(file.path)))
+        except ImageError as error:
             raise ReleaseError(
-                f"sample {sample_id} ({path}) was marked as a PNG file, among files of another "
-                "format it would stand out; convert the dataset to PNG and mark it again"
-            )
-        if not os.path.isfile(source):
-            raise ReleaseError(
-                f"the file of sample {sample_id} is missing: '{source}'; restore it, or pass a view "
-                "without it"
-            )
-        media.append((source, labeled.classes[label]))
-    return media
+                f"{error} (sample {file.sample_id}); it cannot be re-encoded like the HoneyImages: "
+                "convert or leave it out, or pass reencode='marked'"
+            ) from error
+        result[row] = replace(file, path=str(target))
+
+    for_each(encode, range(len(files)), bar.report, "Re-encoding")
+    return result
 
 
 def _check_view(labeled: LabeledSamples, ledger: Ledger) -> None:
@@ -256,16 +327,6 @@ def _check_marked_files(labeled: LabeledSamples, ledger: Ledger, output_dir: Pat
             )
 
 
-def _export(partial: Path, media: Sequence[tuple[str, str]], kind: type, bar: StageBar) -> None:
-    """Writes the released files and their labels through FiftyOne's own exporter."""
-    exporter, _ = foud.build_dataset_exporter(kind, export_dir=str(partial), export_media=True)
-    with exporter:
-        for number, (path, label) in enumerate(media, start=1):
-            exporter.export_sample(path, fo.Classification(label=label))
-            if number % 256 == 0 or number == len(media):
-                bar.report("Exporting", number, len(media))
-
-
 def _hide_times(folder: Path) -> None:
     """Gives every file and folder the same time stamp and permissions."""
     for root, _, files in os.walk(folder, topdown=False):
@@ -277,33 +338,36 @@ def _hide_times(folder: Path) -> None:
         os.utime(root, (_TIME_STAMP, _TIME_STAMP))
 
 
-def _check_export(partial: Path, media: Sequence[tuple[str, str]], bar: StageBar) -> None:
+def _check_export(kind: type, partial: Path, files: Sequence[ReleasedFile], bar: StageBar) -> None:
     """Reads every exported file again and compares it with its source.
 
     Raises:
         ReleaseError: if a file is missing, extra or differs
     """
+    tree = kind is fot.ImageClassificationDirectoryTree
     exported = [
-        (os.path.join(root, name), os.path.basename(root))
-        for root, _, files in os.walk(partial)
-        for name in files
+        Path(root) / name
+        for root, _, names in os.walk(partial)
+        for name in names
+        if is_media(kind, partial, Path(root) / name)
     ]
     found: list[tuple[str, str]] = [("", "")] * len(exported)
-    expected: list[tuple[str, str]] = [("", "")] * len(media)
+    expected: list[tuple[str, str]] = [("", "")] * len(files)
 
     def digest(row: int) -> None:
-        if row < len(media):
-            expected[row] = (sha256_file(media[row][0]), media[row][1])
+        if row < len(files):
+            file = files[row]
+            expected[row] = (sha256_file(file.path), file.label if tree else "")
         else:
-            path, label = exported[row - len(media)]
-            found[row - len(media)] = (sha256_file(path), label)
+            path = exported[row - len(files)]
+            found[row - len(files)] = (sha256_file(path), path.parent.name if tree else "")
 
-    for_each(digest, range(len(media) + len(exported)), bar.report, "Checking")
+    for_each(digest, range(len(files) + len(exported)), bar.report, "Checking")
     difference = Counter(expected)
     difference.subtract(Counter(found))
-    wrong = [label for (_, label), count in difference.items() if count]
+    wrong = sum(abs(count) for count in difference.values())
     if wrong:
         raise ReleaseError(
-            f"the exported files differ from their sources (class {wrong[0]!r}, {len(wrong)} files); "
-            "nothing was released. Is a source changing while it is exported, or the disk faulty?"
+            f"{wrong} of the exported files differ from their sources; nothing was released. Is a "
+            "source changing while it is exported, or the disk faulty?"
         )

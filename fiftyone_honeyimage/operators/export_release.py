@@ -109,7 +109,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         return
 
     from ..dataset.cost import release_cost
-    from ..dataset.release import released_media
+    from ..dataset.release import released_files
 
     with forms.blocking(inputs, "These samples cannot be released"):
         forms.once(

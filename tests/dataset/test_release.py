@@ -284,8 +284,8 @@ def test_other_ways_of_exporting_media(refused: Any, how: Any) -> None:
 def test_other_types(fo: Any, refused: Any) -> None:
     refused(
         fhi.ParameterError,
-        "COCODetection.* not supported",
-        dataset_type=fo.types.COCODetectionDataset,
+        "YOLOv5Dataset cannot hold a release",
+        dataset_type=fo.types.YOLOv5Dataset,
     )
 
 
