@@ -107,7 +107,7 @@ def export_release(
     check_fields(samples, fields, label_field)
     labeled = read_labels(samples, label_field)
     if label_field == marking.config["label_field"]:
-        _check_labels(labeled, ledger)
+        check_labels(labeled, ledger)
     folder = Path(export_dir).expanduser().absolute()
     check_output_folder(folder, labeled.filepaths, "export_dir")
     if marking.output_dir in folder.parents:
@@ -115,7 +115,7 @@ def export_release(
             f"export_dir '{folder}' lies beside the secret ledger, in the marking's own folder; choose "
             "a folder elsewhere"
         )
-    _check_view(labeled, ledger)
+    check_view(labeled, ledger)
     _check_marked_files(labeled, ledger, marking.output_dir)
     files = released_files(labeled, ledger, marking.output_dir, names)
     if kind is fot.ImageClassificationDirectoryTree:
@@ -267,7 +267,7 @@ def _reencode(files: Sequence[ReleasedFile], folder: Path, bar: StageBar) -> lis
     return result
 
 
-def _check_view(labeled: LabeledSamples, ledger: Ledger) -> None:
+def check_view(labeled: LabeledSamples, ledger: Ledger) -> None:
     """Checks that the samples hold every image that was marked, and others.
 
     Raises:
@@ -288,7 +288,7 @@ def _check_view(labeled: LabeledSamples, ledger: Ledger) -> None:
         )
 
 
-def _check_labels(labeled: LabeledSamples, ledger: Ledger) -> None:
+def check_labels(labeled: LabeledSamples, ledger: Ledger) -> None:
     """Checks that the marked images have the labels that they were marked with.
 
     Raises:
