@@ -22,9 +22,11 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
 from PIL import ImageFile as PillowFile
@@ -223,6 +225,27 @@ def differentiable_resize(x: Tensor, size: int | tuple[int, int]) -> Tensor:
     if x.shape[-2:] == (height, width):
         return x
     return F.interpolate(x, (height, width), mode="bilinear", align_corners=False, antialias=True)
+
+
+@lru_cache(maxsize=16)
+def resize_map(length: int, size: int) -> Tensor:
+    """One axis of :func:`differentiable_resize` as a matrix: a resized image is ``R_h X R_w^T``.
+
+    It lets large images be resized, and gradients be carried back to them, a few rows at a time.
+
+    Args:
+        length: pixels along the axis
+        size: pixels that they become
+
+    Returns:
+        float32 (size, length), shared: not to be changed
+    """
+    unit = torch.eye(length)
+    if length == size:
+        return unit
+    return F.interpolate(
+        unit[None, None], (size, length), mode="bilinear", align_corners=False, antialias=True
+    )[0, 0]
 
 
 def height_width(size: int | tuple[int, int]) -> tuple[int, int]:

@@ -28,10 +28,14 @@ class Codec(ABC):
         format: Pillow's name of its format
         mode: Pillow's mode of its pixels
         lossless: whether :meth:`encode` stores pixels bit by bit
+        exact: whether the source's own pixels, written again, come back unchanged
+        local: whether :meth:`realise` may be given some rows alone, in strips of :data:`STRIP_ROWS`
     """
 
     format: str
     lossless: bool = True
+    exact: bool = True
+    local: bool = True
 
     def __init__(self, path: Path, image: Image.Image) -> None:
         self.path = path

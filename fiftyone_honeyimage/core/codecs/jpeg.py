@@ -60,6 +60,10 @@ class JpegCodec(Codec):
         )
 
     @property
+    def exact(self) -> bool:  # type: ignore[override]
+        return self.by_coefficients
+
+    @property
     def limits(self) -> tuple[str, ...]:
         if self.by_coefficients:
             return ()

@@ -29,7 +29,7 @@ class WebpCodec(Codec):
         kinds = [kind for kind, _ in self._chunks]
         if b"ANIM" in kinds or b"ANMF" in kinds:
             raise ImageError(f"{path} is an animated WebP; only still images are supported")
-        self.lossless = b"VP8L" in kinds
+        self.lossless = self.exact = self.local = b"VP8L" in kinds
         self._kind = b"VP8L" if self.lossless else b"VP8 "
         if self._kind not in kinds:
             raise ImageError(f"{path} has no picture that can be replaced; convert it to PNG")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..codecs.base import Codec
 from ..errors import ParameterError
 from ..models import Proxy
 from ..progress import Report, silent
@@ -21,7 +22,8 @@ class CraftRequest:
     """The input of a marking method.
 
     Attributes:
-        candidates: uint8 (H, W, 3) arrays at native size, K of them
+        candidates: uint8 (H, W, 3) arrays at native size, K of them; read one at a time, so that a
+            sequence may decode each when it is asked for
         candidate_labels: int64 (K,)
         rest: uint8 (N, 3, S, S), the images that are not candidates, at the proxy's input size
         rest_labels: int64 (N,)
@@ -35,6 +37,9 @@ class CraftRequest:
             continues it
         seed: the run's seed
         device: where to compute; None chooses
+        codecs: for each candidate the codec of its file, or None for pixels without files
+        robust: whether marks are optimised to survive JPEG 75 and 50, resizing, a median filter, crop
+            and flip (expectation over these transforms)
         checkpoint_dir: where finished stages are kept so that an interrupted run resumes, or None
         report: progress
     """
@@ -52,11 +57,17 @@ class CraftRequest:
     inner: str = "warm"
     seed: int = 51
     device: str | torch.device | None = None
+    codecs: Sequence[Codec] | None = None
+    robust: bool = False
     checkpoint_dir: Path | None = None
     report: Report = silent
 
     def __post_init__(self) -> None:
         check_budget(self.epsilon, self.step_size, self.num_steps, self.inner)
+        if self.codecs is not None and len(self.codecs) != len(self.candidates):
+            raise ParameterError(
+                f"{len(self.candidates)} candidates need as many codecs, not {len(self.codecs)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -64,21 +75,26 @@ class CraftResult:
     """The output of a marking method.
 
     Attributes:
-        images: uint8 (H, W, 3) arrays, as given but changed by at most ε
+        images: uint8 (H, W, 3) arrays, as given but changed by at most ε; as decoded from their files
+            where there are codecs, each when it is asked for
+        encoded: the files, or None without codecs
         proxy_losses: float64 (K,), the out-model's loss on the changed images: the paper's
             ``L(f_proxy, x')``
         original_losses: float64 (K,), the out-model's loss on the originals
         in_losses: float64 (K,), the last in-model's loss on the changed images; NaN if none
         history: float64 (T,), mean of ``L_out − L_in`` before each round's step
         out_model: the out-model, on the CPU
+        in_model: the last in-model, on the CPU; None if none
     """
 
-    images: list[np.ndarray]
+    images: Sequence[np.ndarray]
+    encoded: Sequence[bytes] | None
     proxy_losses: np.ndarray
     original_losses: np.ndarray
     in_losses: np.ndarray
     history: np.ndarray
     out_model: torch.nn.Module
+    in_model: torch.nn.Module | None = None
 
 
 MarkingMethod = Callable[[CraftRequest], CraftResult]

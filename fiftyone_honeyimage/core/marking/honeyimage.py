@@ -3,6 +3,11 @@
 ``f_out`` is trained on the rest of the private set. Then T rounds: train ``f_in`` on the rest and
 the current HoneyImages, and move every HoneyImage one signed gradient step up
 ``L(f_out, x) − L(f_in, x)``, inside the ε-ball around its original (eq. 3 to 5).
+
+Beyond the paper, images keep their size and file format. The models see an image of any size through an
+antialiased resize, and the file of a lossy format through its codec: the rounding to whole numbers of
+quantisation steps is in the forward pass, and in the backward pass the gradient is carried straight
+through it, onto what the file's components can hold.
 """
 
 from __future__ import annotations
@@ -15,15 +20,35 @@ import numpy as np
 import torch
 
 from ..checkpoints import load_checkpoint, save_checkpoint
+from ..codecs.base import Codec
 from ..device import choose_device
 from ..images import differentiable_resize
 from ..models import build_model
 from ..seeds import derive_seed
 from ..training import TrainingConfig, cross_entropy, predict_logits, train_models
 from .base import CraftRequest, CraftResult
+from .native import (
+    DecodedFiles,
+    FinishedFiles,
+    Perturbations,
+    Scale,
+    enlarge_gradient,
+    finish,
+    realised,
+    round_into_ball,
+    shrink,
+    working_rows,
+)
+from .transforms import TRANSFORMS
 
-#: Values (pixels × channels) that one gradient step holds at a time; bounds memory, not results.
-_VALUES_PER_STEP = 12_000_000
+__all__ = ["craft_honeyimages", "round_into_ball", "thumbnails", "train_out_model"]
+
+#: Images whose gradients are computed at once.
+_BATCH = 128
+
+#: Pixels up to which transforms are differentiated at native size. Larger images are transformed as they
+#: are, and the gradient is carried straight through: at the proxy's size little is left of the transforms.
+_DIFFERENTIABLE_PIXELS = 512 * 512
 
 
 def craft_honeyimages(request: CraftRequest) -> CraftResult:
@@ -32,6 +57,10 @@ def craft_honeyimages(request: CraftRequest) -> CraftResult:
     Both twins of a pair are candidates like any other and pass through the same steps; nothing here
     knows of pairs or coins.
 
+    Memory: beside the models and the images at the proxy's size, the levels of all perturbations (one
+    byte a value; above 64 MiB in the checkpoint folder), and one candidate at a time, decoded and encoded:
+    about 20 bytes a value, that is 0.7 GB for 4000x3000 pixels.
+
     Args:
         request: a :class:`CraftRequest`
 
@@ -39,43 +68,39 @@ def craft_honeyimages(request: CraftRequest) -> CraftResult:
         a :class:`CraftResult`; same seed and same device give the same bytes
     """
     device = choose_device(request.device)
-    size = int(request.rest.shape[-1])
+    crafting = _Crafting(request, device)
     labels = torch.as_tensor(request.candidate_labels, dtype=torch.int64)
-
     f_out = train_out_model(request)
-    current = [torch.from_numpy(image.astype(np.float32)) for image in request.candidates]
     f_in, history, first = None, [], 0
 
     saved = _load_round(request.checkpoint_dir)
     if saved is not None:
-        current, history, first = saved["current"], saved["history"], saved["round"]
+        crafting.perturbations.restore(saved["current"])
+        history, first = saved["history"], saved["round"]
         f_in = _new_in_model(request, first - 1)
         f_in.load_state_dict(saved["f_in"])
 
-    every = torch.cat([request.rest, thumbnails(current, size)])
+    seen = crafting.see_all()
+    every = torch.cat([request.rest, _to_bytes(seen)])
     every_labels = torch.cat([torch.as_tensor(request.rest_labels, dtype=torch.int64), labels])
     for step in range(first, request.num_steps):
-        every[len(request.rest) :] = thumbnails(current, size)
+        every[len(request.rest) :] = _to_bytes(seen)
         f_in = _train_in_model(request, f_in, every, every_labels, step)
-        gap = _ascend(current, request.candidates, labels, f_out, f_in, request, device, size)
-        history.append(gap)
-        _save_round(request.checkpoint_dir, current, history, step + 1, f_in)
+        history.append(crafting.ascend(seen, labels, f_out, f_in, step))
+        _save_round(request.checkpoint_dir, crafting.perturbations, history, step + 1, f_in)
         request.report("Crafting HoneyImages", step + 1, request.num_steps)
 
-    images = [
-        round_into_ball(values.numpy(), original, request.epsilon)
-        for values, original in zip(current, request.candidates, strict=True)
-    ]
     assert f_in is not None  # num_steps >= 1 is checked by the request
-    finished = thumbnails([torch.from_numpy(image) for image in images], size)
-    originals = thumbnails(_tensors(request.candidates), size)
+    images, encoded, finished, originals = crafting.finish_all()
     return CraftResult(
         images=images,
+        encoded=encoded,
         proxy_losses=_losses(f_out, finished, labels, device),
         original_losses=_losses(f_out, originals, labels, device),
         in_losses=_losses(f_in, finished, labels, device),
         history=np.array(history, dtype=np.float64),
         out_model=f_out.cpu(),
+        in_model=f_in.cpu(),
     )
 
 
@@ -105,33 +130,215 @@ def train_out_model(request: CraftRequest) -> torch.nn.Module:
     return model
 
 
-def round_into_ball(values: np.ndarray, original: np.ndarray, epsilon: float) -> np.ndarray:
-    """Rounds to 8 bits without leaving the ε-ball.
-
-    Args:
-        values: float (H, W, 3), 0–255
-        original: uint8 (H, W, 3)
-        epsilon: 0–255 units; a fraction is rounded down, since the stored change is an integer
-
-    Returns:
-        uint8 (H, W, 3) with ``|result − original| ≤ epsilon``
-    """
-    budget = int(np.floor(epsilon))
-    change = np.clip(np.rint(values - original.astype(np.float32)), -budget, budget)
-    return np.clip(original.astype(np.int16) + change.astype(np.int16), 0, 255).astype(np.uint8)
-
-
-def thumbnails(images: Sequence[torch.Tensor], size: int) -> torch.Tensor:
-    """Native (H, W, 3) images, 0–255, as one uint8 (K, 3, size, size) batch for training."""
+def thumbnails(images: Sequence[np.ndarray], size: int) -> torch.Tensor:
+    """Native uint8 (H, W, 3) images as one uint8 (K, 3, size, size) batch, as the models see them."""
     rows = torch.empty((len(images), 3, size, size), dtype=torch.uint8)
     for row, image in zip(rows, images, strict=True):
-        resized = differentiable_resize(image.permute(2, 0, 1)[None].float(), size)
-        row.copy_(resized[0].round().clamp(0, 255))
+        row.copy_(_to_bytes(_shrunk(image, size)))
     return rows
 
 
-def _tensors(images: Sequence[np.ndarray]) -> list[torch.Tensor]:
-    return [torch.from_numpy(np.ascontiguousarray(image)) for image in images]
+class _Crafting:
+    """The candidates of one request while they are crafted."""
+
+    def __init__(self, request: CraftRequest, device: torch.device) -> None:
+        self._request = request
+        self._device = device
+        self._size = int(request.rest.shape[-1])
+        self._codecs: Sequence[Codec | None] = request.codecs or [None] * len(request.candidates)
+        self._scale = Scale.of(request.epsilon, request.step_size)
+        if request.codecs is None:
+            shapes = [image.shape[:2] for image in request.candidates]
+        else:
+            shapes = [(codec.height, codec.width) for codec in request.codecs]
+        self.perturbations = Perturbations(shapes, self._scale, request.checkpoint_dir)
+
+    def see_all(self) -> torch.Tensor:
+        """Every candidate as the models see it now, float32 (K, 3, S, S), 0–255."""
+        seen = torch.empty((len(self._codecs), 3, self._size, self._size))
+        for row, original in enumerate(self._request.candidates):
+            seen[row] = self._see(row, original, self.perturbations.read(row))
+        return seen
+
+    def ascend(
+        self,
+        seen: torch.Tensor,
+        labels: torch.Tensor,
+        f_out: torch.nn.Module,
+        f_in: torch.nn.Module,
+        step: int,
+    ) -> float:
+        """One step of projected gradient ascent on every image; the mean gap before it.
+
+        ``seen`` is brought up to date with the images.
+        """
+        f_out.to(self._device).eval()
+        f_in.to(self._device).eval()
+        total = 0.0
+        for start in range(0, len(seen), _BATCH):
+            rows = slice(start, min(start + _BATCH, len(seen)))
+            gaps, gradients = _gap_gradients(seen[rows], labels[rows], f_out, f_in, self._device)
+            total += float(gaps.sum())
+            for row in range(rows.start, rows.stop):
+                original = self._request.candidates[row]
+                levels = self.perturbations.read(row)
+                gradient = gradients[row - start]
+                native = None
+                if self._request.robust:
+                    rng = np.random.default_rng(derive_seed(self._request.seed, "eot", step, row))
+                    gradient, native = self._expected(
+                        row, original, levels, gradient, labels[row], f_out, f_in, rng
+                    )
+                moved = self.perturbations.next(row)
+                self._move(row, original, levels, gradient, native, moved)
+                seen[row] = self._see(row, original, moved)
+        self.perturbations.advance()
+        return total / max(1, len(seen))
+
+    def finish_all(
+        self,
+    ) -> tuple[Sequence[np.ndarray], Sequence[bytes] | None, torch.Tensor, torch.Tensor]:
+        """The finished images, their files, and both finished and original as the models see them."""
+        request = self._request
+        folder = request.checkpoint_dir / "files" if request.checkpoint_dir else None
+        files = FinishedFiles(len(self._codecs), folder)
+        images: list[np.ndarray] = []
+        finished = torch.empty((len(files), 3, self._size, self._size), dtype=torch.uint8)
+        originals = torch.empty_like(finished)
+        for row, original in enumerate(request.candidates):
+            codec = self._codecs[row]
+            if codec is not None and row in files:
+                pixels = DecodedFiles(files)[row]
+            else:
+                levels = self.perturbations.read(row)
+                result = finish(codec, original, levels, self._scale, request.epsilon)
+                pixels = result.pixels
+                if result.data is not None:
+                    files.put(row, result.data)
+            if codec is None:
+                images.append(pixels)
+            finished[row] = _to_bytes(_shrunk(pixels, self._size))
+            originals[row] = _to_bytes(_shrunk(original, self._size))
+            if codec is not None:
+                request.report("Fitting files", row + 1, len(files))
+        if request.codecs is None:
+            return images, None, finished, originals
+        return DecodedFiles(files), files, finished, originals
+
+    def _see(self, row: int, original: np.ndarray, levels: np.ndarray) -> torch.Tensor:
+        height, width = original.shape[:2]
+        parts = (
+            (rows, self._perturbed(row, original, levels, rows))
+            for rows in working_rows(self._codecs[row], height)
+        )
+        return shrink(parts, height, width, self._size)
+
+    def _perturbed(
+        self, row: int, original: np.ndarray, levels: np.ndarray, rows: slice
+    ) -> np.ndarray:
+        """Some rows of an image as its file would give them back, float32 (h, W, 3), 0–255."""
+        change = levels[rows] * np.float32(self._scale.unit)
+        change = realised(self._codecs[row], change, self._request.epsilon)[1]
+        return np.clip(original[rows] + change, 0, 255)
+
+    def _move(
+        self,
+        row: int,
+        original: np.ndarray,
+        levels: np.ndarray,
+        gradient: torch.Tensor,
+        native: np.ndarray | None,
+        moved: np.ndarray,
+    ) -> None:
+        """Writes the levels one signed step up the gradient, inside the ε-ball and 0–255.
+
+        Args:
+            gradient: float32 (3, S, S), to be carried back to native size
+            native: float32 (H, W, 3), added to it, or None
+        """
+        codec, scale = self._codecs[row], self._scale
+        height, width = original.shape[:2]
+        for rows in working_rows(codec, height):
+            up = enlarge_gradient(gradient, rows, height, width)
+            if native is not None:
+                up = up + native[rows]
+            if codec is not None:
+                up = codec.project(up)
+            pixels = original[rows].astype(np.float32)
+            lowest = np.maximum(-scale.bound, np.ceil(-pixels / scale.unit))
+            highest = np.minimum(scale.bound, np.floor((255 - pixels) / scale.unit))
+            moved[rows] = np.clip(levels[rows] + scale.step * np.sign(up), lowest, highest)
+
+    def _expected(
+        self,
+        row: int,
+        original: np.ndarray,
+        levels: np.ndarray,
+        gradient: torch.Tensor,
+        label: torch.Tensor,
+        f_out: torch.nn.Module,
+        f_in: torch.nn.Module,
+        rng: np.random.Generator,
+    ) -> tuple[torch.Tensor, np.ndarray | None]:
+        """The gradient summed over the untransformed image and each transform (EOT, Athalye 2018)."""
+        height, width = original.shape[:2]
+        current = np.concatenate(
+            [
+                self._perturbed(row, original, levels, rows)
+                for rows in working_rows(self._codecs[row], height)
+            ]
+        )
+        if height * width > _DIFFERENTIABLE_PIXELS:
+            pixels = np.rint(current).astype(np.uint8)
+            del current
+            views = [_shrunk(t.apply(pixels, rng), self._size) for t in TRANSFORMS]
+            targets = label.expand(len(views))
+            _, gradients = _gap_gradients(torch.stack(views), targets, f_out, f_in, self._device)
+            return gradient + gradients.sum(dim=0), None
+
+        x = torch.from_numpy(current).permute(2, 0, 1)[None].to(self._device) / 255
+        x.requires_grad_(True)
+        batch = torch.cat(
+            [differentiable_resize(t.differentiable(x, rng), self._size) for t in TRANSFORMS]
+        )
+        targets = label.to(self._device).expand(len(batch))
+        (native,) = torch.autograd.grad(_gaps(batch, targets, f_out, f_in).sum(), x)
+        return gradient, (native[0] / 255).permute(1, 2, 0).cpu().numpy()
+
+
+def _gap_gradients(
+    seen: torch.Tensor,
+    labels: torch.Tensor,
+    f_out: torch.nn.Module,
+    f_in: torch.nn.Module,
+    device: torch.device,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``L_out − L_in`` of a batch (B,), and its gradient for the pixels (B, 3, S, S), on the CPU."""
+    x = seen.to(device).requires_grad_(True)
+    gaps = _gaps(x / 255, labels.to(device), f_out, f_in)
+    (gradients,) = torch.autograd.grad(gaps.sum(), x)
+    return gaps.detach().cpu(), gradients.cpu()
+
+
+def _gaps(
+    x: torch.Tensor, labels: torch.Tensor, f_out: torch.nn.Module, f_in: torch.nn.Module
+) -> torch.Tensor:
+    losses = (
+        torch.nn.functional.cross_entropy(model(x), labels, reduction="none")
+        for model in (f_out, f_in)
+    )
+    return next(losses) - next(losses)
+
+
+def _shrunk(pixels: np.ndarray, size: int) -> torch.Tensor:
+    height, width = pixels.shape[:2]
+    return shrink(
+        ((rows, pixels[rows]) for rows in working_rows(None, height)), height, width, size
+    )
+
+
+def _to_bytes(seen: torch.Tensor) -> torch.Tensor:
+    return seen.round().clamp(0, 255).to(torch.uint8)
 
 
 def _new_in_model(request: CraftRequest, step: int) -> torch.nn.Module:
@@ -171,54 +378,6 @@ def continuation(config: TrainingConfig) -> TrainingConfig:
     return replace(config, epochs=1, schedule="constant", learning_rate=config.learning_rate / 10)
 
 
-def _ascend(
-    current: list[torch.Tensor],
-    originals: Sequence[np.ndarray],
-    labels: torch.Tensor,
-    f_out: torch.nn.Module,
-    f_in: torch.nn.Module,
-    request: CraftRequest,
-    device: torch.device,
-    size: int,
-) -> float:
-    """One step of projected gradient ascent on every image, in place; the mean gap before it."""
-    f_out.to(device).eval()
-    f_in.to(device).eval()
-    total = 0.0
-    for rows in _groups_of_one_size(originals):
-        start = torch.stack(_tensors([originals[row] for row in rows])).float().to(device)
-        x = torch.stack([current[row] for row in rows]).to(device).requires_grad_(True)
-        resized = differentiable_resize(x.permute(0, 3, 1, 2) / 255.0, size)
-        target = labels[rows].to(device)
-        loss_out = torch.nn.functional.cross_entropy(f_out(resized), target, reduction="sum")
-        loss_in = torch.nn.functional.cross_entropy(f_in(resized), target, reduction="sum")
-        gap = loss_out - loss_in
-        (gradient,) = torch.autograd.grad(gap, x)
-        with torch.no_grad():
-            moved = x + request.step_size * gradient.sign()
-            moved = torch.minimum(
-                torch.maximum(moved, start - request.epsilon), start + request.epsilon
-            )
-            moved = moved.clamp(0, 255).cpu()
-        for row, image in zip(rows, moved, strict=True):
-            current[row] = image
-        total += float(gap.detach())
-    return total / max(1, len(originals))
-
-
-def _groups_of_one_size(images: Sequence[np.ndarray]) -> list[list[int]]:
-    """Rows of images that share a size, in batches that bound memory."""
-    by_size: dict[tuple[int, ...], list[int]] = {}
-    for row, image in enumerate(images):
-        by_size.setdefault(image.shape, []).append(row)
-    groups = []
-    for shape, rows in by_size.items():
-        batch = max(1, _VALUES_PER_STEP // int(np.prod(shape)))
-        batch = min(batch, 256)
-        groups += [rows[start : start + batch] for start in range(0, len(rows), batch)]
-    return groups
-
-
 def _losses(
     model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, device: torch.device
 ) -> np.ndarray:
@@ -227,7 +386,7 @@ def _losses(
 
 def _save_round(
     folder: Path | None,
-    current: list[torch.Tensor],
+    perturbations: Perturbations,
     history: list[float],
     done: int,
     f_in: torch.nn.Module,
@@ -235,7 +394,7 @@ def _save_round(
     if folder is None:
         return
     state = {name: value.cpu() for name, value in f_in.state_dict().items()}
-    payload = {"current": current, "history": history, "round": done, "f_in": state}
+    payload = {"current": perturbations.state(), "history": history, "round": done, "f_in": state}
     save_checkpoint(folder / "rounds.pt", payload)
 
 
