@@ -108,13 +108,7 @@ def export_release(
     labeled = read_labels(samples, label_field)
     if label_field == marking.config["label_field"]:
         check_labels(labeled, ledger)
-    folder = Path(export_dir).expanduser().absolute()
-    check_output_folder(folder, labeled.filepaths, "export_dir")
-    if marking.output_dir in folder.parents:
-        raise ParameterError(
-            f"export_dir '{folder}' lies beside the secret ledger, in the marking's own folder; choose "
-            "a folder elsewhere"
-        )
+    folder = release_folder(export_dir, labeled, marking)
     check_view(labeled, ledger)
     _check_marked_files(labeled, ledger, marking.output_dir)
     files = released_files(labeled, ledger, marking.output_dir, names)
@@ -159,6 +153,22 @@ def export_release(
         seconds=time.monotonic() - start,
         commitment=marking.commitment,
     )
+
+
+def release_folder(export_dir: str | Path, labeled: LabeledSamples, marking: Marking) -> Path:
+    """The folder of a release, absolute.
+
+    Raises:
+        ParameterError: if it exists, cannot be made, or lies among the media or beside the ledger
+    """
+    folder = Path(export_dir).expanduser().absolute()
+    check_output_folder(folder, labeled.filepaths, "export_dir")
+    if marking.output_dir in folder.parents:
+        raise ParameterError(
+            f"export_dir '{folder}' lies beside the secret ledger, in the marking's own folder; choose "
+            "a folder elsewhere"
+        )
+    return folder
 
 
 def open_ledger(marking: Marking, ledger_path: str | Path | None) -> Ledger:
