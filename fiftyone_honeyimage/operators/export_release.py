@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,18 @@ import fiftyone.operators.types as types
 
 from .. import export_release as run
 from . import forms
+
+_DATASET_TYPE = "ImageClassificationDirectoryTree"
+
+_DATASET_TYPES = {
+    "ImageClassificationDirectoryTree": "A folder for each class",
+    "FiftyOneImageClassificationDataset": "Images beside a JSON file with their labels",
+    "FiftyOneDataset": "FiftyOne's own format, with fresh ids",
+    "COCODetectionDataset": "COCO, each label as a box around the whole image",
+    "CSVDataset": "Images beside a CSV file",
+}
+
+_FURTHER = ("reencode", "names", "fields")
 
 
 class ExportRelease(foo.Operator):
@@ -34,16 +47,21 @@ class ExportRelease(foo.Operator):
         samples: fo.core.collections.SampleCollection,
         honey_key: str,
         export_dir: str | Path,
+        dataset_type: type | str | None = None,
         label_field: str | None = None,
         ledger_path: str | Path | None = None,
+        reencode: str = "marked",
+        names: str = "keep",
+        fields: Sequence[str] = (),
         delegate: bool = False,
         delegation_target: str | None = None,
     ) -> Any:
         """Executes or delegates this operator from Python.
 
         Args:
-            samples, honey_key, export_dir, label_field, ledger_path: see
+            samples, honey_key, export_dir, label_field, ledger_path, reencode, names, fields: see
                 :func:`fiftyone_honeyimage.export_release`
+            dataset_type (None): likewise, or its name
             delegate (False): whether to run it as a delegated operation
             delegation_target (None): the orchestrator, if delegated
 
@@ -53,8 +71,12 @@ class ExportRelease(foo.Operator):
         params = {
             "honey_key": honey_key,
             "export_dir": str(export_dir),
+            "dataset_type": getattr(dataset_type, "__name__", dataset_type),
             "label_field": label_field,
             "ledger_path": None if ledger_path is None else str(ledger_path),
+            "reencode": reencode,
+            "names": names,
+            "fields": list(fields),
         }
         return forms.call(self, samples, params, delegate, delegation_target)
 
@@ -68,6 +90,7 @@ class ExportRelease(foo.Operator):
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         params = forms.given(ctx, run)
+        params["dataset_type"] = _dataset_type(ctx)
         params.setdefault("export_dir", _proposed_folder(ctx, params["honey_key"]))
         report = run(ctx.target_view(), progress=forms.progress(ctx), **params)
         return {**asdict(report), "export_dir": str(report.export_dir)}
@@ -101,20 +124,24 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         return
     ledger = forms.ledger(ctx, inputs, marking)
     labels = _label_field(ctx, inputs, samples, marking)
-    labeled = labels and forms.labeled_samples(ctx, inputs, samples, labels)
-    if not labeled:
+    labeled = None if labels is None else forms.labeled_samples(ctx, inputs, samples, labels)
+    if labels is None or labeled is None:
         return
     _export_dir(ctx, inputs, marking, labeled)
+    _formats(ctx, inputs, samples, labels)
     if ledger is None or forms.is_blocked(inputs):
         return
 
     from ..dataset.cost import release_cost
-    from ..dataset.release import released_files
+    from ..dataset.release import check_labels, check_view, released_files
 
     with forms.blocking(inputs, "These samples cannot be released"):
+        if labels == marking.config["label_field"]:
+            check_labels(labeled, ledger)
+        check_view(labeled, ledger)
         forms.once(
             ctx,
-            ("media", forms.view_key(samples), marking.honey_key, marking.commitment),
+            ("files", forms.view_key(samples), marking.honey_key, marking.commitment),
             lambda: released_files(labeled, ledger, marking.output_dir),
         )
     forms.cost(
@@ -124,10 +151,72 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
             f"**{len(labeled) - len(ledger.pairs):,} images** in the release, "
             f"{len(ledger.released_images()):,} of them HoneyImages",
             f"**{len(ledger.pairs):,} images** withheld",
-            "names, labels, pixels and order of the images, and nothing else",
+            "of each image its pixels, label, place in the order, "
+            + ("name" if forms.value(ctx, run, "names") == "keep" else "new number")
+            + "".join(f", `{name}`" for name in forms.value(ctx, run, "fields"))
+            + " and nothing else",
         ],
         None,
     )
+
+
+def _dataset_type(ctx: Any) -> type:
+    """The dataset type that was chosen by its name."""
+    import fiftyone.types as fot
+
+    name = ctx.params.get("dataset_type") or _DATASET_TYPE
+    return getattr(fot, name, None) or type(name, (), {})
+
+
+def _formats(ctx: Any, inputs: types.Object, samples: Any, label_field: str) -> None:
+    """Asks how the release is written."""
+    from ..dataset.release import check_policies
+    from ..dataset.release_formats import DATASET_TYPES, check_dataset_type, check_fields
+
+    names = {kind.__name__: _DATASET_TYPES.get(kind.__name__, "") for kind in DATASET_TYPES}
+    prop = forms.dropdown(
+        inputs, "dataset_type", names, default=_DATASET_TYPE, label="Dataset type"
+    )
+    with forms.errors_on(prop):
+        check_dataset_type(_dataset_type(ctx), ())
+    if not forms.section(ctx, inputs, run, _FURTHER):
+        return
+    defaults = forms.sdk_defaults(run)
+    forms.dropdown(
+        inputs,
+        "reencode",
+        {
+            "marked": "Copies unmarked images byte for byte",
+            "all": "Encodes every image anew, so that no encoder tells HoneyImages apart",
+        },
+        default=defaults["reencode"],
+        label="Encoding",
+    )
+    forms.dropdown(
+        inputs,
+        "names",
+        {
+            "keep": "Leaves names as they are: withheld images leave gaps in numbered names",
+            "renumber": "Numbers all files anew, in their order",
+        },
+        default=defaults["names"],
+        label="File names",
+    )
+    view = types.DropdownView(
+        label="Further fields",
+        description="Carried along into a FiftyOneDataset or CSVDataset; a HoneyImage gets its "
+        "original's values",
+        multiple=True,
+    )
+    for name in samples.get_field_schema():
+        view.add_choice(name, label=name)
+    prop = inputs.list("fields", types.String(), default=[], view=view)
+    chosen = forms.value(ctx, run, "fields")
+    with forms.errors_on(prop):
+        check_dataset_type(_dataset_type(ctx), chosen)
+        check_fields(samples, chosen, label_field)
+    with forms.errors_on_named(inputs, prop):
+        check_policies(forms.value(ctx, run, "reencode"), forms.value(ctx, run, "names"))
 
 
 def _label_field(ctx: Any, inputs: types.Object, samples: Any, marking: Any) -> str | None:
@@ -148,7 +237,7 @@ def _label_field(ctx: Any, inputs: types.Object, samples: Any, marking: Any) -> 
 
 
 def _export_dir(ctx: Any, inputs: types.Object, marking: Any, labeled: Any) -> None:
-    from ..dataset.samples import check_output_folder
+    from ..dataset.release import release_folder
 
     proposed = _proposed_folder(ctx, marking.honey_key)
     prop = inputs.str(
@@ -156,9 +245,8 @@ def _export_dir(ctx: Any, inputs: types.Object, marking: Any, labeled: Any) -> N
         label="Folder of the release",
         description=f"A new folder. Empty: `{proposed}`",
     )
-    folder = Path(ctx.params.get("export_dir") or proposed).expanduser().absolute()
     with forms.errors_on(prop):
-        check_output_folder(folder, labeled.filepaths, "export_dir")
+        release_folder(ctx.params.get("export_dir") or proposed, labeled, marking)
 
 
 def _proposed_folder(ctx: Any, honey_key: str) -> str:

@@ -443,7 +443,15 @@ def section(
     values = given(ctx, function)
     if "training" in values:
         values["training"] = _changed_training(values["training"]) or None
-    return any(values.get(name, defaults.get(name)) != defaults.get(name) for name in names)
+    return any(
+        _comparable(values.get(name, defaults[name])) != _comparable(defaults[name])
+        for name in names
+    )
+
+
+def _comparable(value: Any) -> Any:
+    # The App sends lists where the SDK's defaults are tuples
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _changed_training(settings: Mapping[str, Any]) -> dict[str, Any]:

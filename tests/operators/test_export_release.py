@@ -115,6 +115,54 @@ def test_form_asks_for_a_ledger_that_was_moved(
     assert result["num_images"] == 60
 
 
+def test_every_option_reaches_the_release(
+    make_marked: Callable[..., Any], resolve: Any, tmp_path: Path
+) -> None:
+    operators = importlib.import_module("fiftyone.operators")
+    types = importlib.import_module("fiftyone.types")
+    dataset = make_marked()
+    dataset.set_values("camera", [f"camera {number % 2}" for number in range(len(dataset))])
+    operator = operators.get_operator("@honeyimage/ownership/export_release")
+
+    operator(
+        dataset,
+        "honey",
+        tmp_path / "release",
+        dataset_type=types.CSVDataset,
+        reencode="all",
+        names="renumber",
+        fields=["camera"],
+    )
+
+    lines = (tmp_path / "release" / "labels.csv").read_text().splitlines()
+    assert "camera" in lines[0]
+    assert len(lines) == 61
+    assert sorted(path.name for path in (tmp_path / "release").rglob("*.png"))[-1] == "59.png"
+    form = resolve("export_release", dataset, names="renumber", fields=["camera"])
+    assert "cannot be carried along" in form.errors()["fields"]
+    csv = {"dataset_type": "CSVDataset", "names": "renumber", "fields": ["camera"]}
+    form = resolve("export_release", dataset, **csv)
+    assert "new number, `camera` and nothing else" in form.text("cost")
+
+
+def test_form_shows_what_the_sdk_refuses(
+    make_marked: Callable[..., Any], resolve: Any, tmp_path: Path
+) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    dataset = make_marked()
+    secret = fhi.load_marking(dataset, "honey").output_dir
+
+    for params, path in (
+        ({"dataset_type": "CSVDataset", "fields": ["honey"]}, "fields"),
+        ({"dataset_type": "CSVDataset", "fields": ["nothing"]}, "fields"),
+        ({"fields": ["filepath"]}, "fields"),
+        ({"dataset_type": "VideoDirectory"}, "dataset_type"),
+        ({"export_dir": str(secret / "release")}, "export_dir"),
+    ):
+        errors = resolve("export_release", dataset, **params).errors()
+        assert list(errors) == [path], params
+
+
 def test_form_needs_a_marking_first(make_hard: Callable[..., Any], resolve: Any) -> None:
     errors = resolve("export_release", make_hard(num=24)).errors()
 

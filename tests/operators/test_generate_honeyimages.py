@@ -213,3 +213,19 @@ def test_a_failed_delegated_run_is_marked_as_failed(
     assert dataset.first().filepath in document.result.error
     dataset.reload()
     assert not dataset.has_field("honey")
+
+
+def test_an_empty_list_is_not_the_default(
+    make_hard: Callable[..., Any], execute: Any, resolve: Any, tmp_path: Path
+) -> None:
+    dataset = make_hard()
+
+    # What the App sends after the options were looked at and folded again
+    folded = resolve("generate_honeyimages", dataset, exclude=["duplicates"], seed=51)
+    assert "exclude" not in folded.properties
+    result = execute(
+        "generate_honeyimages",
+        dataset,
+        **{**PARAMS, "honey_key": "honey", "output_dir": str(tmp_path / "honey")},
+    ).result
+    assert result["excluded"] == {}
