@@ -12,7 +12,7 @@ from fiftyone import ViewField as F
 from ..core.errors import LedgerError, SamplesError
 from . import storage
 from .hardness import label_error_field
-from .marking import HONEYIMAGE, remove_from_dataset, save_marking_view
+from .marking import HONEYIMAGE, field_description, remove_from_dataset, save_marking_view
 from .runs import (
     HARDNESS,
     MARKING,
@@ -101,6 +101,7 @@ def _rename_marking(dataset: fo.Dataset, key: str, new_key: str) -> None:
     if field.info.get("renamed_to") != new_key:
         check_new_key(dataset, new_key, "new_key")
         field.info = {**field.info, "renamed_to": new_key}
+        field.description = field_description(new_key)
         field.save()
     if name != new_key:
         dataset.rename_sample_field(key, new_key)

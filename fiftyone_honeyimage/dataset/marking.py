@@ -617,18 +617,14 @@ def save_marking_view(dataset: fo.Dataset, honey_key: str) -> None:
     )
 
 
+def field_description(honey_key: str) -> str:
+    """What the App says of a marking's field."""
+    return f"HoneyImage marking '{honey_key}'"
+
+
 def _declare_fields(dataset: fo.Dataset, honey_key: str, folder: Path) -> None:
-    dataset.add_sample_field(
-        honey_key,
-        fo.EmbeddedDocumentField,
-        embedded_doc_type=fo.DynamicEmbeddedDocument,
-        description=f"HoneyImage marking '{honey_key}'",
-        info={
-            MADE_BY: MARKING,
-            "output_dir": str(folder),
-            "dataset_id": str(dataset._doc.id),
-        },
-    )
+    """Declares a marking's field, in one step: where there is one, it says whose it is."""
+    parts = []
     for name, kind, description in (
         ("source", fo.StringField, "ID of the original sample"),
         ("role", fo.StringField, "'original' or 'honeyimage'"),
@@ -639,7 +635,21 @@ def _declare_fields(dataset: fo.Dataset, honey_key: str, folder: Path) -> None:
         ("lpips", fo.FloatField, "LPIPS distance to the original"),
         ("proxy_loss", fo.FloatField, "Cross-entropy under the out-model, nats"),
     ):
-        dataset.add_sample_field(f"{honey_key}.{name}", kind, description=description)
+        part = kind(description=description)
+        part.name = name
+        parts.append(part)
+    dataset.add_sample_field(
+        honey_key,
+        fo.EmbeddedDocumentField,
+        embedded_doc_type=fo.DynamicEmbeddedDocument,
+        fields=parts,
+        description=field_description(honey_key),
+        info={
+            MADE_BY: MARKING,
+            "output_dir": str(folder),
+            "dataset_id": str(dataset._doc.id),
+        },
+    )
 
 
 def remove_from_dataset(dataset: fo.Dataset, honey_key: str) -> None:

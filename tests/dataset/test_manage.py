@@ -62,6 +62,7 @@ def test_rename_moves_field_tag_view_and_verifications(
     added = dataset.match_tags("honeyimage")
     assert {tuple(sample.tags) for sample in added} == {("honeyimage", "renamed")}
     assert dataset.count_values("tags") == {"mine": 30, "honeyimage": 7, "renamed": 7}
+    assert dataset.get_field("renamed").description == "HoneyImage marking 'renamed'"
     assert dataset.get_field("renamed.linf").description
     after = fhi.load_marking(dataset, "renamed")
     assert after.honey_key == after.config["honey_key"] == "renamed"
