@@ -17,7 +17,7 @@ from bson import ObjectId
 
 from ..core.errors import ParameterError
 from .progress import inner_bars_hidden
-from .runs import root_dataset
+from .runs import MADE_BY, root_dataset
 
 #: Types that FiftyOne writes file by file from paths and labels; no dataset is made of them.
 _BY_FILE = (fot.ImageClassificationDirectoryTree, fot.FiftyOneImageClassificationDataset)
@@ -88,7 +88,7 @@ def check_fields(
             raise ParameterError(
                 f"there is no field '{name}' to carry along; there are {sorted(schema)}"
             )
-        own = (schema[name].info or {}).get("honeyimage")
+        own = (schema[name].info or {}).get(MADE_BY)
         if own or name in ("id", "filepath", "tags", "metadata", "created_at", "last_modified_at"):
             raise ParameterError(
                 f"field '{name}' may not be carried along: it tells about the working dataset"
