@@ -80,6 +80,9 @@ class ComputeHardness(foo.Operator):
         return asdict(summary)
 
     def resolve_output(self, ctx: Any) -> types.Property:
+        scheduled = forms.scheduled(ctx)
+        if scheduled is not None:
+            return scheduled
         result = ctx.results
         rows = [
             ("Images scored", f"{result['num_images']:,}"),

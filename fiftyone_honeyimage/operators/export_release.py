@@ -96,6 +96,9 @@ class ExportRelease(foo.Operator):
         return {**asdict(report), "export_dir": str(report.export_dir)}
 
     def resolve_output(self, ctx: Any) -> types.Property:
+        scheduled = forms.scheduled(ctx)
+        if scheduled is not None:
+            return scheduled
         result = ctx.results
         rows = [
             ("Folder", f"`{result['export_dir']}`"),

@@ -133,6 +133,9 @@ class GenerateHoneyImages(foo.Operator):
         }
 
     def resolve_output(self, ctx: Any) -> types.Property:
+        scheduled = forms.scheduled(ctx)
+        if scheduled is not None:
+            return scheduled
         result = ctx.results
         metrics = result["metrics"]
         rows = [

@@ -146,6 +146,9 @@ class VerifyModel(foo.Operator):
         }
 
     def resolve_output(self, ctx: Any) -> types.Property:
+        scheduled = forms.scheduled(ctx)
+        if scheduled is not None:
+            return scheduled
         result = ctx.results
         verdict = result["verdict"]
         rows = [

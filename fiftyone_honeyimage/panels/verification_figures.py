@@ -194,9 +194,9 @@ def accuracy_layout() -> dict[str, Any]:
     return {
         "barmode": "stack",
         "showlegend": True,
-        "legend": {"orientation": "h", "x": 0, "y": 1.15},
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         "yaxis": {"title": {"text": "accuracy"}, "range": [0, 1], "tickformat": ".0%"},
-        "margin": {"t": 40, "r": 16, "b": 32, "l": 56},
+        "margin": {"t": 72, "r": 16, "b": 32, "l": 56},
         "clickmode": "event",
     }
 

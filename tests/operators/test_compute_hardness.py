@@ -51,6 +51,25 @@ def test_delegated_run_reports_its_stages(
     assert "`honey_hardness`" in summary
 
 
+@pytest.mark.parametrize(
+    "name", ["compute_hardness", "generate_honeyimages", "export_release", "verify_model"]
+)
+def test_a_scheduled_run_says_what_it_waits_for(
+    make_digits_dataset: Callable[..., Any], fo: Any, name: str
+) -> None:
+    executor = importlib.import_module("fiftyone.operators.executor")
+    operators = importlib.import_module("fiftyone.operators")
+    uri = f"@honeyimage/ownership/{name}"
+    # The App asks for the output at once, with the queue's entry as the result
+    results = {"operator": uri, "run_state": "queued", "id": "1"}
+    request = {"params": {}, "results": results}
+    ctx = executor.ExecutionContext(request, operator_uri=uri)
+
+    shown = operators.get_operator(uri).resolve_type(ctx, "outputs").to_json()
+
+    assert "fiftyone delegated launch" in shown["type"]["properties"]["summary"]["default"]
+
+
 def test_runs_on_the_view_that_was_chosen(
     make_digits_dataset: Callable[..., Any], execute: Any
 ) -> None:
