@@ -1,0 +1,465 @@
+"""What a file says besides its pixels: segments, chunks, tables and metadata of image formats.
+
+Written from the formats' specifications and independent of the code that writes releases, so that a blind spot
+of the one is not a blind spot of the other. Nothing here decodes pixels, and nothing raises on damaged
+files: that a file cannot be parsed is a feature, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import struct
+import zlib
+from collections.abc import Callable, Hashable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+#: A marker inside entropy-coded data that ends it: no stuffed zero, restart or fill byte
+_SCAN_END = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+
+#: The four Huffman tables of JPEG's Annex K taken once from a file that Pillow writes
+_STANDARD_TABLES: set[tuple[int, bytes]] = set()
+
+_NUM_TEXT = 80
+
+
+@dataclass
+class Container:
+    """The features of one file.
+
+    Attributes:
+        format: "jpeg", "png", "webp", "bmp", "gif", "tiff" or "other"
+        structure: features that the encoder sets, whatever the image shows
+        content: features that a camera or a person sets, such as the EXIF values
+        numbers: features on a scale
+        payload: bytes of the coded pixels alone
+    """
+
+    format: str
+    structure: dict[str, Hashable] = field(default_factory=dict)
+    content: dict[str, Hashable] = field(default_factory=dict)
+    numbers: dict[str, float] = field(default_factory=dict)
+    payload: int = 0
+
+
+def read_container(data: bytes) -> Container:
+    """Reads what a file says besides its pixels.
+
+    Args:
+        data: the whole file
+
+    Returns:
+        a :class:`Container`; of files that are damaged or of no known format, what could be read
+    """
+    name, read = next(
+        (reader for magic, reader in _READERS.items() if data.startswith(magic)), ("other", None)
+    )
+    found = Container(name, payload=len(data))
+    found.structure["format"] = found.format
+    if read is None:
+        found.structure["magic"] = data[:4].hex()
+    else:
+        try:
+            read(data, found)
+        except (struct.error, IndexError, KeyError, ValueError, zlib.error) as error:
+            found.structure["damage"] = type(error).__name__
+    _read_header(data, found)
+    return found
+
+
+def describe(value: Hashable) -> str:
+    """A feature's value, short enough for a report."""
+    text = "absent" if value is None else str(value)
+    return text if len(text) <= _NUM_TEXT else f"{text[: _NUM_TEXT - 1]}…"
+
+
+def _read_header(data: bytes, found: Container) -> None:
+    """What Pillow makes of the header, for every format."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            found.structure["mode"] = image.mode
+            found.content["width"], found.content["height"] = image.size
+            found.structure["info"] = tuple(sorted(str(key) for key in image.info))
+            found.structure["frames"] = getattr(image, "n_frames", 1)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        found.structure["mode"] = "unreadable"
+    except Image.DecompressionBombError:
+        found.structure["mode"] = "too large"
+
+
+def _read_jpeg(data: bytes, found: Container) -> None:
+    markers: list[str] = []
+    tables: list[tuple[int, bytes]] = []
+    huffman: list[tuple[int, bytes]] = []
+    scans: list[bytes] = []
+    restart = fill = payload = 0
+    position = 2
+    while position < len(data):
+        if data[position] != 0xFF:
+            raise ValueError("no marker")
+        start = position
+        while data[position] == 0xFF:
+            position += 1
+        fill += position - start - 1
+        marker = data[position]
+        position += 1
+        if marker == 0xD9:
+            markers.append("EOI")
+            break
+        if marker == 0x01 or 0xD0 <= marker <= 0xD8:
+            markers.append(f"{marker:02X}")
+            continue
+        length = struct.unpack_from(">H", data, position)[0]
+        body = data[position + 2 : position + length]
+        position += length
+        markers.append(_marker_name(marker, body))
+        if marker == 0xDB:
+            tables += _quantisation_tables(body)
+        elif marker == 0xC4:
+            huffman += _huffman_tables(body)
+        elif marker == 0xDD:
+            restart = struct.unpack(">H", body)[0]
+        elif marker == 0xDA:
+            scans.append(body)
+            end = _SCAN_END.search(data, position)
+            stop = end.start() if end else len(data)
+            payload += stop - position
+            position = stop
+        elif 0xC0 <= marker <= 0xCF and marker != 0xC8:
+            found.structure["jpeg.frame"] = _frame(marker, body)
+        elif 0xE0 <= marker <= 0xFE:
+            _read_jpeg_segment(marker, body, found)
+
+    found.payload = payload
+    found.structure["jpeg.markers"] = " ".join(markers)
+    found.structure["jpeg.quantisation tables"] = _describe_tables(tables)
+    found.structure["jpeg.Huffman tables"] = _describe_huffman(huffman)
+    found.structure["jpeg.scans"] = "/".join(scan.hex() for scan in scans)
+    found.structure["jpeg.restart interval"] = restart
+    found.structure["jpeg.fill bytes"] = fill
+    found.structure["jpeg.bytes after the end"] = len(data) - position
+
+
+def _marker_name(marker: int, body: bytes) -> str:
+    names = {0xC4: "DHT", 0xDA: "SOS", 0xDB: "DQT", 0xDD: "DRI", 0xFE: "COM"}
+    if 0xE0 <= marker <= 0xEF:
+        return f"APP{marker - 0xE0}:{_identifier(body)}"
+    return names.get(marker, f"SOF{marker - 0xC0}" if 0xC0 <= marker <= 0xCF else f"{marker:02X}")
+
+
+def _identifier(body: bytes) -> str:
+    head = body[:32].split(b"\0")[0]
+    text = head.decode("latin-1")
+    return text if text.isprintable() and len(text) < 32 else head[:4].hex()
+
+
+def _quantisation_tables(body: bytes) -> list[tuple[int, bytes]]:
+    tables = []
+    while body:
+        size = 128 if body[0] >> 4 else 64
+        tables.append((body[0], body[1 : 1 + size]))
+        body = body[1 + size :]
+    return tables
+
+
+def _describe_tables(tables: list[tuple[int, bytes]]) -> str:
+    steps = ",".join(f"{name:02x}:{sum(values)}" for name, values in tables)
+    digest = _digest(b"".join(bytes([name]) + values for name, values in tables))
+    return f"{steps} ({digest})"
+
+
+def _huffman_tables(body: bytes) -> list[tuple[int, bytes]]:
+    tables = []
+    while body:
+        size = 17 + sum(body[1:17])
+        tables.append((body[0], body[1:size]))
+        body = body[size:]
+    return tables
+
+
+def _describe_huffman(tables: list[tuple[int, bytes]]) -> str:
+    standard = all(table in _standard_tables() for table in tables)
+    names = ",".join(f"{name:02x}" for name, _ in tables)
+    return f"{'standard' if standard else 'made for the image'} {names}"
+
+
+def _standard_tables() -> set[tuple[int, bytes]]:
+    if not _STANDARD_TABLES:
+        buffer = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(buffer, format="JPEG")
+        data = buffer.getvalue()
+        position = 2
+        while data[position + 1] != 0xDA:
+            length = struct.unpack_from(">H", data, position + 2)[0]
+            if data[position + 1] == 0xC4:
+                body = data[position + 4 : position + 2 + length]
+                _STANDARD_TABLES.update(_huffman_tables(body))
+            position += 2 + length
+    return _STANDARD_TABLES
+
+
+def _frame(marker: int, body: bytes) -> str:
+    parts = [body[6 + 3 * i : 9 + 3 * i] for i in range(body[5])]
+    components = " ".join(f"{c[0]}:{c[1] >> 4}x{c[1] & 15}:{c[2]}" for c in parts)
+    return f"SOF{marker - 0xC0} {body[0]} bits, {components}"
+
+
+def _read_jpeg_segment(marker: int, body: bytes, found: Container) -> None:
+    name = _marker_name(marker, body)
+    key = f"jpeg.{name}"
+    if body.startswith(b"Exif\0\0"):
+        _read_exif(body[6:], found)
+    elif name == "COM":
+        found.structure["jpeg.comment"] = body[:_NUM_TEXT].decode("latin-1")
+    elif body.startswith((b"JFIF\0", b"Adobe")):
+        found.structure[key] = body[:32].hex()
+    else:
+        found.structure[f"{key} bytes"] = len(body)
+        found.structure[f"{key} digest"] = _digest(body)
+
+
+def _read_exif(data: bytes, found: Container) -> None:
+    exif = Image.Exif()
+    try:
+        exif.load(data)
+        folders: list[tuple[str, Any]] = [("", exif)]
+        folders += [
+            (f"{ifd.name} ", exif.get_ifd(ifd.value))
+            for ifd in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.IFD1)
+        ]
+    except (OSError, ValueError, SyntaxError, KeyError, TypeError, struct.error):
+        found.structure["exif"] = "damaged"
+        return
+    tags = []
+    for folder, values in folders:
+        for tag, value in values.items():
+            name = folder + ExifTags.TAGS.get(tag, f"{tag:#06x}")
+            tags.append(name)
+            if not isinstance(value, dict):
+                found.content[f"exif.{name}"] = str(value)[:200]
+    found.structure["exif"] = f"{data[:2].decode('latin-1')}: {', '.join(tags)}"
+    found.numbers["exif.bytes"] = len(data)
+
+
+def _read_png(data: bytes, found: Container) -> None:
+    position = 8
+    chunks: list[str] = []
+    parts: list[int] = []
+    head = b""
+    while position + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        body = data[position + 8 : position + 8 + length]
+        position += 12 + length
+        name = kind.decode("latin-1")
+        if name == "IDAT":
+            head = head or body[:2]
+            parts.append(length)
+            if chunks[-1] != "IDAT":
+                chunks.append(name)
+            continue
+        chunks.append(name)
+        _read_png_chunk(name, body, found)
+        if name == "IEND":
+            break
+    found.payload = sum(parts)
+    found.structure["png.chunks"] = " ".join(chunks)
+    # What an encoder's buffer holds: all parts but the last are of one size
+    found.structure["png.IDAT size"] = parts[0] if len(parts) > 1 else "one"
+    found.structure["png.zlib header"] = head.hex()
+    found.structure["png.bytes after the end"] = len(data) - position
+
+
+def _read_png_chunk(name: str, body: bytes, found: Container) -> None:
+    if name == "IHDR":
+        found.structure["png.header"] = body[8:13].hex()
+    elif name in ("tEXt", "zTXt", "iTXt"):
+        key = body.split(b"\0")[0].decode("latin-1")
+        found.structure[f"png.{name} {key}"] = body[len(key) : len(key) + 200].decode("latin-1")
+    elif name == "eXIf":
+        _read_exif(body, found)
+    elif name == "PLTE":
+        found.content["png.palette"] = _digest(body)
+        found.structure["png.palette size"] = len(body)
+    elif name != "IEND":
+        found.structure[f"png.{name}"] = body.hex() if len(body) <= 16 else _digest(body)
+
+
+def _read_webp(data: bytes, found: Container) -> None:
+    size = struct.unpack_from("<I", data, 4)[0]
+    position = 12
+    chunks = []
+    while position + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, position)
+        body = data[position + 8 : position + 8 + length]
+        position += 8 + length + length % 2
+        name = kind.decode("latin-1")
+        chunks.append(name)
+        if name == "VP8X":
+            found.structure["webp.flags"] = body[0]
+        elif name == "VP8 ":
+            found.payload = length
+            _read_vp8(body, found)
+        elif name == "VP8L":
+            found.payload = length
+            found.structure["webp.lossless header"] = body[4] >> 4
+        elif name == "EXIF":
+            _read_exif(body.removeprefix(b"Exif\0\0"), found)
+        else:
+            found.structure[f"webp.{name.strip()} bytes"] = len(body)
+            found.content[f"webp.{name.strip()}"] = _digest(body)
+    found.structure["webp.chunks"] = " ".join(chunks)
+    found.structure["webp.bytes after the end"] = len(data) - 8 - size
+
+
+def _read_vp8(body: bytes, found: Container) -> None:
+    """Frame header of lossy WebP (RFC 6386, 9.2 to 9.6 and 19.2): what the encoder was told."""
+    found.structure["webp.profile"] = (body[0] >> 1) & 7
+    coder = _BoolDecoder(body[10:])
+    coder.literal(1)  # colour space
+    found.structure["webp.clamping"] = coder.literal(1)
+    quantisers: list[int] = []
+    segmented = coder.literal(1)
+    if segmented:
+        with_map, with_data = coder.literal(1), coder.literal(1)
+        if with_data:
+            found.structure["webp.segment mode"] = coder.literal(1)
+            quantisers = [coder.optional_signed(7) for _ in range(4)]
+            for _ in range(4):
+                coder.optional_signed(6)  # loop filter
+        if with_map:
+            for _ in range(3):
+                if coder.literal(1):
+                    coder.literal(8)
+    found.numbers["webp.segments"] = len(set(quantisers)) if segmented else 0
+    found.structure["webp.filter type"] = coder.literal(1)
+    found.numbers["webp.filter level"] = coder.literal(6)
+    found.structure["webp.sharpness"] = coder.literal(3)
+    if coder.literal(1) and coder.literal(1):  # loop filter deltas, and an update of them
+        for _ in range(8):
+            coder.optional_signed(6)
+    found.structure["webp.partitions"] = coder.literal(2)
+    found.numbers["webp.quantiser"] = coder.literal(7)
+    if quantisers:
+        found.numbers["webp.finest segment"] = min(quantisers)
+        found.numbers["webp.coarsest segment"] = max(quantisers)
+
+
+class _BoolDecoder:
+    """VP8's arithmetic decoder (RFC 6386, 7.3), for even odds."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._position = 2
+        self._value = int.from_bytes(data[:2], "big")
+        self._range = 255
+        self._shifted = 0
+
+    def literal(self, bits: int) -> int:
+        value = 0
+        for _ in range(bits):
+            value = value << 1 | self._bit()
+        return value
+
+    def optional_signed(self, bits: int) -> int:
+        if not self._bit():
+            return 0
+        value = self.literal(bits)
+        return -value if self._bit() else value
+
+    def _bit(self) -> int:
+        split = 1 + (((self._range - 1) * 128) >> 8)
+        bit = int(self._value >= split << 8)
+        if bit:
+            self._range -= split
+            self._value -= split << 8
+        else:
+            self._range = split
+        while self._range < 128:
+            self._value <<= 1
+            self._range <<= 1
+            self._shifted += 1
+            if self._shifted == 8:
+                self._shifted = 0
+                if self._position < len(self._data):
+                    self._value |= self._data[self._position]
+                self._position += 1
+        return bit
+
+
+def _read_bmp(data: bytes, found: Container) -> None:
+    offset, header = struct.unpack_from("<II", data, 10)
+    found.structure["bmp.reserved"] = data[6:10].hex()
+    found.structure["bmp.offset"] = offset
+    found.structure["bmp.header"] = header
+    if header >= 40:
+        # Planes, bits, compression; resolution, colours. Width, height and size are the image's
+        found.structure["bmp.fields"] = data[26:34].hex()
+        found.structure["bmp.resolution"] = data[38:46].hex()
+        found.structure["bmp.top down"] = struct.unpack_from("<i", data, 22)[0] < 0
+    found.structure["bmp.size field"] = struct.unpack_from("<I", data, 2)[0] - len(data)
+
+
+def _read_gif(data: bytes, found: Container) -> None:
+    found.structure["gif.version"] = data[:6].decode("latin-1")
+    found.structure["gif.flags"] = data[10:13].hex()
+    size = 3 * 2 ** ((data[10] & 7) + 1) if data[10] & 0x80 else 0
+    found.content["gif.palette"] = _digest(data[13 : 13 + size])
+    found.structure["gif.next block"] = data[13 + size : 15 + size].hex()
+
+
+def _read_tiff(data: bytes, found: Container) -> None:
+    order = "<" if data[:2] == b"II" else ">"
+    (offset,) = struct.unpack_from(order + "I", data, 4)
+    (count,) = struct.unpack_from(order + "H", data, offset)
+    entries = [struct.unpack_from(order + "HHI4s", data, offset + 2 + 12 * i) for i in range(count)]
+    found.structure["tiff.byte order"] = order
+    found.structure["tiff.tags"] = " ".join(f"{tag}:{kind}" for tag, kind, _, _ in entries)
+    found.structure["tiff.directory"] = "first" if offset == 8 else "behind"
+    sizes = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 7: 1}
+    # Sizes, places of strips and counts of bytes are the image's
+    of_image = {256, 257, 273, 279, 324, 325}
+    for tag, kind, number, raw in entries:
+        size = sizes.get(kind, 0) * number
+        if tag in of_image or not size:
+            continue
+        start = struct.unpack(order + "I", raw)[0] if size > 4 else 0
+        value = data[start : start + size] if size > 4 else raw[:size]
+        text = value.hex() if len(value) <= 24 else _digest(value)
+        found.structure[f"tiff.{tag}"] = text
+    found.payload = sum(_tiff_counts(data, order, entries)) or len(data)
+    strips = [number for tag, _, number, _ in entries if tag in (273, 324)]
+    found.numbers["tiff.strips"] = float(strips[0]) if strips else 0.0
+    with suppress(OSError, ValueError, SyntaxError), Image.open(io.BytesIO(data)) as image:
+        found.structure["tiff.compression"] = str(image.info.get("compression"))
+
+
+def _tiff_counts(data: bytes, order: str, entries: list[Any]) -> list[int]:
+    """Bytes of each strip or tile."""
+    counts: list[int] = []
+    for tag, kind, number, raw in entries:
+        if tag in (279, 325) and kind in (3, 4):
+            letter, size = ("H", 2) if kind == 3 else ("I", 4)
+            start = struct.unpack(order + "I", raw)[0]
+            block = raw if size * number <= 4 else data[start : start + size * number]
+            counts += struct.unpack(f"{order}{number}{letter}", block[: size * number])
+    return counts
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:12]
+
+
+_READERS: dict[bytes, tuple[str, Callable[[bytes, Container], None]]] = {
+    b"\xff\xd8": ("jpeg", _read_jpeg),
+    b"\x89PNG\r\n\x1a\n": ("png", _read_png),
+    b"RIFF": ("webp", _read_webp),
+    b"BM": ("bmp", _read_bmp),
+    b"GIF8": ("gif", _read_gif),
+    b"II*\x00": ("tiff", _read_tiff),
+    b"MM\x00*": ("tiff", _read_tiff),
+}

@@ -1,0 +1,278 @@
+"""Does anything but the pixels separate marked from unmarked files? What an export asks before its rename."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from ..errors import ParameterError, ReleaseError
+from ..progress import Report, silent
+from .annotations import read_labels, read_records, record_features
+from .containers import Container, describe, read_container
+from .encoding import MAX_PIXELS, encoding_features
+from .features import Feature, score_features
+from .files import file_features, is_image_name, list_files
+from .matching import match
+from .report import Leak, Separation
+
+#: The probability that a clean release is stopped.
+ALPHA = 0.01
+
+_NUM_EXAMPLES = 5
+
+_WORD = re.compile(rb"[0-9A-Za-z_-]{8,}")
+_OWN_NAME = b"honeyimage"
+
+
+@dataclass(frozen=True)
+class Release:
+    """The images of a release.
+
+    Attributes:
+        folder: where they are
+        names: relative to the folder, with forward slashes, in the order in which the disk lists them
+        others: its other files
+        marked: bool (N,)
+    """
+
+    folder: Path
+    names: list[str]
+    others: list[str]
+    marked: np.ndarray
+
+
+@dataclass(frozen=True)
+class MetadataAudit:
+    """Metadata features of a release, tested.
+
+    Attributes:
+        rows: features that vary, tested
+        constant: names of features that do not
+        sets: int (S, K), which files were compared
+        labels: the class of each file
+        containers: what each file says besides its pixels
+        lossy_sizes: the size of lossy files given their pixels, which is a feature of the pixels
+        notes: what was not looked at
+    """
+
+    rows: list[Separation]
+    constant: list[str]
+    sets: np.ndarray
+    labels: list[str | None]
+    containers: list[Container]
+    lossy_sizes: list[Feature]
+    notes: list[str]
+
+
+def check_metadata(
+    folder: str | os.PathLike[str],
+    marked_files: Iterable[str | os.PathLike[str]],
+    *,
+    labels: Mapping[str, str] | None = None,
+    hardness: Mapping[str, float] | None = None,
+    sources: Mapping[str, str | os.PathLike[str]] | None = None,
+    alpha: float = ALPHA,
+    max_pixels: int = MAX_PIXELS,
+    seed: int = 51,
+    report: Report | None = None,
+) -> list[Leak]:
+    """Looks for anything but the pixels that tells marked from unmarked files.
+
+    Works on a folder as it lies, also a temporary one, and changes nothing but access times. It takes
+    one reading of every file, and encodes the marked images and a few times as many others once more.
+
+    Args:
+        folder: the release, images and label files
+        marked_files: the HoneyImages in it, relative to the folder or absolute
+        labels (None): image → class, by the path relative to the folder with forward slashes; read
+            from the label files or the names of folders by default
+        hardness (None): image → hardness, likewise; marked images are then compared with unmarked
+            ones that are about as hard, as they should be wherever hardness is known
+        sources (None): marked image → the original that it stands for; whatever the software sets must
+            then be as in the original. Leave it out for releases in which every file was encoded anew
+        alpha (0.01): the probability with which a release is said to leak if the marks fell at random
+        max_pixels (40 million): the most pixels that are encoded once more
+        seed (51): of the choice of images to compare with
+        report (None): progress
+
+    Returns:
+        the leaks, none if nothing separates
+
+    Raises:
+        ParameterError: if a marked file is not in the folder, or none or all files are marked
+    """
+    release = read_release(Path(folder), marked_files)
+    audit = audit_metadata(
+        release,
+        labels=labels,
+        hardness=hardness,
+        alpha=alpha,
+        max_pixels=max_pixels,
+        seed=seed,
+        report=report,
+    )
+    leaks = [row.leak() for row in audit.rows if row.separates]
+    return [*leaks, *_changed(release, audit.containers, sources or {})]
+
+
+def read_release(folder: Path, marked_files: Iterable[str | os.PathLike[str]]) -> Release:
+    """Lists a release's files.
+
+    Raises:
+        ParameterError: if a marked file is not in the folder, or none or all images are marked
+        ReleaseError: if there is no such folder
+    """
+    if not folder.is_dir():
+        raise ReleaseError(f"there is no release at '{folder}'")
+    found = list_files(folder)
+    marked = {_relative(folder, path) for path in marked_files}
+    missing = sorted(marked - set(found))
+    if missing:
+        raise ParameterError(
+            f"{len(missing)} marked files are not in '{folder}', the first is '{missing[0]}'"
+        )
+    names = [name for name in found if name in marked or is_image_name(name)]
+    if not marked or len(marked) == len(names):
+        raise ParameterError(
+            f"{len(marked)} of the {len(names)} images in '{folder}' are marked: there is nothing to "
+            "compare"
+        )
+    return Release(
+        folder,
+        names,
+        [name for name in found if name not in marked and not is_image_name(name)],
+        np.array([name in marked for name in names]),
+    )
+
+
+def audit_metadata(
+    release: Release,
+    *,
+    labels: Mapping[str, str] | None = None,
+    hardness: Mapping[str, float] | None = None,
+    alpha: float = ALPHA,
+    max_pixels: int = MAX_PIXELS,
+    seed: int = 51,
+    report: Report | None = None,
+) -> MetadataAudit:
+    """Tests every metadata feature of a release; the arguments are :func:`check_metadata`'s."""
+    report = report or silent
+    names = release.names
+    records = read_records(release.folder, names, release.others)
+    known = read_labels(records, names)
+    if labels is not None:
+        known = [labels.get(name, own) for name, own in zip(names, known, strict=True)]
+
+    scores = None
+    if hardness is not None:
+        scores = np.array([float(hardness.get(name, np.nan)) for name in names])
+    sets = match(release.marked, known, scores, seed=seed)
+
+    features, containers = file_features(release.folder, names, known, report)
+    encoded, lossy_sizes, skipped = encoding_features(
+        release.folder, names, containers, sets, max_pixels
+    )
+    sizes = [
+        (os.path.getsize(release.folder / name), *_size(container))
+        for name, container in zip(names, containers, strict=True)
+    ]
+    features += [*encoded, *record_features(records, names, sizes)]
+    rows = score_features(features, names, release.marked, known, sets, alpha)
+    notes = list(records.unread)
+    alone = int(release.marked.sum()) - len(sets)
+    if alone:
+        notes.append(
+            f"{alone} HoneyImages have no unmarked image of their class beside them; only tell-tales "
+            "were looked for"
+        )
+    if skipped:
+        notes.append(
+            f"{skipped} HoneyImages were not encoded once more (more than {max_pixels:,} pixels in all)"
+        )
+    return MetadataAudit(
+        rows=rows,
+        constant=[feature.name for feature in features if feature.is_constant],
+        sets=sets,
+        labels=known,
+        containers=containers,
+        lossy_sizes=lossy_sizes,
+        notes=notes,
+    )
+
+
+def find_secrets(release: Release, secrets: Collection[str]) -> list[Leak]:
+    """Looks for words of the working dataset or the ledger in label files and in metadata of images.
+
+    Args:
+        release: the release
+        secrets: ids, digests and keys, of 8 characters or more; shorter ones would be found by chance
+
+    Returns:
+        a leak for each file that holds one, at most ten
+    """
+    words = {secret.encode() for secret in secrets if len(secret) >= 8}
+    leaks: list[Leak] = []
+    for name in (*release.others, *release.names):
+        text = name.encode() + b"\n" + (release.folder / name).read_bytes()
+        found = words.intersection(_WORD.findall(text))
+        if _OWN_NAME in text.lower():
+            found.add(_OWN_NAME)
+        if found:
+            word = min(found).decode()
+            leaks.append(
+                Leak("secrets", f"the file holds '{word}', which tells of the marking", (name,))
+            )
+        if len(leaks) == 10:
+            break
+    return leaks
+
+
+def _relative(folder: Path, path: str | os.PathLike[str]) -> str:
+    path = Path(path)
+    if path.is_absolute():
+        path = Path(os.path.relpath(path, folder))
+    return path.as_posix()
+
+
+def _size(container: Container) -> tuple[int, int]:
+    width, height = container.content.get("width"), container.content.get("height")
+    return (int(str(width)), int(str(height))) if width is not None else (0, 0)
+
+
+def _changed(
+    release: Release,
+    containers: Sequence[Container],
+    sources: Mapping[str, str | os.PathLike[str]],
+) -> list[Leak]:
+    """What marked files do not have in common with their originals."""
+    changed: dict[str, list[tuple[str, str]]] = {}
+    rows = {name: row for row, name in enumerate(release.names)}
+    for name, source in sources.items():
+        if name not in rows or not release.marked[rows[name]]:
+            raise ParameterError(f"sources names '{name}', which is not among the marked files")
+        before = _made(read_container(Path(source).read_bytes()), str(source))
+        after = _made(containers[rows[name]], name)
+        for key in before.keys() | after.keys():
+            old, new = before.get(key), after.get(key)
+            if old != new:
+                text = f"'{describe(old)}' in the original is '{describe(new)}' now"
+                changed.setdefault(key, []).append((name, text))
+    return [
+        Leak(
+            key,
+            f"{len(found)} HoneyImages differ from their originals: {found[0][1]}",
+            tuple(name for name, _ in found[:_NUM_EXAMPLES]),
+        )
+        for key, found in sorted(changed.items())
+    ]
+
+
+def _made(container: Container, name: str) -> dict[str, Hashable]:
+    """What software and cameras set in a file."""
+    extension = {"name: extension": PurePosixPath(name).suffix}
+    return {**container.structure, **container.content, **extension}

@@ -1,0 +1,195 @@
+"""What an audit found, in a form that can be shown, stored and compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+METADATA = "metadata"
+PIXELS = "pixels"
+LOSS = "loss"
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Something besides the pixels that tells marked from unmarked files; a release must have none.
+
+    Attributes:
+        feature: what separates them
+        reason: a sentence
+        files: some of the marked files that it gives away, relative to the release's folder
+        p_adjusted: the probability of such a finding, anywhere in the audit, if the marks had fallen
+            at random; None for what is certain, such as a withheld twin among the files
+    """
+
+    feature: str
+    reason: str
+    files: tuple[str, ...] = ()
+    p_adjusted: float | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.feature}: {self.reason}"
+        if self.files:
+            text += f" (for example {', '.join(self.files[:3])})"
+        return text
+
+
+@dataclass(frozen=True)
+class Separation:
+    """How well one feature tells marked from unmarked images.
+
+    Attributes:
+        feature: its name
+        group: "metadata", "pixels" or "loss"
+        test: the test with the smallest p-value: "rank", "spread", "block" or "tell-tale"
+            (:mod:`.separation`), or "permutation" for classifiers
+        auroc: against unmarked images of the same class and similar hardness; of a categorical
+            feature, for the value named in ``detail``. None if nothing could be compared
+        interval: Wilson's interval of 95 % for ``auroc`` with the effective number of matched sets
+        auroc_class: against all unmarked images of the same class
+        p_value: of that test, two-sided; of classifiers one-sided
+        p_adjusted: corrected over all tests of the group (metadata: Tarone, others: Holm)
+        separates: whether ``p_adjusted`` is at most the audit's alpha
+        detail: what the finding is, in words
+        files: some of the marked files that it rests on
+    """
+
+    feature: str
+    group: str
+    test: str
+    auroc: float | None
+    interval: tuple[float, float] | None
+    auroc_class: float | None
+    p_value: float
+    p_adjusted: float
+    separates: bool
+    detail: str = ""
+    files: tuple[str, ...] = ()
+
+    def leak(self) -> Leak:
+        """The same as a leak."""
+        return Leak(self.feature, self.detail, self.files, self.p_adjusted)
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """The audit of a release.
+
+    Attributes:
+        num_files: images in the release
+        num_marked: HoneyImages among them
+        num_compared: marked images that have unmarked ones to be compared with
+        compared_by: what the compared images have in common
+        alpha: the probability that a group reports any separation if there is none
+        metadata: features that vary among the files; one that separates fails the release
+        constant: features that are the same for all files, and so tell nothing
+        pixels: features of the decoded images; they are shown and fail nothing
+        found: leaks that are certain, without a test
+        notes: what was not audited, and why
+    """
+
+    num_files: int
+    num_marked: int
+    num_compared: int
+    compared_by: str
+    alpha: float
+    metadata: tuple[Separation, ...]
+    constant: tuple[str, ...]
+    pixels: tuple[Separation, ...] = ()
+    found: tuple[Leak, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def leaks(self) -> tuple[Leak, ...]:
+        """What must not be released: certain leaks, and metadata that separate."""
+        return (*self.found, *(row.leak() for row in self.metadata if row.separates))
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing but the pixels separates marked from unmarked images."""
+        return not self.leaks
+
+    @property
+    def signals(self) -> tuple[Separation, ...]:
+        """Features of the pixels that separate; they are shown and fail nothing."""
+        return tuple(row for row in self.pixels if row.separates)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe content."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> AuditReport:
+        """The inverse of :meth:`to_dict`, also after JSON."""
+        values = dict(content)
+        for name in ("metadata", "pixels"):
+            values[name] = tuple(_separation(row) for row in values[name])
+        values["found"] = tuple(
+            Leak(**{**row, "files": tuple(row["files"])}) for row in values["found"]
+        )
+        for name in ("constant", "notes"):
+            values[name] = tuple(values[name])
+        return cls(**values)
+
+    def summary(self) -> str:
+        """A few sentences."""
+        shown = ", ".join(row.feature for row in self.signals) or "none"
+        if self.passed:
+            verdict = "Nothing but the pixels tells HoneyImages from other images."
+        else:
+            verdict = f"{len(self.leaks)} leaks: " + "; ".join(str(leak) for leak in self.leaks)
+        return (
+            f"{self.num_marked} HoneyImages among {self.num_files} images, compared by "
+            f"{self.compared_by}. {verdict} Pixel features that separate: {shown}."
+        )
+
+    def markdown(self) -> str:
+        """Tables of the leaks and of the pixel features."""
+        parts = []
+        if self.leaks:
+            rows = [f"| {_cell(leak.feature)} | {_cell(leak.reason)} |" for leak in self.leaks]
+            parts.append("\n".join(["| Leak | |", "| --- | --- |", *rows]))
+        if self.pixels:
+            rows = [
+                f"| {_cell(row.feature)} | {_auroc_text(row)} | {_number(row.auroc_class)} | "
+                f"{row.p_adjusted:.2g} | {_cell(row.detail)} |"
+                for row in self.pixels
+            ]
+            parts.append(
+                "\n".join(
+                    [
+                        "| Pixels | AUROC, similar images | AUROC, same class | p | |",
+                        "| --- | --- | --- | --- | --- |",
+                        *rows,
+                    ]
+                )
+            )
+        parts += [f"- {note}" for note in self.notes]
+        return "\n\n".join(parts)
+
+
+def _separation(row: Mapping[str, Any]) -> Separation:
+    interval = row["interval"]
+    return Separation(
+        **{
+            **row,
+            "interval": None if interval is None else (interval[0], interval[1]),
+            "files": tuple(row["files"]),
+        }
+    )
+
+
+def _auroc_text(row: Separation) -> str:
+    if row.auroc is None or row.interval is None:
+        return "–"
+    return f"{row.auroc:.2f} ({row.interval[0]:.2f}–{row.interval[1]:.2f})"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.2f}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
