@@ -6,9 +6,11 @@ dataset loads without this package.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import fiftyone as fo
+import fiftyone.core.odm as foo
 import fiftyone.core.utils as fou
 
 from ..core.errors import ParameterError, SamplesError
@@ -30,8 +32,18 @@ def root_dataset(samples: fo.core.collections.SampleCollection) -> fo.Dataset:
 
 
 def catch_up(dataset: fo.Dataset) -> None:
-    """Reads fields, views and runs again, which other processes may have changed meanwhile."""
-    dataset._reload(hard=True)
+    """Reloads a dataset whose fields, runs or views another process changed.
+
+    Only then: reloading drops what the user has not saved yet.
+    """
+
+    def state(document: Mapping[str, Any]) -> Any:
+        fields = [(field["name"], field.get("info")) for field in document["sample_fields"]]
+        return fields, document.get("runs") or {}, document.get("saved_views") or []
+
+    stored = foo.get_db_conn().datasets.find_one({"_id": dataset._doc.id})
+    if stored is not None and state(stored) != state(dataset._doc.to_dict()):
+        dataset.reload()
 
 
 def made_by(dataset: fo.Dataset, field_name: str, method: str) -> bool:
@@ -84,7 +96,9 @@ def list_keys(
     samples: fo.core.collections.SampleCollection, method: str, **config: Any
 ) -> list[str]:
     """The keys of the runs of one method, oldest first, with matching config values if given."""
-    return list(root_dataset(samples).list_runs(method=method, **config))
+    dataset = root_dataset(samples)
+    keys = dataset.list_runs(method=method, **config)  # in alphabetical order
+    return sorted(keys, key=lambda key: dataset.get_run_info(key).timestamp)
 
 
 def run_config(
