@@ -605,6 +605,16 @@ def cost(inputs: types.Object, cost: RunCost, lines: Sequence[str], seconds: flo
             f"about **{time_text(cost.seconds(seconds))}** of training on this machine, from a "
             "step measured just now"
         )
+    notice(inputs, facts)
+
+
+def notice(inputs: types.Object, facts: Sequence[str]) -> None:
+    """Shows what a run takes, and what becomes of it when it is scheduled."""
+    facts = [
+        *facts,
+        "once scheduled it waits for a worker: `fiftyone delegated launch -m` in a terminal starts "
+        "one, `fiftyone delegated list` tells how far it is",
+    ]
     text = "\n".join(f"- {fact}" for fact in facts)
     inputs.view("cost", types.Notice(label="What this run takes", description=text))
 
@@ -678,7 +688,8 @@ def table(header: tuple[str, str], rows: Sequence[tuple[str, Any]]) -> str:
 def scheduled(ctx: Any) -> types.Property | None:
     """What a run shows that was put in the queue; None if it was not, and has a result.
 
-    The App asks for the output of a run as soon as it is scheduled, with the queue's entry as result.
+    The App asks for the output of a run as soon as it is scheduled, with the queue's entry as result,
+    though today's App then shows nothing of it.
     """
     if "run_state" not in ctx.results:
         return None

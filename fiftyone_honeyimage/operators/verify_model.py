@@ -378,8 +378,7 @@ def _show_cost(ctx: Any, inputs: types.Object, ledger: Any) -> None:
         f"recorded in the ledger for good, as verification number {position}, which is held to the "
         f"level {level:.2g}",
     ]
-    text = "\n".join(f"- {fact}" for fact in facts)
-    inputs.view("cost", types.Notice(label="What this takes", description=text))
+    forms.notice(inputs, facts)
     forms.warn_if_powerless(inputs, count, ledger.plan, position)
 
 

@@ -80,7 +80,14 @@ class VerificationPanel(foo.Panel):
 
     def on_run(self, ctx: Any) -> None:
         """A prompted operator was run or scheduled."""
-        _choose_newest(ctx)
+        result = ctx.params.get("result") or {}
+        if "run_state" in result:
+            # The App says nothing of it by itself
+            ctx.ops.notify("Scheduled: press Refresh when a worker has finished it")
+        elif result.get("verify_key") in _keys(ctx):
+            ctx.panel.set_state("verify_key", result["verify_key"])
+        else:
+            _choose_newest(ctx)
 
     def refresh(self, ctx: Any) -> None:
         """Looks for verifications that were finished meanwhile."""

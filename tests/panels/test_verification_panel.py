@@ -110,6 +110,34 @@ def test_another_verification_can_be_chosen(
     assert "Derived" in send("on_load", dataset, {"verify_key": "first"}).text()
 
 
+def test_the_newest_comes_first_whatever_its_name(
+    make_marked: Callable[..., Any], verify: Any, send: Any
+) -> None:
+    dataset = make_marked()
+    verify(dataset, "zebra", released=0.9, withheld=0.2)
+    verify(dataset, "ant", released=0.5, withheld=0.5)
+
+    event = send("on_load", dataset)
+
+    assert event.state == {"verify_key": "ant"}
+    assert event.output["verify_key"]["type"]["values"] == ["ant", "zebra"]
+
+
+def test_a_prompted_run_is_shown_or_announced(
+    make_marked: Callable[..., Any], verify: Any, send: Any
+) -> None:
+    dataset = make_marked()
+    verify(dataset, "first", released=0.9, withheld=0.2)
+    verify(dataset, "second", released=0.5, withheld=0.5)
+    state = {"verify_key": "second"}
+
+    done = send("on_run", dataset, state, result={"verify_key": "first"})
+    assert done.state == {"verify_key": "first"}
+    scheduled = send("on_run", dataset, state, result={"run_state": "queued", "id": "1"})
+    assert scheduled.state == {}
+    assert "Refresh" in scheduled.asked("notify")[0]["message"]
+
+
 def test_a_click_shows_both_twins_of_a_pair(
     fo: Any, make_marked: Callable[..., Any], verify: Any, send: Any
 ) -> None:
