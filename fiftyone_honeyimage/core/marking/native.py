@@ -195,9 +195,11 @@ def finish(
     """Makes the file of a perturbed image, such that decoded it is within ε of the decoded source.
 
     Lossless formats hold the rounded perturbation. For lossy ones, the perturbation is made smaller,
-    in cells of 16x16 pixels around each value that is outside, until none is. Where writing the source
-    again unchanged already changes a value by more than ε (Pillow's re-encoding, lossy WebP), as
-    much is allowed for that value.
+    in cells of 16x16 pixels around each value that is outside, until none is.
+
+    Codecs that add noise of their own (``exact`` is False: JPEG that Pillow re-encodes, lossy WebP)
+    change even an untouched image, by N at most. What they write is within ``max(ε, N)``, and as far as
+    it can be had, only the values that they change in the untouched image are beyond ε.
 
     Args:
         codec: the file's codec; None for pixels without a file
@@ -217,16 +219,24 @@ def finish(
     for rows in working_rows(codec, len(original)):
         part = levels[rows] * np.float32(scale.unit)
         change[rows] = realised(codec, part, epsilon, _FIT_ROUNDS)[0]
-    noise = None if codec.exact else _distance(original, _written(codec, np.zeros_like(change))[1])
+    limit: np.ndarray | float = epsilon
+    if not codec.exact:
+        unchanged = Finished(*_written(codec, np.zeros_like(change))[::-1])
+        noise = np.maximum(_distance(original, unchanged.pixels), np.uint8(epsilon))
+        # Where the noise falls hangs on the whole picture in WebP.
+        limit = noise if codec.local else float(noise.max())
     data, pixels = _written(codec, change)
     for factor in _SHRINKING:
-        outside = _cells_outside(original, pixels, epsilon, noise)
+        outside = _cells_outside(original, pixels, limit)
         if not outside.any():
             break
         for row, column in np.argwhere(outside):
             top, left = row * _CELL, column * _CELL
             change[top : top + _CELL, left : left + _CELL] *= np.float16(factor)
         data, pixels = _written(codec, change)
+    if _cells_outside(original, pixels, float(np.max(limit))).any():
+        # Never seen with JPEG; a mark of nothing is better than one that can be seen.
+        return unchanged if not codec.exact else Finished(original, codec.encode(original))
     return Finished(pixels, data)
 
 
@@ -308,14 +318,14 @@ def _distance(original: np.ndarray, pixels: np.ndarray) -> np.ndarray:
 
 
 def _cells_outside(
-    original: np.ndarray, pixels: np.ndarray, epsilon: float, noise: np.ndarray | None
+    original: np.ndarray, pixels: np.ndarray, limit: np.ndarray | float
 ) -> np.ndarray:
-    """Which 16x16 cells hold a value that moved by more than is allowed, bool."""
+    """Which 16x16 cells hold a value that moved by more than the limit, bool."""
     height, width = original.shape[:2]
     cells = np.zeros((-(-height // _CELL), -(-width // _CELL)), dtype=bool)
     for rows in strips(height):
-        outside = _distance(original[rows], pixels[rows])
-        allowed = epsilon if noise is None else np.maximum(noise[rows], epsilon)
-        where, columns = np.nonzero((outside > allowed).any(axis=2))
+        allowed = limit[rows] if isinstance(limit, np.ndarray) else limit
+        moved = _distance(original[rows], pixels[rows])
+        where, columns = np.nonzero((moved > allowed).any(axis=2))
         cells[(where + rows.start) // _CELL, columns // _CELL] = True
     return cells
