@@ -253,3 +253,25 @@ def test_delete_of_an_unknown_run(marked: Any, unchanged: Any) -> None:
         with pytest.raises(fhi.SamplesError, match=f"no HoneyImage run '{key}'"):
             fhi.delete_run(dataset, key, delete_files=True)
     assert unchanged(dataset) == before
+
+
+def test_what_another_process_did_is_seen_and_unsaved_changes_stay(
+    fo: Any, make_dataset: Any, tiny: dict[str, Any]
+) -> None:
+    import fiftyone.core.odm as foo
+
+    from fiftyone_honeyimage.dataset.runs import catch_up
+
+    dataset = make_dataset(12)
+    sample = dataset.first()
+    sample.tags.append("unsaved")
+    dataset.add_sample_field("known", fo.StringField)
+    catch_up(dataset)
+    assert sample.tags == ["mine", "unsaved"]
+
+    # As another process would, past this one's copy of the dataset
+    field = dict(dataset._doc.to_dict()["sample_fields"][-1], name="foreign", db_field="foreign")
+    where = {"_id": dataset._doc.id}
+    foo.get_db_conn().datasets.update_one(where, {"$push": {"sample_fields": field}})
+    with pytest.raises(fhi.ParameterError, match="'foreign' that no hardness run wrote"):
+        fhi.compute_hardness(dataset, "ground_truth", "foreign", **tiny, progress=False)

@@ -1,0 +1,214 @@
+"""What FiftyOne and files cost, without any training: reading, writing a field, adding HoneyImages, export.
+
+Makes a dataset of small PNG files (CIFAR-10 from $HONEYIMAGE_DATA, repeated as needed, else random pixels) on
+a database of its own, and times each step once. A further process measures how far its memory grows while it
+reads all images, beside the size of their pixels.
+
+    python -m benchmarks.overhead [--images 60000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .datasets import NUM_TRAIN, data_root, load_cifar10
+from .results_io import write_results
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+from private_database import private_database
+
+SIZE = 32
+#: As many as the paper marks, one in a hundred, and the default number of twins
+SHARE, PAIRS = 100, 36
+#: FiftyOne's slow way, sample by sample, is timed on so many
+SAVED_ONE_BY_ONE = 1_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=60_000)
+    parser.add_argument("--folder", type=Path, help="where to work; a temporary folder by default")
+    parser.add_argument("--memory", metavar="DATASET", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.memory:
+        print(measure_memory(options.memory))
+        return
+
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder))
+        uri = stack.enter_context(private_database(Path(folder) / "db"))
+        os.environ.update(
+            FIFTYONE_DATABASE_URI=uri,
+            FIFTYONE_DO_NOT_TRACK="true",
+            FIFTYONE_SHOW_PROGRESS_BARS="false",
+            FIFTYONE_DEFAULT_DATASET_DIR=f"{folder}/datasets",
+        )
+        figures = measure(Path(folder), options.images)
+    path = write_results("overhead", figures, seeds=[0])
+    print(f"{path}")
+
+
+def measure(folder: Path, num_images: int) -> dict[str, Any]:
+    """Times every step and prints it."""
+    import fiftyone as fo
+
+    import fiftyone_honeyimage as fhi
+    from fiftyone_honeyimage.core.marking import honeyimage
+    from fiftyone_honeyimage.dataset import marking as floor
+    from fiftyone_honeyimage.dataset.hardness import _write_fields
+    from fiftyone_honeyimage.dataset.samples import load_images, read_labels
+
+    steps: dict[str, float] = {}
+
+    def timed(name: str, function: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        result = function()
+        steps[name] = round(time.perf_counter() - start, 3)
+        print(f"{name:<58}{steps[name]:>9.2f} s", flush=True)
+        return result
+
+    paths, labels, source = write_images(folder / "media", num_images)
+    dataset = fo.Dataset("overhead")
+    samples = (
+        fo.Sample(filepath=path, ground_truth=fo.Classification(label=label))
+        for path, label in zip(paths, labels, strict=True)
+    )
+    timed("(FiftyOne itself: add the samples)", lambda: dataset.add_samples(samples))
+
+    labeled = timed("read ids, paths and labels", lambda: read_labels(dataset, "ground_truth"))
+    timed("read and decode the images", lambda: load_images(labeled, SIZE))
+    scores = np.random.default_rng(0).exponential(size=num_images)
+    write = lambda: _write_fields(dataset, labeled.ids, "honey_hardness", scores, scores > 4)  # noqa: E731
+    timed("write two fields to every sample", write)
+    timed("write them again", write)
+
+    # Candidates are written as they are, and the out-model keeps the weights it was drawn with
+    honeyimage.train_models = lambda *args, **settings: []  # type: ignore[assignment]
+    floor._load_lpips = lambda file: (None, "not measured")  # type: ignore[assignment]
+    num_honeyimages = max(PAIRS, num_images // SHARE)
+    stages: dict[str, float] = {}
+    timed(
+        f"mark {num_honeyimages + PAIRS} images, all but the training",
+        lambda: fhi.generate_honeyimages(
+            dataset,
+            "ground_truth",
+            "honey",
+            method="unperturbed",
+            num_honeyimages=num_honeyimages,
+            num_pairs=PAIRS,
+            proxy="resnet_tiny",
+            exclude=() if source == "CIFAR-10, repeated" else ("duplicates",),
+            input_size=SIZE,
+            device="cpu",
+            progress=stopwatch(stages),
+        ),
+    )
+    entered = fhi.load_marking(dataset, "honey")
+    assert len(entered.view()) == 2 * (num_honeyimages + PAIRS)
+    report = timed(
+        "export the release and check it",
+        lambda: fhi.export_release(dataset, "honey", folder / "release", progress=False),
+    )
+    assert report.num_images == num_images - PAIRS
+    timed("delete the marking", lambda: fhi.delete_run(dataset, "honey", delete_files=True))
+
+    def one_by_one() -> None:
+        for sample in dataset.limit(SAVED_ONE_BY_ONE):
+            sample["honey_hardness"] = 0.0
+            sample.save()
+
+    timed(f"(FiftyOne's slow way: save {SAVED_ONE_BY_ONE:,} samples one by one)", one_by_one)
+
+    command = [sys.executable, "-m", "benchmarks.overhead", "--memory", dataset.name]
+    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    growth, pixels = int(answer.split()[-2]), int(answer.split()[-1])
+    print(f"memory grows by {growth / 1e6:.1f} MB; the pixels take {pixels / 1e6:.1f} MB")
+    dataset.delete()
+    return {
+        "num_images": num_images,
+        "image_size": SIZE,
+        "source": source,
+        "num_honeyimages": num_honeyimages,
+        "num_pairs": PAIRS,
+        "seconds": steps,
+        "seconds_of_marking_by_stage": {name: round(value, 3) for name, value in stages.items()},
+        "memory_growth_bytes": growth,
+        "uint8_bytes": pixels,
+        "memory_growth_over_uint8": round(growth / pixels, 4),
+    }
+
+
+def write_images(folder: Path, count: int) -> tuple[list[str], list[str], str]:
+    """Writes the PNG files; their paths, labels, and what they are."""
+    folder.mkdir()
+    root = data_root()
+    if root is not None and (root / "cifar10").is_dir():
+        images, numbers, classes = load_cifar10(0, min(count, NUM_TRAIN))
+        source = "CIFAR-10" if count <= NUM_TRAIN else "CIFAR-10, repeated"
+    else:
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8)
+        numbers, classes = rng.integers(0, 10, count), [str(label) for label in range(10)]
+        source = "random pixels"
+
+    paths = [str(folder / f"{index:06d}.png") for index in range(count)]
+
+    def write(index: int) -> None:
+        Image.fromarray(images[index % len(images)]).save(paths[index])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(count), chunksize=256))
+    return paths, [classes[numbers[index % len(images)]] for index in range(count)], source
+
+
+def stopwatch(stages: dict[str, float]) -> Callable[[Any], None]:
+    """A progress callback that adds up the time of each stage."""
+    last = [time.perf_counter(), ""]
+
+    def look(bar: Any) -> None:
+        now = time.perf_counter()
+        stages[bar.stage] = stages.get(bar.stage, 0.0) + now - last[0]  # type: ignore[operator]
+        last[0] = now
+
+    return look
+
+
+def measure_memory(name: str) -> str:
+    """In a process of its own (on Linux): how far memory grows while all images are read, and their size.
+
+    Both in bytes.
+    """
+    import fiftyone as fo
+
+    from fiftyone_honeyimage.dataset.samples import load_images, read_labels
+
+    labeled = read_labels(fo.load_dataset(name), "ground_truth")
+    load_images(labeled.keep(range(2_000)), SIZE)  # decoders and threads take theirs once
+    before = resident_bytes()
+    Path("/proc/self/clear_refs").write_text("5")  # forgets earlier peaks
+    loaded = load_images(labeled, SIZE)
+    return f"{resident_bytes(peak=True) - before} {loaded.images.nbytes}"
+
+
+def resident_bytes(peak: bool = False) -> int:
+    """What the process holds in memory now, or at most has held."""
+    name = "VmHWM:" if peak else "VmRSS:"
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+
+
+if __name__ == "__main__":
+    main()
