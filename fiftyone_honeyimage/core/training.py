@@ -240,7 +240,7 @@ def predict_logits(
     model.to(target, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     logits = []
     try:
-        with torch.inference_mode(), _autocast(target, dtype), _deterministic(target):
+        with torch.no_grad(), _autocast(target, dtype), _deterministic(target):
             for batch in images.split(batch_size):
                 logits.append(model(to_float(batch.to(target))).float())
     finally:
@@ -450,7 +450,7 @@ def _check_labels(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) 
     # A label out of range would stop a GPU with an error that it does not recover from
     was_training = model.training
     model.eval()
-    with torch.inference_mode():
+    with torch.no_grad():
         num_classes = model(to_float(images[:1])).shape[1]
     model.train(was_training)
     lowest, highest = int(labels.min()), int(labels.max())

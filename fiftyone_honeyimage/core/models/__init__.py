@@ -135,7 +135,8 @@ def _check_logits(model: nn.Module, name: str, num_classes: int, input_size: int
     images = torch.zeros(2, 3, input_size, input_size)
     model.eval()
     try:
-        with torch.inference_mode():
+        # Not inference mode: what a module caches here must serve for training too
+        with torch.no_grad():
             logits = model(images)
     except (RuntimeError, ValueError, AssertionError) as error:
         raise ParameterError(
