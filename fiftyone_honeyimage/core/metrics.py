@@ -9,6 +9,7 @@ import os
 import pickle
 import warnings
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ LPIPS_MIN_SIDE = 64
 
 #: Side in pixels of the Gaussian window of SSIM; smaller images have none.
 SSIM_WINDOW = 11
+
+#: Rows that are compared at a time, and the largest side of what LPIPS compares at once.
+_STRIP_ROWS, _TILE_SIDE = 256, 1024
 
 _BACKBONES: dict[str, Any] = {
     "alex": models.AlexNet_Weights.IMAGENET1K_V1,
@@ -50,7 +54,10 @@ def linf(original: np.ndarray, marked: np.ndarray) -> int:
         ImageError: if these are no images, or differ in shape
     """
     _check_pair(original, marked)
-    return int(np.abs(original.astype(np.int16) - marked.astype(np.int16)).max())
+    return max(
+        int(np.abs(original[rows].astype(np.int16) - marked[rows]).max())
+        for rows in _strips(len(original))
+    )
 
 
 def psnr(original: np.ndarray, marked: np.ndarray) -> float:
@@ -64,7 +71,11 @@ def psnr(original: np.ndarray, marked: np.ndarray) -> float:
         ImageError: if these are no images, or differ in shape
     """
     _check_pair(original, marked)
-    mse = float(np.mean((original.astype(np.float64) - marked.astype(np.float64)) ** 2))
+    squares = sum(
+        int(((original[rows].astype(np.int32) - marked[rows]) ** 2).sum(dtype=np.int64))
+        for rows in _strips(len(original))
+    )
+    mse = squares / original.size
     return 10 * math.log10(255**2 / mse) if mse else math.inf
 
 
@@ -86,18 +97,24 @@ def ssim(original: np.ndarray, marked: np.ndarray) -> float:
         raise ImageError(
             f"SSIM needs at least {SSIM_WINDOW} pixels a side, got {original.shape[1]}x{original.shape[0]}"
         )
-    value = structural_similarity(
-        original,
-        marked,
-        channel_axis=2,
-        data_range=255,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-        K1=0.01,
-        K2=0.03,
-    )
-    return float(value)
+    # Strips that overlap by a window give every window once: the mean is that of the whole image.
+    total, windows = 0.0, 0
+    for rows in _strips(len(original) - SSIM_WINDOW + 1):
+        part = slice(rows.start, rows.stop + SSIM_WINDOW - 1)
+        value = structural_similarity(
+            original[part],
+            marked[part],
+            channel_axis=2,
+            data_range=255,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            K1=0.01,
+            K2=0.03,
+        )
+        total += float(value) * (rows.stop - rows.start)
+        windows += rows.stop - rows.start
+    return total / windows
 
 
 def stealthiness(lpips: float) -> float:
@@ -114,7 +131,8 @@ class LpipsMetric:
 
     The heads come with the package ``lpips``. The backbone's pretrained features come from torchvision,
     which downloads them once, or from a local file. Images with a side below 64 pixels are enlarged first
-    (bilinear), so that the shorter side has 64.
+    (bilinear), so that the shorter side has 64. Images with a side above 1,024 pixels are compared in equal
+    tiles of at most that, and their distances averaged, which bounds memory.
 
     Args:
         net ("alex"): the backbone: "alex" (AlexNet), "squeeze" (SqueezeNet 1.1) or "vgg" (VGG16)
@@ -157,8 +175,14 @@ class LpipsMetric:
             ImageError: if these are no images, or differ in shape
         """
         _check_pair(original, marked)
-        pair = [torch.from_numpy(np.array(x.transpose(2, 0, 1))) for x in (original, marked)]
-        return float(self.distances(pair[0].unsqueeze(0), pair[1].unsqueeze(0))[0])
+        total = 0.0
+        for tile in _tiles(*original.shape[:2]):
+            pair = [
+                torch.from_numpy(np.array(x[tile].transpose(2, 0, 1))).unsqueeze(0)
+                for x in (original, marked)
+            ]
+            total += float(self.distances(*pair)[0]) * pair[0].shape[-1] * pair[0].shape[-2]
+        return total / (original.shape[0] * original.shape[1])
 
     def distances(self, originals: Tensor, marked: Tensor) -> np.ndarray:
         """The distances of B pairs at once.
@@ -231,6 +255,23 @@ def _check_pair(original: np.ndarray, marked: np.ndarray) -> None:
             f"the original has shape {original.shape} and the marked image {marked.shape}; a mark keeps "
             "the size"
         )
+
+
+def _strips(height: int) -> list[slice]:
+    """Rows a few at a time, which bounds memory whatever the image's size."""
+    return [slice(top, min(top + _STRIP_ROWS, height)) for top in range(0, height, _STRIP_ROWS)]
+
+
+def _tiles(height: int, width: int) -> list[tuple[slice, slice]]:
+    rows, columns = (
+        np.linspace(0, length, math.ceil(length / _TILE_SIDE) + 1).astype(int)
+        for length in (height, width)
+    )
+    return [
+        (slice(top, bottom), slice(left, right))
+        for top, bottom in pairwise(rows)
+        for left, right in pairwise(columns)
+    ]
 
 
 def _download(net: str) -> Mapping[str, Tensor]:

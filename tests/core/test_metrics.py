@@ -342,3 +342,24 @@ def test_torchvisions_whole_model_is_a_backbone_too(photo, noisy, tmp_path, alex
 
 def test_every_net_has_a_source():
     assert set(metrics._BACKBONES) == set(TAPS)
+
+
+def test_large_images_are_compared_in_parts_with_the_same_result():
+    from skimage.metrics import structural_similarity
+
+    rng = np.random.default_rng(0)
+    original = rng.integers(0, 256, (700, 40, 3), dtype=np.uint8)
+    marked = np.clip(original + rng.integers(-9, 10, original.shape), 0, 255).astype(np.uint8)
+    whole = structural_similarity(
+        original,
+        marked,
+        channel_axis=2,
+        data_range=255,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+    )
+    assert ssim(original, marked) == pytest.approx(whole, abs=1e-9)
+    difference = original.astype(float) - marked
+    assert psnr(original, marked) == pytest.approx(10 * np.log10(255**2 / (difference**2).mean()))
+    assert linf(original, marked) == np.abs(difference).max()

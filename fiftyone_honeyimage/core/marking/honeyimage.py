@@ -36,7 +36,9 @@ from .native import (
     finish,
     realised,
     round_into_ball,
+    seen_by_model,
     shrink,
+    to_bytes,
     working_rows,
 )
 from .transforms import TRANSFORMS
@@ -81,10 +83,10 @@ def craft_honeyimages(request: CraftRequest) -> CraftResult:
         f_in.load_state_dict(saved["f_in"])
 
     seen = crafting.see_all()
-    every = torch.cat([request.rest, _to_bytes(seen)])
+    every = torch.cat([request.rest, to_bytes(seen)])
     every_labels = torch.cat([torch.as_tensor(request.rest_labels, dtype=torch.int64), labels])
     for step in range(first, request.num_steps):
-        every[len(request.rest) :] = _to_bytes(seen)
+        every[len(request.rest) :] = to_bytes(seen)
         f_in = _train_in_model(request, f_in, every, every_labels, step)
         history.append(crafting.ascend(seen, labels, f_out, f_in, step))
         _save_round(request.checkpoint_dir, crafting.perturbations, history, step + 1, f_in)
@@ -134,7 +136,7 @@ def thumbnails(images: Sequence[np.ndarray], size: int) -> torch.Tensor:
     """Native uint8 (H, W, 3) images as one uint8 (K, 3, size, size) batch, as the models see them."""
     rows = torch.empty((len(images), 3, size, size), dtype=torch.uint8)
     for row, image in zip(rows, images, strict=True):
-        row.copy_(_to_bytes(_shrunk(image, size)))
+        row.copy_(seen_by_model(image, size))
     return rows
 
 
@@ -217,8 +219,8 @@ class _Crafting:
                     files.put(row, result.data)
             if codec is None:
                 images.append(pixels)
-            finished[row] = _to_bytes(_shrunk(pixels, self._size))
-            originals[row] = _to_bytes(_shrunk(original, self._size))
+            finished[row] = seen_by_model(pixels, self._size)
+            originals[row] = seen_by_model(original, self._size)
             if codec is not None:
                 request.report("Fitting files", row + 1, len(files))
         if request.codecs is None:
@@ -291,9 +293,11 @@ class _Crafting:
         if height * width > _DIFFERENTIABLE_PIXELS:
             pixels = np.rint(current).astype(np.uint8)
             del current
-            views = [_shrunk(t.apply(pixels, rng), self._size) for t in TRANSFORMS]
+            views = [seen_by_model(t.apply(pixels, rng), self._size) for t in TRANSFORMS]
             targets = label.expand(len(views))
-            _, gradients = _gap_gradients(torch.stack(views), targets, f_out, f_in, self._device)
+            _, gradients = _gap_gradients(
+                torch.stack(views).float(), targets, f_out, f_in, self._device
+            )
             return gradient + gradients.sum(dim=0), None
 
         x = torch.from_numpy(current).permute(2, 0, 1)[None].to(self._device) / 255
@@ -328,17 +332,6 @@ def _gaps(
         for model in (f_out, f_in)
     )
     return next(losses) - next(losses)
-
-
-def _shrunk(pixels: np.ndarray, size: int) -> torch.Tensor:
-    height, width = pixels.shape[:2]
-    return shrink(
-        ((rows, pixels[rows]) for rows in working_rows(None, height)), height, width, size
-    )
-
-
-def _to_bytes(seen: torch.Tensor) -> torch.Tensor:
-    return seen.round().clamp(0, 255).to(torch.uint8)
 
 
 def _new_in_model(request: CraftRequest, step: int) -> torch.nn.Module:

@@ -135,6 +135,22 @@ def shrink(
     return result
 
 
+def seen_by_model(pixels: np.ndarray, size: int) -> torch.Tensor:
+    """What a model sees of a finished image: uint8 (3, S, S).
+
+    Args:
+        pixels: uint8 (H, W, 3)
+        size: S
+    """
+    height, width = pixels.shape[:2]
+    return to_bytes(shrink(((rows, pixels[rows]) for rows in strips(height)), height, width, size))
+
+
+def to_bytes(seen: torch.Tensor) -> torch.Tensor:
+    """0–255 floats as uint8."""
+    return seen.round().clamp(0, 255).to(torch.uint8)
+
+
 def enlarge_gradient(gradient: torch.Tensor, rows: slice, height: int, width: int) -> np.ndarray:
     """The gradient for some rows of the native image: float32 (h, W, 3).
 

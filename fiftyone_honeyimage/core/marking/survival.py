@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from ..images import check_image
 from ..progress import Report, silent
 from ..seeds import derive_seed
 from ..training import cross_entropy, predict_logits
-from .native import shrink
+from .native import seen_by_model
 from .transforms import TRANSFORMS
 
 #: An effect is kept if at least this share of the loss gap is left.
@@ -85,8 +85,8 @@ def measure_survival(
         for row in rows:
             pixels = images[row]
             check_image(pixels, f"image {row}")
-            for name, variants in _variants(pixels, derive_seed(seed, "survival", row)).items():
-                batches[name] += [_thumbnail(variant, input_size) for variant in variants]
+            for name, variant in _variants(pixels, derive_seed(seed, "survival", row)):
+                batches[name].append(seen_by_model(variant, input_size))
             report("Measuring survival", row + 1, len(images))
         for name, thumbnails in batches.items():
             draws = len(thumbnails) // len(rows)
@@ -102,16 +102,10 @@ def measure_survival(
     )
 
 
-def _variants(pixels: np.ndarray, seed: int) -> dict[str, list[np.ndarray]]:
-    variants = {"none": [pixels]}
+def _variants(pixels: np.ndarray, seed: int) -> Iterator[tuple[str, np.ndarray]]:
+    """(name, pixels) of each transformed image, made one at a time."""
+    yield "none", pixels
     for transform in TRANSFORMS:
         rng = np.random.default_rng(derive_seed(seed, transform.name))
-        draws = _DRAWS if transform.name == "crop_flip" else 1
-        variants[transform.name] = [transform.apply(pixels, rng) for _ in range(draws)]
-    return variants
-
-
-def _thumbnail(pixels: np.ndarray, size: int) -> torch.Tensor:
-    height, width = pixels.shape[:2]
-    small = shrink(iter([(slice(0, height), pixels)]), height, width, size)
-    return small.round().clamp(0, 255).to(torch.uint8)
+        for _ in range(_DRAWS if transform.name == "crop_flip" else 1):
+            yield transform.name, transform.apply(pixels, rng)
