@@ -105,6 +105,7 @@ def _rename_marking(dataset: fo.Dataset, key: str, new_key: str) -> None:
         field.save()
     if name != new_key:
         dataset.rename_sample_field(key, new_key)
+        dataset.reload()  # FiftyOne's field still goes by its old name, under which it cannot be saved
     own = dataset.match(F(f"{new_key}.role") == HONEYIMAGE)
     own.tag_samples(new_key)
     own.untag_samples(key)

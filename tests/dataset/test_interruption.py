@@ -139,13 +139,9 @@ class Protected:
         assert len(marking.view()) == 10
         tags = self.dataset.count_values("tags")
         assert tags == {"mine": 24, "honeyimage": 10, "earlier": 5, "honey": 5}
-        assert {path.name for path in marking.output_dir.iterdir()} == {
-            ".ledger.json.lock",
-            "f_out.pt",
-            "images",
-            "ledger.json",
-            "manifest.json",
-        }
+        models = json.loads((marking.output_dir / "manifest.json").read_text())["models"]
+        known = {".ledger.json.lock", "images", "ledger.json", "manifest.json", *models}
+        assert {path.name for path in marking.output_dir.iterdir()} == known
         assert not list(self.folder.rglob("*.tmp"))
         fhi.delete_run(self.dataset, "honey", delete_files=True)
         self.check_as_before()

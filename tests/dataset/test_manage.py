@@ -55,8 +55,6 @@ def test_rename_moves_field_tag_view_and_verifications(
     files = own_files(before.output_dir)
     fhi.rename_run(dataset, "honey", "renamed")
 
-    dataset.clear_cache()
-    dataset.reload()
     assert not dataset.has_field("honey")
     assert dataset.list_saved_views() == ["renamed"]
     added = dataset.match_tags("honeyimage")

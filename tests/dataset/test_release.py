@@ -200,7 +200,8 @@ def test_progress_names_both_stages(marked: Any, tmp_path: Path) -> None:
     fhi.export_release(
         dataset, "honey", tmp_path / "r", progress=lambda bar: seen.append(bar.stage)
     )
-    assert list(dict.fromkeys(seen)) == ["Exporting", "Checking", "Done"]
+    known = ["Exporting", "Checking", "Done"]
+    assert [stage for stage in dict.fromkeys(seen) if stage in known] == known
 
 
 # What stops a release. After each, nothing is left behind and nothing has changed.
