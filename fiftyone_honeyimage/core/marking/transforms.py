@@ -9,8 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from kornia.enhance import jpeg_codec_differentiable
-from kornia.filters import median_blur
 from PIL import Image, ImageFilter
 
 from ..images import differentiable_resize, resize_uint8
@@ -48,6 +46,9 @@ def differentiable_jpeg(x: torch.Tensor, quality: int, rng: np.random.Generator)
     Its rounding has no gradient at coefficients that are whole numbers of steps, as most of them are
     in flat regions; noise of ±4 values shows it which coefficients are within reach.
     """
+    # Imported here: a machine that only trains and scores does without it
+    from kornia.enhance import jpeg_codec_differentiable
+
     noise = rng.uniform(-4 / 255, 4 / 255, x.shape).astype(np.float32)
     height, width = x.shape[-2:]
     # Whole units of 16 pixels; "replicate" takes any amount
@@ -77,6 +78,8 @@ def median(pixels: np.ndarray) -> np.ndarray:
 
 
 def _differentiable_median(x: torch.Tensor) -> torch.Tensor:
+    from kornia.filters import median_blur
+
     # Padding by reflection needs two pixels a side
     border = "reflect" if min(x.shape[-2:]) > 1 else "replicate"
     return median_blur(x, 3, border)
