@@ -5,6 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
+# One thread a test process: two processes that each use every core slow each other down tenfold
+PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses auto --dist loadfile
+
 # Set-up runs again when what it installs changes, or when the clone has moved (a virtual environment holds its path)
 INPUTS := requirements.txt pyproject.toml scripts/set_up.py scripts/private_database.py
 STAMP := $(VENV)/ready-$(shell (cat $(INPUTS); pwd) | cksum | cut -d ' ' -f 1)
@@ -39,10 +42,10 @@ browser: $(STAMP)
 	$(RUN) scripts/browser.py
 
 test: lint browser
-	$(RUN) -m pytest
+	$(PYTEST)
 
 test-fast: $(STAMP)
-	$(RUN) -m pytest -m "not browser and not slow"
+	$(PYTEST) -m "not browser and not slow"
 
 screenshots: browser
 	HONEYIMAGE_SCREENSHOTS=.screenshots $(RUN) -m pytest -m browser
