@@ -19,7 +19,7 @@ help:
 	@echo "make test          lint and every test, in a headless browser too"
 	@echo "make test-fast     the tests that need neither a browser nor much time"
 	@echo "make lint          ruff and mypy"
-	@echo "make screenshots   the App's pages as the browser tests see them, in .screenshots/"
+	@echo "make screenshots   the App's pages as the browser tests see them, in docs/"
 	@echo "make setup         only the set-up, in .venv/"
 	@echo "make clean         removes what the other targets left, but .venv/"
 
@@ -48,8 +48,8 @@ test-fast: $(STAMP)
 	$(PYTEST) -m "not browser and not slow"
 
 screenshots: browser
-	HONEYIMAGE_SCREENSHOTS=.screenshots $(RUN) -m pytest -m browser
+	HONEYIMAGE_SCREENSHOTS=docs $(RUN) -m pytest -m browser
 
 clean:
-	rm -rf .demo .screenshots .pytest_cache .ruff_cache .mypy_cache .coverage build dist *.egg-info
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .coverage build dist *.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
