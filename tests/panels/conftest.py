@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,14 +144,27 @@ class Event:
 
 
 @pytest.fixture
-def send(fo: Any) -> Callable[..., Event]:
+def panel_uri() -> str:
+    """The panel that a module of tests is about."""
+    return PANEL
+
+
+@pytest.fixture
+def send(fo: Any, panel_uri: str) -> Callable[..., Event]:
     """Sends an event to the panel: ``send("on_load", dataset)``."""
     operators = importlib.import_module("fiftyone.operators")
 
-    def run(method: str, dataset: Any, state: dict[str, Any] | None = None, **params: Any) -> Event:
+    def run(
+        method: str,
+        dataset: Any,
+        state: dict[str, Any] | None = None,
+        selected: Sequence[str] = (),
+        **params: Any,
+    ) -> Event:
         result = operators.execute_operator(
-            PANEL,
+            panel_uri,
             dataset=dataset,
+            selected=list(selected),
             params={
                 "panel_id": "panel",
                 "__method__": method,
