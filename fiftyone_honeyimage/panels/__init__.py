@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .protect_panel import ProtectPanel
 from .verification_panel import VerificationPanel
 
 #: In the order of the manifest, ``fiftyone.yml``.
-PANELS = [VerificationPanel]
+PANELS = [ProtectPanel, VerificationPanel]

@@ -1,0 +1,325 @@
+"""The protection panel, event by event, through FiftyOne's real registry."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def panel_uri() -> str:
+    return "@honeyimage/ownership/protect_panel"
+
+
+@pytest.fixture
+def marked(make_marked: Callable[..., Any]) -> Any:
+    return make_marked(num_pairs=6, num_honeyimages=8, step_size=2)
+
+
+STATE = {"hardness_key": "honey_hardness", "honey_key": "honey"}
+
+
+def shown(dataset: Any, event: Any) -> Any:
+    """The view that the App is asked to show."""
+    fo = importlib.import_module("fiftyone")
+    (asked,) = event.asked("set_view")
+    return fo.DatasetView._build(dataset, asked["view"])
+
+
+def pictures(event: Any) -> dict[str, np.ndarray]:
+    """The pictures that are sent, by name."""
+    found = {}
+    for params in event.asked("patch_panel_data"):
+        for path, url in params["data"].items():
+            data = base64.b64decode(url.removeprefix("data:image/png;base64,"))
+            found[path.split(".")[1]] = np.asarray(Image.open(io.BytesIO(data)))
+    return found
+
+
+def buttons(event: Any, row: str = "actions") -> list[str]:
+    return list(event.output[row]["type"]["properties"])
+
+
+def test_a_marking_is_shown_with_its_figures(marked: Any, send: Any) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    marking = fhi.load_marking(marked, "honey")
+
+    event = send("on_load", marked)
+
+    assert event.state == {**STATE, "sample": None}
+    text = event.text()
+    for figure in (
+        "72",  # images scored
+        "out-of-fold accuracy",
+        "**8**",
+        "**6**, so that 6 images are withheld",
+        "ε = 4 of 255, step α = 2, T = 1 steps",
+        f"PSNR {marking.metrics['psnr']:.1f} dB",
+        "LPIPS and STL not measured",
+        marking.commitment,
+        "matches the commitment",
+        "not recorded on the dataset",
+    ):
+        assert figure in text
+    names = ["compute_hardness", "generate_honeyimages", "export_release"]
+    assert [name for name in buttons(event) if name in names] == names
+    assert not [name for name in event.output if "stale" in name]
+    traces = event.output["visibility"]["view"]["data"]
+    assert sorted(len(trace["ids"]) for trace in traces) == [2, 12]
+
+
+def test_what_is_shown_gives_no_coin_away(marked: Any, send: Any) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    marking = fhi.load_marking(marked, "honey")
+    before = send("on_load", marked).output
+
+    # The same marking with every coin turned: only the state of the ledger differs
+    text = marking.ledger_path.read_text()
+    turn = {'"a"': '"b"', '"b"': '"a"'}
+    turned = re.sub('(?<="released": )"[ab]"', lambda coin: turn[coin[0]], text)
+    assert turned != text
+    marking.ledger_path.write_text(turned)
+    after = send("on_load", marked).output
+
+    assert [name for name in after if after[name] != before[name]] == ["ledger"]
+    assert after["ledger"]["view"]["severity"] == "error"
+
+
+def test_bars_open_their_images(marked: Any, send: Any) -> None:
+    event = send("on_load", marked)
+    traces = event.output["hardness_histogram"]["view"]["data"]
+    assert sum(sum(trace["y"]) for trace in traces) == 72
+
+    trace = traces[1]
+    seen: list[str] = []
+    for bar, count in zip(trace["ids"], trace["y"], strict=True):
+        view = shown(marked, send("on_click_bar", marked, STATE, id=bar))
+        assert len(view) == count
+        assert set(view.values("ground_truth.label")) == {trace["name"]} == {"1"}
+        seen += view.values("id")
+    # Every bar together: each scored image of the class once
+    assert len(set(seen)) == len(seen) == 24
+
+    for bar in (None, "", "99/0", "0/9", "gone"):
+        assert send("on_click_bar", marked, STATE, id=bar).asked("set_view") == []
+
+
+def test_suspected_label_errors_are_shown_hardest_first(marked: Any, send: Any) -> None:
+    flags = "honey_hardness_label_error"
+    hard = marked.exists("honey_hardness").sort_by("honey_hardness", reverse=True).values("id")
+    # As found: the hardest, the tenth and the easiest image
+    chosen = [hard[0], hard[9], hard[-1]]
+    marked.set_values(flags, {i: i in chosen for i in hard}, key_field="id")
+
+    event = send("on_load", marked)
+
+    assert "**3 labels look wrong**, 1 of them among the 8 hardest" in event.text()
+    view = shown(marked, send("show_label_errors", marked, STATE))
+    assert view.values("id") == chosen
+
+
+def test_points_open_their_pair_and_its_pictures(marked: Any, send: Any) -> None:
+    traces = send("on_load", marked).output["visibility"]["view"]["data"]
+    source = traces[0]["ids"][2]
+
+    event = send("on_click_point", marked, STATE, id=source)
+
+    view = shown(marked, event)
+    assert view.values("honey.role") == ["original", "honeyimage"]
+    assert view.values("honey.source") == [source, source]
+    original, honey = (np.asarray(Image.open(path)) for path in view.values("filepath"))
+    sent = pictures(event)
+    assert list(sent) == ["original", "honeyimage", "difference_10", "difference_50"]
+    assert {picture.shape for picture in sent.values()} == {(512, 512, 3)}
+    assert (sent["original"][::64, ::64] == original).all()
+    assert (sent["honeyimage"][::64, ::64] == honey).all()
+    change = honey.astype(int) - original.astype(int)
+    assert (sent["difference_10"][::64, ::64] == np.clip(128 + 10 * change, 0, 255)).all()
+    assert len(shown(marked, send("show_marking", marked, STATE))) == 2 * 14
+
+
+def test_the_selected_sample_is_compared(marked: Any, send: Any) -> None:
+    honey = marked.match_tags("honeyimage").first()
+    other = marked.match_tags("honeyimage", bool=False).match({"honey": None}).first()
+
+    event = send("on_change_selected", marked, STATE, selected=[honey.id])
+    assert event.state == {"sample": honey.id}
+    path = marked[honey.honey.source].filepath
+    assert (pictures(event)["original"][::64, ::64] == np.asarray(Image.open(path))).all()
+
+    event = send("on_change_selected", marked, STATE, selected=[other.id])
+    assert "not part of this marking" in event.text()
+    assert "pictures" not in event.output
+    assert pictures(event) == {}
+    # Nothing is selected any more: what was shown stays
+    assert send("on_change_selected", marked, STATE).state == {}
+
+
+def test_nothing_is_kept_on_the_panel(marked: Any, send: Any, panel_uri: str) -> None:
+    operators = importlib.import_module("fiftyone.operators")
+    panel = operators.get_operator(panel_uri)
+    before = dict(vars(panel))
+
+    send("on_load", marked)
+    send("on_click_point", marked, STATE, id="5")
+
+    assert vars(panel) == before
+
+
+def test_buttons_prompt_the_operators(marked: Any, send: Any) -> None:
+    for name in ("compute_hardness", "generate_honeyimages", "export_release"):
+        (asked,) = send(name, marked).asked("prompt_user_for_operation")
+        assert asked["operator_uri"] == f"@honeyimage/ownership/{name}"
+        assert asked["on_success"].endswith("#on_run")
+
+
+def test_changes_since_the_marking_are_told(fo: Any, marked: Any, send: Any) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    marking = fhi.load_marking(marked, "honey")
+    first, second, third = marked.match_tags("honeyimage").limit(3)
+    Path(first.filepath).unlink()
+    marking.ledger_path.rename(marking.ledger_path.with_name("moved.json"))
+    path = marked[second.honey.source].filepath
+    marked.delete_samples([second.id, third.honey.source])
+    marked.add_samples([fo.Sample(filepath=path, ground_truth=fo.Classification(label="1"))] * 3)
+    marked.delete_saved_view("honey")
+
+    event = send("on_load", marked)
+
+    text = event.text()
+    for message in (
+        "The ledger is missing",
+        "1 of 14 HoneyImages were deleted",
+        "1 of 14 marked originals were deleted",
+        "1 HoneyImage files are missing",
+        "2 samples are not covered by this marking",
+        "3 samples have no score",
+    ):
+        assert message in text
+    assert event.output["marking_actions"]["type"]["properties"]["show_marking"]["view"]["disabled"]
+    assert send("show_marking", marked, STATE).asked("set_view") == []
+
+    event = send("on_click_point", marked, STATE, id=first.honey.source)
+    assert "The images cannot be compared" in event.text()
+    assert first.filepath in event.text()
+
+
+def test_deleted_runs_and_fields_are_noticed(marked: Any, send: Any) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    marked.delete_sample_field("honey_hardness")
+    assert "Field 'honey_hardness' was deleted since" in send("on_load", marked).text()
+
+    fhi.delete_run(marked, "honey_hardness")
+    event = send("show_label_errors", marked, STATE)
+    assert "No hardness has been computed yet" in event.text()
+
+    for key in ("hardness_key", "honey_key"):
+        method = {"hardness_key": "hardness", "honey_key": "marking"}[key]
+        config = marked.init_run(label_field="ground_truth", hardness_field="later")
+        config.method = f"honeyimage/{method}"
+        marked.register_run(f"later_{method}", config)
+    event = send("on_load", marked, STATE)
+    assert "Run 'honey_hardness' is no longer there" in event.text()
+    event = send("refresh", marked, STATE)
+    assert event.state["honey_key"] == "later_marking"
+    assert "The results of 'later_marking' cannot be read" in event.text()
+    assert "The results of 'later_hardness' cannot be read" in event.text()
+
+    marked.delete_sample_field("honey")
+    assert "Field 'honey' was deleted since" in send("on_load", marked, STATE).text()
+    for method in ("on_click_point", "show_sample", "on_choose_marking"):
+        send(method, marked, STATE, id="5", value="honey")
+
+
+def test_an_unmarked_dataset_says_how_to_start(
+    make_digits_dataset: Callable[..., Any], send: Any
+) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    dataset = make_digits_dataset(num=24, size=8)
+
+    event = send("on_load", dataset)
+    assert "No hardness has been computed yet" in event.text()
+    assert "not marked yet" in event.text()
+    assert buttons(event) == ["compute_hardness", "generate_honeyimages", "refresh"]
+
+    fhi.compute_hardness(
+        dataset, "ground_truth", proxy="resnet_tiny", training={"epochs": 1}, progress=False
+    )
+    event = send("on_run", dataset)
+    assert event.state["hardness_key"] == "honey_hardness"
+    view = event.output["actions"]["type"]["properties"]["generate_honeyimages"]["view"]
+    assert view["variant"] == "contained"
+
+
+def test_datasets_that_cannot_be_used_are_explained(fo: Any, send: Any) -> None:
+    empty, video, grouped, unlabeled = (fo.Dataset() for _ in range(4))
+    video.add_sample(fo.Sample(filepath="/nowhere/video.mp4"))
+    grouped.add_group_field("group", default="left")
+    group = fo.Group()
+    grouped.add_sample(fo.Sample(filepath="/nowhere/a.png", group=group.element("left")))
+    unlabeled.add_sample(fo.Sample(filepath="/nowhere/a.png"))
+
+    for dataset, message in (
+        (empty, "is empty"),
+        (video, "media type 'video'"),
+        (grouped, "grouped dataset"),
+        (unlabeled, "a field of type Classification is needed"),
+    ):
+        event = send("on_load", dataset)
+        assert message in event.text()
+        assert buttons(event) == ["refresh"]
+        dataset.delete()
+
+
+def test_another_dataset_starts_anew(
+    marked: Any, make_digits_dataset: Callable[..., Any], send: Any
+) -> None:
+    other = make_digits_dataset(num=6, size=8)
+
+    event = send("on_change_dataset", other, {**STATE, "sample": marked.first().id})
+
+    assert event.state == {"hardness_key": None, "honey_key": None, "sample": None}
+    assert "not marked yet" in event.text()
+
+
+@pytest.mark.browser
+def test_the_panel_in_the_app(marked: Any, open_app: Any, screenshot: Any) -> None:
+    marked.persistent = True
+    page = open_app(marked)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on(
+        "console",
+        lambda line: errors.append(line.text) if "honeyimage" in line.text.lower() else None,
+    )
+
+    page.locator("[data-cy=new-panel-btn]").first.click()
+    page.get_by_text("HoneyImage protection").first.click()
+    page.get_by_text("matches the commitment").wait_for()
+    page.locator(".bars path").first.wait_for()
+    screenshot(page, "protect-panel-hardness")
+    page.locator("g.trace.scatter").first.scroll_into_view_if_needed()
+    screenshot(page, "protect-panel-marking")
+    image = page.get_by_alt_text("HoneyImage of sample")
+    image.scroll_into_view_if_needed()
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('img[src^=\"data:image/png\"]')]"
+        ".filter(image => image.naturalWidth === 512).length === 4"
+    )
+    screenshot(page, "protect-panel-comparison")
+    image.click()
+    page.get_by_text("2 samples").wait_for()
+    screenshot(page, "protect-panel-pair")
+    page.locator('[data-testid="LightModeIcon"]').click()
+    page.locator('[data-testid="DarkModeIcon"]').wait_for()
+    screenshot(page, "protect-panel-light")
+    assert errors == []
