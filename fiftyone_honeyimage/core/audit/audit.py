@@ -15,12 +15,12 @@ from ..images import read_image, resize_uint8
 from ..models import Proxy
 from ..progress import Report, silent
 from ..training import TrainingConfig
-from .annotations import read_labels, read_records
+from .annotations import read_records
 from .compression import compression_features
 from .encoding import MAX_PIXELS
 from .features import Feature
 from .matching import match
-from .metadata import ALPHA, Release, audit_metadata, find_secrets, read_release
+from .metadata import ALPHA, Release, audit_metadata, find_secrets, read_release, release_labels
 from .model_loss import FILTERS, ReleaseLosses, filtered_shares, release_losses
 from .pixels import classify, nearest_distances, noise_level, residual_features
 from .report import LOSS, PIXELS, AuditReport, Leak, Separation
@@ -100,9 +100,7 @@ def audit_files(
     report = report or silent
     release = read_release(Path(folder), marked_files)
     names, marked = release.names, release.marked
-    known = read_labels(read_records(release.folder, names, release.others), names)
-    if labels is not None:
-        known = [labels.get(name, own) for name, own in zip(names, known, strict=True)]
+    known = release_labels(release, read_records(release.folder, names, release.others), labels)
 
     notes: list[str] = []
     loaded = _load(release, input_size, report)
@@ -125,7 +123,7 @@ def audit_files(
         )
     metadata = audit_metadata(
         release,
-        labels={name: label for name, label in zip(names, known, strict=True) if label is not None},
+        labels=labels,
         hardness=None if scores is None else dict(zip(names, scores.tolist(), strict=True)),
         alpha=alpha,
         max_pixels=max_pixels,
@@ -336,8 +334,9 @@ def _row(
     labels: Sequence[str | None],
     sets: np.ndarray,
     detail: str,
+    inflation: float = 1.0,
 ) -> Separation:
-    auroc = matched_auroc(values, sets)
+    auroc = matched_auroc(values, sets, inflation)
     return Separation(
         feature=name,
         group=group,

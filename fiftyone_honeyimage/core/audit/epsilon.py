@@ -86,7 +86,9 @@ def separation_by_epsilon(
         for row, image in zip(rows, marked_images, strict=True):
             features[row] = residual_features(image)
         classified = classify(features, sets, seed=seed)
-        auroc = None if classified is None else matched_auroc(classified.scores, sets)
+        auroc = None
+        if classified is not None:
+            auroc = matched_auroc(classified.scores, sets, classified.inflation)
         if classified is None or auroc is None:
             raise ParameterError(
                 f"{len(sets)} marked images have unmarked ones of their class beside them; the "

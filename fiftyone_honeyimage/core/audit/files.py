@@ -41,6 +41,8 @@ def file_features(
     folder: Path,
     names: Sequence[str],
     labels: Sequence[str | None],
+    *,
+    ignore_class_folders: bool = False,
     report: Report | None = None,
 ) -> tuple[list[Feature], list[Container]]:
     """Reads every file once, and takes down what it says besides its pixels.
@@ -49,6 +51,7 @@ def file_features(
         folder: the release
         names: N files relative to it, in the order in which the disk lists them
         labels: N classes
+        ignore_class_folders (False): whether a folder that is called like the file's class says nothing
         report (None): progress
 
     Returns:
@@ -64,19 +67,26 @@ def file_features(
             report("Reading files", number, len(names))
     features = [
         *_stat_features(folder, names, states),
-        *name_features(names, labels),
+        *name_features(names, labels, ignore_class_folders),
         *container_features(containers),
     ]
     return features, containers
 
 
-def name_features(names: Sequence[str], labels: Sequence[str | None]) -> list[Feature]:
+def name_features(
+    names: Sequence[str], labels: Sequence[str | None], ignore_class_folders: bool
+) -> list[Feature]:
     """What names and their order say."""
     paths = [PurePosixPath(name) for name in names]
     patterns = [_pattern(path.stem) for path in paths]
     numbers = [_DIGITS.findall(path.stem) for path in paths]
     return [
-        Feature("name: folder", STRUCTURE, _folders(paths, labels), by_class=False),
+        Feature(
+            "name: folder",
+            STRUCTURE,
+            _folders(paths, labels if ignore_class_folders else [None] * len(paths)),
+            by_class=False,
+        ),
         Feature("name: extension", STRUCTURE, [path.suffix for path in paths]),
         Feature("name: pattern", STRUCTURE, [re.sub(r"(.)\1+", r"\1+", text) for text in patterns]),
         Feature("name: letters and digits", STRUCTURE, patterns),
@@ -141,7 +151,7 @@ def _trailing_zeros(time: int) -> int:
 
 
 def _folders(paths: Sequence[PurePosixPath], labels: Sequence[str | None]) -> list[str]:
-    """The folder of each file; where it is named after the class, that says nothing new."""
+    """The folder of each file, less its class."""
     return [
         "/".join("<class>" if part == label else part for part in path.parent.parts)
         for path, label in zip(paths, labels, strict=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import ParameterError, ReleaseError
 from ..progress import Report, silent
-from .annotations import read_labels, read_records, record_features
+from .annotations import Records, read_labels, read_records, record_features
 from .containers import Container, describe, read_container
 from .encoding import MAX_PIXELS, encoding_features
 from .features import Feature, score_features
@@ -90,7 +90,8 @@ def check_metadata(
         folder: the release, images and label files
         marked_files: the HoneyImages in it, relative to the folder or absolute
         labels (None): image → class, by the path relative to the folder with forward slashes; read
-            from the label files or the names of folders by default
+            from the label files or the names of folders where it is not given. It should be for the
+            marked files at least
         hardness (None): image → hardness, likewise; marked images are then compared with unmarked
             ones that are about as hard, as they should be wherever hardness is known
         sources (None): marked image → the original that it stands for; whatever the software sets must
@@ -164,16 +165,19 @@ def audit_metadata(
     report = report or silent
     names = release.names
     records = read_records(release.folder, names, release.others)
-    known = read_labels(records, names)
-    if labels is not None:
-        known = [labels.get(name, own) for name, own in zip(names, known, strict=True)]
-
+    known = release_labels(release, records, labels)
     scores = None
     if hardness is not None:
         scores = np.array([float(hardness.get(name, np.nan)) for name in names])
     sets = match(release.marked, known, scores, seed=seed)
 
-    features, containers = file_features(release.folder, names, known, report)
+    # A class that was read from a folder's name cannot show that the folder is wrong
+    are_given = labels is not None and all(
+        name in labels for name, is_marked in zip(names, release.marked, strict=True) if is_marked
+    )
+    features, containers = file_features(
+        release.folder, names, known, ignore_class_folders=are_given, report=report
+    )
     encoded, lossy_sizes, skipped = encoding_features(
         release.folder, names, containers, sets, max_pixels
     )
@@ -203,6 +207,16 @@ def audit_metadata(
         lossy_sizes=lossy_sizes,
         notes=notes,
     )
+
+
+def release_labels(
+    release: Release, records: Records, labels: Mapping[str, str] | None
+) -> list[str | None]:
+    """The class of each image: as given, else as label files or folders say."""
+    own = read_labels(records, release.names)
+    if labels is None:
+        return own
+    return [labels.get(name, label) for name, label in zip(release.names, own, strict=True)]
 
 
 def find_secrets(release: Release, secrets: Collection[str]) -> list[Leak]:

@@ -39,10 +39,13 @@ class Classified:
     Attributes:
         scores: float64 (N,), out of fold; NaN for images that are in no set
         p_value: the share of permutations with an AUROC at least as large, the observed one included
+        inflation: how much larger the standard error of the AUROC is than that of a feature that
+            was not learned, over the permutations; at least 1
     """
 
     scores: np.ndarray
     p_value: float
+    inflation: float
 
 
 def residual_features(image: np.ndarray) -> np.ndarray:
@@ -122,7 +125,14 @@ def classify(
     result = np.full(len(features), np.nan)
     result[rows] = scores[:, 0]
     extreme = int((statistics[1:] >= statistics[0] - 1e-9).sum())
-    return Classified(result, (1 + extreme) / (1 + num_permutations))
+    num_controls = (sets >= 0).sum(axis=1) - 1
+    # The variance of a rank that is uniform over the set
+    plain = np.sqrt(((num_controls + 2) / (12 * num_controls)).mean() / num_sets)
+    return Classified(
+        scores=result,
+        p_value=(1 + extreme) / (1 + num_permutations),
+        inflation=max(1.0, float(statistics[1:].std() / plain)),
+    )
 
 
 def nearest_distances(thumbnails: np.ndarray, rows: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -47,7 +47,8 @@ class Separation:
             (:mod:`.separation`), or "permutation" for classifiers
         auroc: against unmarked images of the same class and similar hardness; of a categorical
             feature, for the value named in ``detail``. None if nothing could be compared
-        interval: Wilson's interval of 95 % for ``auroc`` with the effective number of matched sets
+        interval: Wilson's interval of 95 % for ``auroc`` with the effective number of matched sets; for
+            classifiers widened by what the folds have in common
         auroc_class: against all unmarked images of the same class
         p_value: of that test, two-sided; of classifiers one-sided
         p_adjusted: corrected over all tests of the group (metadata: Tarone, others: Holm)

@@ -86,8 +86,13 @@ def matched_shares(values: np.ndarray, sets: np.ndarray) -> np.ndarray:
     return np.where(usable, (below + ties / 2) / count, np.nan)
 
 
-def matched_auroc(values: np.ndarray, sets: np.ndarray) -> Auroc | None:
-    """The AUROC against matched controls, None if nothing can be compared."""
+def matched_auroc(values: np.ndarray, sets: np.ndarray, inflation: float = 1.0) -> Auroc | None:
+    """The AUROC against matched controls, None if nothing can be compared.
+
+    Args:
+        values, sets: see :func:`matched_shares`
+        inflation (1.0): what the standard error is multiplied by, where sets depend on each other
+    """
     shares = matched_shares(values, sets)
     shares = shares[~np.isnan(shares)]
     if not len(shares):
@@ -96,7 +101,8 @@ def matched_auroc(values: np.ndarray, sets: np.ndarray) -> Auroc | None:
     size = float(len(shares))
     if len(shares) > 1 and shares.std() > 0:
         variance = float(shares.var(ddof=1)) / len(shares)
-        size = max(mean * (1 - mean) / variance, 1.0)
+        size = mean * (1 - mean) / variance
+    size = max(size / inflation**2, 1.0)
     z = float(stats.norm.ppf(0.975))
     centre = (mean + z * z / (2 * size)) / (1 + z * z / size)
     half = z / (1 + z * z / size) * math.sqrt(mean * (1 - mean) / size + z * z / (4 * size**2))
