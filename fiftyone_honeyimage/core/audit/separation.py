@@ -144,7 +144,9 @@ def rank_test(values: np.ndarray, sets: np.ndarray, name: str = "rank") -> TestR
     ranks = np.where(valid, 2 * below.sum(axis=2) + equal.sum(axis=2) - 1, -1)
 
     # Sets in which all values are equal say nothing
-    telling = np.array([len(set(row[row >= 0])) > 1 for row in ranks], dtype=bool)
+    telling = np.where(valid, ranks, ranks.max(axis=1, initial=-1, keepdims=True)).min(axis=1) < (
+        ranks.max(axis=1, initial=-1)
+    )
     ranks = ranks[telling]
     rows = tuple(int(row) for row in sets[usable][telling][:, 0])
     if not len(ranks):
@@ -197,12 +199,19 @@ def block_test(values: np.ndarray, sets: np.ndarray) -> TestResult:
     if length < 2:
         return TestResult("block", 1.0, min(1.0, least))
 
-    logs = -np.log(sizes[set_of])
-    total = 0.0
-    for first in range(len(rows) - length + 1):
-        window = slice(first, first + length)
-        if len(set(set_of[window].tolist())) == length:
-            total += math.exp(float(logs[window].sum()))
+    # A window ends at its last place and is of distinct sets if it starts no earlier than the place
+    # behind the last repetition
+    latest: dict[int, int] = {}
+    earliest = np.empty(len(rows), dtype=np.int64)
+    begin = 0
+    for place, number in enumerate(set_of.tolist()):
+        begin = max(begin, latest.get(number, -1) + 1)
+        latest[number] = place
+        earliest[place] = begin
+    logs = np.concatenate(([0.0], np.cumsum(-np.log(sizes[set_of]))))
+    firsts = np.arange(len(rows) - length + 1)
+    distinct = earliest[firsts + length - 1] <= firsts
+    total = float(np.exp(logs[firsts + length] - logs[firsts])[distinct].sum())
     found = tuple(int(row) for row in rows[start : start + length])
     return TestResult("block", _clip(total), min(1.0, least), rows=found)
 

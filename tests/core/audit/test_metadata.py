@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import random
 import struct
@@ -538,7 +539,7 @@ def test_finds_words_of_the_working_dataset(make_release: Any) -> None:
     release = make_release(num=30, num_marked=3)
     secret = "65a1b2c3d4e5f60718293a4b"
     assert find_secrets(read_release(release.folder, release.marked), [secret, "0001"]) == []
-    (release.folder / "info.json").write_text('{"id": "%s"}' % secret)
+    (release.folder / "info.json").write_text(json.dumps({"id": secret}))
     info = PngImagePlugin.PngInfo()
     info.add_text("Source", "fiftyone_HoneyImage")
     release.save(release.marked[0], pnginfo=info)
