@@ -133,8 +133,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--device", default=None)
     parser.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1))
+    parser.add_argument("--threads", type=int, default=None, help="CPU threads, torch's by default")
     parser.add_argument("--name", default="training", help="name of the result file")
     args = parser.parse_args()
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
 
     device = choose_device(args.device)
     config = TrainingConfig(epochs=args.epochs)
