@@ -159,12 +159,14 @@ def send(fo: Any, panel_uri: str) -> Callable[..., Event]:
         dataset: Any,
         state: dict[str, Any] | None = None,
         selected: Sequence[str] = (),
+        current_sample: str | None = None,
         **params: Any,
     ) -> Event:
         result = operators.execute_operator(
             panel_uri,
             dataset=dataset,
             selected=list(selected),
+            current_sample=current_sample,
             params={
                 "panel_id": "panel",
                 "__method__": method,
