@@ -41,7 +41,7 @@ _COLORS = (
 )
 _OTHER_COLOR = "#7a8794"
 _PAIR_COLOR = "#ffb020"
-_MARGIN = {"t": 16, "r": 16, "b": 56, "l": 64}
+_MARGIN = {"t": 16, "r": 16, "b": 64, "l": 64}
 
 _TRANSFORMS = {
     "none": "nothing: the file as it is",
@@ -126,8 +126,14 @@ def histogram_layout(num_traces: int) -> dict[str, Any]:
         "barmode": "stack",
         "bargap": 0,
         "showlegend": num_traces > 1,
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        "xaxis": {"title": {"text": "hardness, nats"}},
+        "legend": {
+            "orientation": "h",
+            "x": 0,
+            "y": 1.02,
+            "yanchor": "bottom",
+            "traceorder": "normal",
+        },
+        "xaxis": {"title": {"text": "hardness, nats", "standoff": 8}},
         "yaxis": {"title": {"text": "images"}},
         "margin": {**_MARGIN, "t": 48 if num_traces > 1 else 16},
         "clickmode": "event",
@@ -312,7 +318,7 @@ def visibility_layout(num_traces: int) -> dict[str, Any]:
     return {
         "showlegend": num_traces > 1,
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        "xaxis": {"title": {"text": "PSNR, dB (to the right: less visible)"}},
+        "xaxis": {"title": {"text": "PSNR, dB (to the right: less visible)", "standoff": 8}},
         "yaxis": {"title": {"text": "loss of the proxy, nats"}, "rangemode": "tozero"},
         "margin": {**_MARGIN, "t": 40 if num_traces > 1 else 16},
         "hovermode": "closest",

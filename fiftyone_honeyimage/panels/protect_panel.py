@@ -16,6 +16,7 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 from bson import ObjectId
 from fiftyone import ViewField as F
+from fiftyone.operators.cache import execution_cache
 from fiftyone.operators.categories import Categories
 
 from ..core.errors import HoneyImageError
@@ -49,11 +50,16 @@ class ProtectPanel(foo.Panel):
             icon="shield",
             help_markdown=_HELP,
             category=Categories.ANALYZE,
+            surfaces="grid modal",
         )
 
     def on_load(self, ctx: Any) -> None:
         if ctx.panel.get_state("hardness_key") is None and ctx.panel.get_state("honey_key") is None:
             _choose_newest(ctx)
+        # A panel that is opened while a sample is open lies beside that sample
+        ctx.panel.set_state("beside_sample", ctx.current_sample is not None)
+        if ctx.current_sample is not None:
+            ctx.panel.set_state("sample", ctx.current_sample)
         _send_pictures(ctx)
 
     def on_change_dataset(self, ctx: Any) -> None:
@@ -64,6 +70,12 @@ class ProtectPanel(foo.Panel):
         """The sample at hand is the one that was selected last."""
         if ctx.selected:
             ctx.panel.set_state("sample", ctx.selected[-1])
+            _send_pictures(ctx)
+
+    def on_change_current_sample(self, ctx: Any) -> None:
+        """Another sample was opened, or it was closed."""
+        if ctx.current_sample is not None:
+            ctx.panel.set_state("sample", ctx.current_sample)
             _send_pictures(ctx)
 
     def on_choose_hardness(self, ctx: Any) -> None:
@@ -139,8 +151,10 @@ class ProtectPanel(foo.Panel):
         problem = _problem(ctx)
         if problem is not None:
             panel.md("**{}**\n\n{}".format(*problem), name="empty")
-            row = panel.h_stack("actions", gap=2, align_x="left")
+            row = panel.h_stack("actions", gap=1, align_x="left")
             row.btn("refresh", label="Refresh", on_click=self.refresh, variant="outlined")
+        elif ctx.panel.get_state("beside_sample") and ctx.current_sample is not None:
+            self._sample(ctx, panel)
         else:
             self._actions(ctx, panel)
             self._hardness(ctx, panel)
@@ -168,11 +182,24 @@ class ProtectPanel(foo.Panel):
         else:
             del steps["export_release"]
             steps.pop("audit_release", None)
-        row = panel.h_stack("actions", gap=2, align_x="left")
+        row = panel.h_stack("actions", gap=1, align_x="left")
         for name, (label, handler) in steps.items():
             variant = "contained" if name == following else "outlined"
             row.btn(name, label=label, on_click=handler, variant=variant)
         row.btn("refresh", label="Refresh", on_click=self.refresh, variant="outlined")
+
+    def _sample(self, ctx: Any, panel: types.Object) -> None:
+        """What there is to see beside an open sample."""
+        keys = _keys(ctx, "marking")
+        if not keys:
+            panel.md("**This dataset is not marked yet.** Start in the grid's panel.", name="empty")
+            return
+        _dropdown(panel, "honey_key", "Marking", keys, self.on_choose_marking)
+        run = _load_marking(ctx)
+        if run is None:
+            _explain_missing(ctx, panel, "marking", "honey_key", "Generate HoneyImages")
+        else:
+            self._comparison(ctx, panel, run["key"])
 
     def _hardness(self, ctx: Any, panel: types.Object) -> None:
         from ..operators.forms import table
@@ -208,7 +235,7 @@ class ProtectPanel(foo.Panel):
                 name="hardness_stale",
             )
             return
-        scores = _score_counts(ctx.dataset, run)
+        scores = _scores(ctx, run)
         if not scores["num_scored"]:
             panel.md(
                 f"**Field '{run['field']}' is empty.** The scored samples were deleted, or their scores "
@@ -312,7 +339,8 @@ class ProtectPanel(foo.Panel):
             name="release",
         )
         self._visibility(panel, points)
-        self._comparison(ctx, panel, run["key"], points)
+        panel.md("##### Side by side", name="comparison_title")
+        self._comparison(ctx, panel, run["key"])
 
     def _visibility(self, panel: types.Object, points: Sequence[Mapping[str, Any]]) -> None:
         traces = figures.visibility_traces(figures.thin(points))
@@ -337,15 +365,18 @@ class ProtectPanel(foo.Panel):
             on_click=self.on_click_point,
         )
 
-    def _comparison(
-        self, ctx: Any, panel: types.Object, key: str, points: Sequence[Mapping[str, Any]]
-    ) -> None:
-        panel.md("##### Side by side", name="comparison_title")
+    def _comparison(self, ctx: Any, panel: types.Object, key: str) -> None:
         twin = _at_hand(ctx, key)
         if twin is None:
-            text = "The selected sample is not part of this marking. Select one of its images."
-            if not points:
-                text = "The HoneyImages of this marking were deleted from the dataset."
+            text = (
+                "There is no pair of images to compare: the HoneyImages or their originals were "
+                "deleted."
+            )
+            if ctx.panel.get_state("sample") is not None:
+                text = (
+                    "This sample is not part of the marking, or its original or HoneyImage was "
+                    "deleted. Choose one that *Show all HoneyImages* shows."
+                )
             panel.md(text, name="comparison_empty")
             return
         try:
@@ -396,7 +427,8 @@ def _problem(ctx: Any) -> tuple[str, str] | None:
 def _has_operator(name: str) -> bool:
     from ..operators import OPERATORS
 
-    return any(operator().config.name == name for operator in OPERATORS)
+    operators: list[Any] = list(OPERATORS)
+    return any(operator().config.name == name for operator in operators)
 
 
 def _keys(ctx: Any, kind: str) -> list[str]:
@@ -476,12 +508,40 @@ def _num_originals(dataset: fo.Dataset) -> int:
     return dataset.match_tags(HONEYIMAGE_TAG, bool=False).count()
 
 
-def _score_counts(dataset: fo.Dataset, run: Mapping[str, Any]) -> dict[str, Any]:
+def _version(dataset: fo.Dataset, run: Mapping[str, Any]) -> tuple[str, ...]:
+    """The fields of a hardness run, and what changes whenever a sample or the run does."""
+    last = dataset.sort_by("last_modified_at", reverse=True).limit(1).values("last_modified_at")
+    return (
+        run["field"],
+        run["config"]["label_field"],
+        run["errors_field"] if dataset.has_field(run["errors_field"]) else "",
+        str(dataset._doc.id),
+        str(run["config"]["timestamp"]),
+        str(dataset.count()),
+        str(last),
+    )
+
+
+def _scores(ctx: Any, run: Mapping[str, Any]) -> dict[str, Any]:
+    """What :func:`_score_counts` found, with (class, number of the bar) → images."""
+    found = _score_counts(ctx, *_version(ctx.dataset, run))
+    counts = {(name, number): count for name, number, count in found.get("counts", ())}
+    return {**found, "counts": counts}
+
+
+@execution_cache(
+    residency="ephemeral",
+    max_size=16,
+    key_fn=lambda ctx, *version: list(version),
+)
+def _score_counts(
+    ctx: Any, field: str, label_field: str, errors_field: str, *version: str
+) -> dict[str, Any]:
     """Counts hardness by class and bar, and suspected label errors, in the database.
 
-    What comes back does not grow with the number of samples.
+    What comes back does not grow with the number of samples. It is counted once for each version.
     """
-    field, errors_field = run["field"], run["errors_field"]
+    dataset = ctx.dataset
     scored = dataset.match(F(field) != None)  # noqa: E711 (a query)
     (low, high), hard, num_scored = scored.aggregate(
         [fo.Bounds(field), fo.Quantiles(field, 0.9), fo.Count()]
@@ -489,13 +549,11 @@ def _score_counts(dataset: fo.Dataset, run: Mapping[str, Any]) -> dict[str, Any]
     if not num_scored:
         return {"num_scored": 0}
     number = _bar_number(field, low, high).to_string()
-    label = F(f"{run['config']['label_field']}.label").if_else(
-        F(f"{run['config']['label_field']}.label"), ""
-    )
-    counts: dict[tuple[str, int], int] = {}
+    label = F(f"{label_field}.label").if_else(F(f"{label_field}.label"), "")
+    counts: list[list[Any]] = []  # JSON-safe, as the cache needs it
     for value, count in scored.count_values(number.concat("/", label)).items():
         bar, _, name = value.partition("/")
-        counts[name, int(float(bar))] = count
+        counts.append([name, int(float(bar)), count])
     found: dict[str, Any] = {
         "num_scored": num_scored,
         "low": low,
@@ -503,7 +561,7 @@ def _score_counts(dataset: fo.Dataset, run: Mapping[str, Any]) -> dict[str, Any]
         "counts": counts,
         "num_errors": None,
     }
-    if dataset.has_field(errors_field):
+    if errors_field:
         is_hard = F(field) >= hard
         errors = scored.match(F(errors_field) == True)  # noqa: E712 (a query)
         found["num_errors"] = errors.count()
@@ -526,7 +584,7 @@ def _bar_view(ctx: Any, bar: Any) -> fo.DatasetView | None:
     label_field = run["config"]["label_field"]
     if not (ctx.dataset.has_field(run["field"]) and ctx.dataset.has_field(label_field)):
         return None
-    scores = _score_counts(ctx.dataset, run)
+    scores = _scores(ctx, run)
     if not scores["num_scored"]:
         return None
     number, position = parsed

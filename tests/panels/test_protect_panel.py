@@ -55,7 +55,7 @@ def test_a_marking_is_shown_with_its_figures(marked: Any, send: Any) -> None:
 
     event = send("on_load", marked)
 
-    assert event.state == {**STATE, "sample": None}
+    assert event.state == {**STATE, "sample": None, "beside_sample": False}
     text = event.text()
     for figure in (
         "72",  # images scored
@@ -157,11 +157,24 @@ def test_the_selected_sample_is_compared(marked: Any, send: Any) -> None:
     assert (pictures(event)["original"][::64, ::64] == np.asarray(Image.open(path))).all()
 
     event = send("on_change_selected", marked, STATE, selected=[other.id])
-    assert "not part of this marking" in event.text()
+    assert "not part of the marking" in event.text()
     assert "pictures" not in event.output
     assert pictures(event) == {}
     # Nothing is selected any more: what was shown stays
     assert send("on_change_selected", marked, STATE).state == {}
+
+
+def test_beside_an_open_sample_its_images_are_compared(marked: Any, send: Any) -> None:
+    honey = marked.match_tags("honeyimage").last()
+
+    event = send("on_load", marked, current_sample=honey.id)
+
+    assert event.state == {**STATE, "sample": honey.id, "beside_sample": True}
+    assert list(event.output)[:2] == ["honey_key", "comparison_caption"]
+    assert len(pictures(event)) == 4
+    # The sample is closed
+    event = send("on_change_current_sample", marked, event.state)
+    assert "hardness_histogram" in event.output
 
 
 def test_nothing_is_kept_on_the_panel(marked: Any, send: Any, panel_uri: str) -> None:
@@ -319,6 +332,13 @@ def test_the_panel_in_the_app(marked: Any, open_app: Any, screenshot: Any) -> No
     image.click()
     page.get_by_text("2 samples").wait_for()
     screenshot(page, "protect-panel-pair")
+    page.get_by_test_id("looker").first.click()
+    modal = page.get_by_test_id("modal")
+    modal.get_by_test_id("new-panel-btn").first.click()
+    page.get_by_text("HoneyImage protection").last.click()
+    modal.get_by_alt_text("Difference ×50").wait_for()
+    screenshot(page, "protect-panel-modal")
+    page.keyboard.press("Escape")
     page.locator('[data-testid="LightModeIcon"]').click()
     page.locator('[data-testid="DarkModeIcon"]').wait_for()
     screenshot(page, "protect-panel-light")
