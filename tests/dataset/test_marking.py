@@ -345,7 +345,7 @@ def test_images_of_mixed_sizes_keep_their_sizes(make_dataset: Any, mark: Any) ->
 
 
 def test_lpips_with_a_local_backbone(make_dataset: Any, mark: Any, data_dir: Path) -> None:
-    (backbone,) = [p for p in (data_dir / "lpips").iterdir() if p.suffix in (".safetensors", ".pt")]
+    backbone = data_dir / "lpips" / "alexnet_features.safetensors"
     marking = mark(make_dataset(30, hardness=True), lpips_backbone=backbone)
     assert 0 <= marking.metrics["lpips"] < 0.1
     assert 0 < marking.metrics["stl"] <= 1
@@ -415,3 +415,25 @@ def test_two_runs_at_once_in_one_folder_are_refused(
     assert "another run is writing" in str(errors[0])
     assert len(marking.view()) == 14
     assert [path.name for path in tmp_path.iterdir()] == ["marking"]
+
+
+def test_no_sample_is_saved_on_its_own(
+    fo: Any,
+    make_dataset: Any,
+    mark: Any,
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def save(*_: Any, **__: Any) -> None:
+        pytest.fail("a sample was saved on its own")
+
+    dataset = make_dataset(30)
+    monkeypatch.setattr(fo.Sample, "save", save)
+    monkeypatch.setattr(fo.Dataset, "add_sample", save)
+    fhi.compute_hardness(dataset, "ground_truth", **tiny, progress=False)
+    mark(dataset, hardness_field="honey_hardness", method="unperturbed")
+    fhi.export_release(dataset, "honey", tmp_path / "release", progress=False)
+    fhi.rename_run(dataset, "honey", "renamed")
+    fhi.delete_run(dataset, "renamed", delete_files=True)
+    assert len(dataset) == 30
