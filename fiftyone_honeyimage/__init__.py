@@ -29,6 +29,8 @@ from .core.errors import (
 if TYPE_CHECKING:
     import fiftyone.core.collections as foc
 
+    from .core.audit import AuditReport
+    from .core.evidence.ledger import Ledger
     from .core.models import Proxy
     from .core.training import TrainingConfig
     from .dataset.evaluation import KnownModels
@@ -49,6 +51,7 @@ __all__ = [
     "ReleaseError",
     "SamplesError",
     "SuspectError",
+    "audit_release",
     "compute_hardness",
     "delete_run",
     "evaluate_known_models",
@@ -281,6 +284,67 @@ def export_release(
         reencode=reencode,
         names=names,
         fields=fields,
+        progress=progress,
+    )
+
+
+def audit_release(
+    export_dir: str | Path,
+    ledger: str | Path | Ledger,
+    samples: foc.SampleCollection | None = None,
+    hardness_field: str | None = None,
+    proxy: Proxy | None = "resnet_tiny",
+    input_size: int | None = None,
+    training: TrainingConfig | Mapping[str, Any] | None = None,
+    alpha: float = 0.01,
+    seed: int = 51,
+    device: str | None = None,
+    progress: bool | Callable | None = None,
+) -> AuditReport:
+    """Tries to tell the HoneyImages of a release from its other images, as an adversary would.
+
+    Looks at everything that a file says besides its pixels (times, permissions, names, order, formats,
+    tables, segments, size given the image, fields and ids in label files), at the pixels (noise, traces of
+    earlier compression, near duplicates) and at the loss under models that it trains on the release.
+    The ledger only tells which images are marked when the attempts are scored. Metadata that separate
+    are leaks; what the pixels give away is shown. HoneyImages are compared with unmarked images of
+    the same class and similar hardness.
+
+    Args:
+        export_dir: the release
+        ledger: the marking's ledger, or the path of its file
+        samples (None): the working dataset, whose ids must not be in the release
+        hardness_field (None): the field of ``samples`` with the scores that the images were chosen by;
+            without it, images are compared that have about the same loss under the audit's own models
+        proxy ("resnet_tiny"): the model to train; None for no model, which is faster
+        input_size (None): side of its input in pixels; the images' own size up to 64 by default
+        training (None): see :func:`compute_hardness`; 15 epochs by default
+        alpha (0.01): the probability with which the metadata, or the pixels, are said to separate
+            although the marks fell at random
+        seed (51): same seed and device, same report
+        device (None), progress (None): see :func:`compute_hardness`
+
+    Returns:
+        an ``AuditReport``: ``passed``, ``leaks``, ``metadata``, ``pixels``, ``markdown()``
+
+    Raises:
+        ReleaseError: if the folder does not hold the ledger's HoneyImages byte by byte
+        LedgerError: if the ledger is missing or altered
+        ParameterError: if an argument is out of range
+    """
+    from .dataset.audit import audit_release as run
+
+    return run(
+        export_dir,
+        ledger,
+        samples=samples,
+        hardness_field=hardness_field,
+        proxy=proxy,
+        input_size=input_size,
+        training=training,
+        alpha=alpha,
+        seed=seed,
+        device=device,
         progress=progress,
     )
 

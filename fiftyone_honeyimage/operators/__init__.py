@@ -6,6 +6,7 @@ plugins.
 
 from __future__ import annotations
 
+from .audit_release import AuditRelease
 from .compute_hardness import ComputeHardness
 from .delete_run import DeleteRun
 from .estimate_time import EstimateTime
@@ -20,6 +21,7 @@ OPERATORS = [
     ComputeHardness,
     GenerateHoneyImages,
     ExportRelease,
+    AuditRelease,
     VerifyModel,
     ListRuns,
     RenameRun,

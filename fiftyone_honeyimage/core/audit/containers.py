@@ -268,8 +268,11 @@ def _read_png(data: bytes, found: Container) -> None:
             break
     found.payload = sum(parts)
     found.structure["png.chunks"] = " ".join(chunks)
-    # What an encoder's buffer holds: all parts but the last are of one size
-    found.structure["png.IDAT size"] = parts[0] if len(parts) > 1 else "one"
+    # What an encoder's buffer holds: all parts but the last are of one size. Whether an image needs
+    # several goes with its pixels
+    several = len(parts) > 1
+    found.content["png.IDAT size"] = parts[0] if several else None
+    found.structure["png.odd IDAT size"] = parts[0] if several and parts[0] % 4096 else None
     found.structure["png.zlib header"] = head.hex()
     found.structure["png.bytes after the end"] = len(data) - position
 
@@ -418,11 +421,14 @@ def _read_tiff(data: bytes, found: Container) -> None:
     (count,) = struct.unpack_from(order + "H", data, offset)
     entries = [struct.unpack_from(order + "HHI4s", data, offset + 2 + 12 * i) for i in range(count)]
     found.structure["tiff.byte order"] = order
-    found.structure["tiff.tags"] = " ".join(f"{tag}:{kind}" for tag, kind, _, _ in entries)
     found.structure["tiff.directory"] = "first" if offset == 8 else "behind"
     sizes = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 7: 1}
     # Sizes, places of strips and counts of bytes are the image's
     of_image = {256, 257, 273, 279, 324, 325}
+    # Their types go with their values, too
+    found.structure["tiff.tags"] = " ".join(
+        str(tag) if tag in of_image else f"{tag}:{kind}" for tag, kind, _, _ in entries
+    )
     for tag, kind, number, raw in entries:
         size = sizes.get(kind, 0) * number
         if tag in of_image or not size:

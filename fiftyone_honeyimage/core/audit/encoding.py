@@ -70,7 +70,7 @@ def encoding_features(
     left, skipped = max_pixels, 0
     for members in sets:
         rows = [int(row) for row in members if row >= 0]
-        cost = sum(_num_pixels(containers[row]) for row in rows)
+        cost = sum(num_pixels(containers[row]) for row in rows)
         if cost > left:
             skipped += 1
             continue
@@ -98,7 +98,13 @@ def encoding_features(
     return metadata, [Feature("size of the coded pixels", NUMBER, lossy.tolist())], skipped
 
 
-def _num_pixels(container: Container) -> int:
+def encoder_of(path: Path, container: Container) -> str | None:
+    """Pillow's setting that gives a lossless file's coded bytes, "other", or None for other files."""
+    recoded = _recode(path, container)
+    return recoded.encoder if recoded is not None and recoded.lossless else None
+
+
+def num_pixels(container: Container) -> int:
     width, height = container.content.get("width"), container.content.get("height")
     return int(width) * int(height) if isinstance(width, int) and isinstance(height, int) else 0
 

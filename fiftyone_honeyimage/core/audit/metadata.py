@@ -14,7 +14,7 @@ from ..errors import ParameterError, ReleaseError
 from ..progress import Report, silent
 from .annotations import Records, read_labels, read_records, record_features
 from .containers import Container, describe, read_container
-from .encoding import MAX_PIXELS, encoding_features
+from .encoding import MAX_PIXELS, encoder_of, encoding_features, num_pixels
 from .features import Feature, score_features
 from .files import file_features, is_image_name, list_files
 from .matching import match
@@ -118,7 +118,7 @@ def check_metadata(
         report=report,
     )
     leaks = [row.leak() for row in audit.rows if row.separates]
-    return [*leaks, *_changed(release, audit.containers, sources or {})]
+    return [*leaks, *_changed(release, audit.containers, sources or {}, max_pixels)]
 
 
 def read_release(folder: Path, marked_files: Iterable[str | os.PathLike[str]]) -> Release:
@@ -262,6 +262,7 @@ def _changed(
     release: Release,
     containers: Sequence[Container],
     sources: Mapping[str, str | os.PathLike[str]],
+    max_pixels: int,
 ) -> list[Leak]:
     """What marked files do not have in common with their originals."""
     changed: dict[str, list[tuple[str, str]]] = {}
@@ -269,10 +270,18 @@ def _changed(
     for name, source in sources.items():
         if name not in rows or not release.marked[rows[name]]:
             raise ParameterError(f"sources names '{name}', which is not among the marked files")
-        before = _made(read_container(Path(source).read_bytes()), str(source))
+        original = read_container(Path(source).read_bytes())
+        before = _made(original, str(source))
         after = _made(containers[rows[name]], name)
+        max_pixels -= 2 * num_pixels(original)
+        if max_pixels >= 0:
+            before["size: same bytes as Pillow"] = encoder_of(Path(source), original)
+            path = release.folder / name
+            after["size: same bytes as Pillow"] = encoder_of(path, containers[rows[name]])
         for key in before.keys() | after.keys():
             old, new = before.get(key), after.get(key)
+            if key == "png.IDAT size" and None in (old, new):
+                continue  # one of them fits into a single part
             if old != new:
                 text = f"'{describe(old)}' in the original is '{describe(new)}' now"
                 changed.setdefault(key, []).append((name, text))

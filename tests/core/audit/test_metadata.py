@@ -373,7 +373,7 @@ PLANTS: list[tuple[str, Plant, str]] = [
     (".png", plant_png_text, "png.chunks"),
     (".png", plant_missing_chunk, "png.pHYs"),
     (".png", plant_png_trailer, "png.bytes after the end"),
-    (".png", plant_split_data, "png.IDAT size"),
+    (".png", plant_split_data, "png.odd IDAT size"),
     (".png", plant_alpha, "mode"),
     (".png", plant_extension, "name: extension"),
     (".jpg", plant_format, "format"),
@@ -470,6 +470,17 @@ def test_one_changed_table_shows_beside_its_original(make_release: Any, tmp_path
     assert leak.feature == "jpeg.quantisation tables"
     assert leak.files == (altered,)
     assert leak.p_adjusted is None
+
+
+def test_another_encoder_than_the_originals_shows(make_release: Any, tmp_path: Path) -> None:
+    release = make_release(num=60, num_marked=3)
+    sources = {}
+    for name in release.marked:
+        sources[name] = tmp_path / f"{name.replace('/', '-')}"
+        sources[name].write_bytes(plain_png(release.arrays[name]))
+    (leak,) = check_metadata(release.folder, release.marked, sources=sources)
+    assert leak.feature == "size: same bytes as Pillow"
+    assert set(leak.files) == set(release.marked)
 
 
 def test_sources_of_unmarked_files_are_refused(make_release: Any) -> None:

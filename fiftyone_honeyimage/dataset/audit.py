@@ -1,0 +1,247 @@
+"""audit_release: what an adversary who holds a release, and not the ledger, can find in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fiftyone as fo
+import numpy as np
+
+from ..core.audit import STAGES, AuditReport, Leak, audit_files
+from ..core.audit.audit import check_alpha
+from ..core.audit.files import list_files
+from ..core.errors import ImageError, LedgerError, ReleaseError, SamplesError
+from ..core.evidence.ledger import Ledger, MarkedImage, load_ledger
+from ..core.files import sha256_file
+from ..core.images import read_image
+from ..core.models import Proxy
+from ..core.progress import Report
+from ..core.training import TrainingConfig
+from .hardness import check_seed, training_config
+from .progress import Progress, StageBar
+from .runs import root_dataset
+from .samples import for_each, whole_number
+
+#: Trainings of the audit are short: it looks for what stands out at once
+EPOCHS = 15
+
+_NUM_PROBES = 16
+_NUM_EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class FoundImages:
+    """The HoneyImages of a ledger among the files of a release.
+
+    Attributes:
+        marked: file relative to the release → its entry in the ledger
+        leaks: files that must not be there: withheld twins, originals of HoneyImages, copies
+        digests: file → SHA-256, of every file
+    """
+
+    marked: dict[str, MarkedImage]
+    leaks: list[Leak]
+    digests: dict[str, str]
+
+
+def audit_release(
+    export_dir: str | Path,
+    ledger: str | Path | Ledger,
+    *,
+    samples: fo.core.collections.SampleCollection | None,
+    hardness_field: str | None,
+    proxy: Proxy | None,
+    input_size: int | None,
+    training: TrainingConfig | Mapping[str, Any] | None,
+    alpha: float,
+    seed: int,
+    device: str | None,
+    progress: Progress,
+) -> AuditReport:
+    """See :func:`fiftyone_honeyimage.audit_release`."""
+    check_alpha(alpha)
+    check_seed(seed)
+    config = training_config({"epochs": EPOCHS} if training is None else training)
+    if input_size is not None:
+        whole_number(input_size, "input_size", 8, 512)
+    if hardness_field is not None:
+        _check_hardness_field(samples, hardness_field)
+    opened = open_ledger(ledger)
+    folder = Path(export_dir).expanduser().absolute()
+    if not folder.is_dir():
+        raise ReleaseError(f"there is no release at '{folder}'; pass the folder that was exported")
+
+    with StageBar({"Finding HoneyImages": 5, **STAGES}, progress) as bar:
+        found = find_images(folder, opened, bar.report)
+        hardness = None
+        if samples is not None and hardness_field is not None:
+            hardness = _read_hardness(samples, hardness_field, found)
+        return audit_files(
+            folder,
+            found.marked,
+            labels={name: image.label for name, image in found.marked.items()},
+            hardness=hardness,
+            proxy=proxy,
+            config=config,
+            input_size=input_size or _usual_size(folder, sorted(found.marked)),
+            found=found.leaks,
+            secrets=_secrets(opened, samples),
+            alpha=alpha,
+            seed=seed,
+            device=device,
+            report=bar.report,
+        )
+
+
+def open_ledger(ledger: str | Path | Ledger) -> Ledger:
+    """A ledger, from its file if it is not open yet.
+
+    Raises:
+        LedgerError: if it is missing, altered or none
+    """
+    # Compared by name: a plugin and a script hold two copies of this class
+    if type(ledger).__name__ == Ledger.__name__:
+        return ledger  # type: ignore[return-value]
+    if not isinstance(ledger, (str, os.PathLike)):
+        raise LedgerError(f"ledger must be a path or a Ledger; found {type(ledger).__name__}")
+    return load_ledger(Path(ledger).expanduser())
+
+
+def find_images(folder: Path, ledger: Ledger, report: Report) -> FoundImages:
+    """Finds the HoneyImages of a ledger in a release by their digests.
+
+    Args:
+        folder: the release
+        ledger: the marking's
+        report: called with the stage "Finding HoneyImages"
+
+    Raises:
+        ReleaseError: if a HoneyImage that the ledger lists as released is not there byte by byte
+    """
+    names = list_files(folder)
+    digests: dict[str, str] = {}
+
+    def digest(row: int) -> None:
+        digests[names[row]] = sha256_file(folder / names[row])
+
+    for_each(digest, range(len(names)), report, "Finding HoneyImages")
+    files: dict[str, list[str]] = {}
+    for name in names:
+        files.setdefault(digests[name], []).append(name)
+
+    marked: dict[str, MarkedImage] = {}
+    leaks: list[Leak] = []
+    missing = []
+    for image in ledger.released_images():
+        # Two HoneyImages can be the same bytes only if two originals were
+        own = [name for name in files.get(image.marked_sha256, []) if name not in marked]
+        own.sort(key=lambda name: (image.label not in PurePosixPath(name).parts, name))
+        if own:
+            marked[own[0]] = image
+        else:
+            missing.append(image)
+    if missing:
+        raise ReleaseError(
+            f"{len(missing)} of {len(ledger.released_images())} HoneyImages of the ledger are not in "
+            f"'{folder}' byte by byte, the first is '{missing[0].file}' of class {missing[0].label!r}. "
+            "Is it a release of another marking, or were its files changed since the export?"
+        )
+    leaks += _strangers(ledger, files, marked)
+    return FoundImages(marked, leaks, digests)
+
+
+def _strangers(
+    ledger: Ledger, files: Mapping[str, list[str]], marked: Mapping[str, MarkedImage]
+) -> list[Leak]:
+    """Files that a release must not hold."""
+    withheld = {image.marked_sha256 for image in ledger.withheld_images()}
+    released = {image.marked_sha256 for image in ledger.released_images()}
+    everything = (*ledger.released_images(), *ledger.withheld_images())
+    originals = {i.source_sha256 for i in everything if i.source_sha256 != i.marked_sha256}
+    leaks = []
+    for feature, wanted, reason in (
+        ("withheld twins", withheld - released, "withheld twins are in the release"),
+        ("originals", originals, "originals of marked images are in the release"),
+        ("copies", released, "HoneyImages are in the release more than once"),
+    ):
+        names = sorted(
+            name for digest in wanted for name in files.get(digest, []) if name not in marked
+        )
+        if names:
+            leaks.append(Leak(feature, f"{len(names)} {reason}", tuple(names[:_NUM_EXAMPLES])))
+    return leaks
+
+
+def _check_hardness_field(
+    samples: fo.core.collections.SampleCollection | None, hardness_field: str
+) -> None:
+    if samples is None:
+        raise SamplesError(
+            f"hardness_field='{hardness_field}' needs the samples that hold it; pass samples="
+        )
+    if not samples.has_field(hardness_field) or not isinstance(
+        samples.get_field(hardness_field), fo.FloatField
+    ):
+        raise SamplesError(
+            f"there is no field '{hardness_field}' with hardness scores; pass another field, or None to "
+            "have the audit train models of its own"
+        )
+
+
+def _read_hardness(
+    samples: fo.core.collections.SampleCollection, hardness_field: str, found: FoundImages
+) -> dict[str, float] | None:
+    """File of the release → hardness: of HoneyImages by their sample, of others by their bytes.
+
+    None if no other file is a sample's byte by byte, as when all were encoded anew.
+    """
+    dataset = root_dataset(samples)
+    ids, paths, scores = dataset.values(["id", "filepath", hardness_field])
+    by_id = dict(zip(ids, scores, strict=True))
+    wanted = set(found.digests.values())
+    by_digest = {}
+    for path, score in zip(paths, scores, strict=True):
+        if score is not None and os.path.isfile(path):
+            digest = sha256_file(path)
+            if digest in wanted:
+                by_digest[digest] = float(score)
+
+    hardness: dict[str, float] = {}
+    num_others = 0
+    for name, digest in found.digests.items():
+        image = found.marked.get(name)
+        score = by_digest.get(digest) if image is None else by_id.get(image.sample_id)
+        if score is not None:
+            hardness[name] = float(score)
+            num_others += image is None
+    return hardness if num_others else None
+
+
+def _secrets(ledger: Ledger, samples: fo.core.collections.SampleCollection | None) -> set[str]:
+    """What must not be in a release: ids and digests, the key and the commitment."""
+    images = (*ledger.released_images(), *ledger.withheld_images())
+    secrets = {image.sample_id for image in images}
+    secrets |= {image.source_sha256 for image in images} | {image.marked_sha256 for image in images}
+    secrets.add(ledger.commitment)
+    for name in ("honey_key", "dataset_id"):
+        value = ledger.header.get(name)
+        if isinstance(value, str):
+            secrets.add(value)
+    if samples is not None:
+        secrets.update(root_dataset(samples).values("id"))
+    return secrets
+
+
+def _usual_size(folder: Path, names: Sequence[str]) -> int:
+    """The side of the model's input: the images' own up to 64 pixels."""
+    sides = []
+    for name in names[:: max(1, len(names) // _NUM_PROBES)]:
+        try:
+            sides.append(max(read_image(folder / name).shape[:2]))
+        except ImageError:
+            continue
+    return int(min(64, max(8, np.median(sides)))) if sides else 32

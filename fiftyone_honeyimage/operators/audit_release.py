@@ -1,0 +1,167 @@
+"""Audit a release: does anything tell its HoneyImages from its other images?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+
+from .. import audit_release as run
+from . import forms
+
+_NO_MODEL = "none"
+
+
+class AuditRelease(foo.Operator):
+    """The form and the run of :func:`fiftyone_honeyimage.audit_release`."""
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        return forms.operator_config(
+            "audit_release",
+            "Audit a release",
+            "Tries to tell the HoneyImages of an exported release from its other images, as somebody "
+            "without the ledger would",
+            risk=types.RiskLevel.LOW,
+            long=True,
+            view_target=False,
+        )
+
+    def __call__(
+        self,
+        samples: fo.core.collections.SampleCollection,
+        honey_key: str,
+        export_dir: str | Path,
+        proxy: str | None = "resnet_tiny",
+        ledger_path: str | Path | None = None,
+        seed: int = 51,
+        device: str | None = None,
+        delegate: bool = False,
+        delegation_target: str | None = None,
+    ) -> Any:
+        """Executes or delegates this operator from Python.
+
+        Args:
+            samples: the working dataset
+            honey_key: the marking, whose hardness scores and ledger are used
+            export_dir, proxy, seed, device: see :func:`fiftyone_honeyimage.audit_release`
+            ledger_path (None): the ledger's place, if it was moved
+            delegate (False): whether to run it as a delegated operation
+            delegation_target (None): the orchestrator, if delegated
+
+        Returns:
+            a ``fiftyone.operators.ExecutionResult``
+        """
+        params = {
+            "honey_key": honey_key,
+            "export_dir": str(export_dir),
+            "proxy": proxy or _NO_MODEL,
+            "ledger_path": None if ledger_path is None else str(ledger_path),
+            "seed": seed,
+            "device": device,
+        }
+        return forms.call(self, samples, params, delegate, delegation_target)
+
+    def resolve_input(self, ctx: Any) -> types.Property:
+        inputs = types.Object()
+        _fill(ctx, inputs)
+        return forms.form(inputs, "Audit a release")
+
+    def resolve_run_name(self, ctx: Any) -> str:
+        return f"Audit of {Path(ctx.params.get('export_dir') or '').name}"
+
+    def execute(self, ctx: Any) -> dict[str, Any]:
+        from ..dataset.marking import load_marking
+        from ..dataset.release import open_ledger
+
+        marking = load_marking(ctx.dataset, ctx.params["honey_key"])
+        field = marking.config.get("hardness_field")
+        report = run(
+            ctx.params["export_dir"],
+            open_ledger(marking, ctx.params.get("ledger_path") or None),
+            samples=ctx.dataset,
+            hardness_field=field if ctx.dataset.has_field(field or "") else None,
+            proxy=_proxy(ctx),
+            seed=forms.value(ctx, run, "seed"),
+            device=ctx.params.get("device") or None,
+            progress=forms.progress(ctx),
+        )
+        return {
+            **report.to_dict(),
+            "passed": report.passed,
+            "summary": report.summary(),
+            "tables": report.markdown(),
+        }
+
+    def resolve_output(self, ctx: Any) -> types.Property:
+        scheduled = forms.scheduled(ctx)
+        if scheduled is not None:
+            return scheduled
+        result = ctx.results
+        outputs = types.Object()
+        outputs.view(
+            "verdict",
+            types.AlertView(
+                label="**No leak was found**" if result["passed"] else "**The release leaks**",
+                description=result["summary"],
+                severity="success" if result["passed"] else "error",
+            ),
+        )
+        following = (
+            "**Next:** look at what the pixels give away. If it is too much, mark again with a smaller "
+            "epsilon."
+            if result["passed"]
+            else "**Do not publish this folder.** Export the release again: what separates is named above."
+        )
+        outputs.md(f"{result['tables']}\n\n{following}", name="summary")
+        return types.Property(outputs, view=types.View(label="What the release gives away"))
+
+
+def _proxy(ctx: Any) -> str | None:
+    chosen = forms.value(ctx, run, "proxy")
+    return None if chosen == _NO_MODEL else chosen
+
+
+def _fill(ctx: Any, inputs: types.Object) -> None:
+    if not forms.has_dataset(ctx, inputs):
+        return
+    marking = forms.marking(ctx, inputs, ctx.dataset)
+    if marking is None:
+        return
+    prop = inputs.str(
+        "export_dir",
+        required=True,
+        label="Folder of the release",
+        description="As *Export protected release* wrote it",
+    )
+    folder = ctx.params.get("export_dir")
+    if folder and not Path(folder).expanduser().is_dir():
+        prop.invalid = True
+        prop.error_message = f"There is no folder '{folder}'"
+    ledger = forms.ledger(ctx, inputs, marking)
+    forms.dropdown(
+        inputs,
+        "proxy",
+        {
+            "resnet_tiny": "Small residual network: minutes on a CPU",
+            "wrn28_2": "Wide residual network: for a GPU",
+            _NO_MODEL: "Metadata and pixels alone: seconds to minutes",
+        },
+        default=forms.sdk_defaults(run)["proxy"],
+        label="Model",
+        description="It is trained on the release, to see whether losses give HoneyImages away",
+    )
+    forms.device(ctx, inputs)
+    if ledger is None or forms.is_blocked(inputs):
+        return
+    inputs.view(
+        "cost",
+        types.Notice(
+            label="What this run takes",
+            description=f"- every file of the release is read, {len(ledger.released_images()):,} of them "
+            "HoneyImages\n- nothing is written",
+        ),
+    )
