@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import fiftyone as fo
 import fiftyone.types as fot
 
+from ..core.audit.metadata import check_metadata
 from ..core.codecs import encode_like
 from ..core.errors import ImageError, LedgerError, ParameterError, ReleaseError
 from ..core.evidence.ledger import Ledger, load_ledger
@@ -41,6 +42,9 @@ from .samples import (
 
 #: Every file of a release carries this time stamp: a fixed one says nothing about any image.
 _TIME_STAMP = 946_684_800  # 2000-01-01 00:00:00 UTC
+
+#: The probability with which a release is refused although nothing gives it away
+_LEAK_ALPHA = 0.001
 
 #: What the smallest file takes on most disks, in bytes
 _BLOCK = 4096
@@ -118,7 +122,12 @@ def export_release(
     ensure_free_space(folder.parent, blocks * _BLOCK * (2 if reencode == "all" else 1))
 
     partial = folder.with_name(f".{folder.name}.honeyimage-partial")
-    stages = {"Re-encoding": 60 if reencode == "all" else 0, "Exporting": 80, "Checking": 20}
+    stages = {
+        "Re-encoding": 60 if reencode == "all" else 0,
+        "Exporting": 60,
+        "Checking": 20,
+        "Looking for leaks": 20,
+    }
     with storage.locked(folder), StageBar(stages, progress) as bar:
         encoded = partial.with_name(partial.name + "-encoded")
         leftovers = (partial, partial.with_name(partial.name + "-media"), encoded)
@@ -136,8 +145,9 @@ def export_release(
                 fields,
                 lambda done: bar.report("Exporting", done, len(files)),
             )
-            _check_export(kind, partial, files, bar)
+            marked = _check_export(kind, partial, files, bar)
             _hide_times(partial)
+            _check_leaks(partial, marked, labeled, reencode, bar)
             os.rename(partial, folder)
         finally:
             for path in leftovers:
@@ -348,8 +358,13 @@ def _hide_times(folder: Path) -> None:
         os.utime(root, (_TIME_STAMP, _TIME_STAMP))
 
 
-def _check_export(kind: type, partial: Path, files: Sequence[ReleasedFile], bar: StageBar) -> None:
+def _check_export(
+    kind: type, partial: Path, files: Sequence[ReleasedFile], bar: StageBar
+) -> dict[Path, ReleasedFile]:
     """Reads every exported file again and compares it with its source.
+
+    Returns:
+        the exported HoneyImages: path → what it was made from
 
     Raises:
         ReleaseError: if a file is missing, extra or differs
@@ -381,3 +396,50 @@ def _check_export(kind: type, partial: Path, files: Sequence[ReleasedFile], bar:
             f"{wrong} of the exported files differ from their sources; nothing was released. Is a "
             "source changing while it is exported, or the disk faulty?"
         )
+    marked = {
+        digest[0]: file for digest, file in zip(expected, files, strict=True) if file.is_marked
+    }
+    return {
+        path: marked[digest[0]]
+        for path, digest in zip(exported, found, strict=True)
+        if digest[0] in marked
+    }
+
+
+def _check_leaks(
+    partial: Path,
+    marked: Mapping[Path, ReleasedFile],
+    labeled: LabeledSamples,
+    reencode: str,
+    bar: StageBar,
+) -> None:
+    """Looks for anything but the pixels that tells HoneyImages from other files.
+
+    Raises:
+        ReleaseError: naming what it is
+    """
+    originals = dict(zip(labeled.ids, labeled.filepaths, strict=True))
+    sources = {
+        path.relative_to(partial).as_posix(): originals[file.sample_id]
+        for path, file in marked.items()
+    }
+    leaks = check_metadata(
+        partial,
+        list(marked),
+        # Where every file was encoded anew, none has to be like its original.
+        sources=sources if reencode == "marked" else None,
+        alpha=_LEAK_ALPHA,
+        report=lambda _, done, total: bar.report("Looking for leaks", done, total),
+    )
+    if not leaks:
+        return
+    advice = (
+        "pass reencode='all', so that every file is encoded alike"
+        if reencode == "marked"
+        else ("pass names='renumber' if it is the names, and report it otherwise")
+    )
+    raise ReleaseError(
+        f"the files give the HoneyImages away, so nothing was released: {leaks[0]}"
+        + (f", and {len(leaks) - 1} more" if len(leaks) > 1 else "")
+        + f"; {advice}"
+    )
