@@ -139,6 +139,7 @@ def generate_honeyimages(
     step_size: float = 0.4,
     num_steps: int = 20,
     inner: str = "warm",
+    robust: bool = False,
     proxy: Proxy = "wrn28_2",
     input_size: int | None = None,
     training: TrainingConfig | Mapping[str, Any] | None = None,
@@ -160,6 +161,11 @@ def generate_honeyimages(
     ledger file alone (mode 0600), never in the dataset. An interrupted run resumes when it is
     called again with the same arguments.
 
+    Every file keeps its source's name, size, format, mode, compression tables and metadata. Images
+    that cannot be written like they are (with a palette, interlaced, arithmetic-coded, ...) are left
+    out of the choice and counted. The marking's ``survival`` says which HoneyImages keep their effect
+    after JPEG 75 and 50, resizing, a median filter, crop and flip.
+
     Args:
         samples: the private dataset, or a view of it
         label_field: a :class:`fiftyone.core.labels.Classification` field
@@ -173,11 +179,15 @@ def generate_honeyimages(
         hardness_field ("honey_hardness"): scores of :func:`compute_hardness`
         exclude (("duplicates",)): images that are not marked: ``"duplicates"`` (exact or near
             duplicates of another image) and ``"label_errors"`` (suspected label errors)
-        epsilon (4): ε, the largest change of any value, in 0–255 units
+        epsilon (4): ε, the largest change of any value, in 0–255 units, of the decoded file against
+            the decoded source
         step_size (0.4): α of one ascent step, in 0–255 units
         num_steps (20): T, the number of rounds
         inner ("warm"): ``"warm"`` continues the in-model each round, ``"retrain"`` trains it anew, as
             the paper does
+        robust (False): whether marks are optimised to survive JPEG 75 and 50, resizing to 75 % and back,
+            a 3x3 median filter, and random crop and flip (expectation over these transforms); crafting
+            takes several times as long
         proxy ("wrn28_2"), input_size (None), training (None): see :func:`compute_hardness`
         alpha (0.001): the probability with which an innocent model may be accused; fixed in the
             ledger's commitment
@@ -213,6 +223,7 @@ def generate_honeyimages(
         step_size=step_size,
         num_steps=num_steps,
         inner=inner,
+        robust=robust,
         proxy=proxy,
         input_size=input_size,
         training=training,

@@ -17,17 +17,19 @@ from fiftyone import ViewField as F
 
 from .. import __version__
 from ..core.checkpoints import save_checkpoint
+from ..core.codecs import Codec, DecodedSources, check_markable, encoder_versions, open_codec
 from ..core.device import choose_device
-from ..core.errors import ParameterError, SamplesError
+from ..core.errors import ImageError, ParameterError, SamplesError
 from ..core.evidence.ledger import Ledger, MarkedImage, create_ledger, load_ledger
 from ..core.evidence.verdict import Plan
 from ..core.files import (
     ensure_free_space,
+    sha256_bytes,
     sha256_file,
+    write_atomic,
     write_json_atomic,
 )
 from ..core.hardness import find_duplicates
-from ..core.images import read_image, write_png
 from ..core.marking import METHODS, CraftRequest, CraftResult
 from ..core.marking.base import check_budget
 from ..core.marking.candidates import (
@@ -36,6 +38,7 @@ from ..core.marking.candidates import (
     default_num_pairs,
     select_candidates,
 )
+from ..core.marking.survival import Survival, measure_survival
 from ..core.metrics import LpipsMetric, LpipsUnavailable, compare_images
 from ..core.models import Proxy, build_model, proxy_name
 from ..core.training import TrainingConfig
@@ -91,6 +94,8 @@ class Marking:
         commitment: the ledger's public salted hash; publish or time-stamp it before release
         excluded: how many images were left out of the candidates, by reason
         metrics: mean of each measure over the HoneyImages
+        survival: transform → mean loss gap under the proxies, and share of HoneyImages that keep their
+            effect
         config: the run's whole config
         timestamp: when the run was registered, UTC
     """
@@ -104,6 +109,7 @@ class Marking:
     commitment: str
     excluded: Mapping[str, int] = field(default_factory=dict)
     metrics: Mapping[str, float | None] = field(default_factory=dict)
+    survival: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     timestamp: Any = None
 
@@ -134,6 +140,7 @@ def generate_honeyimages(
     step_size: float,
     num_steps: int,
     inner: str,
+    robust: bool,
     proxy: Proxy,
     input_size: int | None,
     training: TrainingConfig | Mapping[str, Any] | None,
@@ -188,6 +195,7 @@ def generate_honeyimages(
         "step_size": float(step_size),
         "num_steps": num_steps,
         "inner": inner,
+        "robust": bool(robust),
         "proxy": proxy_label,
         "input_size": size,
         "training": asdict(config),
@@ -196,6 +204,7 @@ def generate_honeyimages(
         "seed": seed,
         "device": str(chosen),
         "version": __version__,
+        "encoders": encoder_versions(),
     }
 
     check_output_place(folder, labeled.filepaths, "output_dir")
@@ -216,7 +225,9 @@ def generate_honeyimages(
             "Training the out-model": 35,
             "Training the in-model": 35,
             "Crafting HoneyImages": 20,
+            "Fitting files": 3,
             "Measuring": 2,
+            "Measuring survival": 2,
             "Writing": 1,
         }
         with StageBar(stages, progress) as bar, storage.making(folder, request) as partial:
@@ -359,14 +370,15 @@ def _make_images(
 
     rows = candidates.rows
     rest = np.setdiff1d(np.arange(len(kept)), rows)
-    originals = [read_image(loaded.samples.filepaths[row]) for row in rows]
+    codecs = [open_codec(loaded.samples.filepaths[row]) for row in rows]
     num_classes = len(labeled.classes)
-    ensure_free_space(partial, _disk_bytes(originals, proxy, num_classes, request["input_size"]))
+    ensure_free_space(partial, _disk_bytes(codecs, proxy, num_classes, request["input_size"]))
     checkpoints = partial / storage.CHECKPOINTS
     checkpoints.mkdir(exist_ok=True)
     result = METHODS[request["method"]](
         CraftRequest(
-            candidates=originals,
+            candidates=DecodedSources(codecs),
+            codecs=codecs,
             candidate_labels=loaded.samples.labels[rows],
             rest=keep_rows(loaded.images, rest),
             rest_labels=loaded.samples.labels[rest],
@@ -377,14 +389,27 @@ def _make_images(
             step_size=request["step_size"],
             num_steps=request["num_steps"],
             inner=request["inner"],
+            robust=request["robust"],
             seed=request["seed"],
             device=device,
             checkpoint_dir=checkpoints,
             report=bar.report,
         )
     )
+    survival = None
+    if result.in_model is not None:
+        survival = measure_survival(
+            result.images,
+            loaded.samples.labels[rows],
+            result.out_model,
+            result.in_model,
+            request["input_size"],
+            seed=request["seed"],
+            device=device,
+            report=bar.report,
+        )
     manifest = _write_images(
-        partial, loaded.samples, candidates, originals, result, scores, lpips_metric, bar
+        partial, loaded.samples, candidates, codecs, result, survival, scores, lpips_metric, bar
     )
     manifest["lpips_note"] = lpips_note
     manifest["num_images"] = len(loaded.samples)
@@ -393,16 +418,15 @@ def _make_images(
     write_json_atomic(partial / storage.MANIFEST, manifest)
 
 
-def _disk_bytes(
-    originals: Sequence[np.ndarray], proxy: Proxy, num_classes: int, input_size: int
-) -> int:
+def _disk_bytes(codecs: Sequence[Codec], proxy: Proxy, num_classes: int, input_size: int) -> int:
     """At most so many bytes lie on the disk at once while a marking is made."""
     model = build_model(proxy, num_classes, input_size=input_size, seed=0)
     weights = sum(value.nbytes for value in model.state_dict().values())
-    pixels = sum(image.nbytes for image in originals)
-    # Both models' checkpoints, the newer of the in-model's beside the older, and the out-model once
-    # more. The checkpoints keep pixels as 32-bit numbers; a file and its folder take whole blocks.
-    return 4 * weights + (2 * 4 + 1) * pixels + 2 * 4096 * len(originals)
+    values = sum(3 * codec.width * codec.height for codec in codecs)
+    # Both models' checkpoints, the newer of the in-model's beside the older, and both models once
+    # more. Perturbations are kept twice, in one or two bytes a value, and finished files twice; a file
+    # and its folder take whole blocks.
+    return 5 * weights + (2 * 2 + 2) * values + 3 * 4096 * len(codecs)
 
 
 def _select(
@@ -427,22 +451,30 @@ def _choose(
     masks: dict[str, np.ndarray],
     request: Mapping[str, Any],
 ) -> Candidates:
-    """Selects the candidates, leaving out duplicates among the images that would be chosen."""
-
-    candidates = _select(hardness, labeled.labels, masks, request)
-    if "duplicates" not in request["exclude"]:
-        return candidates
-
-    # Only images that would be chosen are compared with all others; those that move up in their
-    # stead are compared in the next turn, until no chosen image has a duplicate.
-    masks["duplicates"] = np.zeros(len(labeled), dtype=bool)
+    """Selects the candidates, leaving out images that cannot be written again, and duplicates."""
+    duplicates = "duplicates" in request["exclude"]
+    if duplicates:
+        masks["duplicates"] = np.zeros(len(labeled), dtype=bool)
+    # Only images that would be chosen are looked at, and compared with all others; those that move up
+    # in their stead are looked at in the next turn, until no chosen image has to be left out.
     checked = np.zeros(len(labeled), dtype=bool)
+    reason = ""
     while True:
-        candidates = _select(hardness, labeled.labels, masks, request)
+        try:
+            candidates = _select(hardness, labeled.labels, masks, request)
+        except SamplesError as error:
+            raise SamplesError(f"{error}{reason}") from error
         new = candidates.rows[~checked[candidates.rows]]
         if len(new) == 0:
             return candidates
-        masks["duplicates"][new] = find_duplicates(images, new)
+        if duplicates:
+            masks["duplicates"][new] = find_duplicates(images, new)
+        for row in new:
+            try:
+                check_markable(labeled.filepaths[row])
+            except ImageError as error:
+                masks.setdefault("cannot_be_marked", np.zeros(len(labeled), dtype=bool))[row] = True
+                reason = reason or f". The first that cannot be marked: {error}"
         checked[new] = True
 
 
@@ -450,21 +482,26 @@ def _write_images(
     partial: Path,
     labeled: LabeledSamples,
     candidates: Candidates,
-    originals: Sequence[np.ndarray],
+    codecs: Sequence[Codec],
     result: CraftResult,
+    survival: Survival | None,
     hardness: np.ndarray,
     lpips_metric: LpipsMetric | None,
     bar: StageBar,
 ) -> dict[str, Any]:
+    assert result.encoded is not None  # there are codecs
     pair_of = {int(row): pair for pair, twins in enumerate(candidates.pairs) for row in twins}
     images = []
     for number, row in enumerate(candidates.rows):
         # A folder each, so that the file keeps the name that it has to have in a release.
-        stem = Path(labeled.filepaths[row]).stem
-        name = f"{storage.IMAGES}/{labeled.ids[row]}/{stem}.png"
+        name = f"{storage.IMAGES}/{labeled.ids[row]}/{Path(labeled.filepaths[row]).name}"
         (partial / name).parent.mkdir(parents=True, exist_ok=True)
-        write_png(partial / name, result.images[number])
-        measures = compare_images(originals[number], result.images[number], lpips_metric)
+        data = result.encoded[number]
+        write_atomic(partial / name, data)
+        marked = sha256_file(partial / name)
+        if marked != sha256_bytes(data):
+            raise ImageError(f"{partial / name} does not hold what was written; is the disk sound?")
+        measures = compare_images(codecs[number].original(), result.images[number], lpips_metric)
         images.append(
             {
                 "source": labeled.ids[row],
@@ -473,20 +510,35 @@ def _write_images(
                 "pair": pair_of.get(int(row)),
                 "hardness": float(hardness[row]),
                 "source_sha256": sha256_file(labeled.filepaths[row]),
-                "marked_sha256": sha256_file(partial / name),
+                "marked_sha256": marked,
                 "proxy_loss": float(result.proxy_losses[number]),
                 "original_loss": float(result.original_losses[number]),
                 "in_loss": _finite(result.in_losses[number]),
+                "survival": _survival_of(survival, number),
                 **{name: _finite(value) for name, value in measures.items()},
             }
         )
-        bar.report("Measuring", number + 1, len(originals))
-    save_checkpoint(partial / "f_out.pt", result.out_model.state_dict())
+        bar.report("Measuring", number + 1, len(codecs))
+    models = {"f_out.pt": result.out_model, "f_in.pt": result.in_model}
+    for name, model in models.items():
+        if model is not None:
+            save_checkpoint(partial / name, model.state_dict())
     return {
         "images": images,
-        "models": ["f_out.pt"],
+        "models": [name for name, model in models.items() if model is not None],
+        "survival": {} if survival is None else survival.summary(),
         "excluded": dict(candidates.excluded),
         "history": result.history.tolist(),
+    }
+
+
+def _survival_of(survival: Survival | None, number: int) -> dict[str, dict[str, Any]]:
+    """Transform → loss gap of one image and whether its effect is kept."""
+    if survival is None:
+        return {}
+    return {
+        name: {"gap": float(gaps[number]), "kept": bool(survival.kept[name][number])}
+        for name, gaps in survival.gaps.items()
     }
 
 
@@ -598,6 +650,7 @@ def enter_in_dataset(
         },
         {
             "metrics": metrics,
+            "survival": manifest["survival"],
             "excluded": manifest["excluded"],
             "history": manifest["history"],
             "failures": manifest["failures"],
@@ -717,6 +770,7 @@ def load_marking(samples: fo.core.collections.SampleCollection, honey_key: str) 
         commitment=config["commitment"],
         excluded=results["excluded"],
         metrics=results["metrics"],
+        survival=results.get("survival", {}),
         config=config,
         timestamp=config["timestamp"],
     )

@@ -21,6 +21,7 @@ _FURTHER = (
     "step_size",
     "num_steps",
     "inner",
+    "robust",
     "test",
     "exclude",
     "output_dir",
@@ -57,6 +58,7 @@ class GenerateHoneyImages(foo.Operator):
         step_size: float = 0.4,
         num_steps: int = 20,
         inner: str = "warm",
+        robust: bool = False,
         proxy: str = "wrn28_2",
         input_size: int | None = None,
         training: Mapping[str, Any] | None = None,
@@ -74,7 +76,7 @@ class GenerateHoneyImages(foo.Operator):
 
         Args:
             samples, label_field, honey_key, method, num_honeyimages, num_pairs, hardness_field,
-                exclude, epsilon, step_size, num_steps, inner, proxy, input_size, training, alpha,
+                exclude, epsilon, step_size, num_steps, inner, robust, proxy, input_size, training, alpha,
                 test, output_dir, lpips_backbone, seed, device, skip_failures: see
                 :func:`fiftyone_honeyimage.generate_honeyimages`
             delegate (False): whether to run it as a delegated operation
@@ -95,6 +97,7 @@ class GenerateHoneyImages(foo.Operator):
             "step_size": step_size,
             "num_steps": num_steps,
             "inner": inner,
+            "robust": robust,
             "proxy": proxy,
             "input_size": input_size,
             "training": dict(training) if training else None,
@@ -341,6 +344,13 @@ def _further(ctx: Any, inputs: types.Object) -> list[str]:
         },
         default=defaults["inner"],
         label="In-model",
+    )
+    inputs.bool(
+        "robust",
+        default=defaults["robust"],
+        label="Optimise for survival",
+        description="Of JPEG 75 and 50, resizing, a median filter, crop and flip; takes several times "
+        "as long",
     )
     meanings = {
         "honeyimage": "The paper's method",

@@ -575,11 +575,11 @@ def test_a_disk_that_fills_up_late_keeps_what_was_finished(
     full = make_dataset(30, hardness=True)
     before, _ = unchanged(full)
 
-    def write(path: Path, array: np.ndarray) -> None:
+    def write(path: Path, data: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     with monkeypatch.context() as context:
-        context.setattr(marking, "write_png", write)
+        context.setattr(marking, "write_atomic", write)
         with pytest.raises(OSError, match="No space left"):
             mark(full, output_dir=tmp_path / "marking")
     after, _ = unchanged(full)

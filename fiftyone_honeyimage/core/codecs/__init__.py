@@ -8,6 +8,8 @@ of a dataset, is refused with the reason.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +18,20 @@ from PIL import Image
 from ..errors import ImageError
 from ..images import opened_image
 from .base import Codec
-from .jpeg import JpegCodec
+from .jpeg import JpegCodec, load_jpeglib
 from .png import PngCodec
 from .raw import RawCodec
 from .tiff import TiffCodec
 from .webp import WebpCodec
 
-__all__ = ["Codec", "check_markable", "encode_like", "open_codec"]
+__all__ = [
+    "Codec",
+    "DecodedSources",
+    "check_markable",
+    "encode_like",
+    "encoder_versions",
+    "open_codec",
+]
 
 #: Pillow's name of a format → codec. Uncompressed TIFF is patched in place like BMP.
 CODECS: dict[str, type[Codec]] = {
@@ -81,6 +90,27 @@ def encode_like(source_path: str | os.PathLike[str], pixels: np.ndarray) -> byte
         ImageError: with the reason, if the source cannot be written again, or the pixels do not fit it
     """
     return open_codec(source_path).encode(pixels)
+
+
+class DecodedSources(Sequence[np.ndarray]):
+    """The pixels of the codecs' sources, each decoded when it is asked for."""
+
+    def __init__(self, codecs: Sequence[Codec]) -> None:
+        self._codecs = codecs
+
+    def __len__(self) -> int:
+        return len(self._codecs)
+
+    def __getitem__(self, row):  # type: ignore[no-untyped-def]
+        return self._codecs[row].original()
+
+
+def encoder_versions() -> dict[str, str | None]:
+    """What decides the bytes of written files: the libraries and their versions; None if absent."""
+    return {
+        "pillow": Image.__version__,
+        "jpeglib": None if load_jpeglib() is None else metadata.version("jpeglib"),
+    }
 
 
 def _refuse_unmarkable(path: Path, image: Image.Image) -> None:

@@ -21,10 +21,14 @@ from ..images import resize_map
 #: Perturbations up to this size are kept in memory and in the round's checkpoint.
 KEPT_BYTES = 64 << 20
 
-#: Pixels a side of the cells in which a perturbation is made smaller until its file keeps to ε.
-_CELL = 16
+#: Pixels a side of the cells in which a perturbation is made smaller until its file keeps to ε; those of JPEG.
+_CELL = 8
 
 _FIT_ROUNDS, _QUICK_ROUNDS = 16, 4
+#: How much of what is outside ε is taken back, value by value, in the first tries of fitting.
+_CORRECTIONS = (0.5,) * 4 + (1.0,) * 20
+#: Images with more pixels have the first eight of these tries, each of which encodes and decodes.
+_MANY_TRIES_PIXELS = 1 << 20
 #: How a cell's perturbation is scaled in the tries of fitting; 0 gives the source back.
 _SHRINKING = (0.9,) * 20 + (0.7,) * 6 + (0.0,) * 3
 
@@ -210,8 +214,9 @@ def finish(
 ) -> Finished:
     """Makes the file of a perturbed image, such that decoded it is within ε of the decoded source.
 
-    Lossless formats hold the rounded perturbation. For lossy ones, the perturbation is made smaller,
-    in cells of 16x16 pixels around each value that is outside, until none is.
+    Lossless formats hold the rounded perturbation. For lossy ones, what lies outside is taken back from
+    the perturbation a few times; then it is made smaller in cells of 8x8 pixels around each value that is
+    still outside, until none is.
 
     Codecs that add noise of their own (``exact`` is False: JPEG that Pillow re-encodes, lossy WebP)
     change even an untouched image, by N at most. What they write is within ``max(ε, N)``, and as far as
@@ -242,13 +247,16 @@ def finish(
         # Where the noise falls hangs on the whole picture in WebP.
         limit = noise if codec.local else float(noise.max())
     data, pixels = _written(codec, change)
+    many = original.shape[0] * original.shape[1] <= _MANY_TRIES_PIXELS
+    for correction in _CORRECTIONS if many else _CORRECTIONS[:8]:
+        if not _correct(change, original, pixels, limit, correction):
+            break
+        data, pixels = _written(codec, change)
     for factor in _SHRINKING:
         outside = _cells_outside(original, pixels, limit)
         if not outside.any():
             break
-        for row, column in np.argwhere(outside):
-            top, left = row * _CELL, column * _CELL
-            change[top : top + _CELL, left : left + _CELL] *= np.float16(factor)
+        _scale_cells(change, outside, factor)
         data, pixels = _written(codec, change)
     if _cells_outside(original, pixels, float(np.max(limit))).any():
         # Never seen with JPEG; a mark of nothing is better than one that can be seen.
@@ -333,10 +341,38 @@ def _distance(original: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     return np.where(original > pixels, original - pixels, pixels - original)
 
 
+def _scale_cells(change: np.ndarray, cells: np.ndarray, factor: float) -> None:
+    """Multiplies the marked cells of a change, in place."""
+    height, width = change.shape[:2]
+    for rows in strips(height):
+        inside = cells[rows.start // _CELL : -(-rows.stop // _CELL)]
+        mask = inside.repeat(_CELL, axis=0).repeat(_CELL, axis=1)
+        change[rows][mask[: rows.stop - rows.start, :width]] *= np.float16(factor)
+
+
+def _correct(
+    change: np.ndarray,
+    original: np.ndarray,
+    pixels: np.ndarray,
+    limit: np.ndarray | float,
+    share: float,
+) -> bool:
+    """Takes a share of what moved beyond the limit back from a change, in place; False if nothing did."""
+    found = False
+    for rows in strips(len(original)):
+        allowed = limit[rows].astype(np.int16) if isinstance(limit, np.ndarray) else limit
+        moved = pixels[rows].astype(np.int16) - original[rows]
+        outside = moved - np.clip(moved, -allowed, allowed)
+        if outside.any():
+            found = True
+            change[rows] -= (share * outside).astype(np.float16)
+    return found
+
+
 def _cells_outside(
     original: np.ndarray, pixels: np.ndarray, limit: np.ndarray | float
 ) -> np.ndarray:
-    """Which 16x16 cells hold a value that moved by more than the limit, bool."""
+    """Which 8x8 cells hold a value that moved by more than the limit, bool."""
     height, width = original.shape[:2]
     cells = np.zeros((-(-height // _CELL), -(-width // _CELL)), dtype=bool)
     for rows in strips(height):
