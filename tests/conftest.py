@@ -160,10 +160,19 @@ def make_digits_dataset(
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """A headless Chromium."""
-    executable = find_browser()
-    if executable is None:
+def browser_path() -> str | None:
+    """Where a browser is that works."""
+    return find_browser()
+
+
+@pytest.fixture
+def browser(browser_path: str | None) -> Iterator[Any]:
+    """A headless Chromium, for one test.
+
+    Playwright runs an event loop in this thread as long as it is open, and FiftyOne's operators return
+    tasks instead of results where one runs: so it is closed before the next test.
+    """
+    if browser_path is None:
         reason = "no browser that works was found; `make test` says how to get one"
         if IN_CI:
             pytest.fail(reason)
@@ -174,7 +183,7 @@ def browser() -> Iterator[Any]:
     with sync_playwright() as playwright:
         # The App names its parts for tests in this attribute: page.get_by_test_id("fo-grid")
         playwright.selectors.set_test_id_attribute("data-cy")
-        chromium = playwright.chromium.launch(executable_path=executable, args=LAUNCH_ARGUMENTS)
+        chromium = playwright.chromium.launch(executable_path=browser_path, args=LAUNCH_ARGUMENTS)
         yield chromium
         chromium.close()
 
@@ -205,7 +214,7 @@ def open_app(browser: Any, app_address: str) -> Iterator[Callable[[Any], Any]]:
         seen = "fiftyone-enterprise-tooltip-seen"
         context.add_init_script(f"localStorage.setItem('{seen}', 'true')")
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(120_000)
         page.goto(f"{app_address}/datasets/{dataset.name}")
         page.get_by_test_id("looker" if len(dataset) else "fo-grid").first.wait_for()
         return page
