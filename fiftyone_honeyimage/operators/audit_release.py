@@ -83,7 +83,7 @@ class AuditRelease(foo.Operator):
             ctx.params["export_dir"],
             open_ledger(marking, ctx.params.get("ledger_path") or None),
             samples=ctx.dataset,
-            hardness_field=field if ctx.dataset.has_field(field or "") else None,
+            hardness_field=field if field and ctx.dataset.has_field(field) else None,
             proxy=_proxy(ctx),
             seed=forms.value(ctx, run, "seed"),
             device=ctx.params.get("device") or None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -216,7 +217,23 @@ def release_labels(
     own = read_labels(records, release.names)
     if labels is None:
         return own
-    return [labels.get(name, label) for name, label in zip(release.names, own, strict=True)]
+    # Label files may number the classes: what the given files are called tells which number is which
+    seen: dict[str, Counter[str]] = {}
+    for name, code in zip(release.names, own, strict=True):
+        if name in labels and code is not None:
+            seen.setdefault(code, Counter())[labels[name]] += 1
+    meaning = {code: counts.most_common(1)[0][0] for code, counts in seen.items()}
+    unmarked = {code for code, is_marked in zip(own, release.marked, strict=True) if not is_marked}
+    numbered = any(code != label for code, label in meaning.items() if code in unmarked)
+    known: list[str | None] = []
+    for name, code in zip(release.names, own, strict=True):
+        if name in labels:
+            known.append(labels[name])
+        elif code is None:
+            known.append(None)
+        else:
+            known.append(meaning.get(code, f"number {code}") if numbered else code)
+    return known
 
 
 def find_secrets(release: Release, secrets: Collection[str]) -> list[Leak]:

@@ -15,7 +15,7 @@ import pytest
 
 from fiftyone_honeyimage.core.audit import check_metadata
 from fiftyone_honeyimage.core.audit.annotations import read_labels, read_records
-from fiftyone_honeyimage.core.audit.metadata import audit_metadata, read_release
+from fiftyone_honeyimage.core.audit.metadata import audit_metadata, read_release, release_labels
 
 TIME_STAMP = 946_684_800
 
@@ -145,6 +145,21 @@ def test_labels_are_found(release: Any, write: Callable[[Any, Fields], None]) ->
         assert set(labels) == {None}  # nothing in such a file says which number is the class
     else:
         assert labels == [release.labels[name] for name in read.names]
+
+
+def test_numbers_of_classes_are_understood_from_the_marked_files(release: Any) -> None:
+    """Ledgers have names of classes, COCO has numbers."""
+    names = {"0": "zero", "1": "one", "2": "two"}
+    write_coco(release, plain_fields(release))
+    read = read_release(release.folder, release.marked)
+    records = read_records(read.folder, read.names, read.others)
+    given = {name: names[release.labels[name]] for name in release.marked}
+    expected = [names[release.labels[name]] for name in read.names]
+    assert release_labels(read, records, given) == expected
+    # A class without a marked file keeps its number
+    few = {name: label for name, label in given.items() if label != "two"}
+    found = set(release_labels(read, records, few))
+    assert found == {"zero", "one", "number 2"}
 
 
 def test_without_label_files_the_folders_are_the_classes(make_release: Callable[..., Any]) -> None:
