@@ -11,6 +11,8 @@ import os
 import socket
 import sys
 import tempfile
+import time
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -195,9 +197,27 @@ def app_address(fo: Any) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     session = fo.launch_app(remote=True, address="127.0.0.1", port=port)
-    yield f"http://127.0.0.1:{port}"
+    address = f"http://127.0.0.1:{port}"
+    _wait_for_session(session, address)
+    yield address
     session.close()
     fo.close_app()
+
+
+def _wait_for_session(session: Any, address: str) -> None:
+    """A session that connects after a page has opened takes the page's dataset away."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        try:
+            urllib.request.urlopen(f"{address}/fiftyone", timeout=10).close()
+        except OSError:
+            time.sleep(0.2)
+            continue
+        # The client tries again ten seconds after a first try that came too early
+        if session._client._connected:
+            return
+        time.sleep(0.2)
+    pytest.fail(f"the App at {address} did not start in two minutes")
 
 
 @pytest.fixture
