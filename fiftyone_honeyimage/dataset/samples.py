@@ -265,7 +265,7 @@ def load_images(
         raise SamplesError(
             f"{len(failures)} images could not be read, which leaves class {name!r} with "
             f"{counts.min()} images; at least two are needed. The first: "
-            f"{next(iter(failures.values()))}"
+            f"{failures[min(failures)]}"
         )
     skipped = [(labeled.ids[row], reason) for row, reason in sorted(failures.items())]
     return LoadedImages(kept, keep_rows(images, rows), skipped)

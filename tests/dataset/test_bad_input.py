@@ -323,8 +323,8 @@ def test_unreadable_files_are_skipped_and_counted(make_dataset: Any, mark: Any) 
     assert not sources & {ids[row] for row in hardest}
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA"])
-def test_other_modes_are_converted(make_dataset: Any, mark: Any, mode: str) -> None:
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA"])
+def test_other_modes_are_kept(make_dataset: Any, mark: Any, mode: str) -> None:
     odd = make_dataset(30, hardness=True)
     for path in odd.values("filepath"):
         image = Image.open(path)
@@ -334,9 +334,19 @@ def test_other_modes_are_converted(make_dataset: Any, mark: Any, mode: str) -> N
     mark(odd)
     for sample in odd.match_tags("honeyimage"):
         source = Image.open(odd[sample.honey.source].filepath)
-        assert source.mode == mode
+        assert source.mode == Image.open(sample.filepath).mode == mode
         colours = np.asarray(source.convert("RGB")).astype(int)
         assert np.abs(np.asarray(Image.open(sample.filepath).convert("RGB")) - colours).max() <= 4
+
+
+@pytest.mark.parametrize(("mode", "reason"), [("1", "two colours"), ("P", "a palette")])
+def test_modes_without_small_changes_are_left_out(
+    refused: Any, make_dataset: Any, mark: Any, mode: str, reason: str
+) -> None:
+    odd = make_dataset(30, hardness=True)
+    for path in odd.values("filepath"):
+        Image.open(path).convert(mode).save(path)
+    refused(fhi.SamplesError, f"cannot_be_marked.*has {reason}", mark, odd)
 
 
 # What only a marking asks for

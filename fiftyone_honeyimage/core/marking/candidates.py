@@ -31,12 +31,12 @@ class Candidates:
 
 
 def default_num_pairs(num_images: int) -> int:
-    """A few dozen pairs: 1 % of the private set withheld, at least 12 and at most 36.
+    """A few dozen pairs: 1 % of the private set withheld, at least 16 and at most 36.
 
-    Twelve pairs are the fewest that leave the signed-rank test, whose smallest p-value is
-    ``2**-n``, room below α = 0.001 when two pairs fail.
+    Sixteen pairs leave the signed-rank test, whose smallest p-value is ``2**-n``, room below
+    α = 0.001 for the first seven verifications with a ledger, or for fewer when pairs fail.
     """
-    return max(12, min(36, num_images // 100))
+    return max(16, min(36, num_images // 100))
 
 
 def default_num_honeyimages(num_images: int, num_pairs: int) -> int:

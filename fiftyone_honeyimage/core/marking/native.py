@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.ndimage import binary_dilation
 
 from ..codecs.base import Codec, decode, strips
 from ..files import write_atomic
@@ -29,8 +30,12 @@ _FIT_ROUNDS, _QUICK_ROUNDS = 16, 4
 _CORRECTIONS = (0.5,) * 4 + (1.0,) * 20
 #: Images with more pixels have the first eight of these tries, each of which encodes and decodes.
 _MANY_TRIES_PIXELS = 1 << 20
-#: How a cell's perturbation is scaled in the tries of fitting; 0 gives the source back.
-_SHRINKING = (0.9,) * 20 + (0.7,) * 6 + (0.0,) * 3
+#: How the perturbation of such a cell is scaled in the tries of fitting that follow.
+_SHRINKING = (0.9,) * 16 + (0.8,) * 6
+#: Cells a side of the blocks whose perturbation is dropped where all that does not help. Whole numbers of
+#: them cover what any JPEG codes together, so that such a block decodes to the source's own pixels.
+_BLOCK = 4
+_DROPPING = 40
 
 
 @dataclass(frozen=True)
@@ -216,7 +221,7 @@ def finish(
 
     Lossless formats hold the rounded perturbation. For lossy ones, what lies outside is taken back from
     the perturbation a few times; then it is made smaller in cells of 8x8 pixels around each value that is
-    still outside, until none is.
+    still outside, and dropped in blocks of 32x32 where that does not help.
 
     Codecs that add noise of their own (``exact`` is False: JPEG that Pillow re-encodes, lossy WebP)
     change even an untouched image, by N at most. What they write is within ``max(ε, N)``, and as far as
@@ -258,8 +263,18 @@ def finish(
             break
         _scale_cells(change, outside, factor)
         data, pixels = _written(codec, change)
+    dropped = np.zeros_like(_blocks_of(_cells_outside(original, original, epsilon)))
+    for _ in range(_DROPPING):
+        outside = _cells_outside(original, pixels, limit)
+        if not outside.any():
+            break
+        blocks = _blocks_of(outside)
+        # Where a dropped block is still outside, its neighbours' blurred colours reach into it.
+        dropped |= blocks | binary_dilation(blocks & dropped, np.ones((3, 3)))
+        _scale_cells(change, dropped.repeat(_BLOCK, axis=0).repeat(_BLOCK, axis=1), 0.0)
+        data, pixels = _written(codec, change)
     if _cells_outside(original, pixels, float(np.max(limit))).any():
-        # Never seen with JPEG; a mark of nothing is better than one that can be seen.
+        # A mark of nothing is better than one that can be seen.
         return unchanged if not codec.exact else Finished(original, codec.encode(original))
     return Finished(pixels, data)
 
@@ -339,6 +354,14 @@ def _written(codec: Codec, change: np.ndarray) -> tuple[bytes, np.ndarray]:
 def _distance(original: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     """|original − pixels|, uint8."""
     return np.where(original > pixels, original - pixels, pixels - original)
+
+
+def _blocks_of(cells: np.ndarray) -> np.ndarray:
+    """Which blocks of cells hold a marked one."""
+    rows, columns = (-(-length // _BLOCK) for length in cells.shape)
+    padded = np.zeros((rows * _BLOCK, columns * _BLOCK), dtype=bool)
+    padded[: cells.shape[0], : cells.shape[1]] = cells
+    return np.any(padded.reshape(rows, _BLOCK, columns, _BLOCK), axis=(1, 3))
 
 
 def _scale_cells(change: np.ndarray, cells: np.ndarray, factor: float) -> None:
