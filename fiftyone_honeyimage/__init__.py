@@ -174,7 +174,7 @@ def generate_honeyimages(
         num_honeyimages (None): N, the HoneyImages of the release; 1 % of the images by default, and
             at least ``num_pairs``
         num_pairs (None): M ≤ N, how many of them have a withheld twin, which the release loses;
-            1 % of the images by default, between 12 and 36. 0 gives the paper's method, with which no
+            1 % of the images by default, between 16 and 36. 0 gives the paper's method, with which no
             verdict but "inconclusive" is possible
         hardness_field ("honey_hardness"): scores of :func:`compute_hardness`
         exclude (("duplicates",)): images that are not marked: ``"duplicates"`` (exact or near

@@ -93,10 +93,10 @@ def test_form_proposes_what_runs(make_hard: Callable[..., Any], resolve: Any) ->
     assert form.errors() == {}
     assert form.properties["honey_key"]["default"] == "honey"
     assert form.properties["hardness_field"]["default"] == "honey_hardness"
-    assert "Empty: 12" in form.text("num_pairs")
+    assert "Empty: 16" in form.text("num_pairs")
     cost = form.text("cost")
-    assert "12 HoneyImages** in a release of 60 images" in cost
-    assert "12 images withheld" in cost
+    assert "16 HoneyImages** in a release of 56 images" in cost
+    assert "16 images withheld" in cost
 
 
 def test_form_proposes_a_free_key(make_marked: Callable[..., Any], resolve: Any) -> None:
