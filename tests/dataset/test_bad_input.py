@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import fiftyone_honeyimage as fhi
+from fiftyone_honeyimage.core.marking.candidates import default_num_pairs
 from fiftyone_honeyimage.dataset import samples as samples_module
 
 
@@ -406,9 +407,10 @@ def test_parameters(
 def test_fewer_images_than_pairs_need(
     refused: Any, to_new_folder: Any, dataset: Any, changes: dict[str, Any], words: str | None
 ) -> None:
-    if words is None:  # the defaults ask for 12 pairs
+    if words is None:  # the defaults
+        pairs = default_num_pairs(21)
         view = dataset.limit(21)
-        words = "12 HoneyImages with 12 twins need 24 images; 21 of 21"
+        words = f"{pairs} HoneyImages with {pairs} twins need {2 * pairs} images; 21 of 21"
     else:
         view = dataset
     refused(fhi.SamplesError, words, lambda s: to_new_folder(s, **changes), view)
