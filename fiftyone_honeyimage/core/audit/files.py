@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 from collections.abc import Hashable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -62,7 +63,7 @@ def file_features(
     for number, name in enumerate(names, start=1):
         path = folder / name
         states.append(os.lstat(path))
-        containers.append(read_container(path.read_bytes()))
+        containers.append(_shared(read_container(path.read_bytes())))
         if number % _BLOCK == 0 or number == len(names):
             report("Reading files", number, len(names))
     features = [
@@ -111,6 +112,15 @@ def container_features(containers: Sequence[Container]) -> list[Feature]:
     for key in _keys(numbers):
         features.append(Feature(key, NUMBER, [found.get(key, np.nan) for found in numbers]))
     return features
+
+
+def _shared(container: Container) -> Container:
+    """The same with texts that exist once for all files."""
+    for properties in (container.structure, container.content):
+        for key, value in properties.items():
+            if isinstance(value, str):
+                properties[key] = sys.intern(value)
+    return container
 
 
 def _stat_features(

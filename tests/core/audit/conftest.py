@@ -55,6 +55,11 @@ class SmallRelease:
         self.path(name).write_bytes(data)
         os.utime(self.path(name), (TIME_STAMP, TIME_STAMP))
 
+    def settle(self) -> None:
+        """Touches all files in their order, so that the system's own time of change tells nothing."""
+        for name in self.names:
+            os.chmod(self.path(name), 0o644)
+
 
 def encode(image: Image.Image, file_format: str, **options: Any) -> bytes:
     if file_format == "JPEG":

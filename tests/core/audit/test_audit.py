@@ -84,6 +84,7 @@ def test_strong_perturbations_show(write_files: Any, cifar: dict[str, np.ndarray
     release = write_files({name: png(array) for name, array in cifar.items()})
     for seed, name in enumerate(release.marked):
         release.save(name, perturb(release.arrays[name], 8, seed))
+    release.settle()
     report = audit_files(release.folder, release.marked, proxy=None)
     assert {"noise classifier", "noise level"} <= signals(report)
     assert report.passed, "pixels are shown and fail nothing: " + report.summary()
