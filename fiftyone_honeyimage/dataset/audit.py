@@ -48,6 +48,21 @@ class FoundImages:
     digests: dict[str, str]
 
 
+@dataclass(frozen=True)
+class _Originals:
+    """What the working dataset knows of a release's files.
+
+    Attributes:
+        hardness: file → hardness, None if it is not known of unmarked files
+        sources: HoneyImage → its original, None unless all are there and unchanged
+        reencoded: whether no unmarked file is an original's bytes
+    """
+
+    hardness: dict[str, float] | None = None
+    sources: dict[str, str] | None = None
+    reencoded: bool = False
+
+
 def audit_release(
     export_dir: str | Path,
     ledger: str | Path | Ledger,
@@ -77,14 +92,14 @@ def audit_release(
 
     with StageBar({"Finding HoneyImages": 5, **STAGES}, progress) as bar:
         found = find_images(folder, opened, bar.report)
-        hardness = None
-        if samples is not None and hardness_field is not None:
-            hardness = _read_hardness(samples, hardness_field, found)
+        known = _Originals() if samples is None else _read_samples(samples, hardness_field, found)
         return audit_files(
             folder,
             found.marked,
             labels={name: image.label for name, image in found.marked.items()},
-            hardness=hardness,
+            hardness=known.hardness,
+            sources=known.sources,
+            reencoded=known.reencoded,
             proxy=proxy,
             config=config,
             input_size=input_size or _usual_size(folder, sorted(found.marked)),
@@ -192,33 +207,46 @@ def _check_hardness_field(
         )
 
 
-def _read_hardness(
-    samples: fo.core.collections.SampleCollection, hardness_field: str, found: FoundImages
-) -> dict[str, float] | None:
-    """File of the release → hardness: of HoneyImages by their sample, of others by their bytes.
+def _read_samples(
+    samples: fo.core.collections.SampleCollection, hardness_field: str | None, found: FoundImages
+) -> _Originals:
+    """What the working dataset knows of a release's files.
 
-    None if no other file is a sample's byte by byte, as when all were encoded anew.
+    HoneyImages are found by their sample, other files by their bytes. If no other file is a sample's
+    byte by byte, all were encoded anew, and their hardness is not known.
     """
     dataset = root_dataset(samples)
-    ids, paths, scores = dataset.values(["id", "filepath", hardness_field])
-    by_id = dict(zip(ids, scores, strict=True))
+    fields = ["id", "filepath", *([hardness_field] if hardness_field else [])]
+    values = dataset.values(fields)
+    ids, paths = values[:2]
+    scores = values[2] if hardness_field else [None] * len(ids)
+    by_id = {key: (path, score) for key, path, score in zip(ids, paths, scores, strict=True)}
     wanted = set(found.digests.values())
-    by_digest = {}
+    by_digest: dict[str, Any] = {}
     for path, score in zip(paths, scores, strict=True):
-        if score is not None and os.path.isfile(path):
-            digest = sha256_file(path)
-            if digest in wanted:
-                by_digest[digest] = float(score)
+        digest = sha256_file(path) if os.path.isfile(path) else ""
+        if digest in wanted:
+            by_digest[digest] = score
 
+    sources: dict[str, str] = {}
     hardness: dict[str, float] = {}
     num_others = 0
     for name, digest in found.digests.items():
         image = found.marked.get(name)
-        score = by_digest.get(digest) if image is None else by_id.get(image.sample_id)
+        if image is None:
+            num_others += digest in by_digest
+            score = by_digest.get(digest)
+        else:
+            path, score = by_id.get(image.sample_id, ("", None))
+            if os.path.isfile(path) and sha256_file(path) == image.source_sha256:
+                sources[name] = path
         if score is not None:
             hardness[name] = float(score)
-            num_others += image is None
-    return hardness if num_others else None
+    return _Originals(
+        hardness=hardness if hardness_field and num_others else None,
+        sources=sources if len(sources) == len(found.marked) else None,
+        reencoded=num_others == 0,
+    )
 
 
 def _secrets(ledger: Ledger, samples: fo.core.collections.SampleCollection | None) -> set[str]:

@@ -39,15 +39,16 @@ def test_sdk_app_and_delegated_run_agree(
     immediate = execute("audit_release", dataset, **params).result
     delegated = delegate("audit_release", dataset, **params)
 
-    assert report.passed
     for result in (immediate, delegated.result):
         content = {name: result[name] for name in report.to_dict()}
         assert type(report).from_dict(content) == report
-        assert result["passed"]
+        assert result["passed"] is report.passed
     assert delegated.document.label == "Audit of release"
     assert delegated.progress[-1][0] == 1
     properties = delegated.outputs["type"]["properties"]
-    assert properties["verdict"]["view"]["label"] == "**No leak was found**"
+    # Coins are drawn anew each time, and one clean audit in a hundred alarms
+    label = "**No leak was found**" if report.passed else "**The release leaks**"
+    assert properties["verdict"]["view"]["label"] == label
     assert "noise level" in properties["summary"]["default"]
 
 

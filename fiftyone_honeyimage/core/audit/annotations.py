@@ -21,12 +21,30 @@ from typing import Any
 
 import numpy as np
 
-from .features import NUMBER, STRUCTURE, Feature
+from .features import CONTENT, NUMBER, STRUCTURE, Feature
 
 READABLE = (".csv", ".json", ".jsonl", ".ndjson", ".tsv", ".txt", ".xml")
 
 _OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
+
+#: Fields that software fills in; values of others may go with the scene (a patient, a place), whose images
+#: may all be hard
+_OWN_FIELDS = {
+    "_cls",
+    "confidence",
+    "created_at",
+    "iscrowd",
+    "last_modified_at",
+    "license",
+    "mode",
+    "modified",
+    "score",
+    "source",
+    "supercategory",
+    "tags",
+}
+_NAME = re.compile(r"\w+")
 _LABEL_NAMES = ("label", "labels", "category_id", "class", "class_name", "category", "ground_truth")
 _PROPERTIES = {"size_bytes": 0, "width": 1, "height": 2}
 
@@ -127,7 +145,8 @@ def record_features(
             features.append(Feature(f"labels: {path} is the file's", STRUCTURE, agrees))
             continue
         texts = [_neutral(value, name) for value, name in zip(values, names, strict=True)]
-        features.append(Feature(f"labels: {path}", STRUCTURE, texts))
+        kind = STRUCTURE if _OWN_FIELDS.intersection(_NAME.findall(path)) else CONTENT
+        features.append(Feature(f"labels: {path}", kind, texts))
         features.append(Feature(f"labels: form of {path}", STRUCTURE, [_form(t) for t in texts]))
         numbers = [_number(value) for value in values]
         if not np.isnan(numbers).all():

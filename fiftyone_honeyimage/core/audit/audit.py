@@ -22,7 +22,14 @@ from .features import Feature
 from .matching import match
 from .metadata import ALPHA, Release, audit_metadata, find_secrets, read_release, release_labels
 from .model_loss import FILTERS, ReleaseLosses, filtered_shares, release_losses
-from .pixels import classify, nearest_distances, noise_level, residual_features
+from .pixels import (
+    classify,
+    colour_correlation,
+    nearest_distances,
+    noise_level,
+    outlyingness,
+    residual_features,
+)
 from .report import LOSS, PIXELS, AuditReport, Leak, Separation
 from .separation import TestResult, class_auroc, holm, matched_auroc, rank_test
 
@@ -57,6 +64,8 @@ def audit_files(
     *,
     labels: Mapping[str, str] | None = None,
     hardness: Mapping[str, float] | None = None,
+    sources: Mapping[str, str | os.PathLike[str]] | None = None,
+    reencoded: bool = False,
     proxy: Proxy | None = "resnet_tiny",
     config: TrainingConfig | None = None,
     input_size: int = 32,
@@ -78,7 +87,8 @@ def audit_files(
     Args:
         folder: the release
         marked_files: the HoneyImages in it, relative to the folder or absolute
-        labels (None), hardness (None), max_pixels (40 million): see :func:`.metadata.check_metadata`
+        labels (None), hardness (None), sources (None), reencoded (False), max_pixels (40 million): see
+            :func:`.metadata.check_metadata`
         proxy ("resnet_tiny"): the model that is trained on the release; None for no model
         config (None): how it is trained
         input_size (32): side of its input in pixels
@@ -125,6 +135,8 @@ def audit_files(
         release,
         labels=labels,
         hardness=None if scores is None else dict(zip(names, scores.tolist(), strict=True)),
+        sources=sources,
+        reencoded=reencoded,
         alpha=alpha,
         max_pixels=max_pixels,
         seed=seed,
@@ -155,7 +167,7 @@ def audit_files(
         metadata=tuple(metadata.rows),
         constant=tuple(metadata.constant),
         pixels=tuple(_corrected(rows, alpha)),
-        found=(*found, *find_secrets(release, secrets)),
+        found=(*found, *metadata.changed, *find_secrets(release, secrets)),
         notes=(*metadata.notes, *notes),
     )
 
@@ -233,12 +245,12 @@ def _pixel_rows(
     if not len(used):
         return []
     count = len(release.names)
-    noise = np.full(count, np.nan)
+    noise, colour = np.full(count, np.nan), np.full(count, np.nan)
     residuals = compression = np.empty((0, 0))
     for number, row in enumerate(used, start=1):
         path = release.folder / release.names[row]
         pixels = read_image(path)
-        noise[row] = noise_level(pixels)
+        noise[row], colour[row] = noise_level(pixels), colour_correlation(pixels)
         found = residual_features(pixels), compression_features(path, pixels)
         if number == 1:
             residuals, compression = (np.zeros((count, len(values))) for values in found)
@@ -264,6 +276,30 @@ def _pixel_rows(
 
     rows.append(
         _tested("noise level", PIXELS, noise, release, labels, sets, "mean high-pass residual")
+    )
+    rows.append(
+        _tested(
+            "colour noise",
+            PIXELS,
+            colour,
+            release,
+            labels,
+            sets,
+            "correlation of the channels' high-pass residuals",
+        )
+    )
+    unlike = np.full(count, np.nan)
+    unlike[used] = outlyingness(residuals[used])
+    rows.append(
+        _tested(
+            "unusual noise",
+            PIXELS,
+            unlike,
+            release,
+            labels,
+            sets,
+            "distance from the other images' co-occurrences and residuals; nothing was learned",
+        )
     )
     size = max(1, min(_THUMBNAIL, int(loaded.images.shape[-1])))
     thumbnails = torch.nn.functional.interpolate(

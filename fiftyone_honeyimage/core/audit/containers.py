@@ -215,12 +215,11 @@ def _read_jpeg_segment(marker: int, body: bytes, found: Container) -> None:
     if body.startswith(b"Exif\0\0"):
         _read_exif(body[6:], found)
     elif name == "COM":
-        found.structure["jpeg.comment"] = body[:_NUM_TEXT].decode("latin-1")
+        found.content["jpeg.comment"] = body[:_NUM_TEXT].decode("latin-1")
     elif body.startswith((b"JFIF\0", b"Adobe")):
         found.structure[key] = body[:32].hex()
     else:
-        found.structure[f"{key} bytes"] = len(body)
-        found.structure[f"{key} digest"] = _digest(body)
+        found.content[key] = _digest(body)
 
 
 def _read_exif(data: bytes, found: Container) -> None:
@@ -282,7 +281,8 @@ def _read_png_chunk(name: str, body: bytes, found: Container) -> None:
         found.structure["png.header"] = body[8:13].hex()
     elif name in ("tEXt", "zTXt", "iTXt"):
         key = body.split(b"\0")[0].decode("latin-1")
-        found.structure[f"png.{name} {key}"] = body[len(key) : len(key) + 200].decode("latin-1")
+        found.structure[f"png.{name} {key}"] = True
+        found.content[f"png.{name} {key}: text"] = body[len(key) : len(key) + 200].decode("latin-1")
     elif name == "eXIf":
         _read_exif(body, found)
     elif name == "PLTE":

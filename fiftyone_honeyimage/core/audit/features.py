@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,7 +73,7 @@ def score_features(
     labels: Sequence[str | None],
     sets: np.ndarray,
     alpha: float,
-    group: str = METADATA,
+    inherited: Collection[str] = (),
 ) -> list[Separation]:
     """Tests features and corrects for their number.
 
@@ -84,7 +84,8 @@ def score_features(
         labels: N classes
         sets: int (S, K), see :func:`.matching.match`
         alpha: the probability that any feature is said to separate if none does
-        group ("metadata"): of the result
+        inherited (()): names of features that all marked files have from their originals: whatever they
+            separate, the marking did not cause it, so they are shown and not counted
 
     Returns:
         a :class:`.report.Separation` for each feature that varies, the smallest p-value first
@@ -94,10 +95,18 @@ def score_features(
         for feature in features
         if not feature.is_constant
     ]
-    least = [result.min_p_value for entry in scored for result in entry.results]
+    least = [
+        result.min_p_value
+        for entry in scored
+        if entry.feature.name not in inherited
+        for result in entry.results
+    ]
     factor = tarone_factor(least, alpha)
     rows = [
-        _separation(entry, names, marked, labels, sets, alpha, factor, group) for entry in scored
+        _separation(
+            entry, names, marked, labels, sets, alpha, factor, entry.feature.name in inherited
+        )
+        for entry in scored
     ]
     return sorted(rows, key=lambda row: row.p_value)
 
@@ -168,7 +177,7 @@ def _separation(
     sets: np.ndarray,
     alpha: float,
     factor: int,
-    group: str,
+    is_inherited: bool,
 ) -> Separation:
     feature = entry.feature
     best = min(
@@ -177,19 +186,26 @@ def _separation(
     values = _as_numbers(feature, best)
     auroc = None if values is None else matched_auroc(values, sets)
     adjusted = min(1.0, factor * best.p_value)
+    separates = adjusted <= alpha and not is_inherited
     examples = [names[row] for row in best.rows if marked[row]][:_NUM_EXAMPLES]
     return Separation(
         feature=feature.name,
-        group=group,
+        group=METADATA,
         test=best.name,
         auroc=None if auroc is None else auroc.value,
         interval=None if auroc is None else (auroc.low, auroc.high),
         auroc_class=None if values is None else class_auroc(values, marked, labels),
         p_value=best.p_value,
         p_adjusted=adjusted,
-        separates=adjusted <= alpha,
-        detail=_detail(feature, best, None if auroc is None else auroc.value, adjusted <= alpha),
-        files=tuple(examples) if adjusted <= alpha else (),
+        separates=separates,
+        detail=(
+            _detail(feature, best, None if auroc is None else auroc.value)
+            if separates
+            else "as in the originals"
+            if is_inherited
+            else ""
+        ),
+        files=tuple(examples) if separates else (),
     )
 
 
@@ -205,9 +221,7 @@ def _as_numbers(feature: Feature, best: TestResult) -> np.ndarray | None:
     return np.array([float(value == best.value) for value in feature.values])
 
 
-def _detail(feature: Feature, best: TestResult, auroc: float | None, separates: bool) -> str:
-    if not separates:
-        return ""
+def _detail(feature: Feature, best: TestResult, auroc: float | None) -> str:
     share = "" if auroc is None or math.isnan(auroc) else f" (AUROC {auroc:.2f})"
     if best.name == "tell-tale":
         return f"{len(best.rows)} files have {_value(best.value)}, and all of them are HoneyImages"

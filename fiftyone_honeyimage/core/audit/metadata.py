@@ -17,12 +17,16 @@ from .annotations import Records, read_labels, read_records, record_features
 from .containers import Container, describe, read_container
 from .encoding import MAX_PIXELS, encoder_of, encoding_features, num_pixels
 from .features import Feature, score_features
-from .files import file_features, is_image_name, list_files
+from .files import container_features, file_features, is_image_name, list_files
 from .matching import match
 from .report import Leak, Separation
 
-#: The probability that a clean release is stopped.
+#: The probability with which an audit speaks of a separation if the marks fell at random
 ALPHA = 0.01
+
+#: The same for a release that is stopped before it appears: exporting again would change little, so
+#: that false alarms have to be rare
+EXPORT_ALPHA = 1e-4
 
 _NUM_EXAMPLES = 5
 
@@ -58,6 +62,7 @@ class MetadataAudit:
         labels: the class of each file
         containers: what each file says besides its pixels
         lossy_sizes: the size of lossy files given their pixels, which is a feature of the pixels
+        changed: what marked files do not have in common with their originals
         notes: what was not looked at
     """
 
@@ -67,6 +72,7 @@ class MetadataAudit:
     labels: list[str | None]
     containers: list[Container]
     lossy_sizes: list[Feature]
+    changed: list[Leak]
     notes: list[str]
 
 
@@ -77,7 +83,8 @@ def check_metadata(
     labels: Mapping[str, str] | None = None,
     hardness: Mapping[str, float] | None = None,
     sources: Mapping[str, str | os.PathLike[str]] | None = None,
-    alpha: float = ALPHA,
+    reencoded: bool = False,
+    alpha: float = EXPORT_ALPHA,
     max_pixels: int = MAX_PIXELS,
     seed: int = 51,
     report: Report | None = None,
@@ -95,9 +102,12 @@ def check_metadata(
             marked files at least
         hardness (None): image → hardness, likewise; marked images are then compared with unmarked
             ones that are about as hard, as they should be wherever hardness is known
-        sources (None): marked image → the original that it stands for; whatever the software sets must
-            then be as in the original. Leave it out for releases in which every file was encoded anew
-        alpha (0.01): the probability with which a release is said to leak if the marks fell at random
+        sources (None): marked image → the original that it stands for, for all of them or none. What a
+            marked file has from its original (the tables of a rare camera, say) is then no leak, even
+            where marked files alone have it
+        reencoded (False): whether all files were encoded anew. If not, whatever of a marked file is unlike
+            its original is a leak, without a test and for a single file
+        alpha (0.0001): the probability with which a release is said to leak if the marks fell at random
         max_pixels (40 million): the most pixels that are encoded once more
         seed (51): of the choice of images to compare with
         report (None): progress
@@ -113,13 +123,14 @@ def check_metadata(
         release,
         labels=labels,
         hardness=hardness,
+        sources=sources,
+        reencoded=reencoded,
         alpha=alpha,
         max_pixels=max_pixels,
         seed=seed,
         report=report,
     )
-    leaks = [row.leak() for row in audit.rows if row.separates]
-    return [*leaks, *_changed(release, audit.containers, sources or {}, max_pixels)]
+    return [*(row.leak() for row in audit.rows if row.separates), *audit.changed]
 
 
 def read_release(folder: Path, marked_files: Iterable[str | os.PathLike[str]]) -> Release:
@@ -157,6 +168,8 @@ def audit_metadata(
     *,
     labels: Mapping[str, str] | None = None,
     hardness: Mapping[str, float] | None = None,
+    sources: Mapping[str, str | os.PathLike[str]] | None = None,
+    reencoded: bool = False,
     alpha: float = ALPHA,
     max_pixels: int = MAX_PIXELS,
     seed: int = 51,
@@ -187,7 +200,9 @@ def audit_metadata(
         for name, container in zip(names, containers, strict=True)
     ]
     features += [*encoded, *record_features(records, names, sizes)]
-    rows = score_features(features, names, release.marked, known, sets, alpha)
+    originals = _read_originals(release, sources)
+    inherited = _inherited(release, features, containers, originals)
+    rows = score_features(features, names, release.marked, known, sets, alpha, inherited)
     notes = list(records.unread)
     alone = int(release.marked.sum()) - len(sets)
     if alone:
@@ -206,6 +221,7 @@ def audit_metadata(
         labels=known,
         containers=containers,
         lossy_sizes=lossy_sizes,
+        changed=[] if reencoded else _changed(release, containers, originals, max_pixels),
         notes=notes,
     )
 
@@ -275,26 +291,84 @@ def _size(container: Container) -> tuple[int, int]:
     return (int(str(width)), int(str(height))) if width is not None else (0, 0)
 
 
+@dataclass(frozen=True)
+class _Original:
+    """The file that a marked image stands for."""
+
+    path: Path
+    container: Container
+
+
+def _read_originals(
+    release: Release, sources: Mapping[str, str | os.PathLike[str]] | None
+) -> dict[int, _Original]:
+    """Row of a marked file → its original.
+
+    Raises:
+        ParameterError: if some marked files have an original and others have not
+    """
+    if not sources:
+        return {}
+    marked = {
+        name for name, is_marked in zip(release.names, release.marked, strict=True) if is_marked
+    }
+    wrong = sorted(marked.symmetric_difference(sources))
+    if wrong:
+        raise ParameterError(
+            f"sources must name the marked files and no others; '{wrong[0]}' is "
+            + ("missing" if wrong[0] in marked else "not among them")
+        )
+    return {
+        row: _Original(Path(sources[name]), read_container(Path(sources[name]).read_bytes()))
+        for row, name in enumerate(release.names)
+        if name in marked
+    }
+
+
+def _inherited(
+    release: Release,
+    features: Sequence[Feature],
+    containers: Sequence[Container],
+    originals: Mapping[int, _Original],
+) -> set[str]:
+    """Names of the features that every marked file has from its original."""
+    if not originals:
+        return set()
+    inherited = set()
+    for feature in container_features(containers):
+        found = [
+            (entry.structure | entry.content | entry.numbers).get(feature.name)
+            == (containers[row].structure | containers[row].content | containers[row].numbers).get(
+                feature.name
+            )
+            for row, entry in ((row, original.container) for row, original in originals.items())
+        ]
+        if all(found):
+            inherited.add(feature.name)
+    if all(PurePosixPath(release.names[row]).name == o.path.name for row, o in originals.items()):
+        inherited |= {f.name for f in features if f.name.startswith("name: ")}
+        inherited.discard("name: folder")
+        inherited.add("order: of the names")
+    return inherited
+
+
 def _changed(
     release: Release,
     containers: Sequence[Container],
-    sources: Mapping[str, str | os.PathLike[str]],
+    originals: Mapping[int, _Original],
     max_pixels: int,
 ) -> list[Leak]:
     """What marked files do not have in common with their originals."""
     changed: dict[str, list[tuple[str, str]]] = {}
-    rows = {name: row for row, name in enumerate(release.names)}
-    for name, source in sources.items():
-        if name not in rows or not release.marked[rows[name]]:
-            raise ParameterError(f"sources names '{name}', which is not among the marked files")
-        original = read_container(Path(source).read_bytes())
-        before = _made(original, str(source))
-        after = _made(containers[rows[name]], name)
-        max_pixels -= 2 * num_pixels(original)
+    for row, original in originals.items():
+        name = release.names[row]
+        before = _made(original.container, original.path.name)
+        after = _made(containers[row], name)
+        max_pixels -= 2 * num_pixels(original.container)
         if max_pixels >= 0:
-            before["size: same bytes as Pillow"] = encoder_of(Path(source), original)
-            path = release.folder / name
-            after["size: same bytes as Pillow"] = encoder_of(path, containers[rows[name]])
+            key = "size: same bytes as Pillow"
+            before[key] = encoder_of(original.path, original.container)
+            after[key] = encoder_of(release.folder / name, containers[row])
         for key in before.keys() | after.keys():
             old, new = before.get(key), after.get(key)
             if key == "png.IDAT size" and None in (old, new):

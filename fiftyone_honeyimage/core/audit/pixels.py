@@ -1,8 +1,9 @@
 """Can the pixels tell? Steganalysis of marked against similar unmarked images.
 
-The adversary of this file is stronger than any that holds the release alone: its classifier learns from the marks of
-a part of the images, as if it had made markings of its own that fit the release perfectly, and is scored
-on the rest. What it cannot find, nobody finds with these features.
+The classifiers' adversary is stronger than any that holds the release alone: it learns from the marks of a
+part of the images, as if it had made markings of its own that fit the release perfectly, and is scored
+on the rest. The single numbers beside them (noise level, correlation of the channels' noise, outlyingness)
+are what anybody can sort a release by who has seen no mark.
 
 Features: the first-order Markov probabilities of truncated differences (SPAM: Pevný, Bas, Fridrich,
 "Steganalysis by Subtractive Pixel Adjacency Matrix", IEEE TIFS 2010), of the colour channels and of the differences
@@ -76,6 +77,33 @@ def noise_level(image: np.ndarray) -> float:
     """Mean absolute high-pass residual over the channels: the simplest thing to sort by."""
     pixels = centre(image).astype(np.float32)
     return float(np.mean([np.abs(_high_pass(pixels[:, :, c])).mean() for c in range(3)]))
+
+
+def colour_correlation(image: np.ndarray) -> float:
+    """Mean correlation of the high-pass residuals of the three channels.
+
+    Cameras' channels share most of their detail; noise that is drawn channel by channel does not.
+    """
+    pixels = centre(image).astype(np.float32)
+    return float(_correlations([_high_pass(pixels[:, :, c]) for c in range(3)]).mean())
+
+
+def outlyingness(features: np.ndarray) -> np.ndarray:
+    """Mahalanobis distance of each image from the mean of all, with Ledoit–Wolf shrinkage.
+
+    Args:
+        features: float (N, D)
+
+    Returns:
+        float64 (N,)
+    """
+    spread = features.std(axis=0)
+    kept = spread > 1e-9
+    if len(features) < 2 or not kept.any():
+        return np.zeros(len(features))
+    x = (features[:, kept] - features[:, kept].mean(axis=0)) / spread[kept]
+    covariance, _ = ledoit_wolf(x, assume_centered=True)
+    return np.sqrt(np.maximum((x * np.linalg.solve(covariance, x.T).T).sum(axis=1), 0))
 
 
 def centre(image: np.ndarray, side: int = _MAX_SIDE) -> np.ndarray:

@@ -48,6 +48,8 @@ def test_clean_release(make_release: Callable[..., Any]) -> None:
         "noise classifier",
         "compression classifier",
         "noise level",
+        "colour noise",
+        "unusual noise",
         "nearness to another image",
         "loss, trained",
         "loss, held out",
@@ -86,7 +88,7 @@ def test_strong_perturbations_show(write_files: Any, cifar: dict[str, np.ndarray
         release.save(name, perturb(release.arrays[name], 8, seed))
     release.settle()
     report = audit_files(release.folder, release.marked, proxy=None)
-    assert {"noise classifier", "noise level"} <= signals(report)
+    assert {"noise classifier", "noise level", "colour noise"} <= signals(report)
     assert report.passed, "pixels are shown and fail nothing: " + report.summary()
     (row,) = (row for row in report.pixels if row.feature == "noise classifier")
     assert row.auroc is not None
