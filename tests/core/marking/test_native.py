@@ -254,7 +254,7 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 request = CraftRequest(
     candidates=Originals([None]), codecs=codecs, candidate_labels=np.zeros(1, np.int64),
     rest=torch.zeros((1, 3, 32, 32), dtype=torch.uint8), rest_labels=np.zeros(1, np.int64),
-    num_classes=2, proxy="resnet_tiny", checkpoint_dir=Path({folder!r}),
+    num_classes=2, proxy="resnet_tiny", step_size=4.0, checkpoint_dir=Path({folder!r}),
 )
 crafting = _Crafting(request, torch.device("cpu"))
 seen = crafting.see_all()
