@@ -22,7 +22,9 @@ from fiftyone_honeyimage.core.audit.features import score_features
 from fiftyone_honeyimage.core.audit.files import file_features
 from fiftyone_honeyimage.core.audit.matching import match
 from fiftyone_honeyimage.core.audit.metadata import audit_metadata, find_secrets, read_release
+from fiftyone_honeyimage.core.codecs import encode_like
 from fiftyone_honeyimage.core.errors import ParameterError, ReleaseError
+from fiftyone_honeyimage.core.images import read_image
 
 TIME_STAMP = 946_684_800
 Plant = Callable[[Any, random.Random], None]
@@ -106,6 +108,27 @@ def test_hard_images_that_are_left_alone_pass(make_release: Any) -> None:
         release.save(name, exif=exif, quality=80 if hard else 90)
     hardest = sorted(release.names, key=lambda name: -hardness[name])[:20]
     assert check_metadata(release.folder, hardest, hardness=hardness) == []
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp", ".tif"])
+def test_files_written_like_their_originals_pass(
+    make_release: Any, tmp_path: Path, suffix: str
+) -> None:
+    """Strong noise, stored by the package's own codecs: only the pixels may tell."""
+    options = {"lossless": True} if suffix == ".webp" else {}
+    release = make_release(suffix, num=150, num_marked=16, **options)
+    rng = np.random.default_rng(0)
+    sources = {}
+    for name in release.marked:
+        sources[name] = tmp_path / "originals" / name
+        sources[name].parent.mkdir(parents=True, exist_ok=True)
+        sources[name].write_bytes(release.path(name).read_bytes())
+        change = rng.choice([-6, 6], release.arrays[name].shape)
+        pixels = np.clip(read_image(sources[name]).astype(np.int16) + change, 0, 255)
+        release.write(name, encode_like(sources[name], pixels.astype(np.uint8)))
+    release.settle()
+    assert check_metadata(release.folder, release.marked, sources=sources) == []
+    assert check_metadata(release.folder, release.marked) == []
 
 
 # --- planted leaks ----------------------------------------------------------------------------------
