@@ -44,7 +44,7 @@ from .samples import (
 _TIME_STAMP = 946_684_800  # 2000-01-01 00:00:00 UTC
 
 #: The probability with which a release is refused although nothing gives it away
-_LEAK_ALPHA = 0.001
+_LEAK_ALPHA = 1e-4
 
 #: What the smallest file takes on most disks, in bytes
 _BLOCK = 4096
@@ -426,8 +426,8 @@ def _check_leaks(
     leaks = check_metadata(
         partial,
         list(marked),
-        # Where every file was encoded anew, none has to be like its original.
-        sources=sources if reencode == "marked" else None,
+        sources=sources,
+        reencoded=reencode == "all",
         alpha=_LEAK_ALPHA,
         report=lambda _, done, total: bar.report("Looking for leaks", done, total),
     )
