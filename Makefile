@@ -15,7 +15,7 @@ STAMP := $(VENV)/ready-$(shell (cat $(INPUTS); pwd) | cksum | cut -d ' ' -f 1)
 .PHONY: help setup demo lint test test-fast screenshots browser clean
 
 help:
-	@echo "make demo          protect a dataset, verify two models, open the App (APP=0: without the App)"
+	@echo "make demo          protect a dataset, verify three models, open the App (APP=0: without the App)"
 	@echo "make test          lint and every test, in a headless browser too"
 	@echo "make test-fast     the tests that need neither a browser nor much time"
 	@echo "make lint          ruff and mypy"

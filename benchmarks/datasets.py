@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 TILE, ROWS, COLUMNS = 32, 25, 40
@@ -59,3 +60,8 @@ def load_cifar10(start: int = 0, stop: int = NUM_TRAIN) -> tuple[np.ndarray, np.
     images = np.concatenate(parts)[start - offset : stop - offset]
     labels = np.asarray(answers["labels"][start:stop], dtype=np.int64)
     return np.ascontiguousarray(images), labels, list(answers["classes"])
+
+
+def to_tensor(images: np.ndarray) -> torch.Tensor:
+    """uint8 (N, H, W, 3) as (N, 3, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from benchmarks.datasets import to_tensor
 from benchmarks.results_io import write_results
 from fiftyone_honeyimage.core.evidence.twins import signed_rank_test
 from fiftyone_honeyimage.core.hardness import compute_hardness
@@ -48,11 +49,6 @@ def load_private(seed: int) -> tuple[np.ndarray, np.ndarray]:
         image = Image.fromarray((pixels * 255 / 16).round().astype(np.uint8)).convert("RGB")
         images.append(np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BICUBIC)))
     return np.stack(images), digits.target[rows].astype(np.int64)
-
-
-def to_tensor(images: np.ndarray) -> torch.Tensor:
-    """uint8 (N, H, W, 3) as (N, 3, H, W)."""
-    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
 
 def run_seed(seed: int, epochs: int) -> dict[str, Any]:

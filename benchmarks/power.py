@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from benchmarks.datasets import load_cifar10
+from benchmarks.datasets import load_cifar10, to_tensor
 from benchmarks.results_io import write_results
 from fiftyone_honeyimage.core.evidence.loss_gap import score_known_models
 from fiftyone_honeyimage.core.evidence.twins import sign_test, signed_rank_test
@@ -53,11 +53,6 @@ class Setting:
     suspect: str = "resnet_tiny"
     proxy_config: TrainingConfig = TrainingConfig()
     suspect_config: TrainingConfig = TrainingConfig()
-
-
-def to_tensor(images: np.ndarray) -> torch.Tensor:
-    """uint8 (N, H, W, 3) as (N, 3, H, W)."""
-    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
 
 def run_seed(
