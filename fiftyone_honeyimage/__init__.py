@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .dataset.manage import RunSummary
     from .dataset.marking import Marking
     from .dataset.release import ReleaseReport
+    from .dataset.release_history import Release
     from .dataset.verification import Verification
 
 __version__ = "0.1.0"
@@ -58,6 +59,7 @@ __all__ = [
     "export_evidence",
     "export_release",
     "generate_honeyimages",
+    "list_releases",
     "list_runs",
     "load_marking",
     "load_verification",
@@ -441,6 +443,28 @@ def verify_model(
         skip_failures=skip_failures,
         progress=progress,
     )
+
+
+def list_releases(samples: foc.SampleCollection, honey_key: str) -> list[Release]:
+    """Lists the releases of a marking, oldest first: where, when and how each was exported.
+
+    Noted by :func:`export_release`, and by :func:`audit_release` if it is given the samples. The list
+    is part of the marking's run on the dataset, and never of a release.
+
+    Args:
+        samples: the dataset
+        honey_key: the marking
+
+    Returns:
+        a list of ``Release``: the folder and whether it is still there, its format, the outcome of
+        its newest audit, and how many originals were added, deleted or edited since
+
+    Raises:
+        SamplesError: if there is no such marking
+    """
+    from .dataset.release_history import list_releases as run
+
+    return run(samples, honey_key)
 
 
 def list_runs(samples: foc.SampleCollection) -> list[RunSummary]:

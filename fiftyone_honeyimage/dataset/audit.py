@@ -23,6 +23,7 @@ from ..core.progress import Report
 from ..core.training import TrainingConfig
 from .hardness import check_seed, training_config
 from .progress import Progress, StageBar
+from .release_history import record_audit
 from .runs import root_dataset
 from .samples import for_each, whole_number
 
@@ -93,7 +94,7 @@ def audit_release(
     with StageBar({"Finding HoneyImages": 5, **STAGES}, progress) as bar:
         found = find_images(folder, opened, bar.report)
         known = _Originals() if samples is None else _read_samples(samples, hardness_field, found)
-        return audit_files(
+        report = audit_files(
             folder,
             found.marked,
             labels={name: image.label for name, image in found.marked.items()},
@@ -110,6 +111,8 @@ def audit_release(
             device=device,
             report=bar.report,
         )
+    record_audit(samples, opened, folder, report)
+    return report
 
 
 def open_ledger(ledger: str | Path | Ledger) -> Ledger:

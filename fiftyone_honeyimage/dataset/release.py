@@ -30,6 +30,7 @@ from .marking import Marking, load_marking
 from .progress import Progress, StageBar
 from .release_formats import ReleasedFile, check_dataset_type, check_fields, is_media
 from .release_formats import write as write_release
+from .release_history import record_release
 from .runs import catch_up, root_dataset
 from .samples import (
     HONEYIMAGE_TAG,
@@ -154,7 +155,7 @@ def export_release(
                 shutil.rmtree(path, ignore_errors=True)
 
     own = samples.match_tags([HONEYIMAGE_TAG, honey_key], all=True)
-    return ReleaseReport(
+    report = ReleaseReport(
         export_dir=folder,
         num_images=len(files),
         num_honeyimages=len(ledger.released_images()),
@@ -163,6 +164,10 @@ def export_release(
         seconds=time.monotonic() - start,
         commitment=marking.commitment,
     )
+    record_release(
+        samples, honey_key, report, dataset_type=kind, reencode=reencode, names=names
+    )
+    return report
 
 
 def release_folder(export_dir: str | Path, labeled: LabeledSamples, marking: Marking) -> Path:

@@ -1,0 +1,215 @@
+"""Which releases of a marking were exported, where to, and whether they passed an audit.
+
+Kept in the config of the marking's run, so that it is renamed and deleted with it. A release is written
+from files and labels alone, so nothing of this gets into one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fiftyone as fo
+from fiftyone import ViewField as F
+
+from ..core.errors import HoneyImageError
+from .runs import MARKING, catch_up, list_keys, root_dataset, run_config
+from .samples import HONEYIMAGE_TAG
+
+if TYPE_CHECKING:
+    from ..core.audit import AuditReport
+    from ..core.evidence.ledger import Ledger
+    from .release import ReleaseReport
+
+_RELEASES = "releases"
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release of a marking.
+
+    Attributes:
+        export_dir: the folder, absolute
+        exported_at: when the export ended, UTC; None if the folder is only known from an audit
+        dataset_type: name of the FiftyOne dataset type
+        num_images: images in the release
+        num_files: files in the folder when it was exported, those with labels included
+        reencode: ``"marked"`` or ``"all"``
+        names: ``"keep"`` or ``"renumber"``
+        commitment: of the ledger that it was exported with
+        digest: of the release's content, None if none was taken
+        audit_passed: whether the newest audit found no leak; None before the first
+        audited_at: when that audit ended, UTC
+        num_leaks: leaks that it found
+        num_added: originals that were added to the dataset since
+        num_deleted: originals that were deleted from it since
+        num_edited: originals of which any field was edited since
+    """
+
+    export_dir: Path
+    commitment: str
+    exported_at: datetime | None = None
+    dataset_type: str | None = None
+    num_images: int | None = None
+    num_files: int | None = None
+    reencode: str | None = None
+    names: str | None = None
+    digest: str | None = None
+    audit_passed: bool | None = None
+    audited_at: datetime | None = None
+    num_leaks: int | None = None
+    num_added: int = 0
+    num_deleted: int = 0
+    num_edited: int = 0
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the folder is still where it was exported to."""
+        return self.export_dir.is_dir()
+
+
+def list_releases(samples: fo.core.collections.SampleCollection, honey_key: str) -> list[Release]:
+    """See :func:`fiftyone_honeyimage.list_releases`."""
+    dataset = root_dataset(samples)
+    catch_up(dataset)
+    run_config(dataset, honey_key, MARKING)
+    return [_release(dataset, entry) for entry in _entries(dataset, honey_key)]
+
+
+def record_release(
+    samples: fo.core.collections.SampleCollection,
+    honey_key: str,
+    report: ReleaseReport,
+    *,
+    dataset_type: type,
+    reencode: str,
+    names: str,
+) -> None:
+    """Notes an exported release in the marking's run.
+
+    A release that is written is complete: where it cannot be noted, a warning is logged.
+
+    Args:
+        samples: the dataset, or the view that was exported
+        honey_key: the marking
+        report: of the export
+        dataset_type, reencode, names: as exported
+    """
+    now = datetime.now(timezone.utc)
+    digest = getattr(report, "digest", None)
+    entry = {
+        "export_dir": str(report.export_dir),
+        "commitment": report.commitment,
+        "exported_at": now.isoformat(),
+        # What was edited while the files were written may not be in them
+        "read_at": (now - timedelta(seconds=report.seconds)).isoformat(),
+        "dataset_type": dataset_type.__name__,
+        "num_images": report.num_images,
+        "num_files": sum(len(files) for _, _, files in os.walk(report.export_dir)),
+        "reencode": reencode,
+        "names": names,
+        "digest": digest,
+    }
+    _note(samples, honey_key, entry)
+
+
+def record_audit(
+    samples: fo.core.collections.SampleCollection | None,
+    ledger: Ledger,
+    export_dir: Path,
+    report: AuditReport,
+) -> None:
+    """Notes the outcome of an audit in the run of the marking that the ledger belongs to.
+
+    Without samples, or where the dataset has no such marking, there is nothing to note it on.
+
+    Args:
+        samples: the working dataset, or None
+        ledger: that the release was audited with
+        export_dir: the folder, absolute
+        report: of the audit
+    """
+    if samples is None:
+        return
+    dataset = root_dataset(samples)
+    for honey_key in list_keys(dataset, MARKING, commitment=ledger.commitment):
+        entry = {
+            "export_dir": str(export_dir),
+            "commitment": ledger.commitment,
+            "audit_passed": report.passed,
+            "audited_at": datetime.now(timezone.utc).isoformat(),
+            "num_leaks": len(report.leaks),
+        }
+        _note(dataset, honey_key, entry)
+
+
+def _note(
+    samples: fo.core.collections.SampleCollection, honey_key: str, entry: Mapping[str, Any]
+) -> None:
+    """Adds an entry, or completes the one of the same folder."""
+    dataset = root_dataset(samples)
+    try:
+        catch_up(dataset)
+        entries = _entries(dataset, honey_key)
+        places = [old["export_dir"] for old in entries]
+        place = places.index(entry["export_dir"]) if entry["export_dir"] in places else None
+        if "exported_at" in entry:
+            # A new export to an old place: neither the figures nor the audit of the old one hold
+            entry = {**entry, "num_originals": _originals(dataset).count()}
+            entries = [*(old for row, old in enumerate(entries) if row != place), entry]
+        elif place is None:
+            entries.append(dict(entry))
+        else:
+            entries[place] = {**entries[place], **entry}
+        config = dataset.get_run_info(honey_key).config
+        setattr(config, _RELEASES, entries)
+        dataset.update_run_config(honey_key, config)
+    except (HoneyImageError, ValueError, OSError) as error:
+        _logger.warning(
+            "'%s' could not be noted among the releases of marking '%s': %s",
+            entry["export_dir"],
+            honey_key,
+            error,
+        )
+
+
+def _entries(dataset: fo.Dataset, honey_key: str) -> list[dict[str, Any]]:
+    """What is noted, oldest first, read from the database: another process may have added to it.
+
+    Raises:
+        ValueError: if the run is gone
+    """
+    document = dataset._doc.runs.get(honey_key)
+    if document is None:
+        raise ValueError(f"run '{honey_key}' was deleted")
+    document.reload()
+    return list(document.config.get(_RELEASES) or [])
+
+
+def _release(dataset: fo.Dataset, entry: Mapping[str, Any]) -> Release:
+    known = {name: value for name, value in entry.items() if name in Release.__dataclass_fields__}
+    for name in ("exported_at", "audited_at"):
+        if known.get(name):
+            known[name] = datetime.fromisoformat(known[name])
+    known["export_dir"] = Path(entry["export_dir"])
+    if entry.get("read_at"):
+        originals = _originals(dataset)
+        read_at = datetime.fromisoformat(entry["read_at"])
+        known["num_added"] = originals.match(F("created_at") > read_at).count()
+        known["num_edited"] = originals.match(
+            (F("created_at") <= read_at) & (F("last_modified_at") > read_at)
+        ).count()
+        now = originals.count()
+        known["num_deleted"] = max(0, entry["num_originals"] + known["num_added"] - now)
+    return Release(**known)
+
+
+def _originals(dataset: fo.Dataset) -> fo.DatasetView:
+    return dataset.match_tags(HONEYIMAGE_TAG, bool=False)

@@ -1,0 +1,183 @@
+"""What a dataset remembers of its releases, and that no release remembers it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fiftyone_honeyimage as fhi
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FAST: dict[str, Any] = {"proxy": None, "progress": False, "alpha": 1e-6}
+
+
+@pytest.fixture
+def marked(make_dataset: Any, mark: Any) -> tuple[Any, Any]:
+    dataset = make_dataset(60, hardness=True)
+    return dataset, mark(dataset, num_honeyimages=8, num_pairs=3)
+
+
+def test_releases_are_listed_with_their_audits(fo: Any, marked: Any, tmp_path: Path) -> None:
+    dataset, marking = marked
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert fhi.list_releases(dataset, "honey") == []
+
+    fhi.export_release(dataset, "honey", first, progress=False)
+    kind = fo.types.FiftyOneImageClassificationDataset
+    fhi.export_release(
+        dataset, "honey", second, kind, reencode="all", names="renumber", progress=False
+    )
+    fhi.audit_release(first, marking.ledger_path, samples=dataset, **FAST)
+
+    one, two = fhi.list_releases(dataset, "honey")
+    assert (one.export_dir, one.num_images, one.num_files) == (first, 57, 57)
+    assert (one.dataset_type, one.reencode) == ("ImageClassificationDirectoryTree", "marked")
+    assert one.commitment == marking.commitment
+    assert one.audit_passed is True
+    assert one.num_leaks == 0
+    now = datetime.now(timezone.utc)
+    assert one.exported_at < two.exported_at < one.audited_at < now
+    assert now - one.exported_at < timedelta(hours=1)
+    # The labels are in a file of their own
+    assert (two.num_images, two.num_files) == (57, 58)
+    assert (two.dataset_type, two.reencode) == (kind.__name__, "all")
+    assert two.names == "renumber"
+    assert two.audit_passed is None
+    assert one.is_there
+
+    shutil.rmtree(first)
+    assert [r.is_there for r in fhi.list_releases(dataset, "honey")].count(False) == 1
+
+
+def test_a_failed_audit_is_noted_even_of_an_unknown_folder(marked: Any, tmp_path: Path) -> None:
+    dataset, marking = marked
+    folder, copy = tmp_path / "release", tmp_path / "copy"
+    fhi.export_release(dataset, "honey", folder, progress=False)
+    shutil.copytree(folder, copy)
+    (copy / "notes.txt").write_text(marking.commitment)
+    fhi.audit_release(copy, marking.ledger_path, samples=dataset, **FAST)
+    # Nobody's dataset is touched
+    fhi.audit_release(copy, marking.ledger_path, **FAST)
+
+    known, found = fhi.list_releases(dataset, "honey")
+    assert (known.export_dir, known.audit_passed) == (folder, None)
+    assert (found.export_dir, found.exported_at, found.audit_passed) == (copy, None, False)
+    assert found.num_leaks == 1
+
+
+def test_a_second_export_to_a_folder_takes_the_place_of_the_first(
+    marked: Any, tmp_path: Path
+) -> None:
+    dataset, marking = marked
+    folder = tmp_path / "release"
+    fhi.export_release(dataset, "honey", folder, progress=False)
+    fhi.audit_release(folder, marking.ledger_path, samples=dataset, **FAST)
+    shutil.rmtree(folder)
+    fhi.export_release(dataset, "honey", folder, progress=False)
+
+    (release,) = fhi.list_releases(dataset, "honey")
+    assert release.audit_passed is None
+
+
+def test_what_changed_since_is_counted(
+    fo: Any, marked: Any, tmp_path: Path, mark: Callable[..., Any]
+) -> None:
+    dataset, _ = marked
+    fhi.export_release(dataset, "honey", tmp_path / "release", progress=False)
+    (release,) = fhi.list_releases(dataset, "honey")
+    assert (release.num_added, release.num_deleted, release.num_edited) == (0, 0, 0)
+
+    path = dataset.first().filepath
+    dataset.add_samples([fo.Sample(filepath=path), fo.Sample(filepath=path)])
+    originals = dataset.match_tags("honeyimage", bool=False)
+    dataset.delete_samples(originals.limit(3))
+    sample = dataset.match_tags("honeyimage", bool=False).skip(1).first()
+    sample["ground_truth"].label = "2"
+    sample.save()
+
+    (release,) = fhi.list_releases(dataset, "honey")
+    assert (release.num_added, release.num_deleted, release.num_edited) == (2, 3, 1)
+
+
+def test_nothing_of_it_is_in_a_release(fo: Any, marked: Any, tmp_path: Path) -> None:
+    dataset, marking = marked
+    earlier = tmp_path / "an-earlier-release"
+    folder = tmp_path / "release"
+    fhi.export_release(dataset, "honey", earlier, progress=False)
+    fhi.audit_release(earlier, marking.ledger_path, samples=dataset, **FAST)
+    fhi.export_release(dataset, "honey", folder, fo.types.FiftyOneDataset, progress=False)
+    assert len(fhi.list_releases(dataset, "honey")) == 2
+
+    written = b"".join(p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file())
+    names = " ".join(str(p.relative_to(folder)) for p in folder.rglob("*"))
+    for secret in ("honey", earlier.name, str(tmp_path), marking.commitment, "export_dir"):
+        assert secret.encode() not in written
+        assert secret not in names
+    metadata = json.loads((folder / "metadata.json").read_text())
+    assert not metadata.get("runs")
+    assert not metadata.get("info")
+    loaded = fo.Dataset.from_dir(str(folder), dataset_type=fo.types.FiftyOneDataset)
+    try:
+        assert loaded.list_runs() == []
+    finally:
+        loaded.delete()
+
+
+def test_a_marking_takes_its_releases_along(marked: Any, tmp_path: Path, mark: Any) -> None:
+    dataset, _ = marked
+    fhi.export_release(dataset, "honey", tmp_path / "release", progress=False)
+
+    fhi.rename_run(dataset, "honey", "renamed")
+    (release,) = fhi.list_releases(dataset, "renamed")
+    assert release.export_dir == tmp_path / "release"
+    with pytest.raises(fhi.SamplesError, match="no marking 'honey'"):
+        fhi.list_releases(dataset, "honey")
+
+    fhi.delete_run(dataset, "renamed")
+    mark(dataset, "renamed")
+    assert fhi.list_releases(dataset, "renamed") == []
+
+
+def test_what_another_process_noted_is_kept(marked: Any, tmp_path: Path) -> None:
+    dataset, _ = marked
+    fhi.export_release(dataset, "honey", tmp_path / "first", progress=False)
+    code = (
+        "import sys, fiftyone as fo, fiftyone_honeyimage as fhi\n"
+        "fhi.export_release(fo.load_dataset(sys.argv[1]), 'honey', sys.argv[2], progress=False)"
+    )
+    command = [sys.executable, "-c", code, dataset.name, str(tmp_path / "second")]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    fhi.rename_run(dataset, "honey", "renamed")
+    fhi.export_release(dataset, "renamed", tmp_path / "third", progress=False)
+
+    found = [release.export_dir.name for release in fhi.list_releases(dataset, "renamed")]
+    assert found == ["first", "second", "third"]
+
+
+def test_a_release_stands_where_its_run_was_deleted_meanwhile(
+    marked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    from fiftyone_honeyimage.dataset import release as module
+
+    dataset, _ = marked
+    rename = module.os.rename
+
+    def delete_run(source: Any, target: Any) -> None:
+        rename(source, target)
+        if Path(target).name == "release":
+            fhi.delete_run(dataset, "honey")
+
+    monkeypatch.setattr(module.os, "rename", delete_run)
+    report = fhi.export_release(dataset, "honey", tmp_path / "release", progress=False)
+
+    assert report.num_images == 57
+    assert (tmp_path / "release").is_dir()
+    assert "could not be noted" in caplog.text
