@@ -14,6 +14,7 @@ import fiftyone.operators.types as types
 from fiftyone.operators.categories import Categories
 
 from ..core.errors import HoneyImageError
+from . import pending
 from . import verification_figures as figures
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ Each point is a pair of twins: two HoneyImages of which a secret coin released o
 never saw the release cannot know which, so its losses on both are alike; a model that trained on it
 has the lower loss on the released one. Click a point to see the images of its pair.
 """
+
+#: The protection panel waits for the others
+_AWAITED = ("verify_model",)
 
 
 class VerificationPanel(foo.Panel):
@@ -81,10 +85,9 @@ class VerificationPanel(foo.Panel):
     def on_run(self, ctx: Any) -> None:
         """A prompted operator was run or scheduled."""
         result = ctx.params.get("result") or {}
-        if "run_state" in result:
-            # The App says nothing of it by itself
-            ctx.ops.notify("Scheduled: press Refresh when a worker has finished it")
-        elif result.get("verify_key") in _keys(ctx):
+        if pending.was_scheduled(result):
+            return  # it is shown as pending from now on
+        if result.get("verify_key") in _keys(ctx):
             ctx.panel.set_state("verify_key", result["verify_key"])
         else:
             _choose_newest(ctx)
@@ -93,8 +96,20 @@ class VerificationPanel(foo.Panel):
         """Looks for verifications that were finished meanwhile."""
         _choose_newest(ctx)
 
+    def on_tick(self, ctx: Any) -> None:
+        """Time to look how far a pending run is: ``render`` does."""
+
+    def on_dismiss(self, ctx: Any) -> None:
+        """A failure was read."""
+        pending.dismiss(ctx)
+
+    def on_retry(self, ctx: Any) -> None:
+        """A failed run is to be run again."""
+        pending.retry(ctx, on_success=self.on_run)
+
     def render(self, ctx: Any) -> types.Property:
         panel = types.Object()
+        self._pending(ctx, panel)
         problem = _problem(ctx)
         if problem is not None:
             self._empty(panel, *problem)
@@ -102,6 +117,28 @@ class VerificationPanel(foo.Panel):
             self._verification(ctx, panel)
         view = types.GridView(orientation="vertical", align_x="left", align_y="top", gap=2, pad=2)
         return types.Property(panel, view=view)
+
+    def _pending(self, ctx: Any, panel: types.Object) -> None:
+        """Shows the runs that are waited for, and opens the panel on one that has succeeded."""
+        finished = pending.finished_since(ctx, _AWAITED)
+        pending.notify(ctx, finished)
+        if any(not run.failed for run in finished):
+            from ..dataset.runs import catch_up
+
+            # Another process has written to the dataset, which the App does not know yet
+            catch_up(ctx.dataset)
+            ctx.trigger("reload_dataset")
+        for run in finished:
+            if run.result.get("verify_key") in _keys(ctx):
+                ctx.panel.set_state("verify_key", run.result["verify_key"])
+        pending.show_pending(
+            ctx,
+            panel,
+            _AWAITED,
+            on_tick=self.on_tick,
+            on_dismiss=self.on_dismiss,
+            on_retry=self.on_retry,
+        )
 
     def _prompt(self, ctx: Any, name: str) -> None:
         ctx.prompt(f"{self.plugin_name}/{name}", on_success=self.on_run)
