@@ -86,7 +86,8 @@ class VerificationPanel(foo.Panel):
         """A prompted operator was run or scheduled."""
         result = ctx.params.get("result") or {}
         if pending.was_scheduled(result):
-            return  # it is shown as pending from now on
+            ctx.ops.notify("Scheduled: the panel shows how far it is")
+            return
         if result.get("verify_key") in _keys(ctx):
             ctx.panel.set_state("verify_key", result["verify_key"])
         else:

@@ -135,7 +135,7 @@ def test_a_prompted_run_is_shown_or_announced(
     assert done.state == {"verify_key": "first"}
     scheduled = send("on_run", dataset, state, result={"run_state": "queued", "id": "1"})
     assert scheduled.state == {}
-    assert "Refresh" in scheduled.asked("notify")[0]["message"]
+    assert "Scheduled" in scheduled.asked("notify")[0]["message"]
 
 
 def test_a_click_shows_both_twins_of_a_pair(
