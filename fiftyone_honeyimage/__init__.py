@@ -149,6 +149,7 @@ def generate_honeyimages(
     test: str = "signed_rank",
     output_dir: str | Path | None = None,
     lpips_backbone: str | Path | None = None,
+    trade_off: int = 16,
     seed: int = 51,
     device: str | None = None,
     skip_failures: bool = False,
@@ -199,6 +200,10 @@ def generate_honeyimages(
             dataset folder by default
         lpips_backbone (None): a local file with the AlexNet features that LPIPS needs; torchvision's
             by default, and without either LPIPS is left out
+        trade_off (16): at most so many candidates are also crafted, with the finished proxies, at
+            ε = 1, 2, 4, 8 and 16, which gives the marking's ``trade_off``: loss gap against visibility. Fewer
+            where that would take more than a tenth of the time of the crafting, and none in the
+            shortest runs. No HoneyImage depends on it; 0 for none
         seed (51): same seed and device, same HoneyImages, byte for byte
         device (None), skip_failures (False), progress (None): see :func:`compute_hardness`
 
@@ -233,6 +238,7 @@ def generate_honeyimages(
         test=test,
         output_dir=output_dir,
         lpips_backbone=lpips_backbone,
+        trade_off=trade_off,
         seed=seed,
         device=device,
         skip_failures=skip_failures,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..core.errors import ImageError
 from ..core.images import read_image
+from ..core.marking.trade_off import plan_trade_off
 from ..core.training import TrainingConfig
 from .samples import LabeledSamples
 
@@ -68,6 +69,8 @@ def marking_cost(
     num_pairs: int,
     num_steps: int,
     inner: str,
+    epsilon: float = 4,
+    trade_off: int = 0,
 ) -> RunCost:
     """The cost of :func:`fiftyone_honeyimage.generate_honeyimages`.
 
@@ -80,19 +83,32 @@ def marking_cost(
         num_pairs: M
         num_steps: T
         inner: "warm" or "retrain"
+        epsilon (4): ε
+        trade_off (0): candidates for the plot of loss gap against visibility, at most
     """
     count = len(labeled)
+    pixel_bytes = mean_pixel_bytes(labeled.filepaths)
     marked = num_honeyimages + num_pairs
     passes = (count - marked) * config.epochs  # the out-model
     if method != "unperturbed":
         rounds = num_steps * config.epochs if inner == "retrain" else config.epochs + num_steps - 1
         passes += count * rounds + _PASSES_PER_ASCENT * marked * num_steps
+        passes += plan_trade_off(
+            trade_off,
+            num_candidates=marked,
+            num_rest=count - marked,
+            num_steps=num_steps,
+            epochs=config.epochs,
+            inner=inner,
+            epsilon=epsilon,
+            relative_size=pixel_bytes / 3 / size**2,
+        ).num_passes
     return RunCost(
         num_images=count,
         num_passes=passes,
         memory_bytes=_memory(count, size),
         # PNG files seldom exceed the pixels; checkpoints keep them as 32-bit numbers meanwhile.
-        disk_bytes=(1 + 4) * marked * mean_pixel_bytes(labeled.filepaths),
+        disk_bytes=(1 + 4) * marked * pixel_bytes,
     )
 
 

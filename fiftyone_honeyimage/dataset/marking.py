@@ -39,6 +39,7 @@ from ..core.marking.candidates import (
     select_candidates,
 )
 from ..core.marking.survival import Survival, measure_survival
+from ..core.marking.trade_off import measure_trade_off, plan_trade_off
 from ..core.metrics import LpipsMetric, LpipsUnavailable, compare_images
 from ..core.models import Proxy, build_model, proxy_name
 from ..core.training import TrainingConfig
@@ -94,6 +95,9 @@ class Marking:
         commitment: the ledger's public salted hash; publish or time-stamp it before release
         excluded: how many images were left out of the candidates, by reason
         metrics: mean of each measure over the HoneyImages
+        worst: the most visible value of each measure over the HoneyImages
+        trade_off: loss gap and visibility at several budgets, see
+            :class:`~..core.marking.trade_off.TradeOff`; empty if it was not measured
         survival: transform → mean loss gap under the proxies, and share of HoneyImages that keep their
             effect
         config: the run's whole config
@@ -110,6 +114,8 @@ class Marking:
     excluded: Mapping[str, int] = field(default_factory=dict)
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     survival: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    worst: Mapping[str, float | None] = field(default_factory=dict)
+    trade_off: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     timestamp: Any = None
 
@@ -148,6 +154,7 @@ def generate_honeyimages(
     test: str,
     output_dir: str | Path | None,
     lpips_backbone: str | Path | None,
+    trade_off: int,
     seed: int,
     device: str | None,
     skip_failures: bool,
@@ -160,6 +167,7 @@ def generate_honeyimages(
     num_steps = whole_number(num_steps, "num_steps", 1, 1000)
     check_budget(epsilon, step_size, num_steps, inner)
     check_exclusions(exclude)
+    trade_off = whole_number(trade_off, "trade_off", 0)
     seed = whole_number(seed, "seed", 0)
     config = training_config(training)
     chosen = choose_device(device)
@@ -228,6 +236,7 @@ def generate_honeyimages(
             "Fitting files": 3,
             "Measuring": 2,
             "Measuring survival": 2,
+            "Measuring the trade-off": 2,
             "Writing": 1,
         }
         with StageBar(stages, progress) as bar, storage.making(folder, request) as partial:
@@ -242,6 +251,7 @@ def generate_honeyimages(
                     config=config,
                     device=chosen,
                     lpips_backbone=lpips_backbone,
+                    trade_off=trade_off,
                     skip_failures=skip_failures,
                     bar=bar,
                 )
@@ -353,6 +363,7 @@ def _make_images(
     config: TrainingConfig,
     device: torch.device,
     lpips_backbone: str | Path | None,
+    trade_off: int,
     skip_failures: bool,
     bar: StageBar,
 ) -> None:
@@ -375,27 +386,26 @@ def _make_images(
     ensure_free_space(partial, _disk_bytes(codecs, proxy, num_classes, request["input_size"]))
     checkpoints = partial / storage.CHECKPOINTS
     checkpoints.mkdir(exist_ok=True)
-    result = METHODS[request["method"]](
-        CraftRequest(
-            candidates=DecodedSources(codecs),
-            codecs=codecs,
-            candidate_labels=loaded.samples.labels[rows],
-            rest=keep_rows(loaded.images, rest),
-            rest_labels=loaded.samples.labels[rest],
-            num_classes=num_classes,
-            proxy=proxy,
-            config=config,
-            epsilon=request["epsilon"],
-            step_size=request["step_size"],
-            num_steps=request["num_steps"],
-            inner=request["inner"],
-            robust=request["robust"],
-            seed=request["seed"],
-            device=device,
-            checkpoint_dir=checkpoints,
-            report=bar.report,
-        )
+    craft = CraftRequest(
+        candidates=DecodedSources(codecs),
+        codecs=codecs,
+        candidate_labels=loaded.samples.labels[rows],
+        rest=keep_rows(loaded.images, rest),
+        rest_labels=loaded.samples.labels[rest],
+        num_classes=num_classes,
+        proxy=proxy,
+        config=config,
+        epsilon=request["epsilon"],
+        step_size=request["step_size"],
+        num_steps=request["num_steps"],
+        inner=request["inner"],
+        robust=request["robust"],
+        seed=request["seed"],
+        device=device,
+        checkpoint_dir=checkpoints,
+        report=bar.report,
     )
+    result = METHODS[request["method"]](craft)
     survival = None
     if result.in_model is not None:
         survival = measure_survival(
@@ -411,11 +421,29 @@ def _make_images(
     manifest = _write_images(
         partial, loaded.samples, candidates, codecs, result, survival, scores, lpips_metric, bar
     )
+    plan = plan_trade_off(
+        trade_off,
+        num_candidates=len(rows),
+        num_rest=len(rest),
+        num_steps=request["num_steps"],
+        epochs=config.epochs,
+        inner=request["inner"],
+        epsilon=request["epsilon"],
+        relative_size=_relative_size(codecs, request["input_size"]),
+    )
+    curve = measure_trade_off(craft, result, plan, lpips_metric=lpips_metric, report=bar.report)
+    manifest["trade_off"] = {} if curve is None else curve.to_dict()
     manifest["lpips_note"] = lpips_note
     manifest["num_images"] = len(loaded.samples)
     manifest["failures"] = loaded.failures
     # Written last: a manifest says that every image that it lists is there.
     write_json_atomic(partial / storage.MANIFEST, manifest)
+
+
+def _relative_size(codecs: Sequence[Codec], input_size: int) -> float:
+    """Pixels of an image, on average, over pixels of the proxy's input."""
+    pixels = float(np.mean([codec.width * codec.height for codec in codecs]))
+    return pixels / input_size**2
 
 
 def _disk_bytes(codecs: Sequence[Codec], proxy: Proxy, num_classes: int, input_size: int) -> int:
@@ -652,12 +680,25 @@ def enter_in_dataset(
             "metrics": metrics,
             "survival": manifest["survival"],
             "excluded": manifest["excluded"],
+            "trade_off": manifest.get("trade_off", {}),
+            "worst": _worst_visibility(images),
             "history": manifest["history"],
             "failures": manifest["failures"],
             "lpips_note": manifest["lpips_note"],
             "num_images": manifest["num_images"],
         },
     )
+
+
+def _worst_visibility(images: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """The most visible value of each measure over the images of a manifest, None if not measured."""
+    worst: dict[str, float | None] = {}
+    for name in _METRICS:
+        values = [image[name] for image in images if image.get(name) is not None]
+        # The more alike two images are, the larger PSNR and SSIM
+        most = min if name in ("psnr", "ssim") else max
+        worst[name] = most(values) if values else None
+    return worst
 
 
 def save_marking_view(dataset: fo.Dataset, honey_key: str) -> None:
@@ -771,6 +812,8 @@ def load_marking(samples: fo.core.collections.SampleCollection, honey_key: str) 
         excluded=results["excluded"],
         metrics=results["metrics"],
         survival=results.get("survival", {}),
+        worst=results.get("worst", {}),
+        trade_off=results.get("trade_off", {}),
         config=config,
         timestamp=config["timestamp"],
     )

@@ -164,9 +164,7 @@ def export_release(
         seconds=time.monotonic() - start,
         commitment=marking.commitment,
     )
-    record_release(
-        samples, honey_key, report, dataset_type=kind, reencode=reencode, names=names
-    )
+    record_release(samples, honey_key, report, dataset_type=kind, reencode=reencode, names=names)
     return report
 
 

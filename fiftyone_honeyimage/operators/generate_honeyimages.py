@@ -26,6 +26,7 @@ _FURTHER = (
     "exclude",
     "output_dir",
     "lpips_backbone",
+    "trade_off",
     *forms.TRAINING_OPTIONS,
 )
 
@@ -66,6 +67,7 @@ class GenerateHoneyImages(foo.Operator):
         test: str = "signed_rank",
         output_dir: str | Path | None = None,
         lpips_backbone: str | Path | None = None,
+        trade_off: int = 16,
         seed: int = 51,
         device: str | None = None,
         skip_failures: bool = False,
@@ -77,7 +79,7 @@ class GenerateHoneyImages(foo.Operator):
         Args:
             samples, label_field, honey_key, method, num_honeyimages, num_pairs, hardness_field,
                 exclude, epsilon, step_size, num_steps, inner, robust, proxy, input_size, training, alpha,
-                test, output_dir, lpips_backbone, seed, device, skip_failures: see
+                test, output_dir, lpips_backbone, trade_off, seed, device, skip_failures: see
                 :func:`fiftyone_honeyimage.generate_honeyimages`
             delegate (False): whether to run it as a delegated operation
             delegation_target (None): the orchestrator, if delegated
@@ -105,6 +107,7 @@ class GenerateHoneyImages(foo.Operator):
             "test": test,
             "output_dir": None if output_dir is None else str(output_dir),
             "lpips_backbone": None if lpips_backbone is None else str(lpips_backbone),
+            "trade_off": trade_off,
             "seed": seed,
             "device": device,
             "skip_failures": skip_failures,
@@ -215,6 +218,8 @@ def _fill(ctx: Any, inputs: types.Object, estimate_uri: str) -> None:
         num_pairs=num_pairs,
         num_steps=forms.value(ctx, run, "num_steps"),
         inner=forms.value(ctx, run, "inner"),
+        epsilon=forms.value(ctx, run, "epsilon"),
+        trade_off=forms.value(ctx, run, "trade_off"),
     )
     seconds = forms.training_time(
         ctx,
@@ -386,6 +391,13 @@ def _further(ctx: Any, inputs: types.Object) -> list[str]:
         label="AlexNet weights for LPIPS",
         description="A local file, for machines without internet. Empty: torchvision's",
     )
+    inputs.int(
+        "trade_off",
+        default=defaults["trade_off"],
+        label="Images for the plot of other budgets",
+        description="At most so many candidates are also crafted at ε = 1, 2, 4, 8 and 16; takes a tenth of "
+        "the crafting at most. 0: none",
+    )
     return exclude
 
 
@@ -403,6 +415,8 @@ def _check_plan(ctx: Any, inputs: types.Object) -> None:
             forms.value(ctx, run, "num_steps"),
             forms.value(ctx, run, "inner"),
         )
+    with forms.errors_on_named(inputs, inputs.properties["epsilon"]):
+        whole_number(forms.value(ctx, run, "trade_off"), "trade_off", 0)
     with forms.errors_on_named(inputs, inputs.properties["alpha"]):
         Plan(alpha=forms.value(ctx, run, "alpha"), test=forms.value(ctx, run, "test"))
 

@@ -43,7 +43,7 @@ from .native import (
 )
 from .transforms import TRANSFORMS
 
-__all__ = ["craft_honeyimages", "round_into_ball", "thumbnails", "train_out_model"]
+__all__ = ["Crafting", "craft_honeyimages", "round_into_ball", "thumbnails", "train_out_model"]
 
 #: Images whose gradients are computed at once.
 _BATCH = 128
@@ -70,7 +70,7 @@ def craft_honeyimages(request: CraftRequest) -> CraftResult:
         a :class:`CraftResult`; same seed and same device give the same bytes
     """
     device = choose_device(request.device)
-    crafting = _Crafting(request, device)
+    crafting = Crafting(request, device)
     labels = torch.as_tensor(request.candidate_labels, dtype=torch.int64)
     f_out = train_out_model(request)
     f_in, history, first = None, [], 0
@@ -140,7 +140,7 @@ def thumbnails(images: Sequence[np.ndarray], size: int) -> torch.Tensor:
     return rows
 
 
-class _Crafting:
+class Crafting:
     """The candidates of one request while they are crafted."""
 
     def __init__(self, request: CraftRequest, device: torch.device) -> None:

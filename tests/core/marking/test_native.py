@@ -238,7 +238,7 @@ from pathlib import Path
 from PIL import Image
 sys.path.insert(0, {root!r})
 from fiftyone_honeyimage.core.codecs import open_codec
-from fiftyone_honeyimage.core.marking.honeyimage import _Crafting
+from fiftyone_honeyimage.core.marking.honeyimage import Crafting
 from fiftyone_honeyimage.core.marking import CraftRequest
 from fiftyone_honeyimage.core.marking import transforms
 from fiftyone_honeyimage.core.models import build_model
@@ -256,7 +256,7 @@ request = CraftRequest(
     rest=torch.zeros((1, 3, 32, 32), dtype=torch.uint8), rest_labels=np.zeros(1, np.int64),
     num_classes=2, proxy="resnet_tiny", step_size=4.0, checkpoint_dir=Path({folder!r}),
 )
-crafting = _Crafting(request, torch.device("cpu"))
+crafting = Crafting(request, torch.device("cpu"))
 seen = crafting.see_all()
 for step in range(1):
     crafting.ascend(seen, torch.zeros(1, dtype=torch.int64), *models, step)
