@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,38 @@ def load_cifar10(start: int = 0, stop: int = NUM_TRAIN) -> tuple[np.ndarray, np.
     images = np.concatenate(parts)[start - offset : stop - offset]
     labels = np.asarray(answers["labels"][start:stop], dtype=np.int64)
     return np.ascontiguousarray(images), labels, list(answers["classes"])
+
+
+def unpack_eurosat(folder: Path, per_class: int | None = None) -> list[Path]:
+    """Unpacks EuroSAT's JPEG files, byte by byte, one folder a class.
+
+    Args:
+        folder: where to
+        per_class (None): only the first so many of each class
+
+    Returns:
+        the files, sorted
+
+    Raises:
+        FileNotFoundError: if $HONEYIMAGE_DATA is unset or holds no EuroSAT
+    """
+    return unpack_tree("eurosat", folder, per_class)
+
+
+def unpack_tree(name: str, folder: Path, per_class: int | None = None) -> list[Path]:
+    """Unpacks ``<name>.tar``, a folder of class folders of JPEG files; see :func:`unpack_eurosat`."""
+    root = data_root()
+    if root is None:
+        raise FileNotFoundError("HONEYIMAGE_DATA is not set: it must name the folder of image sets")
+    counts: dict[str, int] = {}
+    with tarfile.open(root / f"{name}.tar") as archive:
+        for member in archive:
+            label = Path(member.name).parent.name
+            if not member.name.endswith(".jpg") or counts.get(label, 0) == per_class:
+                continue
+            counts[label] = counts.get(label, 0) + 1
+            archive.extract(member, folder, filter="data")
+    return sorted(folder.rglob("*.jpg"))
 
 
 def to_tensor(images: np.ndarray) -> torch.Tensor:

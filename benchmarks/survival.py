@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import resource
 import sys
-import tarfile
 import tempfile
 import time
 from pathlib import Path
@@ -27,7 +26,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.datasets import data_root
+from benchmarks.datasets import unpack_eurosat
 from benchmarks.results_io import write_results
 from fiftyone_honeyimage.core.codecs import Codec, DecodedSources, open_codec
 from fiftyone_honeyimage.core.codecs.base import decode
@@ -39,21 +38,6 @@ from fiftyone_honeyimage.core.metrics import psnr
 from fiftyone_honeyimage.core.training import TrainingConfig
 
 VARIANTS = ("pixels", "naive", "naive, fitted", "codec", "robust", "codec, robust")
-
-
-def unpack_eurosat(folder: Path, per_class: int) -> list[Path]:
-    """The first images of every class, as they are."""
-    root = data_root()
-    if root is None:
-        raise SystemExit("HONEYIMAGE_DATA is not set: it must name the folder of image sets")
-    counts: dict[str, int] = {}
-    with tarfile.open(root / "eurosat.tar") as archive:
-        for member in archive:
-            name = Path(member.name).parent.name
-            if member.name.endswith(".jpg") and counts.get(name, 0) < per_class:
-                counts[name] = counts.get(name, 0) + 1
-                archive.extract(member, folder, filter="data")
-    return sorted(folder.rglob("*.jpg"))
 
 
 def compare(paths: list[Path], args: argparse.Namespace, quality: int) -> dict[str, Any]:
