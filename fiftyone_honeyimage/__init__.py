@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .dataset.hardness import HardnessSummary
     from .dataset.manage import RunSummary
     from .dataset.marking import Marking
+    from .dataset.notes import Note
     from .dataset.release import ReleaseReport
     from .dataset.release_history import Release
     from .dataset.verification import Verification
@@ -63,8 +64,10 @@ __all__ = [
     "list_runs",
     "load_marking",
     "load_verification",
+    "read_note",
     "rename_run",
     "verify_model",
+    "write_note",
 ]
 
 
@@ -386,6 +389,8 @@ def verify_model(
     ledger_path: str | Path | None = None,
     device: str | None = None,
     skip_failures: bool = False,
+    num_random: int | None = None,
+    user: str | None = None,
     progress: bool | Callable | None = None,
 ) -> Verification:
     """Queries a suspect model and gives a verdict: derived, not shown, or inconclusive.
@@ -417,6 +422,10 @@ def verify_model(
         device (None): where to query
         skip_failures (False): whether an image that the suspect fails on drops its pair instead of
             raising an error
+        num_random (None): random unmarked images to ask about after the verdict, for the paper's plot
+            of loss gaps. One query each; they spend no pair and enter neither verdict nor ledger. 50 by
+            default for a file, module or field, none for a function, whose calls may cost money
+        user (None): who runs it, as recorded with the result; the operating system's user by default
         progress (None): see :func:`compute_hardness`
 
     Returns:
@@ -447,6 +456,8 @@ def verify_model(
         ledger_path=ledger_path,
         device=device,
         skip_failures=skip_failures,
+        num_random=num_random,
+        user=user,
         progress=progress,
     )
 
@@ -507,6 +518,43 @@ def delete_run(samples: foc.SampleCollection, key: str, delete_files: bool = Fal
     from .dataset.manage import delete_run as run
 
     run(samples, key, delete_files=delete_files)
+
+
+def read_note(samples: foc.SampleCollection, key: str) -> Note:
+    """Reads the note that people keep on a hardness run, a marking or a verification.
+
+    Returns:
+        a ``Note``: its ``text``, empty if there is none, and who wrote it when
+
+    Raises:
+        SamplesError: if there is no such run
+    """
+    from .dataset.notes import read_note as run
+
+    return run(samples, key)
+
+
+def write_note(
+    samples: foc.SampleCollection, key: str, text: str, user: str | None = None
+) -> Note:
+    """Writes the note on a run, in place of the one that was there; an empty text deletes it.
+
+    It is kept with the run on the dataset: a rename keeps it, deleting the run deletes it, and no
+    release or evidence file holds it.
+
+    Args:
+        samples: the dataset
+        key: the run's key
+        text: the note, at most 10,000 characters
+        user (None): who writes it; the operating system's user by default
+
+    Raises:
+        SamplesError: if there is no such run
+        ParameterError: if the text is too long
+    """
+    from .dataset.notes import write_note as run
+
+    return run(samples, key, text, user)
 
 
 def load_marking(samples: foc.SampleCollection, honey_key: str) -> Marking:

@@ -92,6 +92,15 @@ def save_run(
     dataset.save_run_results(key, run_results)
 
 
+def save_results(
+    samples: fo.core.collections.SampleCollection, key: str, results: dict[str, Any]
+) -> None:
+    """Replaces the results of a run; they must be JSON-serialisable."""
+    dataset = root_dataset(samples)
+    run_results = dataset.init_run_results(key, **results)
+    dataset.save_run_results(key, run_results, overwrite=True)
+
+
 def list_keys(
     samples: fo.core.collections.SampleCollection, method: str, **config: Any
 ) -> list[str]:

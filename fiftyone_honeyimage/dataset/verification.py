@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +37,20 @@ from .runs import (
     root_dataset,
     run_config,
     run_results,
+    save_results,
     save_run,
 )
+from .samples import whole_number
 
 #: Unmarked images that are asked first, so that a suspect that cannot be used is found out before
 #: it has seen a HoneyImage.
 _NUM_PROBES = 8
+
+#: Random unmarked images that a suspect at hand is asked about, for the paper's plot
+DEFAULT_NUM_RANDOM = 50
+
+#: Packages whose version is kept with a verification
+_PACKAGES = ("fiftyone", "torch", "numpy", "scipy")
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,9 @@ class Verification:
             (nats; None for labels alone), ``released_correct``, ``withheld_correct``, ``failed``
         config: the run's whole config
         timestamp: when the run was registered, UTC
+        random_images: the paper's controls, which never decide: ``ids`` of unmarked samples and
+            their loss ``gaps`` (nats), or a ``note`` that says why there are none; empty if none
+            were asked for
     """
 
     verify_key: str
@@ -66,6 +80,7 @@ class Verification:
     pairs: list[dict[str, Any]]
     config: Mapping[str, Any] = field(default_factory=dict)
     timestamp: Any = None
+    random_images: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.suspect_name}: {self.verdict.verdict}. {self.verdict.statement}"
@@ -90,10 +105,13 @@ def verify_model(
     ledger_path: str | Path | None,
     device: str | None,
     skip_failures: bool,
+    num_random: int | None,
+    user: str | None,
     progress: Progress,
 ) -> Verification:
     """See :func:`fiftyone_honeyimage.verify_model`."""
     marking = load_marking(samples, honey_key)
+    num_random = num_controls(suspect, num_random)
     if verify_key is None:
         verify_key = next_verify_key(samples, honey_key)
     check_new_key(samples, verify_key, "verify_key")
@@ -118,7 +136,12 @@ def verify_model(
     if outputs == "auto" and not isinstance(model, PredictionsSuspect):
         outputs = probe(model, samples, marking, names, batch_size)
 
-    stages = {"Querying reference models": 10 * len(others), "Querying": 90, "Deciding": 1}
+    stages = {
+        "Querying reference models": 10 * len(others),
+        "Querying": 90,
+        "Deciding": 1,
+        "Querying random images": 30 if num_random else 0,
+    }
     with StageBar(stages, progress) as bar:
         asked = _Questions(ledger, wanted, images, names, batch_size, outputs, skip_failures)
         # First of all: what a reference model does wrong must not cost a verification.
@@ -136,6 +159,12 @@ def verify_model(
         paper = paper_figures(asked, answers, marking, ledger, reference_losses)
         bar.report("Deciding", 0, 1)
         verdict = ledger.conclude(verification_id, answers, paper=paper)
+        results = {
+            "verdict": verdict.to_dict(),
+            "pairs": asked.table(),
+            "failures": asked.failures,
+            "random_images": {},
+        }
         save_run(
             samples,
             verify_key,
@@ -151,14 +180,19 @@ def verify_model(
                 "alpha": level,
                 "pairs": pairs,
                 "num_references": len(others),
+                "num_random": num_random,
                 "version": __version__,
+                **provenance(marking, ledger, user),
             },
-            {
-                "verdict": verdict.to_dict(),
-                "pairs": asked.table(),
-                "failures": asked.failures,
-            },
+            results,
         )
+        if num_random:
+            # Last of all: nothing that happens here can touch the verdict
+            bar.report("Querying random images", 0, 1)
+            found = ask_controls(
+                samples, marking, suspect, model, names, num_random, batch_size, asked.outputs, bar
+            )
+            save_results(samples, verify_key, {**results, "random_images": found})
     return load_verification(samples, verify_key)
 
 
@@ -191,7 +225,38 @@ def load_verification(
         pairs=results["pairs"],
         config=config,
         timestamp=config["timestamp"],
+        random_images=results.get("random_images") or {},
     )
+
+
+def provenance(marking: Marking, ledger: Ledger, user: str | None) -> dict[str, Any]:
+    """What a verification rests on: kept with it, and shown beside the verdict."""
+    return {
+        "commitment": ledger.commitment,
+        "ledger_head": ledger.head,
+        "seed": marking.config.get("seed"),
+        "user": user or os_user(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: installed(name) for name in _PACKAGES},
+        },
+    }
+
+
+def os_user() -> str | None:
+    """The name of the operating system's user, None where there is none, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
+
+
+def installed(package: str) -> str | None:
+    """The installed version of a package, None if it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def export_evidence(
@@ -269,6 +334,18 @@ def field_predictions(
 ) -> dict[str, Any]:
     """Predictions on the HoneyImages of a marking, by the id of their source sample.
 
+    Raises:
+        SuspectError: see :func:`read_predictions`
+    """
+    view = dataset.match_tags(HONEYIMAGE_TAG).match(F(f"{honey_key}.role") == HONEYIMAGE)
+    return read_predictions(view, f"{honey_key}.source", field_name, classes)
+
+
+def read_predictions(
+    view: fo.DatasetView, key_path: str, field_name: str, classes: Sequence[str]
+) -> dict[str, Any]:
+    """Predictions on the samples of a view, by what stands at ``key_path``.
+
     A Classification with logits gives scores; one without gives its label alone; a list or vector
     gives scores.
 
@@ -276,10 +353,9 @@ def field_predictions(
         SuspectError: if the field's type cannot hold predictions, or the logits' order contradicts
             the labels
     """
-    view = dataset.match_tags(HONEYIMAGE_TAG).match(F(f"{honey_key}.role") == HONEYIMAGE)
-    kind = dataset.get_field(field_name)
+    kind = view._dataset.get_field(field_name)
     if isinstance(kind, (fo.ListField, fo.VectorField, fo.ArrayField)):
-        sources, rows = view.values([f"{honey_key}.source", field_name])
+        sources, rows = view.values([key_path, field_name])
         return {
             source: None if row is None else np.asarray(row, dtype=np.float64)
             for source, row in zip(sources, rows, strict=True)
@@ -290,9 +366,7 @@ def field_predictions(
             "there are any, or a list of scores"
         )
 
-    sources, labels, logits = view.values(
-        [f"{honey_key}.source", f"{field_name}.label", f"{field_name}.logits"]
-    )
+    sources, labels, logits = view.values([key_path, f"{field_name}.label", f"{field_name}.logits"])
     known = {label: index for index, label in enumerate(classes)}
     unknown = sorted({label for label in labels if label is not None and label not in known})
     if unknown:
@@ -310,7 +384,7 @@ def field_predictions(
             continue
         if known[label] != int(np.argmax(row)) and row[known[label]] < np.max(row):
             raise SuspectError(
-                f"in field '{field_name}' the largest logit of the HoneyImage of sample {source} is "
+                f"in field '{field_name}' the largest logit for sample {source} is "
                 f"that of {classes[int(np.argmax(row))]!r}, but its label is {label!r}: the logits "
                 "are in another order. Pass the suspect's classes as classes=, in the order of its "
                 "outputs"
@@ -383,6 +457,95 @@ def probe(
         batch_size=batch_size,
     )
     return answers.outputs
+
+
+def num_controls(suspect: Any, num_random: int | None) -> int:
+    """How many random images to ask about: by default some if that costs nothing but time.
+
+    Raises:
+        ParameterError: if it is no whole number
+    """
+    if num_random is None:
+        # A function may be somebody's paid service; a file, a module or a field is at hand
+        at_hand = isinstance(suspect, (str, Path)) or hasattr(suspect, "state_dict")
+        return DEFAULT_NUM_RANDOM if at_hand else 0
+    return whole_number(num_random, "num_random", 0)
+
+
+def ask_controls(
+    samples: fo.core.collections.SampleCollection,
+    marking: Marking,
+    suspect: Any,
+    model: Suspect,
+    classes: Sequence[str],
+    num_random: int,
+    batch_size: int,
+    outputs: str,
+    bar: StageBar,
+) -> dict[str, Any]:
+    """The loss gap of random unmarked images: the paper's comparison, which never decides.
+
+    The proxy's loss is that of the half proxy that has not seen the image, its hardness: the
+    out-model has trained on most unmarked images.
+
+    Returns:
+        ``ids`` and ``gaps`` (nats) of the samples, or a ``note`` that says why there are none
+    """
+    if outputs == "labels":
+        return {"note": "a suspect that gives labels alone has no loss"}
+    dataset = root_dataset(samples)
+    hardness, label_field = marking.config["hardness_field"], marking.config["label_field"]
+    for name in (hardness, label_field):
+        if not dataset.has_field(name):
+            return {"note": f"field '{name}' was deleted"}
+    view = dataset.match(F(f"{marking.honey_key}.source") == None)  # noqa: E711 (a query)
+    view = view.match_tags(HONEYIMAGE_TAG, bool=False).match(
+        (F(hardness) != None) & F(f"{label_field}.label").is_in(list(classes))  # noqa: E711
+    )
+    asked: Suspect = model
+    try:
+        if isinstance(model, PredictionsSuspect):
+            view = view.exists(suspect)
+            held = read_predictions(view, "id", suspect, classes)
+            if not held:
+                return {"note": f"no unmarked image has predictions in field '{suspect}'"}
+            asked = load_suspect(predictions=held)
+        chosen = view.take(num_random, seed=51)
+        ids, labels, losses, images = _readable(chosen, label_field, hardness)
+        if not ids:
+            return {"note": "no unmarked image with a hardness score can be read"}
+        answers = query(
+            asked,
+            images,
+            ids,
+            np.array([classes.index(label) for label in labels], dtype=np.int64),
+            num_classes=len(classes),
+            batch_size=batch_size,
+            outputs=outputs,  # type: ignore[arg-type]
+            skip_failures=True,
+            report=lambda _, done, total: bar.report("Querying random images", done, total),
+        )
+    except HoneyImageError as error:
+        return {"note": str(error)}
+    answered = np.flatnonzero(~answers.failed & np.isfinite(answers.losses))
+    gaps = loss_gaps(np.array(losses)[answered], answers.losses[answered])
+    return {"ids": [ids[row] for row in answered], "gaps": [float(gap) for gap in gaps]}
+
+
+def _readable(
+    view: fo.DatasetView, label_field: str, hardness_field: str
+) -> tuple[list[str], list[str], list[float], list[np.ndarray]]:
+    """Ids, labels, hardness and images of the samples whose file can be read."""
+    found: tuple[list[str], list[str], list[float], list[np.ndarray]] = ([], [], [], [])
+    names = ["id", "filepath", f"{label_field}.label", hardness_field]
+    for sample_id, path, label, hardness in zip(*view.values(names), strict=True):
+        try:
+            image = read_image(path)
+        except HoneyImageError:
+            continue  # any image serves
+        for values, value in zip(found, (sample_id, label, hardness, image), strict=True):
+            values.append(value)  # type: ignore[attr-defined]
+    return found
 
 
 class _Questions:

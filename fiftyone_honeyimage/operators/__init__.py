@@ -10,6 +10,7 @@ from .audit_release import AuditRelease
 from .compute_hardness import ComputeHardness
 from .delete_run import DeleteRun
 from .estimate_time import EstimateTime
+from .export_evidence import ExportEvidence
 from .export_release import ExportRelease
 from .generate_honeyimages import GenerateHoneyImages
 from .list_runs import ListRuns
@@ -23,6 +24,7 @@ OPERATORS = [
     ExportRelease,
     AuditRelease,
     VerifyModel,
+    ExportEvidence,
     ListRuns,
     RenameRun,
     DeleteRun,

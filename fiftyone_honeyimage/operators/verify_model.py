@@ -27,6 +27,7 @@ _FURTHER = (
     "pairs",
     "references",
     "ledger_path",
+    "num_random",
     "device",
     "skip_failures",
 )
@@ -72,6 +73,7 @@ class VerifyModel(foo.Operator):
         ledger_path: str | Path | None = None,
         device: str | None = None,
         skip_failures: bool = False,
+        num_random: int | None = None,
         delegate: bool = False,
         delegation_target: str | None = None,
     ) -> Any:
@@ -79,7 +81,7 @@ class VerifyModel(foo.Operator):
 
         Args:
             samples, honey_key, verify_key, alpha, classes, outputs, input_size, mean, std,
-                batch_size, name, pairs, ledger_path, device, skip_failures: see
+                batch_size, name, pairs, ledger_path, device, skip_failures, num_random: see
                 :func:`fiftyone_honeyimage.verify_model`
             suspect: the path of a TorchScript or ONNX file, or the name of a field
             references (()): likewise
@@ -106,6 +108,7 @@ class VerifyModel(foo.Operator):
             "ledger_path": None if ledger_path is None else str(ledger_path),
             "device": device,
             "skip_failures": skip_failures,
+            "num_random": num_random,
         }
         return forms.call(self, samples, params, delegate, delegation_target)
 
@@ -130,7 +133,8 @@ class VerifyModel(foo.Operator):
         return f"Verify {suspect} with '{ctx.params.get('honey_key')}'"
 
     def execute(self, ctx: Any) -> dict[str, Any]:
-        verification = run(ctx.dataset, progress=forms.progress(ctx), **_params(ctx))
+        params = {**_params(ctx), "user": ctx.user_id}
+        verification = run(ctx.dataset, progress=forms.progress(ctx), **params)
         if not ctx.delegated:
             ctx.trigger("reload_dataset")
             ctx.ops.open_panel(
@@ -319,6 +323,12 @@ def _further(ctx: Any, inputs: types.Object) -> None:
         "shown and never decides",
         view=types.TextFieldView(multiline=True, rows=2),
     )
+    inputs.int(
+        "num_random",
+        label="Random unmarked images",
+        description="For the paper's plot of loss gaps: one query each, after the verdict, which they "
+        "do not touch. Empty: 50; 0 for none",
+    )
     forms.device(ctx, inputs)
     inputs.bool(
         "skip_failures",
@@ -331,7 +341,7 @@ def _further(ctx: Any, inputs: types.Object) -> None:
 def _check(ctx: Any, inputs: types.Object, marking: Any, ledger: Any) -> None:
     """The checks of ``verify_model`` that come before a model is loaded."""
     from ..core.suspects import Preprocessing
-    from ..dataset.verification import suspect_classes
+    from ..dataset.verification import num_controls, suspect_classes
 
     suspect = inputs.properties.get("suspect")
     if suspect is None:
@@ -346,6 +356,7 @@ def _check(ctx: Any, inputs: types.Object, marking: Any, ledger: Any) -> None:
             ledger.plan.alpha_for(params.get("alpha"))
         for reference in params.get("references", ()):
             _check_suspect(ctx, marking, reference, classes)
+        num_controls(params.get("suspect"), params.get("num_random"))
     if classes is not None and ctx.params.get("suspect"):
         with forms.errors_on(suspect):
             _check_suspect(ctx, marking, ctx.params["suspect"], classes)
@@ -364,12 +375,15 @@ def _check_suspect(ctx: Any, marking: Any, suspect: str, classes: Sequence[str])
 
 def _show_cost(ctx: Any, inputs: types.Object, ledger: Any) -> None:
     from ..core.evidence.multiple import alpha_effective
+    from ..dataset.verification import num_controls
 
+    params = _params(ctx)
+    random = num_controls(params.get("suspect", ""), params.get("num_random"))
     unused = forms.value(ctx, run, "pairs") == "unused"
     left = len(ledger.pairs_left)
     count = left if unused else len(ledger.pairs)
     position = 1 + sum(earlier.counts for earlier in ledger.verifications.values())
-    level = alpha_effective(ledger.plan.alpha_for(_params(ctx).get("alpha")), position)
+    level = alpha_effective(ledger.plan.alpha_for(params.get("alpha")), position)
     facts = [
         f"**{2 * count:,} queries**, two for each of {count:,} pairs of twins",
         f"{left:,} of {len(ledger.pairs):,} pairs have not been used yet; the suspect's operator "
@@ -378,6 +392,8 @@ def _show_cost(ctx: Any, inputs: types.Object, ledger: Any) -> None:
         f"recorded in the ledger for good, as verification number {position}, which is held to the "
         f"level {level:.2g}",
     ]
+    if random:
+        facts.insert(1, f"up to {random:,} queries more on random unmarked images, for a plot only")
     forms.notice(inputs, facts)
     forms.warn_if_powerless(inputs, count, ledger.plan, position)
 

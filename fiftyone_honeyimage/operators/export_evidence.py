@@ -1,0 +1,143 @@
+"""Export evidence: the file from which a third party recomputes a verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+
+from .. import export_evidence as run
+from . import forms
+
+
+class ExportEvidence(foo.Operator):
+    """The form and the run of :func:`fiftyone_honeyimage.export_evidence`."""
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        return forms.operator_config(
+            "export_evidence",
+            "Export evidence",
+            "Writes the file from which a third party recomputes a verdict",
+            # The file tells which twins of the used pairs were released
+            risk=types.RiskLevel.HIGH,
+            view_target=False,
+        )
+
+    def __call__(
+        self, samples: fo.core.collections.SampleCollection, verify_key: str, path: str | Path
+    ) -> Any:
+        """Executes this operator from Python.
+
+        Args:
+            samples, verify_key, path: see :func:`fiftyone_honeyimage.export_evidence`
+
+        Returns:
+            a ``fiftyone.operators.ExecutionResult``
+        """
+        params = {"verify_key": verify_key, "path": str(path), "overwrite": True}
+        return forms.call(self, samples, params, False, None)
+
+    def resolve_input(self, ctx: Any) -> types.Property:
+        inputs = types.Object()
+        if forms.has_dataset(ctx, inputs):
+            _fill(ctx, inputs)
+        return forms.form(inputs, "Export evidence", "Export")
+
+    def resolve_run_name(self, ctx: Any) -> str:
+        return f"Evidence of '{ctx.params.get('verify_key')}'"
+
+    def execute(self, ctx: Any) -> dict[str, Any]:
+        key = ctx.params["verify_key"]
+        target = _target(ctx, key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return {"verify_key": key, "path": str(run(ctx.dataset, key, target))}
+
+    def resolve_output(self, ctx: Any) -> types.Property:
+        path = ctx.results["path"]
+        text = (
+            f"`{path}`\n\nWhoever has this file recomputes the verdict with\n\n"
+            f"`python -m fiftyone_honeyimage check {path}`"
+        )
+        return forms.output(text, "The evidence is exported")
+
+
+def _fill(ctx: Any, inputs: types.Object) -> None:
+    from ..dataset.runs import VERIFICATION, list_keys
+
+    keys = list_keys(ctx.dataset, VERIFICATION)
+    if not keys:
+        forms.block(inputs, "There is no verification yet", "Run *Verify a model* first.")
+        return
+    key = ctx.params.get("verify_key") or keys[-1]
+    prop = forms.dropdown(
+        inputs,
+        "verify_key",
+        dict.fromkeys(keys, ""),
+        default=keys[-1],
+        required=True,
+        label="Verification",
+    )
+    if key not in keys:
+        prop.invalid = True
+        prop.error_message = f"There is no verification '{key}'; choose one of {', '.join(keys)}"
+        return
+    _check(ctx, inputs, key)
+    if not forms.is_blocked(inputs):
+        _path(ctx, inputs, key)
+
+
+def _check(ctx: Any, inputs: types.Object, key: str) -> None:
+    """Shows what keeps the evidence from being written."""
+    from ..dataset.marking import load_marking
+    from ..dataset.release import open_ledger
+    from ..dataset.verification import load_verification
+
+    with forms.blocking(inputs, "The evidence cannot be written"):
+        verification = load_verification(ctx.dataset, key)
+        marking = load_marking(ctx.dataset, verification.honey_key)
+        open_ledger(marking, verification.config["ledger_path"])
+        inputs.view(
+            "consequence",
+            types.Warning(
+                label=f"The file tells which twins of {len(verification.pairs):,} pairs were released",
+                description="Give it out only when you accuse: whoever has it can find and remove "
+                "these marks. Pairs that were not asked stay secret.",
+            ),
+        )
+
+
+def _path(ctx: Any, inputs: types.Object, key: str) -> None:
+    prop = inputs.str(
+        "path",
+        label="File",
+        description=f"A new JSON file. Empty: `{_proposed(ctx, key)}`",
+    )
+    target = _target(ctx, key)
+    problem = None
+    if target.is_dir():
+        problem = f"'{target}' is a folder; add a file name, such as '{target / f'{key}.json'}'"
+    elif target.exists() and not ctx.params.get("overwrite"):
+        problem = f"'{target}' exists already; choose another name"
+    if problem:
+        prop.invalid = True
+        prop.error_message = problem
+
+
+def _target(ctx: Any, key: str) -> Path:
+    given = (ctx.params.get("path") or "").strip()
+    return Path(given).expanduser() if given else _proposed(ctx, key)
+
+
+def _proposed(ctx: Any, key: str) -> Path:
+    """A new file away from releases, so that it is not published by mistake."""
+    folder = Path(fo.config.default_dataset_dir).expanduser() / "honeyimage-evidence"
+    stem = f"{ctx.dataset.slug}-{key}"
+    number, target = 1, folder / f"{stem}.json"
+    while target.exists():
+        number += 1
+        target = folder / f"{stem}-{number}.json"
+    return target
