@@ -1,7 +1,8 @@
 """Which releases of a marking were exported, where to, and whether they passed an audit.
 
 Kept in the config of the marking's run, so that it is renamed and deleted with it. A release is written
-from files and labels alone, so nothing of this gets into one.
+from files and labels alone, so nothing of this gets into one. No digest of a release is kept: whoever
+reads the dataset holds both twins of every pair, and could find the coins by trying them out on it.
 """
 
 from __future__ import annotations
@@ -44,7 +45,6 @@ class Release:
         reencode: ``"marked"`` or ``"all"``
         names: ``"keep"`` or ``"renumber"``
         commitment: of the ledger that it was exported with
-        digest: of the release's content, None if none was taken
         audit_passed: whether the newest audit found no leak; None before the first
         audited_at: when that audit ended, UTC
         num_leaks: leaks that it found
@@ -61,7 +61,6 @@ class Release:
     num_files: int | None = None
     reencode: str | None = None
     names: str | None = None
-    digest: str | None = None
     audit_passed: bool | None = None
     audited_at: datetime | None = None
     num_leaks: int | None = None
@@ -103,7 +102,6 @@ def record_release(
         dataset_type, reencode, names: as exported
     """
     now = datetime.now(timezone.utc)
-    digest = getattr(report, "digest", None)
     entry = {
         "export_dir": str(report.export_dir),
         "commitment": report.commitment,
@@ -115,7 +113,6 @@ def record_release(
         "num_files": sum(len(files) for _, _, files in os.walk(report.export_dir)),
         "reencode": reencode,
         "names": names,
-        "digest": digest,
     }
     _note(samples, honey_key, entry)
 
