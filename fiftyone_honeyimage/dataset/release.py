@@ -146,9 +146,10 @@ def export_release(
                 fields,
                 lambda done: bar.report("Exporting", done, len(files)),
             )
-            marked = _check_export(kind, partial, files, bar)
+            exported = _check_export(kind, partial, files, bar)
             _hide_times(partial)
-            _check_leaks(partial, marked, labeled, reencode, bar)
+            hardness = _known_hardness(samples, marking)
+            _check_leaks(partial, exported, labeled, hardness, reencode, bar)
             os.rename(partial, folder)
         finally:
             for path in leftovers:
@@ -351,9 +352,9 @@ def _check_marked_files(labeled: LabeledSamples, ledger: Ledger, output_dir: Pat
 
 
 def _hide_times(folder: Path) -> None:
-    """Gives every file and folder the same time stamp and permissions."""
+    """Gives every file and folder the same time stamp and permissions, one after the other by name."""
     for root, _, files in os.walk(folder, topdown=False):
-        for name in files:
+        for name in sorted(files):
             path = os.path.join(root, name)
             os.chmod(path, 0o644)
             os.utime(path, (_TIME_STAMP, _TIME_STAMP))
@@ -367,18 +368,18 @@ def _check_export(
     """Reads every exported file again and compares it with its source.
 
     Returns:
-        the exported HoneyImages: path → what it was made from
+        exported file → what it was made from
 
     Raises:
         ReleaseError: if a file is missing, extra or differs
     """
     tree = kind is fot.ImageClassificationDirectoryTree
-    exported = [
+    exported = sorted(
         Path(root) / name
         for root, _, names in os.walk(partial)
         for name in names
         if is_media(kind, partial, Path(root) / name)
-    ]
+    )
     found: list[tuple[str, str]] = [("", "")] * len(exported)
     expected: list[tuple[str, str]] = [("", "")] * len(files)
 
@@ -399,20 +400,36 @@ def _check_export(
             f"{wrong} of the exported files differ from their sources; nothing was released. Is a "
             "source changing while it is exported, or the disk faulty?"
         )
-    marked = {
-        digest[0]: file for digest, file in zip(expected, files, strict=True) if file.is_marked
-    }
-    return {
-        path: marked[digest[0]]
-        for path, digest in zip(exported, found, strict=True)
-        if digest[0] in marked
-    }
+    # Files of the same bytes are told apart by their names, as far as the exporter kept them
+    sources: dict[tuple[str, str], list[ReleasedFile]] = {}
+    for content, file in zip(expected, files, strict=True):
+        sources.setdefault(content, []).append(file)
+    result = {}
+    for path, content in zip(exported, found, strict=True):
+        same = sources[content]
+        file = next((file for file in same if file.name == path.name), same[0])
+        same.remove(file)
+        result[path] = file
+    return result
+
+
+def _known_hardness(
+    samples: fo.core.collections.SampleCollection, marking: Marking
+) -> dict[str, float]:
+    """Hardness by sample, of those that have it; none if the field is no longer there."""
+    dataset = root_dataset(samples)
+    field = marking.config.get("hardness_field")
+    if not isinstance(dataset.get_field(field) if field else None, fo.FloatField):
+        return {}
+    ids, scores = dataset.values(["id", field])
+    return {key: score for key, score in zip(ids, scores, strict=True) if score is not None}
 
 
 def _check_leaks(
     partial: Path,
-    marked: Mapping[Path, ReleasedFile],
+    exported: Mapping[Path, ReleasedFile],
     labeled: LabeledSamples,
+    hardness: Mapping[str, float],
     reencode: str,
     bar: StageBar,
 ) -> None:
@@ -422,14 +439,19 @@ def _check_leaks(
         ReleaseError: naming what it is
     """
     originals = dict(zip(labeled.ids, labeled.filepaths, strict=True))
-    sources = {
-        path.relative_to(partial).as_posix(): originals[file.sample_id]
-        for path, file in marked.items()
+    released = {path.relative_to(partial).as_posix(): file for path, file in exported.items()}
+    marked = {name: file for name, file in released.items() if file.is_marked}
+    scores = {
+        name: hardness[file.sample_id]
+        for name, file in released.items()
+        if file.sample_id in hardness
     }
     leaks = check_metadata(
         partial,
         list(marked),
-        sources=sources,
+        labels={name: file.label for name, file in released.items()},
+        hardness=scores if marked.keys() <= scores.keys() else None,
+        sources={name: originals[file.sample_id] for name, file in marked.items()},
         reencoded=reencode == "all",
         alpha=_LEAK_ALPHA,
         report=lambda _, done, total: bar.report("Looking for leaks", done, total),

@@ -19,6 +19,8 @@ from typing import Any
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from ..codecs.vp8_header import read_vp8_header
+
 #: A marker inside entropy-coded data that ends it: no stuffed zero, restart or fill byte
 _SCAN_END = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 
@@ -320,78 +322,20 @@ def _read_webp(data: bytes, found: Container) -> None:
 
 
 def _read_vp8(body: bytes, found: Container) -> None:
-    """Frame header of lossy WebP (RFC 6386, 9.2 to 9.6 and 19.2): what the encoder was told."""
-    found.structure["webp.profile"] = (body[0] >> 1) & 7
-    coder = _BoolDecoder(body[10:])
-    coder.literal(1)  # colour space
-    found.structure["webp.clamping"] = coder.literal(1)
-    quantisers: list[int] = []
-    segmented = coder.literal(1)
-    if segmented:
-        with_map, with_data = coder.literal(1), coder.literal(1)
-        if with_data:
-            found.structure["webp.segment mode"] = coder.literal(1)
-            quantisers = [coder.optional_signed(7) for _ in range(4)]
-            for _ in range(4):
-                coder.optional_signed(6)  # loop filter
-        if with_map:
-            for _ in range(3):
-                if coder.literal(1):
-                    coder.literal(8)
-    found.numbers["webp.segments"] = len(set(quantisers)) if segmented else 0
-    found.structure["webp.filter type"] = coder.literal(1)
-    found.numbers["webp.filter level"] = coder.literal(6)
-    found.structure["webp.sharpness"] = coder.literal(3)
-    if coder.literal(1) and coder.literal(1):  # loop filter deltas, and an update of them
-        for _ in range(8):
-            coder.optional_signed(6)
-    found.structure["webp.partitions"] = coder.literal(2)
-    found.numbers["webp.quantiser"] = coder.literal(7)
-    if quantisers:
-        found.numbers["webp.finest segment"] = min(quantisers)
-        found.numbers["webp.coarsest segment"] = max(quantisers)
-
-
-class _BoolDecoder:
-    """VP8's arithmetic decoder (RFC 6386, 7.3), for even odds."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._position = 2
-        self._value = int.from_bytes(data[:2], "big")
-        self._range = 255
-        self._shifted = 0
-
-    def literal(self, bits: int) -> int:
-        value = 0
-        for _ in range(bits):
-            value = value << 1 | self._bit()
-        return value
-
-    def optional_signed(self, bits: int) -> int:
-        if not self._bit():
-            return 0
-        value = self.literal(bits)
-        return -value if self._bit() else value
-
-    def _bit(self) -> int:
-        split = 1 + (((self._range - 1) * 128) >> 8)
-        bit = int(self._value >= split << 8)
-        if bit:
-            self._range -= split
-            self._value -= split << 8
-        else:
-            self._range = split
-        while self._range < 128:
-            self._value <<= 1
-            self._range <<= 1
-            self._shifted += 1
-            if self._shifted == 8:
-                self._shifted = 0
-                if self._position < len(self._data):
-                    self._value |= self._data[self._position]
-                self._position += 1
-        return bit
+    header = read_vp8_header(body)
+    found.structure["webp.profile"] = header.profile
+    found.structure["webp.clamping"] = header.clamping
+    if header.segment_mode is not None:
+        found.structure["webp.segment mode"] = header.segment_mode
+    found.numbers["webp.segments"] = len(set(header.segments))
+    found.structure["webp.filter type"] = header.filter_type
+    found.numbers["webp.filter level"] = header.filter_level
+    found.structure["webp.sharpness"] = header.sharpness
+    found.structure["webp.partitions"] = header.partitions
+    found.numbers["webp.quantiser"] = header.quantiser
+    if header.segments:
+        found.numbers["webp.finest segment"] = min(header.segments)
+        found.numbers["webp.coarsest segment"] = max(header.segments)
 
 
 def _read_bmp(data: bytes, found: Container) -> None:

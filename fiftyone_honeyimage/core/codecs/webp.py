@@ -11,6 +11,10 @@ from PIL import Image
 
 from ..errors import ImageError
 from .base import Codec, save
+from .vp8_header import Vp8Header, read_vp8_header
+
+#: Qualities on either side of the one that the quantisers point to, which are tried too
+_NEIGHBOURS = 3
 
 
 class WebpCodec(Codec):
@@ -18,14 +22,14 @@ class WebpCodec(Codec):
 
     Kept: which of the two it is, the extended header, ICC profile, EXIF, XMP and the alpha channel of
     lossy files, byte by byte. A lossy file does not say its quality: the one is taken with which the
-    decoded source is compressed to the size nearest to the source's.
+    decoded source gets a frame header most like the source's.
     """
 
     format = "WEBP"
 
     def __init__(self, path: Path, image: Image.Image) -> None:
         super().__init__(path, image)
-        self._chunks = _chunks(path.read_bytes())
+        self._chunks = split_chunks(path.read_bytes())
         kinds = [kind for kind, _ in self._chunks]
         if b"ANIM" in kinds or b"ANMF" in kinds:
             raise ImageError(f"{path} is an animated WebP; only still images are supported")
@@ -41,37 +45,45 @@ class WebpCodec(Codec):
                 "WebP: the effort of the compressor is not known; the size can differ slightly",
             )
         return (
-            "lossy WebP: the quality is estimated from the file size, and re-encoding adds noise of its own",
+            "lossy WebP: the quality is estimated from the quantisers, and re-encoding adds noise of its own",
         )
 
     @cached_property
     def quality(self) -> int:
-        """The quality of lossy compression, 0 to 100, as estimated."""
-        pixels = self.original()
-        target = len(dict(self._chunks)[self._kind])
-        sizes: dict[int, int] = {}
+        """The quality of lossy compression, 0 to 100.
 
-        def size(quality: int) -> int:
-            if quality not in sizes:
-                sizes[quality] = len(self._picture(pixels, quality))
-            return sizes[quality]
+        A file does not say it. It is the one that gives the decoded source a frame header most like
+        the source's own: the encoder derives the quantisers of the header from quality and picture. (The size
+        alone would mislead: a picture that was compressed before takes fewer bytes.)
+        """
+        pixels = self.original()
+        frame = dict(self._chunks)[self._kind]
+        wanted = read_vp8_header(frame)
+        distances: dict[int, tuple[int, int]] = {}
+
+        def coarseness(quality: int) -> int:
+            written = self._picture(pixels, quality)
+            header = read_vp8_header(written)
+            distances[quality] = (_distance(header, wanted), abs(len(written) - len(frame)))
+            return sum(header.quantisers)
 
         low, high = 0, 100
         while low < high:
             middle = (low + high) // 2
-            if size(middle) < target:
+            if coarseness(middle) > sum(wanted.quantisers):
                 low = middle + 1
             else:
                 high = middle
-        return min(
-            (max(low - 1, 0), low), key=lambda quality: (abs(size(quality) - target), quality)
-        )
+        for near in range(max(low - _NEIGHBOURS, 0), min(low + _NEIGHBOURS, 100) + 1):
+            if near not in distances:
+                coarseness(near)
+        return min(distances, key=lambda quality: (*distances[quality], quality))
 
     def _picture(self, pixels: np.ndarray, quality: int) -> bytes:
         # The alpha channel of a lossy file is a chunk of its own, which is kept as it is.
         image = self._with_pixels(pixels) if self.lossless else Image.fromarray(pixels)
         written = save(image, "WEBP", lossless=self.lossless, quality=quality, exact=True)
-        return dict(_chunks(written))[self._kind]
+        return dict(split_chunks(written))[self._kind]
 
     def _encode(self, pixels: np.ndarray) -> bytes:
         picture = self._picture(np.ascontiguousarray(pixels), 80 if self.lossless else self.quality)
@@ -91,7 +103,14 @@ class WebpCodec(Codec):
         return decoded.astype(np.float32) - original
 
 
-def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+def _distance(header: Vp8Header, wanted: Vp8Header) -> int:
+    """How far apart two headers are, in steps of quantisers and filter."""
+    steps = zip(header.quantisers, wanted.quantisers, strict=True)
+    return sum(abs(a - b) for a, b in steps) + abs(header.filter_level - wanted.filter_level)
+
+
+def split_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+    """The chunks of a WebP file, each with its kind, in order."""
     chunks = []
     position = 12
     while position + 8 <= len(data):

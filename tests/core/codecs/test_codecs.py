@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, JpegImagePlugin, PngImagePlugin
 
-from fiftyone_honeyimage.core.codecs import check_markable, encode_like, jpeg, open_codec
+from fiftyone_honeyimage.core.codecs import check_markable, encode_like, jpeg, open_codec, webp
 from fiftyone_honeyimage.core.codecs.base import decode
 from fiftyone_honeyimage.core.codecs.jpeg_segments import split
+from fiftyone_honeyimage.core.codecs.vp8_header import read_vp8_header
+from fiftyone_honeyimage.core.codecs.webp import WebpCodec
 from fiftyone_honeyimage.core.errors import ImageError
 from fiftyone_honeyimage.core.images import read_image
 
@@ -347,3 +349,26 @@ def test_real_jpegs_come_out_as_they_went_in(name, tmp_path):
         np.testing.assert_array_equal(decode(data, path.name), pixels)
         assert described(data) == described(path.read_bytes())
         assert len(data) == path.stat().st_size
+
+
+@pytest.mark.parametrize("quality", [50, 80, 95])
+def test_lossy_webp_keeps_its_quantisers(tmp_path: Path, quality: int) -> None:
+    """The size would mislead: a picture that was compressed before takes fewer bytes."""
+    from sklearn.datasets import load_sample_images
+
+    differences = []
+    for number, pixels in enumerate(load_sample_images().images):
+        for left in range(0, 512, 128):
+            path = tmp_path / f"{number} {left}.webp"
+            Image.fromarray(pixels[100:228, left : left + 128]).save(path, quality=quality)
+            codec = open_codec(path)
+            assert isinstance(codec, WebpCodec)
+            assert abs(codec.quality - quality) <= (12 if quality == 50 else 3)
+            wanted, written = (
+                read_vp8_header(webp.split_chunks(data)[-1][1])
+                for data in (path.read_bytes(), codec.encode(codec.original()))
+            )
+            differences.append(np.subtract(written.quantisers, wanted.quantisers))
+    assert len(differences) == 8
+    assert np.abs(differences).mean() <= 2
+    assert np.abs(np.mean(differences)) <= 1
