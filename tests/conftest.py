@@ -8,11 +8,8 @@ from __future__ import annotations
 import atexit
 import importlib
 import os
-import socket
 import sys
 import tempfile
-import time
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -22,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from app_page import launch_app, open_page
 from browser import IN_CI, LAUNCH_ARGUMENTS, find_browser
 from PIL import Image
 from private_database import private_database
@@ -193,31 +191,8 @@ def browser(browser_path: str | None) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def app_address(fo: Any) -> Iterator[str]:
     """The address of a running FiftyOne App."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    session = fo.launch_app(remote=True, address="127.0.0.1", port=port)
-    address = f"http://127.0.0.1:{port}"
-    _wait_for_session(session, address)
-    yield address
-    session.close()
-    fo.close_app()
-
-
-def _wait_for_session(session: Any, address: str) -> None:
-    """A session that connects after a page has opened takes the page's dataset away."""
-    until = time.monotonic() + 120
-    while time.monotonic() < until:
-        try:
-            urllib.request.urlopen(f"{address}/fiftyone", timeout=10).close()
-        except OSError:
-            time.sleep(0.2)
-            continue
-        # The client tries again ten seconds after a first try that came too early
-        if session._client._connected:
-            return
-        time.sleep(0.2)
-    pytest.fail(f"the App at {address} did not start in two minutes")
+    with launch_app(fo) as address:
+        yield address
 
 
 @pytest.fixture
@@ -226,16 +201,9 @@ def open_app(browser: Any, app_address: str) -> Iterator[Callable[[Any], Any]]:
     contexts = []
 
     def open_dataset(dataset: Any) -> Any:
-        context = browser.new_context(viewport={"width": 1440, "height": 900})
-        contexts.append(context)
-        # Fonts and statistics come from elsewhere, which a test can do without
-        context.route(lambda url: not url.startswith(app_address), lambda route: route.abort())
-        # An advertisement covers the page until someone has seen it
-        seen = "fiftyone-enterprise-tooltip-seen"
-        context.add_init_script(f"localStorage.setItem('{seen}', 'true')")
-        page = context.new_page()
+        page = open_page(browser, app_address, dataset.name, width=1440, height=900).page
+        contexts.append(page.context)
         page.set_default_timeout(120_000)
-        page.goto(f"{app_address}/datasets/{dataset.name}")
         page.get_by_test_id("looker" if len(dataset) else "fo-grid").first.wait_for()
         return page
 

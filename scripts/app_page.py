@@ -1,0 +1,140 @@
+"""A page of the FiftyOne App, as the browser tests and the benchmark of the panels drive it.
+
+What a person does is a method here: each counts its clicks and what is typed.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+START_SECONDS = 120
+
+#: An advertisement covers the page until someone has seen it
+_SEEN = "localStorage.setItem('fiftyone-enterprise-tooltip-seen', 'true')"
+
+
+class AppPage:
+    """One window of the App.
+
+    Args:
+        page: a Playwright page that shows a dataset
+
+    Attributes:
+        page: likewise
+        clicks: what was clicked, in order
+        typed: what was typed, in order
+        errors: what went wrong in the page and is not FiftyOne's own, see :func:`is_noise`
+    """
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.clicks: list[str] = []
+        self.typed: list[str] = []
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self._note(f"page error: {error}"))
+        page.on("console", self._on_console)
+
+    def click(self, locator: Any, what: str, **options: Any) -> None:
+        """Clicks once."""
+        locator.click(**options)
+        self.clicks.append(what)
+
+    def type_into(self, locator: Any, text: str) -> None:
+        """Clicks a field and types."""
+        self.click(locator, "field")
+        locator.press("Control+a")
+        locator.press_sequentially(text)
+        self.typed.append(text)
+
+    def open_panel(self, label: str) -> None:
+        """Opens a panel as a tab: two clicks."""
+        self.click(self.page.get_by_test_id("new-panel-btn").first, "new panel")
+        self.click(self.page.get_by_text(label, exact=True).first, label)
+
+    def click_plot(self, mark: Any, what: str) -> None:
+        """Clicks a mark of a plot. Plotly finds what lies below the mouse by itself: a layer lies above."""
+        mark.scroll_into_view_if_needed()
+        box = mark.bounding_box()
+        self.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        self.page.locator(".hoverlayer .hovertext").first.wait_for()
+        self.page.mouse.down()
+        self.page.mouse.up()
+        self.clicks.append(what)
+
+    def _on_console(self, message: Any) -> None:
+        if message.type == "error":
+            self._note(f"{message.text} ({message.location.get('url')})")
+
+    def _note(self, text: str) -> None:
+        if not is_noise(text):
+            self.errors.append(text)
+
+
+#: What FiftyOne's App itself writes as errors, on any dataset and without this plugin
+NOISE: tuple[str, ...] = ()
+
+
+def is_noise(text: str) -> bool:
+    """Whether an error is known to come from FiftyOne's App and not from the plugin."""
+    return any(re.search(pattern, text) for pattern in NOISE)
+
+
+def open_page(
+    browser: Any, address: str, dataset_name: str, width: int = 1280, height: int = 720
+) -> AppPage:
+    """Opens a dataset in a browser context of its own. Nothing outside the App is fetched."""
+    context = browser.new_context(viewport={"width": width, "height": height})
+    # Fonts and statistics come from elsewhere: an empty answer is no error, as a refused one would be
+    context.route(lambda url: not url.startswith(address), lambda route: route.fulfill(body=""))
+    context.add_init_script(_SEEN)
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    opened = AppPage(page)
+    page.goto(f"{address}/datasets/{dataset_name}")
+    return opened
+
+
+@contextmanager
+def launch_app(fo: Any) -> Iterator[str]:
+    """Runs the App on a free port until the context ends.
+
+    Args:
+        fo: the module ``fiftyone``
+
+    Yields:
+        its address
+
+    Raises:
+        TimeoutError: if it does not start
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    session = fo.launch_app(remote=True, address="127.0.0.1", port=port)
+    address = f"http://127.0.0.1:{port}"
+    _wait_for_session(session, address)
+    yield address
+    session.close()
+    fo.close_app()
+
+
+def _wait_for_session(session: Any, address: str) -> None:
+    """A session that connects after a page has opened takes the page's dataset away."""
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        try:
+            urllib.request.urlopen(f"{address}/fiftyone", timeout=10).close()
+        except OSError:
+            time.sleep(0.2)
+            continue
+        # The client tries again ten seconds after a first try that came too early
+        if session._client._connected:
+            return
+        time.sleep(0.2)
+    raise TimeoutError(f"the App at {address} did not start in {START_SECONDS} seconds")
