@@ -66,6 +66,7 @@ __all__ = [
     "load_verification",
     "read_note",
     "rename_run",
+    "save_workspace",
     "verify_model",
     "write_note",
 ]
@@ -534,9 +535,7 @@ def read_note(samples: foc.SampleCollection, key: str) -> Note:
     return run(samples, key)
 
 
-def write_note(
-    samples: foc.SampleCollection, key: str, text: str, user: str | None = None
-) -> Note:
+def write_note(samples: foc.SampleCollection, key: str, text: str, user: str | None = None) -> Note:
     """Writes the note on a run, in place of the one that was there; an empty text deletes it.
 
     It is kept with the run on the dataset: a rename keeps it, deleting the run deletes it, and no
@@ -555,6 +554,22 @@ def write_note(
     from .dataset.notes import write_note as run
 
     return run(samples, key, text, user)
+
+
+def save_workspace(samples: foc.SampleCollection) -> bool:
+    """Saves the workspace ``"HoneyImage"``, which opens both panels beside the grid of the App.
+
+    :func:`generate_honeyimages` does so too. A workspace of that name is never overwritten.
+
+    Args:
+        samples: the dataset
+
+    Returns:
+        whether the workspace of that name is this plugin's; False if it is somebody else's
+    """
+    from .dataset.workspace import save_workspace as run
+
+    return run(samples)
 
 
 def load_marking(samples: foc.SampleCollection, honey_key: str) -> Marking:

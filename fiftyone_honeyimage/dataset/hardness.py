@@ -19,6 +19,7 @@ from ..core.training import TrainingConfig
 from .progress import Progress, StageBar
 from .runs import HARDNESS, MADE_BY, catch_up, list_keys, made_by, root_dataset, save_run
 from .samples import check_key, load_images, proxy_input_size, read_labels, whole_number
+from .workspace import group_in_sidebar
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,7 @@ def _write_fields(
     errors: np.ndarray,
 ) -> None:
     dataset = root_dataset(samples)
+    is_new = not dataset.has_field(hardness_field)
     for name, kind, values, description in (
         (
             hardness_field,
@@ -203,3 +205,5 @@ def _write_fields(
             dataset.add_sample_field(name, kind, description=description, info={MADE_BY: HARDNESS})
         by_id.update(zip(ids, values.tolist(), strict=True))
         dataset.set_values(name, by_id, key_field="id", progress=False)
+    if is_new:
+        group_in_sidebar(dataset, [hardness_field, label_error_field(hardness_field)])

@@ -26,6 +26,7 @@ from .runs import (
     root_dataset,
     run_config,
 )
+from .workspace import tidy_sidebar
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ def delete_run(
         for name in (key, label_error_field(key)):
             if dataset.has_field(name):
                 dataset.delete_sample_field(name)
+        tidy_sidebar(dataset)
     dataset.delete_run(key)
 
 

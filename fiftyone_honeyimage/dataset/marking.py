@@ -71,6 +71,7 @@ from .samples import (
     read_labels,
     whole_number,
 )
+from .workspace import group_in_sidebar, save_workspace, tidy_sidebar
 
 ORIGINAL = "original"
 HONEYIMAGE = "honeyimage"
@@ -269,6 +270,7 @@ def generate_honeyimages(
                 storage.reopen(folder)
                 raise
             (folder / storage.REQUEST).unlink()
+            save_workspace(dataset)
     return load_marking(dataset, honey_key)
 
 
@@ -744,6 +746,7 @@ def _declare_fields(dataset: fo.Dataset, honey_key: str, folder: Path) -> None:
             "dataset_id": str(dataset._doc.id),
         },
     )
+    group_in_sidebar(dataset, [f"{honey_key}.{part.name}" for part in parts])
 
 
 def remove_from_dataset(dataset: fo.Dataset, honey_key: str) -> None:
@@ -760,6 +763,7 @@ def remove_from_dataset(dataset: fo.Dataset, honey_key: str) -> None:
         dataset.delete_saved_view(honey_key)
     dataset.delete_samples(dataset.match(F(f"{honey_key}.role") == HONEYIMAGE))
     dataset.delete_sample_field(honey_key)
+    tidy_sidebar(dataset)
 
 
 def recover(dataset: fo.Dataset, honey_key: str, folder: Path, request: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from .export_evidence import ExportEvidence
 from .export_release import ExportRelease
 from .generate_honeyimages import GenerateHoneyImages
 from .list_runs import ListRuns
+from .open_workspace import OpenWorkspace
 from .rename_run import RenameRun
 from .verify_model import VerifyModel
 
@@ -25,6 +26,7 @@ OPERATORS = [
     AuditRelease,
     VerifyModel,
     ExportEvidence,
+    OpenWorkspace,
     ListRuns,
     RenameRun,
     DeleteRun,

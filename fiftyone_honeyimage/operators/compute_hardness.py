@@ -65,6 +65,9 @@ class ComputeHardness(foo.Operator):
         }
         return forms.call(self, samples, params, delegate, delegation_target)
 
+    def resolve_placement(self, ctx: Any) -> types.Placement:
+        return forms.placement("Compute hardness", "hardness", forms.unavailable(ctx))
+
     def resolve_input(self, ctx: Any) -> types.Property:
         inputs = types.Object()
         _fill(ctx, inputs, f"{self.plugin_name}/estimate_time")

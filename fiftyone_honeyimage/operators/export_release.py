@@ -80,6 +80,13 @@ class ExportRelease(foo.Operator):
         }
         return forms.call(self, samples, params, delegate, delegation_target)
 
+    def resolve_placement(self, ctx: Any) -> types.Placement:
+        from ..dataset.runs import MARKING
+
+        return forms.placement(
+            "Export protected release", "release", forms.unavailable(ctx, MARKING)
+        )
+
     def resolve_input(self, ctx: Any) -> types.Property:
         inputs = types.Object()
         _fill(ctx, inputs)

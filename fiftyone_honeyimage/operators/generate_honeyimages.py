@@ -114,6 +114,11 @@ class GenerateHoneyImages(foo.Operator):
         }
         return forms.call(self, samples, params, delegate, delegation_target)
 
+    def resolve_placement(self, ctx: Any) -> types.Placement:
+        from ..dataset.runs import HARDNESS
+
+        return forms.placement("Generate HoneyImages", "generate", forms.unavailable(ctx, HARDNESS))
+
     def resolve_input(self, ctx: Any) -> types.Property:
         inputs = types.Object()
         _fill(ctx, inputs, f"{self.plugin_name}/estimate_time")

@@ -113,15 +113,10 @@ class VerifyModel(foo.Operator):
         return forms.call(self, samples, params, delegate, delegation_target)
 
     def resolve_placement(self, ctx: Any) -> types.Placement:
-        return types.Placement(
-            types.Places.SAMPLES_GRID_SECONDARY_ACTIONS,
-            types.Button(
-                label="Verify a model with HoneyImages",
-                icon="/assets/icon-light.svg",
-                darkIcon="/assets/icon-dark.svg",  # the App reads this name as it is
-                prompt=True,
-            ),
-        )
+        from ..dataset.runs import MARKING
+
+        reason = forms.unavailable(ctx, MARKING)
+        return forms.placement("Verify a model with HoneyImages", "icon", reason)
 
     def resolve_input(self, ctx: Any) -> types.Property:
         inputs = types.Object()

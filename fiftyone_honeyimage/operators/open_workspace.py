@@ -1,0 +1,46 @@
+"""Open workspace: both panels beside the grid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+
+from .. import save_workspace as run
+from . import forms
+
+
+class OpenWorkspace(foo.Operator):
+    """Opens the workspace that :func:`fiftyone_honeyimage.save_workspace` saves."""
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        return forms.operator_config(
+            "open_workspace",
+            "Open HoneyImage workspace",
+            "Opens the HoneyImage panels beside the grid, and saves this layout as a workspace",
+            risk=types.RiskLevel.LOW,
+        )
+
+    def __call__(self, samples: fo.core.collections.SampleCollection) -> Any:
+        """Executes this operator from Python.
+
+        Args:
+            samples: the dataset
+        """
+        return forms.call(self, samples, {}, False, None)
+
+    def resolve_placement(self, ctx: Any) -> types.Placement:
+        return forms.placement("Open HoneyImage workspace", "workspace", None)
+
+    def execute(self, ctx: Any) -> dict[str, Any]:
+        from ..dataset.workspace import NAME, workspace
+
+        saved = run(ctx.dataset)
+        if saved:
+            ctx.ops.set_spaces(name=NAME)
+        else:
+            ctx.ops.set_spaces(spaces=workspace())
+        return {"saved": saved}
