@@ -32,7 +32,6 @@ def test_a_verdict_is_shown_with_its_figures(
         "14 used, 0 with a failed query, 0 not used",
         f"{verification.verdict.effect_size:+.2g}",
         "0.001",
-        "never decide",
     ):
         assert figure in text
     points = shown["pairs"]["view"]["data"][1]

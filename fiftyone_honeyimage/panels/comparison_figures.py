@@ -1,0 +1,345 @@
+"""Several suspects side by side: rows, words and traces, from stored results.
+
+No FiftyOne and no panel here, so that every figure can be tested alone. What decides is the ledger's
+level of each verification; Holm's correction is shown beside it and never changes a verdict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.evidence.multiple import adjusted_p, alpha_effective, holm
+from .verification_figures import RELEASED_COLOR, WITHHELD_COLOR, Trace, probability
+
+#: What stands for the verdict of a verification that has none
+UNFINISHED = "no verdict"
+
+_MAX_NAME = 28
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """One verification of a marking.
+
+    Attributes:
+        key: its run on the dataset, None if there is none (deleted, or stopped before its end)
+        name: what the suspect is called
+        verdict: as stored, or :data:`UNFINISHED`
+        p_value: uncorrected; 1 if there is no verdict
+        alpha: the level that it was given at
+        position: which verification with the ledger it is, from 1
+        num_pairs: pairs used
+        num_failed: pairs with a failed query
+        kind: "scores" or "labels", None if there is no verdict
+        effect_size: None where it is undefined
+        effect_interval: its 95 % interval, None where there is none
+    """
+
+    key: str | None
+    name: str
+    verdict: str
+    p_value: float
+    alpha: float
+    position: int
+    num_pairs: int = 0
+    num_failed: int = 0
+    kind: str | None = None
+    effect_size: float | None = None
+    effect_interval: tuple[float, float] | None = None
+
+    @property
+    def p_adjusted(self) -> float:
+        """Corrected as the ledger does, to be compared with alpha."""
+        return adjusted_p(self.p_value, self.position)
+
+    @property
+    def label(self) -> str:
+        """What to call it in a plot."""
+        name = self.name if len(self.name) <= _MAX_NAME else f"{self.name[: _MAX_NAME - 1]}…"
+        return f"{name} ({self.key})" if self.key else f"{name} (no. {self.position})"
+
+
+def from_verdict(key: str, name: str, verdict: Any) -> Suspect:
+    """A verification that is on the dataset.
+
+    Args:
+        key: its run
+        name: what the suspect is called
+        verdict: a ``Verdict``
+    """
+    return Suspect(
+        key=key,
+        name=name,
+        verdict=verdict.verdict,
+        p_value=verdict.p_value,
+        alpha=verdict.alpha,
+        position=verdict.family_size,
+        num_pairs=verdict.num_pairs,
+        num_failed=verdict.num_failed,
+        kind=verdict.kind,
+        effect_size=verdict.effect_size,
+        effect_interval=verdict.effect_interval,
+    )
+
+
+def holm_values(suspects: Sequence[Suspect]) -> list[float]:
+    """Holm's adjusted p-values of all suspects as one family."""
+    return holm([suspect.p_value for suspect in suspects])
+
+
+def table_rows(suspects: Sequence[Suspect]) -> list[dict[str, Any]]:
+    """One row a suspect, with everything in words."""
+    rows = []
+    for suspect, corrected in zip(suspects, holm_values(suspects), strict=True):
+        pairs = f"{suspect.num_pairs:,}"
+        if suspect.num_failed:
+            pairs += f" (+{suspect.num_failed:,} failed)"
+        rows.append(
+            {
+                "id": suspect.key or f"number-{suspect.position}",
+                "suspect": suspect.name,
+                "run": suspect.key or "not on the dataset",
+                "verdict": suspect.verdict,
+                "p": probability(suspect.p_value),
+                "level": probability(alpha_effective(suspect.alpha, suspect.position)),
+                "holm": probability(corrected),
+                "pairs": pairs,
+                "effect": effect_text(suspect),
+            }
+        )
+    return rows
+
+
+def effect_text(suspect: Suspect) -> str:
+    """The effect size with its interval and unit, short."""
+    if suspect.effect_size is None:
+        return "undefined"
+    if suspect.kind == "labels":
+        unit, scale = "points of accuracy", 100.0
+    else:
+        unit, scale = "nats", 1.0
+    text = f"{scale * suspect.effect_size:+.2g}"
+    if suspect.effect_interval is not None:
+        low, high = suspect.effect_interval
+        text += f" ({scale * low:+.2g} to {scale * high:+.2g})"
+    return f"{text} {unit}"
+
+
+def explanation(suspects: Sequence[Suspect], whole_family: bool) -> str:
+    """How the p-values are corrected, which correction decides, and where the two differ.
+
+    Args:
+        suspects: all that are listed
+        whole_family: whether these are all verifications that the ledger counts
+    """
+    alpha = max(suspect.alpha for suspect in suspects)
+    count = len(suspects)
+    lines = [
+        "**What decides** is the level of each verification, fixed before the first one: α/2 for the "
+        "first with this ledger, α/6 for the second, α/(j(j+1)) for the j-th. A model is *derived* if "
+        f"its p-value is at most its level. The levels add up to α = {alpha:g}: however many "
+        "verifications follow, the probability that any of them accuses an innocent model stays at "
+        "most α, and no verdict is ever taken back.",
+        f"**Holm's correction** treats the {count:,} p-values listed here as one family that is "
+        "complete: reading every suspect with a Holm-adjusted p-value of at most α as derived would "
+        "be wrong about one innocent model or more with probability at most α, if all of them had "
+        "been chosen before the first result. It changes whenever a suspect is added, so it is shown "
+        "for comparison and decides nothing.",
+    ]
+    if not whole_family:
+        lines.append(
+            "The ledger cannot be read, so verifications that were deleted from the dataset are "
+            "missing here, and Holm's values may be too small."
+        )
+    lines += _differences(suspects)
+    return "\n\n".join(lines)
+
+
+def _differences(suspects: Sequence[Suspect]) -> list[str]:
+    """Where the stored verdict and Holm's correction would part, said plainly."""
+    lines = []
+    for suspect, corrected in zip(suspects, holm_values(suspects), strict=True):
+        if suspect.verdict == "derived" and corrected > suspect.alpha:
+            lines.append(
+                f"*{suspect.name}*: the verdict is *derived*, though Holm's value "
+                f"{probability(corrected)} exceeds α. The verdict stands: its level was fixed before "
+                "the verifications that came later."
+            )
+        elif suspect.verdict == "not shown" and corrected <= suspect.alpha:
+            lines.append(
+                f"*{suspect.name}*: the verdict is *not shown*, though Holm's value "
+                f"{probability(corrected)} is at most α. The verdict stands: its p-value exceeds its "
+                "level, because verifications had been made before."
+            )
+    return lines
+
+
+def evidence_traces(suspects: Sequence[Suspect]) -> list[Trace]:
+    """The strength of the evidence, -log10 of the p-value as the ledger corrects it.
+
+    The points carry the keys of their runs as ``ids``.
+    """
+    shown = list(reversed(suspects))  # Plotly's first row is at the bottom
+    strengths = [_strength(suspect.p_adjusted) for suspect in shown]
+    return [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": "suspects",
+            "x": strengths,
+            "y": [suspect.label for suspect in shown],
+            "ids": [suspect.key or f"number-{suspect.position}" for suspect in shown],
+            "text": [
+                f"{suspect.name}<br>{suspect.verdict}<br>corrected p "
+                f"{probability(suspect.p_adjusted)}"
+                for suspect in shown
+            ],
+            "marker": {"color": [_color(s) for s in shown], "size": 11},
+            "hovertemplate": "%{text}<extra></extra>",
+        },
+    ]
+
+
+def evidence_layout(suspects: Sequence[Suspect]) -> dict[str, Any]:
+    """The layout of :func:`evidence_traces`, with the line of α."""
+    alpha = max(suspect.alpha for suspect in suspects)
+    line = _strength(alpha)
+    largest = max([line, *(_strength(suspect.p_adjusted) for suspect in suspects)])
+    return {
+        "xaxis": {
+            "title": {"text": "strength of the evidence: −log₁₀ of the corrected p-value"},
+            "range": [-0.05 * largest, 1.1 * largest],
+            "zeroline": False,
+        },
+        "yaxis": {"automargin": True, "type": "category"},
+        "annotations": [
+            {
+                "x": line,
+                "y": 1,
+                "yref": "paper",
+                "yanchor": "bottom",
+                "text": f"α = {alpha:g}",
+                "showarrow": False,
+            }
+        ],
+        "shapes": [
+            {
+                "type": "line",
+                "x0": line,
+                "x1": line,
+                "y0": 0,
+                "y1": 1,
+                "yref": "paper",
+                "line": {"color": WITHHELD_COLOR, "dash": "dot", "width": 1},
+            }
+        ],
+        "showlegend": False,
+        "margin": {"t": 28, "r": 16, "b": 56, "l": 16},
+        "clickmode": "event",
+        "hovermode": "closest",
+    }
+
+
+def effect_traces(suspects: Sequence[Suspect], kind: str) -> list[Trace]:
+    """Effect sizes with their 95 % intervals, of the suspects that answer with one kind."""
+    shown = _with_effect(suspects, kind)[::-1]
+    sizes = [float(suspect.effect_size or 0.0) for suspect in shown]
+    intervals = [
+        suspect.effect_interval or (size, size) for suspect, size in zip(shown, sizes, strict=True)
+    ]
+    return [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": "effect",
+            "x": sizes,
+            "y": [suspect.label for suspect in shown],
+            "ids": [suspect.key or f"number-{suspect.position}" for suspect in shown],
+            "error_x": {
+                "type": "data",
+                "symmetric": False,
+                "array": [high - size for size, (_, high) in zip(sizes, intervals, strict=True)],
+                "arrayminus": [size - low for size, (low, _) in zip(sizes, intervals, strict=True)],
+                "color": WITHHELD_COLOR,
+            },
+            "text": [f"{suspect.name}<br>{effect_text(suspect)}" for suspect in shown],
+            "marker": {"color": [_color(suspect) for suspect in shown], "size": 9},
+            "hovertemplate": "%{text}<extra></extra>",
+        }
+    ]
+
+
+def effect_layout(kind: str) -> dict[str, Any]:
+    """The layout of :func:`effect_traces`."""
+    title = (
+        "accuracy on released less accuracy on withheld twins"
+        if kind == "labels"
+        else "loss on withheld less loss on released twins, nats"
+    )
+    return {
+        "xaxis": {"title": {"text": title}, "zeroline": True},
+        "yaxis": {"automargin": True, "type": "category"},
+        "showlegend": False,
+        "margin": {"t": 16, "r": 16, "b": 56, "l": 16},
+        "clickmode": "event",
+        "hovermode": "closest",
+    }
+
+
+def height(suspects: Sequence[Suspect]) -> str:
+    """The height of a plot with one line a suspect."""
+    return f"{110 + 34 * min(len(suspects), 20)}px"
+
+
+def effect_kinds(suspects: Sequence[Suspect]) -> list[str]:
+    """The kinds of answers of which there are effects to plot."""
+    return [kind for kind in ("scores", "labels") if _with_effect(suspects, kind)]
+
+
+def from_ledger(entries: Mapping[str, Any], known: Collection[Any]) -> list[Suspect]:
+    """The verifications that the ledger counts and the dataset does not hold.
+
+    Args:
+        entries: the ledger's verifications by their ids
+        known: ids of those that the dataset holds
+    """
+    found = []
+    for verification_id, entry in entries.items():
+        if verification_id in known or not entry.counts:
+            continue
+        result = entry.result or {}
+        found.append(
+            Suspect(
+                key=None,
+                name=entry.suspect_name or "unknown",
+                verdict=entry.verdict or UNFINISHED,
+                p_value=entry.p_value,
+                alpha=entry.alpha,
+                position=entry.position,
+                num_pairs=result.get("num_pairs", 0),
+                num_failed=result.get("num_failed", 0),
+                kind=result.get("kind"),
+                effect_size=result.get("effect_size"),
+                effect_interval=_interval(result.get("effect_interval")),
+            )
+        )
+    return found
+
+
+def _interval(values: Any) -> tuple[float, float] | None:
+    return None if values is None else (float(values[0]), float(values[1]))
+
+
+def _with_effect(suspects: Sequence[Suspect], kind: str) -> list[Suspect]:
+    return [s for s in suspects if s.kind == kind and s.effect_size is not None]
+
+
+def _strength(p_value: float) -> float:
+    return max(0.0, -math.log10(p_value))
+
+
+def _color(suspect: Suspect) -> str:
+    return RELEASED_COLOR if suspect.verdict == "derived" else WITHHELD_COLOR
