@@ -1,46 +1,54 @@
-"""The protection panel: from the first score to a marking that is ready for release.
+"""The protection panel: from the first score to a release.
 
 One instance serves everyone, so nothing is kept on ``self``: the panel's state holds the keys of the
-runs that are shown and the id of the sample at hand, and everything else is read from the dataset on
-every event. Pictures travel as panel data, and only when they change.
+runs that are shown, the id of the sample at hand and how it is looked at, and everything else is read
+from the dataset on every event. Pictures travel as panel data, and only when they change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import fiftyone as fo
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
-from bson import ObjectId
-from fiftyone import ViewField as F
-from fiftyone.operators.cache import execution_cache
 from fiftyone.operators.categories import Categories
 
 from ..core.errors import HoneyImageError
-from . import protect_figures as figures
+from . import pending
+from .comparison_section import at_hand, open_other, send_pictures, show_comparison, show_pair
+from .hardness_section import bars_view, hardest_view, label_error_view, show_hardness
+from .marking_section import show_marking, show_visibility
+from .protect_runs import (
+    choose,
+    choose_newest,
+    dropdown,
+    explain_missing,
+    keys,
+    load_marking,
+    problem,
+)
+from .release_section import newest_releases, show_releases
 
 _HELP = """
 Protects this dataset: scores how hard each image is, turns hard ones into HoneyImages, and exports a
 release that holds them in place of their originals.
 
-Click a bar of the histogram to see its images, and a point of the visibility plot to see a HoneyImage
-beside its original. The pictures below are of the sample that is selected in the grid.
+- Click a bar of the histogram to see its images, or drag over several bars.
+- Click a point of the visibility plot to see a HoneyImage beside its original. The pictures at the end
+  are of the sample that is selected in the grid; open a sample and this panel beside it to see its own.
+- The table of releases says where each lies, whether it was audited, and what changed since.
+
+Keep the ledger secret. The verification panel shows whether a model was trained on a release.
 """
 
-_PICTURES = {
-    "original": "Original",
-    "honeyimage": "HoneyImage",
-    **{f"difference_{factor}": f"Difference ×{factor}" for factor in figures.FACTORS},
-}
+#: The runs that this panel waits for; the verification panel waits for the others
+_AWAITED = ("compute_hardness", "generate_honeyimages", "export_release", "audit_release")
 
-_POINT_FIELDS = ("pair", "linf", "psnr", "ssim", "lpips", "proxy_loss")
+_VERIFICATION_PANEL = "verification_panel"
 
 
 class ProtectPanel(foo.Panel):
-    """Hardness, markings and their visibility."""
+    """Hardness, markings, their visibility and their releases."""
 
     @property
     def config(self) -> foo.PanelConfig:
@@ -55,689 +63,319 @@ class ProtectPanel(foo.Panel):
 
     def on_load(self, ctx: Any) -> None:
         if ctx.panel.get_state("hardness_key") is None and ctx.panel.get_state("honey_key") is None:
-            _choose_newest(ctx)
+            choose_newest(ctx)
         # A panel that is opened while a sample is open lies beside that sample
         ctx.panel.set_state("beside_sample", ctx.current_sample is not None)
         if ctx.current_sample is not None:
             ctx.panel.set_state("sample", ctx.current_sample)
-        _send_pictures(ctx)
+        self._start_note(ctx)
+        send_pictures(ctx)
 
     def on_change_dataset(self, ctx: Any) -> None:
-        _choose_newest(ctx)
-        _send_pictures(ctx)
+        self.refresh(ctx)
 
     def on_change_selected(self, ctx: Any) -> None:
         """The sample at hand is the one that was selected last."""
         if ctx.selected:
             ctx.panel.set_state("sample", ctx.selected[-1])
-            _send_pictures(ctx)
+            send_pictures(ctx)
 
     def on_change_current_sample(self, ctx: Any) -> None:
         """Another sample was opened, or it was closed."""
         if ctx.current_sample is not None:
             ctx.panel.set_state("sample", ctx.current_sample)
-            _send_pictures(ctx)
+            send_pictures(ctx)
 
     def on_choose_hardness(self, ctx: Any) -> None:
         """Another hardness run was chosen."""
         ctx.panel.set_state("hardness_key", ctx.params.get("value"))
+        ctx.panel.set_state("label_field", None)
+
+    def on_choose_label_field(self, ctx: Any) -> None:
+        """Hardness is to be shown by the classes of another field."""
+        ctx.panel.set_state("label_field", ctx.params.get("value"))
 
     def on_choose_marking(self, ctx: Any) -> None:
         """Another marking was chosen."""
         ctx.panel.set_state("honey_key", ctx.params.get("value"))
-        _send_pictures(ctx)
+        self._start_note(ctx)
+        send_pictures(ctx)
+
+    def on_choose_measure(self, ctx: Any) -> None:
+        """Another measure of visibility was chosen."""
+        ctx.panel.set_state("measure", ctx.params.get("value"))
 
     def on_click_bar(self, ctx: Any) -> None:
         """Shows the images of a bar."""
-        view = _bar_view(ctx, ctx.params.get("id"))
-        if view is not None:
-            ctx.ops.set_view(view=view)
+        self._set_view(ctx, bars_view(ctx, [ctx.params.get("id")]))
+
+    def on_select_bars(self, ctx: Any) -> None:
+        """Shows the images of the bars that were dragged over."""
+        bars = [point.get("id") for point in ctx.params.get("data") or ()]
+        self._set_view(ctx, bars_view(ctx, bars))
 
     def on_click_point(self, ctx: Any) -> None:
         """Shows a HoneyImage beside its original, in the grid and below."""
         if ctx.params.get("id") is not None:
             ctx.panel.set_state("sample", ctx.params["id"])
-            _send_pictures(ctx)
+            send_pictures(ctx)
             self.show_sample(ctx)
 
     def show_sample(self, ctx: Any) -> None:
-        """Shows the images that are compared in the grid, to open and flip between at full size."""
-        key = ctx.panel.get_state("honey_key")
-        if key in _keys(ctx, "marking"):
-            twin = _at_hand(ctx, key)
-            if twin is not None:
-                _show_pair(ctx, key, twin["source"])
+        """Shows the images that are compared in the grid."""
+        twin = self._at_hand(ctx)
+        if twin is not None:
+            show_pair(ctx, ctx.panel.get_state("honey_key"), twin["source"])
+
+    def flip(self, ctx: Any) -> None:
+        """Shows the original in the place of the HoneyImage, or the other way round."""
+        now = ctx.panel.get_state("flip")
+        ctx.panel.set_state("flip", "honeyimage" if now == "original" else "original")
+        send_pictures(ctx)
+
+    def unflip(self, ctx: Any) -> None:
+        """Shows the pictures beside each other again."""
+        ctx.panel.set_state("flip", None)
+        send_pictures(ctx)
+
+    def open_full_size(self, ctx: Any) -> None:
+        """Opens the HoneyImage at its full size, or its original if the HoneyImage is open."""
+        twin = self._at_hand(ctx)
+        if twin is None:
+            return
+        if ctx.current_sample is None:
+            show_pair(ctx, ctx.panel.get_state("honey_key"), twin["source"])
+        open_other(ctx, twin)
+
+    def show_hardest(self, ctx: Any) -> None:
+        """Shows every scored image, the hardest first."""
+        self._set_view(ctx, hardest_view(ctx))
 
     def show_label_errors(self, ctx: Any) -> None:
         """Shows the suspected label errors, the hardest first."""
-        run = _load_hardness(ctx)
-        if run is not None and ctx.dataset.has_field(run["errors_field"]):
-            errors = ctx.dataset.match(F(run["errors_field"]) == True)  # noqa: E712 (a query)
-            ctx.ops.set_view(view=errors.sort_by(run["field"], reverse=True))
+        self._set_view(ctx, label_error_view(ctx))
 
     def show_marking(self, ctx: Any) -> None:
         """Shows every HoneyImage of the marking beside its original."""
         key = ctx.panel.get_state("honey_key")
-        if key in _keys(ctx, "marking") and ctx.dataset.has_saved_view(key):
+        if key in keys(ctx, "marking") and ctx.dataset.has_saved_view(key):
             ctx.ops.set_view(view=ctx.dataset.load_saved_view(key))
+
+    def save_note(self, ctx: Any) -> None:
+        """Keeps the note that was typed."""
+        from ..dataset.notes import write_note
+
+        key, text = ctx.panel.get_state("honey_key"), ctx.panel.get_state("marking_note")
+        try:
+            write_note(ctx.dataset, key, text or "", user=ctx.user_id)
+        except HoneyImageError as error:
+            ctx.ops.notify(f"The note was not saved: {error}", variant="error")
+        else:
+            ctx.ops.notify("The note is saved", variant="success")
 
     def compute_hardness(self, ctx: Any) -> None:
         """The first step."""
         self._prompt(ctx, "compute_hardness")
 
     def generate_honeyimages(self, ctx: Any) -> None:
-        """The second step."""
-        self._prompt(ctx, "generate_honeyimages")
+        """The second step, with the hardness that is shown."""
+        self._prompt(ctx, "generate_honeyimages", hardness_field="hardness_key")
 
     def export_release(self, ctx: Any) -> None:
-        """The third step."""
-        self._prompt(ctx, "export_release")
+        """The third step, with the marking that is shown."""
+        self._prompt(ctx, "export_release", honey_key="honey_key")
+
+    def verify_model(self, ctx: Any) -> None:
+        """The last step, with the marking that is shown; the other panel shows its verdict."""
+        ctx.prompt(
+            f"{self.plugin_name}/verify_model",
+            params=self._shown(ctx, honey_key="honey_key"),
+            on_success=self.on_verify,
+        )
+
+    def audit_row(self, ctx: Any) -> None:
+        """What the release of a row would give away."""
+        releases = newest_releases(ctx, ctx.panel.get_state("honey_key"))
+        row = ctx.params.get("row")
+        if isinstance(row, int) and 0 <= row < len(releases):
+            self._prompt(
+                ctx,
+                "audit_release",
+                {"export_dir": str(releases[row].export_dir)},
+                honey_key="honey_key",
+            )
 
     def audit_release(self, ctx: Any) -> None:
-        """What a release would give away."""
-        self._prompt(ctx, "audit_release")
+        """What the newest release would give away."""
+        key = ctx.panel.get_state("honey_key")
+        releases = newest_releases(ctx, key) if key in keys(ctx, "marking") else []
+        there = [str(release.export_dir) for release in releases if release.is_there]
+        params = {"export_dir": there[0]} if there else {}
+        self._prompt(ctx, "audit_release", params, honey_key="honey_key")
+
+    def rename_marking(self, ctx: Any) -> None:
+        """Asks for another name."""
+        self._prompt(ctx, "rename_run", key="honey_key")
+
+    def delete_marking(self, ctx: Any) -> None:
+        """Asks whether to delete the marking that is shown."""
+        self._prompt(ctx, "delete_run", key="honey_key")
+
+    def delete_hardness(self, ctx: Any) -> None:
+        """Asks whether to delete the hardness that is shown."""
+        self._prompt(ctx, "delete_run", key="hardness_key")
 
     def on_run(self, ctx: Any) -> None:
         """A prompted operator was run or scheduled."""
-        self.refresh(ctx)
+        result = ctx.params.get("result") or {}
+        if pending.was_scheduled(result):
+            ctx.ops.notify("Scheduled: the panel shows how far it is")
+            return
+        choose(ctx, result)
+        self._start_note(ctx)
+        send_pictures(ctx)
+
+    def on_verify(self, ctx: Any) -> None:
+        """A verification was run or scheduled: the panel that shows it is opened."""
+        result = ctx.params.get("result") or {}
+        state = {"verify_key": result["verify_key"]} if result.get("verify_key") else None
+        ctx.ops.open_panel(_VERIFICATION_PANEL, layout="horizontal", state=state)
 
     def refresh(self, ctx: Any) -> None:
         """Looks for runs that were finished meanwhile."""
-        _choose_newest(ctx)
-        _send_pictures(ctx)
+        choose_newest(ctx)
+        self._start_note(ctx)
+        send_pictures(ctx)
+
+    def on_tick(self, ctx: Any) -> None:
+        """Time to look how far a pending run is: ``render`` does."""
+
+    def on_dismiss(self, ctx: Any) -> None:
+        """A failure was read."""
+        pending.dismiss(ctx)
+
+    def on_retry(self, ctx: Any) -> None:
+        """A failed run is to be run again."""
+        pending.retry(ctx, on_success=self.on_run)
 
     def render(self, ctx: Any) -> types.Property:
         panel = types.Object()
-        problem = _problem(ctx)
-        if problem is not None:
-            panel.md("**{}**\n\n{}".format(*problem), name="empty")
-            row = panel.h_stack("actions", gap=1, align_x="left")
-            row.btn("refresh", label="Refresh", on_click=self.refresh, variant="outlined")
-        elif ctx.panel.get_state("beside_sample") and ctx.current_sample is not None:
-            self._sample(ctx, panel)
+        if ctx.panel.get_state("beside_sample") and ctx.current_sample is not None:
+            self._show_sample(ctx, panel)
         else:
-            self._actions(ctx, panel)
-            self._hardness(ctx, panel)
-            self._marking(ctx, panel)
+            self._show_pending(ctx, panel)
+            found = problem(ctx)
+            if found is None:
+                self._show_all(ctx, panel)
+            else:
+                self._show_problem(panel, *found)
         view = types.GridView(orientation="vertical", align_x="left", align_y="top", gap=2, pad=2)
         return types.Property(panel, view=view)
 
-    def _prompt(self, ctx: Any, name: str) -> None:
-        ctx.prompt(f"{self.plugin_name}/{name}", on_success=self.on_run)
+    def _show_problem(self, panel: types.Object, label: str, text: str) -> None:
+        """Says why this dataset cannot be protected."""
+        panel.md(f"**{label}**\n\n{text}", name="empty")
+        row = panel.h_stack("actions", gap=1, align_x="left")
+        row.btn("refresh", label="Refresh", on_click=self.refresh, variant="outlined")
 
-    def _actions(self, ctx: Any, panel: types.Object) -> None:
-        """The steps; the next one stands out."""
+    def _show_pending(self, ctx: Any, panel: types.Object) -> None:
+        """Shows the runs that are waited for, and opens the panel on what one of them has made."""
+        finished = pending.finished_since(ctx, _AWAITED)
+        pending.notify(ctx, finished)
+        done = [run for run in finished if not run.failed]
+        if done:
+            from ..dataset.runs import catch_up
+
+            # Another process has written to the dataset, which the App does not know yet
+            catch_up(ctx.dataset)
+            ctx.trigger("reload_dataset")
+        for run in done:
+            choose(ctx, run.result)
+            self._start_note(ctx)
+            send_pictures(ctx)
+        pending.show_pending(
+            ctx,
+            panel,
+            _AWAITED,
+            on_tick=self.on_tick,
+            on_dismiss=self.on_dismiss,
+            on_retry=self.on_retry,
+        )
+
+    def _show_sample(self, ctx: Any, panel: types.Object) -> None:
+        """What there is to see beside an open sample."""
+        known = keys(ctx, "marking")
+        if not known:
+            panel.md("**This dataset is not marked yet.** Start in the grid's panel.", name="empty")
+            return
+        dropdown(panel, "honey_key", "Marking", known, self.on_choose_marking)
+        run = load_marking(ctx)
+        if run is None:
+            explain_missing(ctx, panel, "marking", "honey_key", "Generate HoneyImages")
+        else:
+            show_comparison(ctx, panel, self, run["key"])
+
+    def _show_all(self, ctx: Any, panel: types.Object) -> None:
+        self._show_steps(ctx, panel)
+        show_hardness(ctx, panel, self)
+        run = show_marking(ctx, panel, self)
+        if run is not None:
+            show_releases(ctx, panel, self, run)
+            show_visibility(ctx, panel, self, run)
+            panel.md("##### Side by side", name="comparison_title")
+            show_comparison(ctx, panel, self, run["key"])
+
+    def _show_steps(self, ctx: Any, panel: types.Object) -> None:
+        """The steps that can be taken; the next one stands out."""
         steps = {
             "compute_hardness": ("Compute hardness…", self.compute_hardness),
             "generate_honeyimages": ("Generate HoneyImages…", self.generate_honeyimages),
-            "export_release": ("Export release…", self.export_release),
         }
-        if _has_operator("audit_release"):
-            steps["audit_release"] = ("Audit release…", self.audit_release)
         following = "compute_hardness"
-        if _keys(ctx, "marking"):
+        if keys(ctx, "marking"):
+            steps["export_release"] = ("Export release…", self.export_release)
+            steps["audit_release"] = ("Audit release…", self.audit_release)
+            steps["verify_model"] = ("Verify a model…", self.verify_model)
             following = "export_release"
-        elif _keys(ctx, "hardness"):
+            key = ctx.panel.get_state("honey_key")
+            if key in keys(ctx, "marking") and newest_releases(ctx, key):
+                following = "verify_model"
+        elif keys(ctx, "hardness"):
             following = "generate_honeyimages"
-        else:
-            del steps["export_release"]
-            steps.pop("audit_release", None)
         row = panel.h_stack("actions", gap=1, align_x="left")
         for name, (label, handler) in steps.items():
             variant = "contained" if name == following else "outlined"
             row.btn(name, label=label, on_click=handler, variant=variant)
         row.btn("refresh", label="Refresh", on_click=self.refresh, variant="outlined")
 
-    def _sample(self, ctx: Any, panel: types.Object) -> None:
-        """What there is to see beside an open sample."""
-        keys = _keys(ctx, "marking")
-        if not keys:
-            panel.md("**This dataset is not marked yet.** Start in the grid's panel.", name="empty")
-            return
-        _dropdown(panel, "honey_key", "Marking", keys, self.on_choose_marking)
-        run = _load_marking(ctx)
-        if run is None:
-            _explain_missing(ctx, panel, "marking", "honey_key", "Generate HoneyImages")
-        else:
-            self._comparison(ctx, panel, run["key"])
+    def _at_hand(self, ctx: Any) -> dict[str, Any] | None:
+        key = ctx.panel.get_state("honey_key")
+        return at_hand(ctx, key) if key in keys(ctx, "marking") else None
 
-    def _hardness(self, ctx: Any, panel: types.Object) -> None:
-        from ..operators.forms import table
+    def _set_view(self, ctx: Any, view: Any) -> None:
+        if view is not None:
+            ctx.ops.set_view(view=view)
 
-        panel.md("##### Hardness", name="hardness_title")
-        keys = _keys(ctx, "hardness")
-        if not keys:
-            panel.md(
-                "**No hardness has been computed yet.** Hard images make the best HoneyImages, "
-                "because a model only knows them if it was trained on them. *Compute hardness* trains "
-                "two small proxy models on half of the images each, and shows its cost first.",
-                name="no_hardness",
-            )
-            return
-        _dropdown(panel, "hardness_key", "Hardness run", keys, self.on_choose_hardness)
-        run = _load_hardness(ctx)
-        if run is None:
-            _explain_missing(ctx, panel, "hardness", "hardness_key", "Compute hardness")
-            return
-        panel.md(
-            table(("Figures", ""), figures.hardness_rows(run["results"], run["config"])),
-            name="hardness_figures",
+    def _start_note(self, ctx: Any) -> None:
+        """Puts the note of the marking that is shown into its field."""
+        from ..dataset.notes import from_config
+
+        run = None if ctx.dataset is None else load_marking(ctx)
+        text = "" if run is None else from_config(run["config"]).text
+        ctx.panel.set_state("marking_note", text)
+
+    def _shown(self, ctx: Any, **named: str) -> dict[str, Any]:
+        """Parameters of an operator that name what is shown: parameter → part of the state."""
+        found = {name: ctx.panel.get_state(state) for name, state in named.items()}
+        known = {*keys(ctx, "hardness"), *keys(ctx, "marking")}
+        return {name: key for name, key in found.items() if key in known}
+
+    def _prompt(
+        self, ctx: Any, name: str, params: dict[str, Any] | None = None, **named: str
+    ) -> None:
+        """Opens an operator's form, filled in with what is shown."""
+        ctx.prompt(
+            f"{self.plugin_name}/{name}",
+            params={**(params or {}), **self._shown(ctx, **named)},
+            on_success=self.on_run,
         )
-        missing = [
-            name
-            for name in (run["field"], run["config"]["label_field"])
-            if not ctx.dataset.has_field(name)
-        ]
-        if missing:
-            panel.md(
-                f"**Field '{missing[0]}' was deleted since.** The histogram needs it; compute hardness "
-                "again to bring it back.",
-                name="hardness_stale",
-            )
-            return
-        scores = _scores(ctx, run)
-        if not scores["num_scored"]:
-            panel.md(
-                f"**Field '{run['field']}' is empty.** The scored samples were deleted, or their scores "
-                "were; compute hardness again.",
-                name="hardness_stale",
-            )
-            return
-        unscored = _num_originals(ctx.dataset) - scores["num_scored"]
-        if unscored > 0:
-            panel.view(
-                "hardness_stale",
-                types.AlertView(
-                    label=f"{unscored:,} samples have no score",
-                    description="They were added since, could not be read, or lay outside the view that "
-                    "was scored. They cannot become HoneyImages until hardness is computed again.",
-                    severity="warning",
-                ),
-            )
-        traces = figures.histogram_traces(scores["counts"], scores["low"], scores["high"])
-        panel.plot(
-            "hardness_histogram",
-            label="Hardness by class: click a bar to see its images",
-            data=traces,
-            layout=figures.histogram_layout(len(traces)),
-            height="320px",
-            config={"scrollZoom": False},
-            on_click=self.on_click_bar,
-        )
-        if scores["num_errors"] is None:
-            return
-        panel.md(
-            figures.label_error_text(
-                scores["num_errors"], scores["num_hard_errors"], scores["num_hardest"]
-            ),
-            name="label_errors",
-        )
-        if scores["num_errors"]:
-            row = panel.h_stack("hardness_actions", gap=2, align_x="left")
-            row.btn(
-                "show_label_errors",
-                label="Show suspected label errors",
-                on_click=self.show_label_errors,
-                variant="outlined",
-            )
-
-    def _marking(self, ctx: Any, panel: types.Object) -> None:
-        from ..operators.forms import table
-
-        panel.md("##### Marking", name="marking_title")
-        keys = _keys(ctx, "marking")
-        if not keys:
-            text = (
-                "*Generate HoneyImages* changes the hardest images, too little to be seen, and adds "
-                "them beside their originals; no original is touched."
-            )
-            if not _keys(ctx, "hardness"):
-                text += " It needs hardness first."
-            panel.md(f"**This dataset is not marked yet.** {text}", name="no_marking")
-            return
-        _dropdown(panel, "honey_key", "Marking", keys, self.on_choose_marking)
-        run = _load_marking(ctx)
-        if run is None:
-            _explain_missing(ctx, panel, "marking", "honey_key", "Generate HoneyImages")
-            return
-        config, results = run["config"], run["results"]
-        panel.md(
-            table(("Figures", ""), figures.marking_rows(config, results)), name="marking_figures"
-        )
-        _show_ledger(panel, run)
-        if not ctx.dataset.has_field(run["key"]):
-            panel.md(
-                f"**Field '{run['key']}' was deleted since**, so that HoneyImages cannot be told from "
-                "other samples. Delete the run with *Delete HoneyImage run* and generate anew.",
-                name="marking_stale",
-            )
-            return
-        points = _points(ctx.dataset, run["key"])
-        for number, (label, text) in enumerate(_stale(ctx.dataset, run, points)):
-            panel.view(
-                f"marking_stale_{number}",
-                types.AlertView(label=label, description=text, severity="warning"),
-            )
-        survival = results.get("survival")
-        if survival:
-            panel.md(
-                table(("After", "What survives"), figures.survival_rows(survival)), name="survival"
-            )
-        row = panel.h_stack("marking_actions", gap=2, align_x="left")
-        has_view = ctx.dataset.has_saved_view(run["key"])
-        row.btn(
-            "show_marking",
-            label="Show all HoneyImages",
-            on_click=self.show_marking,
-            variant="outlined",
-            disabled=not has_view,
-            title=None if has_view else f"The saved view '{run['key']}' was deleted",
-        )
-        panel.md(
-            "**Release:** which releases were exported, and where, is not recorded on the dataset. "
-            "Publish or time-stamp the commitment above before the first one.",
-            name="release",
-        )
-        self._visibility(panel, points)
-        panel.md("##### Side by side", name="comparison_title")
-        self._comparison(ctx, panel, run["key"])
-
-    def _visibility(self, panel: types.Object, points: Sequence[Mapping[str, Any]]) -> None:
-        traces = figures.visibility_traces(figures.thin(points))
-        if not traces:
-            if points:
-                panel.md(
-                    "**No pixel differs between the originals and their HoneyImages**, so there is no "
-                    "visibility to plot. A larger budget ε or more steps change them.",
-                    name="visibility_empty",
-                )
-            return
-        label = "Visibility: click a HoneyImage to see it beside its original"
-        if len(points) > figures.MAX_POINTS:
-            label += f" ({figures.MAX_POINTS:,} of {len(points):,} drawn)"
-        panel.plot(
-            "visibility",
-            label=label,
-            data=traces,
-            layout=figures.visibility_layout(len(traces)),
-            height="320px",
-            config={"scrollZoom": False},
-            on_click=self.on_click_point,
-        )
-
-    def _comparison(self, ctx: Any, panel: types.Object, key: str) -> None:
-        twin = _at_hand(ctx, key)
-        if twin is None:
-            text = (
-                "There is no pair of images to compare: the HoneyImages or their originals were "
-                "deleted."
-            )
-            if ctx.panel.get_state("sample") is not None:
-                text = (
-                    "This sample is not part of the marking, or its original or HoneyImage was "
-                    "deleted. Choose one that *Show all HoneyImages* shows."
-                )
-            panel.md(text, name="comparison_empty")
-            return
-        try:
-            _read_pair(twin)
-        except HoneyImageError as error:
-            panel.md(
-                f"**The images cannot be compared:** {error}. Put the file back, or choose another "
-                "sample.",
-                name="comparison_broken",
-            )
-            return
-        panel.md(figures.caption(twin), name="comparison_caption")
-        # Two a row: a row of four would be wider than the panel, which then scrolls sideways
-        for number in range(0, len(_PICTURES), 2):
-            row = panel.h_stack(f"pictures_{number // 2}", gap=2, align_x="left")
-            for name in list(_PICTURES)[number : number + 2]:
-                column = row.v_stack(name, gap=0, align_x="left")
-                column.md(_PICTURES[name], name="title")
-                column.img(
-                    "image",
-                    width="220px",
-                    alt_text=f"{_PICTURES[name]} of sample {twin['source']}",
-                    on_click=self.show_sample,
-                )
-
-
-def _problem(ctx: Any) -> tuple[str, str] | None:
-    """Why this dataset cannot be protected: a label and what to do."""
-    if ctx.dataset is None:
-        return "No dataset is open", "Open a dataset first."
-    from ..dataset.samples import check_collection, classification_fields
-
-    try:
-        check_collection(ctx.dataset)
-    except HoneyImageError as error:
-        text = str(error)
-        return "This dataset cannot be protected", f"{text[:1].upper()}{text[1:]}."
-    if not classification_fields(ctx.dataset):
-        return (
-            "There are no labels",
-            "HoneyImages keep the label of their original, so a field of type Classification is "
-            "needed; this dataset has none. Add one, for example "
-            "`sample['ground_truth'] = fo.Classification(label='cat')`, then press Refresh.",
-        )
-    return None
-
-
-def _has_operator(name: str) -> bool:
-    from ..operators import OPERATORS
-
-    operators: list[Any] = list(OPERATORS)
-    return any(operator().config.name == name for operator in operators)
-
-
-def _keys(ctx: Any, kind: str) -> list[str]:
-    """Every run of a kind, ``hardness`` or ``marking``, oldest first."""
-    from ..dataset.runs import HARDNESS, MARKING, list_keys
-
-    if ctx.dataset is None:
-        return []
-    return list_keys(ctx.dataset, HARDNESS if kind == "hardness" else MARKING)
-
-
-def _choose_newest(ctx: Any) -> None:
-    for name, kind in (("hardness_key", "hardness"), ("honey_key", "marking")):
-        keys = _keys(ctx, kind)
-        ctx.panel.set_state(name, keys[-1] if keys else None)
-    ctx.panel.set_state("sample", None)
-
-
-def _dropdown(
-    panel: types.Object, name: str, label: str, keys: Sequence[str], handler: Any
-) -> None:
-    view = types.DropdownView(label=label)
-    for key in reversed(keys):
-        view.add_choice(key, label=key)
-    panel.enum(name, view.values(), default=keys[-1], view=view, on_change=handler)
-
-
-def _explain_missing(ctx: Any, panel: types.Object, kind: str, state: str, operator: str) -> None:
-    """Says why a chosen run cannot be shown."""
-    chosen = ctx.panel.get_state(state)
-    if chosen in _keys(ctx, kind):
-        text = (
-            f"**The results of '{chosen}' cannot be read.** The run was interrupted, or written by a "
-            f"version that this one does not know. Run *{operator}* again, or delete the run with "
-            "*Delete HoneyImage run*."
-        )
-    else:
-        text = (
-            f"**Run '{chosen}' is no longer there.** It was deleted or renamed. Choose another one "
-            "above."
-        )
-    panel.md(text, name=f"{kind}_gone")
-
-
-def _load_hardness(ctx: Any) -> dict[str, Any] | None:
-    """The chosen hardness run with its fields, or None if it cannot be loaded."""
-    from ..dataset.hardness import label_error_field
-    from ..dataset.runs import HARDNESS
-
-    run = _load(ctx, ctx.panel.get_state("hardness_key"), HARDNESS)
-    if run is not None:
-        run["field"] = run["config"]["hardness_field"]
-        run["errors_field"] = label_error_field(run["field"])
-    return run
-
-
-def _load_marking(ctx: Any) -> dict[str, Any] | None:
-    """The chosen marking, or None if it cannot be loaded."""
-    from ..dataset.runs import MARKING
-
-    return _load(ctx, ctx.panel.get_state("honey_key"), MARKING)
-
-
-def _load(ctx: Any, key: Any, method: str) -> dict[str, Any] | None:
-    from ..dataset.runs import run_config, run_results
-
-    try:
-        config = run_config(ctx.dataset, key, method)
-        return {"key": key, "config": config, "results": run_results(ctx.dataset, key)}
-    except HoneyImageError:
-        return None
-
-
-def _num_originals(dataset: fo.Dataset) -> int:
-    from ..dataset.samples import HONEYIMAGE_TAG
-
-    return dataset.match_tags(HONEYIMAGE_TAG, bool=False).count()
-
-
-def _version(dataset: fo.Dataset, run: Mapping[str, Any]) -> tuple[str, ...]:
-    """The fields of a hardness run, and what changes whenever a sample or the run does."""
-    last = dataset.sort_by("last_modified_at", reverse=True).limit(1).values("last_modified_at")
-    return (
-        run["field"],
-        run["config"]["label_field"],
-        run["errors_field"] if dataset.has_field(run["errors_field"]) else "",
-        str(dataset._doc.id),
-        str(run["config"]["timestamp"]),
-        str(dataset.count()),
-        str(last),
-    )
-
-
-def _scores(ctx: Any, run: Mapping[str, Any]) -> dict[str, Any]:
-    """What :func:`_score_counts` found, with (class, number of the bar) → images."""
-    found = _score_counts(ctx, *_version(ctx.dataset, run))
-    counts = {(name, number): count for name, number, count in found.get("counts", ())}
-    return {**found, "counts": counts}
-
-
-@execution_cache(
-    residency="ephemeral",
-    max_size=16,
-    key_fn=lambda ctx, *version: list(version),
-)
-def _score_counts(
-    ctx: Any, field: str, label_field: str, errors_field: str, *version: str
-) -> dict[str, Any]:
-    """Counts hardness by class and bar, and suspected label errors, in the database.
-
-    What comes back does not grow with the number of samples. It is counted once for each version.
-    """
-    dataset = ctx.dataset
-    scored = dataset.match(F(field) != None)  # noqa: E711 (a query)
-    (low, high), hard, num_scored = scored.aggregate(
-        [fo.Bounds(field), fo.Quantiles(field, 0.9), fo.Count()]
-    )
-    if not num_scored:
-        return {"num_scored": 0}
-    number = _bar_number(field, low, high).to_string()
-    label = F(f"{label_field}.label").if_else(F(f"{label_field}.label"), "")
-    counts: list[list[Any]] = []  # JSON-safe, as the cache needs it
-    for value, count in scored.count_values(number.concat("/", label)).items():
-        bar, _, name = value.partition("/")
-        counts.append([name, int(float(bar)), count])
-    found: dict[str, Any] = {
-        "num_scored": num_scored,
-        "low": low,
-        "high": high,
-        "counts": counts,
-        "num_errors": None,
-    }
-    if errors_field:
-        is_hard = F(field) >= hard
-        errors = scored.match(F(errors_field) == True)  # noqa: E712 (a query)
-        found["num_errors"] = errors.count()
-        found["num_hard_errors"] = errors.match(is_hard).count()
-        found["num_hardest"] = scored.match(is_hard).count()
-    return found
-
-
-def _bar_number(field: str, low: float, high: float) -> Any:
-    """The number of the bar that a score belongs to: the plot and a click agree to the last sample."""
-    number = ((F(field) - low) / figures.bin_width(low, high)).floor()
-    return number.min(figures.NUM_BINS - 1)
-
-
-def _bar_view(ctx: Any, bar: Any) -> fo.DatasetView | None:
-    """The images of a clicked bar; None if it is no longer there."""
-    parsed, run = figures.parse_bar(bar), _load_hardness(ctx)
-    if parsed is None or run is None:
-        return None
-    label_field = run["config"]["label_field"]
-    if not (ctx.dataset.has_field(run["field"]) and ctx.dataset.has_field(label_field)):
-        return None
-    scores = _scores(ctx, run)
-    if not scores["num_scored"]:
-        return None
-    number, position = parsed
-    classes = figures.shown_classes(scores["counts"])
-    label = F(f"{label_field}.label")
-    if position is None:
-        of_class = ~label.is_in(classes)
-    elif position < len(classes):
-        of_class = label == classes[position]
-    else:
-        return None
-    in_bar = _bar_number(run["field"], scores["low"], scores["high"]) == number
-    view = ctx.dataset.match((F(run["field"]) != None) & of_class & in_bar)  # noqa: E711 (a query)
-    return view.sort_by(run["field"], reverse=True)
-
-
-def _points(dataset: fo.Dataset, key: str) -> list[dict[str, Any]]:
-    """Every HoneyImage that is still in the dataset; the coins play no part."""
-    names = ("id", "filepath", f"{key}.source", *(f"{key}.{name}" for name in _POINT_FIELDS))
-    honey = dataset.match(F(f"{key}.role") == "honeyimage").sort_by(f"{key}.source")
-    columns = honey.values(list(names))
-    return [
-        dict(zip(("id", "filepath", "source", *_POINT_FIELDS), row, strict=True))
-        for row in zip(*columns, strict=True)
-    ]
-
-
-def _stale(
-    dataset: fo.Dataset, run: Mapping[str, Any], points: Sequence[Mapping[str, Any]]
-) -> list[tuple[str, str]]:
-    """What changed since the marking was made: a label and what to do, each."""
-    found = []
-    expected = run["config"]["num_honeyimages"] + run["config"]["num_pairs"]
-    gone = expected - len(points)
-    if gone > 0:
-        found.append(
-            (
-                f"{gone:,} of {expected:,} HoneyImages were deleted from the dataset",
-                "Their files and the ledger still hold them, and a release still does; they are "
-                "missing here only. Generate a new marking to have all of them.",
-            )
-        )
-    originals = dataset.match(F(f"{run['key']}.role") == "original").count()
-    if originals < expected:
-        found.append(
-            (
-                f"{expected - originals:,} of {expected:,} marked originals were deleted",
-                "A release would miss their HoneyImages. Add the samples again from a backup, or "
-                "generate a new marking.",
-            )
-        )
-    added = _num_originals(dataset) - run["results"].get("num_images", 0)
-    if added > 0:
-        found.append(
-            (
-                f"{added:,} samples are not covered by this marking",
-                "They were added since, could not be read, or lay outside the view that was marked. "
-                "A release holds them as they are. To mark some of them, compute hardness again and "
-                "generate a new marking.",
-            )
-        )
-    missing = [point["filepath"] for point in points if not Path(point["filepath"]).is_file()]
-    if missing:
-        found.append(
-            (
-                f"{len(missing):,} HoneyImage files are missing",
-                f"The first is `{missing[0]}`. Put them back before a release or a verification.",
-            )
-        )
-    return found
-
-
-def _show_ledger(panel: types.Object, run: Mapping[str, Any]) -> None:
-    """Says where the ledger is, and whether it is whole. Nothing that it holds is shown."""
-    from ..core.evidence.ledger import load_ledger
-
-    path = Path(run["config"]["ledger_path"])
-    if not path.is_file():
-        label, severity = "The ledger is missing", "error"
-        text = (
-            f"It is not at `{path}`. Without it nothing can be released or verified: put it back, or "
-            "pass its new place when you export or verify."
-        )
-    else:
-        try:
-            load_ledger(path, commitment=run["config"]["commitment"])
-        except (HoneyImageError, OSError) as error:
-            label, severity = "The ledger cannot be used", "error"
-            text = f"`{path}`: {error}. Restore it from a backup."
-        else:
-            label, severity = "The ledger is in its place and matches the commitment", "info"
-            text = f"`{path}`. Keep it secret, and keep a backup."
-    panel.view("ledger", types.AlertView(label=label, description=text, severity=severity))
-
-
-def _at_hand(ctx: Any, key: str) -> dict[str, Any] | None:
-    """The HoneyImage of the sample at hand, with its original's file; None if there is none."""
-    if not ctx.dataset.has_field(key):
-        return None
-    sample = ctx.panel.get_state("sample")
-    is_honey = F(f"{key}.role") == "honeyimage"
-    if sample is None:
-        view = ctx.dataset.match(is_honey).sort_by([(f"{key}.pair", 1), (f"{key}.source", 1)])
-        # Images without a twin sort first: they have no number
-        paired = view.match(F(f"{key}.pair") != None)  # noqa: E711 (a query)
-        view = paired if len(paired) else view
-        sources = view.limit(1).values(f"{key}.source")
-    else:
-        if not ObjectId.is_valid(sample):
-            return None
-        sources = ctx.dataset.select([sample]).values(f"{key}.source")
-    if not sources or sources[0] is None:
-        return None
-    pair = ctx.dataset.match(F(f"{key}.source") == sources[0])
-    names = ("filepath", "source", "role", *_POINT_FIELDS)
-    columns = pair.values(["filepath", *(f"{key}.{name}" for name in names[1:])])
-    rows = {row[2]: dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)}
-    if "original" not in rows or "honeyimage" not in rows:
-        return None
-    return {**rows["honeyimage"], "original": rows["original"]["filepath"]}
-
-
-def _read_pair(twin: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The pixels of an original and its HoneyImage.
-
-    Raises:
-        ImageError: if one of them cannot be read, or was replaced by another
-    """
-    from ..core.errors import ImageError
-    from ..core.images import read_image
-
-    original, marked = read_image(twin["original"]), read_image(twin["filepath"])
-    if original.shape != marked.shape:
-        raise ImageError(f"'{twin['original']}' no longer has the size of its HoneyImage")
-    return original, marked
-
-
-def _send_pictures(ctx: Any) -> None:
-    """Sends the pictures of the sample at hand, if there are any."""
-    if _problem(ctx) is not None or ctx.panel.get_state("honey_key") not in _keys(ctx, "marking"):
-        return
-    twin = _at_hand(ctx, ctx.panel.get_state("honey_key"))
-    if twin is None:
-        return
-    try:
-        pair = _read_pair(twin)
-    except HoneyImageError:
-        return  # said where the pictures would be
-    urls = figures.comparison(*pair)
-    for number, name in enumerate(_PICTURES):
-        ctx.panel.set_data(f"pictures_{number // 2}.{name}.image", urls[name])
-
-
-def _show_pair(ctx: Any, key: str, source: str) -> None:
-    view = ctx.dataset.match(F(f"{key}.source") == source)
-    ctx.ops.set_view(view=view.sort_by(f"{key}.role", reverse=True))

@@ -55,7 +55,7 @@ def test_a_marking_is_shown_with_its_figures(marked: Any, send: Any) -> None:
 
     event = send("on_load", marked)
 
-    assert event.state == {**STATE, "sample": None, "beside_sample": False}
+    assert event.state == {**STATE, "sample": None, "beside_sample": False, "marking_note": ""}
     text = event.text()
     for figure in (
         "72",  # images scored
@@ -63,11 +63,14 @@ def test_a_marking_is_shown_with_its_figures(marked: Any, send: Any) -> None:
         "**8**",
         "**6**, so that 6 images are withheld",
         "ε = 4 of 255, step α = 2, T = 1 steps",
-        f"PSNR {marking.metrics['psnr']:.1f} dB",
-        "LPIPS and STL not measured",
+        "**14**: each became a HoneyImage",
+        "32 candidates, the hardest: 16 HoneyImages in a release, 16 of them with a withheld twin",
+        f"| PSNR, dB | {marking.metrics['psnr']:.1f} | {marking.worst['psnr']:.1f} |",
+        "| LPIPS | not measured | not measured |",
+        "LPIPS was left out: not asked for",
         marking.commitment,
         "matches the commitment",
-        "not recorded on the dataset",
+        "Nothing was released yet",
     ):
         assert figure in text
     names = ["compute_hardness", "generate_honeyimages", "export_release"]
@@ -169,7 +172,12 @@ def test_beside_an_open_sample_its_images_are_compared(marked: Any, send: Any) -
 
     event = send("on_load", marked, current_sample=honey.id)
 
-    assert event.state == {**STATE, "sample": honey.id, "beside_sample": True}
+    assert event.state == {
+        **STATE,
+        "sample": honey.id,
+        "beside_sample": True,
+        "marking_note": "",
+    }
     assert list(event.output)[:2] == ["honey_key", "comparison_caption"]
     assert len(pictures(event)) == 4
     # The sample is closed
@@ -300,7 +308,12 @@ def test_another_dataset_starts_anew(
 
     event = send("on_change_dataset", other, {**STATE, "sample": marked.first().id})
 
-    assert event.state == {"hardness_key": None, "honey_key": None, "sample": None}
+    assert event.state == {
+        "hardness_key": None,
+        "honey_key": None,
+        "sample": None,
+        "marking_note": "",
+    }
     assert "not marked yet" in event.text()
 
 

@@ -1,0 +1,310 @@
+"""The protection panel's section on a marking: what it is, what became stale, how visible it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fiftyone as fo
+import fiftyone.operators.types as types
+from fiftyone import ViewField as F
+
+from ..core.errors import HoneyImageError
+from . import marking_figures as figures
+from .protect_runs import (
+    alert,
+    dropdown,
+    explain_missing,
+    keys,
+    load_marking,
+    num_originals,
+)
+
+if TYPE_CHECKING:
+    from .protect_panel import ProtectPanel
+
+POINT_FIELDS = ("pair", "linf", "psnr", "ssim", "lpips", "proxy_loss")
+
+
+def show_marking(ctx: Any, panel: types.Object, on: ProtectPanel) -> dict[str, Any] | None:
+    """Shows the chosen marking.
+
+    Args:
+        ctx: the context of the event
+        panel: where to show it
+        on: whose methods are called when something is pressed
+
+    Returns:
+        the marking, or None if there is none of which more can be shown
+    """
+    from ..operators.forms import table
+
+    panel.md("##### Marking", name="marking_title")
+    known = keys(ctx, "marking")
+    if not known:
+        text = (
+            "*Generate HoneyImages* changes the hardest images, too little to be seen, and adds "
+            "them beside their originals; no original is touched."
+        )
+        if not keys(ctx, "hardness"):
+            text += " It needs hardness first."
+        panel.md(f"**This dataset is not marked yet.** {text}", name="no_marking")
+        return None
+    dropdown(panel, "honey_key", "Marking", known, on.on_choose_marking)
+    run = load_marking(ctx)
+    if run is None:
+        explain_missing(ctx, panel, "marking", "honey_key", "Generate HoneyImages")
+        _buttons(ctx, panel, on, None)
+        return None
+    config, results = run["config"], run["results"]
+    panel.md(table(("Figures", ""), figures.marking_rows(config, results)), name="marking_figures")
+    _show_ledger(panel, run)
+    if not ctx.dataset.has_field(run["key"]):
+        panel.md(
+            f"**Field '{run['key']}' was deleted since**, so that HoneyImages cannot be told from "
+            "other samples. Delete the run with *Delete…* and generate anew.",
+            name="marking_stale",
+        )
+        _buttons(ctx, panel, on, run)
+        return None
+    points = _points(ctx.dataset, run["key"])
+    for number, (label, text) in enumerate(_stale(ctx.dataset, run, points)):
+        alert(panel, f"marking_stale_{number}", label, text, "warning")
+    _buttons(ctx, panel, on, run)
+    _show_note(panel, on, run)
+    run["points"] = points
+    return run
+
+
+def show_visibility(
+    ctx: Any, panel: types.Object, on: ProtectPanel, run: Mapping[str, Any]
+) -> None:
+    """Shows how visible a marking is, what survives of it, and what other budgets would give.
+
+    Args:
+        ctx, panel, on: see :func:`show_marking`
+        run: what it returned
+    """
+    from ..operators.forms import table
+
+    results = run["results"]
+    panel.md("##### Visibility and effect", name="visibility_title")
+    panel.md(
+        figures.visibility_table(results.get("metrics") or {}, results.get("worst") or {}),
+        name="visibility_figures",
+    )
+    if results.get("lpips_note"):
+        panel.md(f"LPIPS was left out: {results['lpips_note']}", name="lpips_note")
+    survival = results.get("survival")
+    if survival:
+        panel.md(
+            table(("After", "What survives"), figures.survival_rows(survival)), name="survival"
+        )
+    _show_trade_off(ctx, panel, on, results.get("trade_off"))
+    _show_points(panel, on, run["points"])
+
+
+def _buttons(
+    ctx: Any, panel: types.Object, on: ProtectPanel, run: Mapping[str, Any] | None
+) -> None:
+    """What can be done with a marking; with one that cannot be read, only deleting it."""
+    row = panel.h_stack("marking_actions", gap=1, align_x="left")
+    if run is not None:
+        has_view = ctx.dataset.has_saved_view(run["key"])
+        row.btn(
+            "show_marking",
+            label="Show all HoneyImages",
+            on_click=on.show_marking,
+            variant="outlined",
+            disabled=not has_view,
+            title=None if has_view else f"The saved view '{run['key']}' was deleted",
+        )
+        row.btn("rename_marking", label="Rename…", on_click=on.rename_marking, variant="outlined")
+    row.btn("delete_marking", label="Delete…", on_click=on.delete_marking, variant="outlined")
+
+
+def _show_note(panel: types.Object, on: ProtectPanel, run: Mapping[str, Any]) -> None:
+    from ..dataset.notes import from_config
+
+    note = from_config(run["config"])
+    about = "Kept with the run; never part of a release"
+    if note.text:
+        about = f"By {note.user or 'somebody'}, {note.time:%Y-%m-%d %H:%M} UTC"
+    panel.str(
+        "marking_note",
+        default=note.text,
+        label="Note",
+        description=about,
+        view=types.FieldView(componentsProps={"field": {"multiline": True, "minRows": 1}}),
+    )
+    row = panel.h_stack("note_actions", gap=1, align_x="left")
+    row.btn("save_note", label="Save note", on_click=on.save_note, variant="outlined")
+
+
+def _show_trade_off(
+    ctx: Any, panel: types.Object, on: ProtectPanel, trade_off: Mapping[str, Any] | None
+) -> None:
+    measures = figures.trade_off_measures(trade_off) if trade_off else {}
+    if not trade_off or not measures:
+        panel.md(
+            "**What other budgets ε would give was not measured:** the run was too short to spend a "
+            "tenth of its time on it, was asked not to, or changed no pixel.",
+            name="trade_off_empty",
+        )
+        return
+    chosen = ctx.panel.get_state("measure")
+    measure = chosen if chosen in measures else next(iter(measures))
+    if len(measures) > 1:
+        view = types.DropdownView(label="Visibility as")
+        for name, label in measures.items():
+            view.add_choice(name, label=label)
+        panel.enum(
+            "measure", view.values(), default=measure, view=view, on_change=on.on_choose_measure
+        )
+    panel.plot(
+        "trade_off",
+        label="What another ε would give: loss gap against visibility",
+        data=figures.trade_off_traces(trade_off, measure),
+        layout=figures.trade_off_layout(measure),
+        height="320px",
+        config={"scrollZoom": False},
+    )
+    panel.md(figures.trade_off_text(trade_off), name="trade_off_text")
+
+
+def _show_points(
+    panel: types.Object, on: ProtectPanel, points: Sequence[Mapping[str, Any]]
+) -> None:
+    traces = figures.visibility_traces(figures.thin(points))
+    if not traces:
+        if points:
+            panel.md(
+                "**No pixel differs between the originals and their HoneyImages**, so there is no "
+                "visibility to plot. A larger budget ε or more steps change them.",
+                name="visibility_empty",
+            )
+        return
+    label = "Each HoneyImage: click one to see it beside its original"
+    if len(points) > figures.MAX_POINTS:
+        label += f" ({figures.MAX_POINTS:,} of {len(points):,} drawn)"
+    panel.plot(
+        "visibility",
+        label=label,
+        data=traces,
+        layout=figures.visibility_layout(len(traces)),
+        height="320px",
+        config={"scrollZoom": False},
+        on_click=on.on_click_point,
+    )
+
+
+def _points(dataset: fo.Dataset, key: str) -> list[dict[str, Any]]:
+    """Every HoneyImage that is still in the dataset; the coins play no part."""
+    names = ("id", "filepath", f"{key}.source", *(f"{key}.{name}" for name in POINT_FIELDS))
+    honey = dataset.match(F(f"{key}.role") == "honeyimage").sort_by(f"{key}.source")
+    columns = honey.values(list(names))
+    return [
+        dict(zip(("id", "filepath", "source", *POINT_FIELDS), row, strict=True))
+        for row in zip(*columns, strict=True)
+    ]
+
+
+def _stale(
+    dataset: fo.Dataset, run: Mapping[str, Any], points: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, str]]:
+    """What changed since the marking was made: a label and what to do, each."""
+    found = []
+    expected = run["config"]["num_honeyimages"] + run["config"]["num_pairs"]
+    gone = expected - len(points)
+    if gone > 0:
+        found.append(
+            (
+                f"{gone:,} of {expected:,} HoneyImages were deleted from the dataset",
+                "Their files and the ledger still hold them, and a release still does; they are "
+                "missing here only. Generate a new marking to have all of them.",
+            )
+        )
+    names = ["filepath", f"{run['key']}.source"]
+    label_field = run["config"]["label_field"]
+    if dataset.has_field(label_field):
+        names.append(f"{label_field}.label")
+    originals = dataset.match(F(f"{run['key']}.role") == "original")
+    paths, sources, *labels = originals.values(names)
+    if len(sources) < expected:
+        found.append(
+            (
+                f"{expected - len(sources):,} of {expected:,} marked originals were deleted",
+                "A release would miss their HoneyImages. Add the samples again from a backup, or "
+                "generate a new marking.",
+            )
+        )
+    added = num_originals(dataset) - run["results"].get("num_images", 0)
+    if added > 0:
+        found.append(
+            (
+                f"{added:,} samples are not covered by this marking",
+                "They were added since, could not be read, or lay outside the view that was marked. "
+                "A release holds them as they are. To mark some of them, compute hardness again and "
+                "generate a new marking.",
+            )
+        )
+    if not labels:
+        found.append(
+            (
+                f"Label field '{label_field}' was deleted",
+                "A release needs the labels that the images were marked with. Restore the field, or "
+                "generate a new marking with another one.",
+            )
+        )
+    else:
+        honey = dataset.match(F(f"{run['key']}.role") == "honeyimage")
+        marked_as = dict(zip(*honey.values(names[1:]), strict=True))
+        relabelled = sum(
+            marked_as.get(source, label) != label
+            for source, label in zip(sources, labels[0], strict=True)
+        )
+        if relabelled:
+            found.append(
+                (
+                    f"{relabelled:,} marked originals have another label now",
+                    "A release needs the labels that they were marked with. Restore them, or generate a "
+                    "new marking.",
+                )
+            )
+    for what, files in (
+        ("HoneyImage", [point["filepath"] for point in points]),
+        ("marked original", paths),
+    ):
+        missing = [path for path in files if not Path(path).is_file()]
+        if missing:
+            found.append(
+                (
+                    f"{len(missing):,} {what} files are missing",
+                    f"The first is `{missing[0]}`. Put them back before a release or a verification.",
+                )
+            )
+    return found
+
+
+def _show_ledger(panel: types.Object, run: Mapping[str, Any]) -> None:
+    """Says where the ledger is, and whether it is whole. Nothing that it holds is shown."""
+    from ..core.evidence.ledger import load_ledger
+
+    path = Path(run["config"]["ledger_path"])
+    if not path.is_file():
+        label, severity = "The ledger is missing", "error"
+        text = (
+            f"It is not at `{path}`. Without it nothing can be released or verified: put it back, or "
+            "pass its new place when you export or verify."
+        )
+    else:
+        try:
+            load_ledger(path, commitment=run["config"]["commitment"])
+        except (HoneyImageError, OSError) as error:
+            label, severity = "The ledger cannot be used", "error"
+            text = f"`{path}`: {error}. Restore it from a backup."
+        else:
+            label, severity = "The ledger is in its place and matches the commitment", "info"
+            text = f"`{path}`. Keep it secret, and keep a backup."
+    alert(panel, "ledger", label, text, severity)

@@ -1,0 +1,59 @@
+"""The protection panel's section on releases: exported where, when, and whether they passed an audit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import fiftyone.operators.types as types
+
+from . import release_figures as figures
+from .protect_runs import alert
+
+if TYPE_CHECKING:
+    from ..dataset.release_history import Release
+    from .protect_panel import ProtectPanel
+
+
+def show_releases(ctx: Any, panel: types.Object, on: ProtectPanel, run: Mapping[str, Any]) -> None:
+    """Shows the releases of a marking.
+
+    Args:
+        ctx: the context of the event
+        panel: where to show them
+        on: whose methods are called when something is pressed
+        run: the marking
+    """
+    panel.md("##### Releases", name="release_title")
+    releases = newest_releases(ctx, run["key"])
+    if not releases:
+        panel.md(
+            "**Nothing was released yet.** *Export release* writes the dataset with its HoneyImages in "
+            "place of their originals. Publish or time-stamp this commitment first: "
+            f"`{run['config']['commitment']}`",
+            name="no_release",
+        )
+        return
+    urgent = figures.advice(releases)
+    if urgent is not None:
+        alert(panel, "release_advice", *urgent)
+    table = types.TableView()
+    for key, label in figures.COLUMNS:
+        table.add_column(key, label=label)
+    for row, release in enumerate(releases):
+        table.add_tooltip(row, "release", figures.details(release))
+    table.add_row_action(
+        "audit", on.audit_row, label="Audit…", icon="policy", tooltip="Audit this release"
+    )
+    panel.list("releases", types.Object(), view=table)
+    ctx.panel.set_data("releases", figures.rows(releases))
+    panel.md(
+        f"Commitment of all of them: `{run['config']['commitment']}`", name="release_commitment"
+    )
+
+
+def newest_releases(ctx: Any, honey_key: str) -> list[Release]:
+    """The releases that are shown, newest first."""
+    from ..dataset.release_history import list_releases
+
+    return list_releases(ctx.dataset, honey_key)[::-1][: figures.MAX_RELEASES]
