@@ -57,6 +57,21 @@ class AppPage:
         self.click(self.page.get_by_test_id("new-panel-btn").first, "new panel")
         self.click(self.page.get_by_text(label, exact=True).first, label)
 
+    def press(self, label: str) -> None:
+        """Clicks the button of that name, of the open form if there is one."""
+        inside = self.form if self.form.count() else self.page
+        self.click(inside.get_by_role("button", name=label, exact=True).first, label)
+
+    @property
+    def form(self) -> Any:
+        """The open form of an operator."""
+        return self.page.get_by_role("dialog")
+
+    def field(self, label: str) -> Any:
+        """A text field of the open form, by the label above it."""
+        title = self.form.get_by_text(label, exact=True)
+        return title.locator("xpath=following::input[1]")
+
     def click_plot(self, mark: Any, what: str) -> None:
         """Clicks a mark of a plot. Plotly finds what lies below the mouse by itself: a layer lies above."""
         mark.scroll_into_view_if_needed()

@@ -1,0 +1,115 @@
+"""Windows of the real App, a worker for delegated runs, and datasets to look at."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from app_page import AppPage, open_page
+from PIL import Image
+
+PROTECT, VERIFY = "HoneyImage protection", "HoneyImage verification"
+
+#: Only the images of the App, so that a test that hangs says where
+TIMEOUT_MS = 60_000
+
+
+@pytest.fixture
+def open_window(
+    browser: Any, app_address: str, screens: Callable[[AppPage, str], None]
+) -> Iterator[Callable[..., AppPage]]:
+    """Opens a dataset in a window of its own: ``window = open_window(dataset)``, 1280×720.
+
+    When the test ends, no window may have seen an error that comes from the plugin.
+    """
+    windows: list[AppPage] = []
+
+    def open_dataset(dataset: Any, **options: Any) -> AppPage:
+        window = open_page(browser, app_address, dataset.name, **options)
+        windows.append(window)
+        window.page.set_default_timeout(TIMEOUT_MS)
+        window.page.get_by_test_id("looker" if len(dataset) else "fo-grid").first.wait_for()
+        return window
+
+    yield open_dataset
+    errors = [error for window in windows for error in window.errors]
+    for number, window in enumerate(windows):
+        screens(window, f"end-{number}")
+        window.page.context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def screens(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[AppPage, str], None]:
+    """Saves what a window shows: below ``$HONEYIMAGE_SCREENSHOTS`` if it is set, else with the test's files."""
+    name = request.node.name
+    folder = Path(os.environ.get("HONEYIMAGE_SCREENSHOTS") or tmp_path / "screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    taken: list[str] = []
+
+    def save(window: AppPage, step: str) -> None:
+        taken.append(step)
+        window.page.screenshot(path=folder / f"{name}-{len(taken):02d}-{step}.png")
+
+    return save
+
+
+@pytest.fixture
+def picture() -> Callable[..., None]:
+    """Saves a picture for the README below ``$HONEYIMAGE_PICTURES``, where `make screenshots` sets it."""
+
+    def save(window: AppPage, name: str, **options: Any) -> None:
+        folder = os.environ.get("HONEYIMAGE_PICTURES")
+        if folder:
+            window.page.screenshot(path=Path(folder) / f"{name}.png", **options)
+
+    return save
+
+
+@pytest.fixture
+def worker(fo: Any, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A service that executes delegated runs, as a user starts it in a terminal."""
+    command = [str(Path(sys.executable).parent / "fiftyone"), "delegated", "launch"]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        # LPIPS fetches 233 MB where it can
+        "TORCH_HOME": str(tmp_path / "torch"),
+        "https_proxy": "http://127.0.0.1:9",
+    }
+    log = tmp_path / "worker.log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream
+        )
+        yield process
+        alive = process.poll() is None
+        process.terminate()
+        process.wait(30)
+    assert alive, f"the worker ended: {log.read_text()}"
+
+
+@pytest.fixture
+def noisy_digits(fo: Any, digits: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> Iterator[Any]:
+    """300 digits of 16 pixels, one in eight with a wrong label: these are hard, and only a model that saw them knows."""
+    images, labels = digits
+    dataset = fo.Dataset("digits", persistent=True)
+    samples = []
+    for index in range(300):
+        path = tmp_path / "media" / f"{index:04d}.png"
+        path.parent.mkdir(exist_ok=True)
+        image = Image.fromarray(images[index]).convert("RGB")
+        image.resize((16, 16), Image.Resampling.BICUBIC).save(path)
+        wrong = 1 + index % 7 if index % 8 == 0 else 0
+        label = str((labels[index] + wrong) % 10)
+        samples.append(fo.Sample(filepath=str(path), ground_truth=fo.Classification(label=label)))
+    dataset.add_samples(samples)
+    yield dataset
+    if fo.dataset_exists(dataset.name):
+        fo.delete_dataset(dataset.name)
