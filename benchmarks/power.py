@@ -49,6 +49,7 @@ class Setting:
     method: str = "honeyimage"
     inner: str = "warm"
     epsilon: float = 4.0
+    smoothing: float = 1.0
     proxy: str = "resnet_tiny"
     suspect: str = "resnet_tiny"
     proxy_config: TrainingConfig = TrainingConfig()
@@ -180,6 +181,7 @@ def mark(
             config=setting.proxy_config,
             epsilon=setting.epsilon,
             inner=setting.inner,
+            smoothing=setting.smoothing,
             seed=seed,
         )
     )
@@ -217,6 +219,7 @@ def main() -> None:
     parser.add_argument("--inner", choices=["warm", "retrain"], default="warm")
     parser.add_argument("--proxy", default="resnet_tiny")
     parser.add_argument("--suspect", default="resnet_tiny")
+    parser.add_argument("--smoothing", type=float, default=1.0)
     parser.add_argument("--no-clean", action="store_true")
     parser.add_argument("--name", default="power")
     args = parser.parse_args()
@@ -225,6 +228,7 @@ def main() -> None:
         Setting(),
         method=args.method,
         inner=args.inner,
+        smoothing=args.smoothing,
         proxy=args.proxy,
         suspect=args.suspect,
         proxy_config=TrainingConfig(epochs=args.proxy_epochs),

@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--epsilon", type=float, default=4)
     parser.add_argument("--method", default="honeyimage")
+    parser.add_argument("--smoothing", type=float, default=1.0)
     parser.add_argument("--robust", action="store_true")
     parser.add_argument("--proxy-epochs", type=int, default=30)
     parser.add_argument("--epochs", type=int, default=60, help="of every suspect")
@@ -103,6 +104,7 @@ def run_seed(folder: Path, args: argparse.Namespace, seed: int) -> dict[str, Any
         num_pairs=args.pairs,
         epsilon=args.epsilon,
         robust=args.robust,
+        smoothing=args.smoothing,
         **proxy,
     )
     figures: dict[str, Any] = {"seed": seed, "craft_seconds": round(time.perf_counter() - start, 1)}

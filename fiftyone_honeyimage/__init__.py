@@ -146,6 +146,7 @@ def generate_honeyimages(
     num_steps: int = 20,
     inner: str = "warm",
     robust: bool = False,
+    smoothing: float = 1.0,
     proxy: Proxy = "wrn28_2",
     input_size: int | None = None,
     training: TrainingConfig | Mapping[str, Any] | None = None,
@@ -195,6 +196,9 @@ def generate_honeyimages(
         robust (False): whether marks are optimised to survive JPEG 75 and 50, resizing to 75 % and back,
             a 3x3 median filter, and random crop and flip (expectation over these transforms); crafting
             takes several times as long
+        smoothing (1.0): pixels, 0 to 16; the standard deviation of the Gaussian that smooths the marks, whose
+            three channels then move together. 0 gives the paper's marks, which have a larger loss gap and
+            which a classifier of noise finds
         proxy ("wrn28_2"), input_size (None), training (None): see :func:`compute_hardness`
         alpha (0.001): the probability with which an innocent model may be accused; fixed in the
             ledger's commitment
@@ -235,6 +239,7 @@ def generate_honeyimages(
         num_steps=num_steps,
         inner=inner,
         robust=robust,
+        smoothing=smoothing,
         proxy=proxy,
         input_size=input_size,
         training=training,

@@ -148,6 +148,7 @@ def generate_honeyimages(
     num_steps: int,
     inner: str,
     robust: bool,
+    smoothing: float,
     proxy: Proxy,
     input_size: int | None,
     training: TrainingConfig | Mapping[str, Any] | None,
@@ -166,7 +167,7 @@ def generate_honeyimages(
     if method not in METHODS:
         raise ParameterError(f"there is no method {method!r}; choose from {sorted(METHODS)}")
     num_steps = whole_number(num_steps, "num_steps", 1, 1000)
-    check_budget(epsilon, step_size, num_steps, inner)
+    check_budget(epsilon, step_size, num_steps, inner, smoothing)
     check_exclusions(exclude)
     trade_off = whole_number(trade_off, "trade_off", 0)
     seed = whole_number(seed, "seed", 0)
@@ -205,6 +206,7 @@ def generate_honeyimages(
         "num_steps": num_steps,
         "inner": inner,
         "robust": bool(robust),
+        "smoothing": float(smoothing),
         "proxy": proxy_label,
         "input_size": size,
         "training": asdict(config),
@@ -402,6 +404,7 @@ def _make_images(
         num_steps=request["num_steps"],
         inner=request["inner"],
         robust=request["robust"],
+        smoothing=request["smoothing"],
         seed=request["seed"],
         device=device,
         checkpoint_dir=checkpoints,

@@ -22,6 +22,7 @@ _FURTHER = (
     "num_steps",
     "inner",
     "robust",
+    "smoothing",
     "test",
     "exclude",
     "output_dir",
@@ -60,6 +61,7 @@ class GenerateHoneyImages(foo.Operator):
         num_steps: int = 20,
         inner: str = "warm",
         robust: bool = False,
+        smoothing: float = 1.0,
         proxy: str = "wrn28_2",
         input_size: int | None = None,
         training: Mapping[str, Any] | None = None,
@@ -78,7 +80,7 @@ class GenerateHoneyImages(foo.Operator):
 
         Args:
             samples, label_field, honey_key, method, num_honeyimages, num_pairs, hardness_field,
-                exclude, epsilon, step_size, num_steps, inner, robust, proxy, input_size, training, alpha,
+                exclude, epsilon, step_size, num_steps, inner, robust, smoothing, proxy, input_size, training, alpha,
                 test, output_dir, lpips_backbone, trade_off, seed, device, skip_failures: see
                 :func:`fiftyone_honeyimage.generate_honeyimages`
             delegate (False): whether to run it as a delegated operation
@@ -100,6 +102,7 @@ class GenerateHoneyImages(foo.Operator):
             "num_steps": num_steps,
             "inner": inner,
             "robust": robust,
+            "smoothing": smoothing,
             "proxy": proxy,
             "input_size": input_size,
             "training": dict(training) if training else None,
@@ -361,6 +364,12 @@ def _further(ctx: Any, inputs: types.Object) -> list[str]:
         label="Optimise for survival",
         description="Of JPEG 75 and 50, resizing, a median filter, crop and flip; takes several times "
         "as long",
+    )
+    inputs.float(
+        "smoothing",
+        default=defaults["smoothing"],
+        label="Smoothing",
+        description="Pixels, 0 to 16. Smooth marks are far harder to find; 0 gives the paper's",
     )
     meanings = {
         "honeyimage": "The paper's method",

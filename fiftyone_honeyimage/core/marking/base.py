@@ -40,6 +40,9 @@ class CraftRequest:
         codecs: for each candidate the codec of its file, or None for pixels without files
         robust: whether marks are optimised to survive JPEG 75 and 50, resizing, a median filter, crop
             and flip (expectation over these transforms)
+        smoothing: pixels; with a value above 0 the three channels move together, along a gradient that
+            is smoothed by a Gaussian of this standard deviation. 0 is the paper's method, whose noise a
+            classifier tells from a camera's at once
         checkpoint_dir: where finished stages are kept so that an interrupted run resumes, or None
         report: progress
     """
@@ -59,11 +62,12 @@ class CraftRequest:
     device: str | torch.device | None = None
     codecs: Sequence[Codec] | None = None
     robust: bool = False
+    smoothing: float = 1.0
     checkpoint_dir: Path | None = None
     report: Report = silent
 
     def __post_init__(self) -> None:
-        check_budget(self.epsilon, self.step_size, self.num_steps, self.inner)
+        check_budget(self.epsilon, self.step_size, self.num_steps, self.inner, self.smoothing)
         if self.codecs is not None and len(self.codecs) != len(self.candidates):
             raise ParameterError(
                 f"{len(self.candidates)} candidates need as many codecs, not {len(self.codecs)}"
@@ -100,7 +104,9 @@ class CraftResult:
 MarkingMethod = Callable[[CraftRequest], CraftResult]
 
 
-def check_budget(epsilon: float, step_size: float, num_steps: int, inner: str = "warm") -> None:
+def check_budget(
+    epsilon: float, step_size: float, num_steps: int, inner: str = "warm", smoothing: float = 0
+) -> None:
     """Checks the attack parameters.
 
     Raises:
@@ -118,6 +124,10 @@ def check_budget(epsilon: float, step_size: float, num_steps: int, inner: str = 
         raise ParameterError(f"num_steps must be an integer from 1 to 1000; found {num_steps!r}")
     if inner not in ("warm", "retrain"):
         raise ParameterError(f"inner must be 'warm' or 'retrain'; found {inner!r}")
+    if not (_is_number(smoothing) and 0 <= smoothing <= 16):
+        raise ParameterError(
+            f"smoothing must be between 0 (the paper's method) and 16 pixels; found {smoothing!r}"
+        )
 
 
 def _is_number(value: object) -> bool:

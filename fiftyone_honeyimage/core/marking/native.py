@@ -7,13 +7,14 @@ it lies in the checkpoint folder.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import binary_dilation, gaussian_filter
 
 from ..codecs.base import Codec, decode, strips
 from ..files import write_atomic
@@ -171,6 +172,27 @@ def enlarge_gradient(gradient: torch.Tensor, rows: slice, height: int, width: in
     size = gradient.shape[-1]
     down, right = resize_map(height, size), resize_map(width, size)
     return (down[:, rows].T @ gradient @ right).permute(1, 2, 0).contiguous().numpy()
+
+
+def smooth(gradient: np.ndarray, sigma: float) -> np.ndarray:
+    """A gradient along which the channels move together and neighbouring pixels alike.
+
+    Args:
+        gradient: float32 (h, W, 3)
+        sigma: standard deviation of the Gaussian in pixels; 0 changes nothing
+
+    Returns:
+        float32 (h, W, 3), with three equal channels if sigma is above 0
+    """
+    if sigma == 0:
+        return gradient
+    grey = gaussian_filter(gradient.sum(axis=2), sigma, radius=smoothing_reach(sigma))
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def smoothing_reach(sigma: float) -> int:
+    """From how many rows away :func:`smooth` takes something."""
+    return math.ceil(4 * sigma)
 
 
 def working_rows(codec: Codec | None, height: int) -> list[slice]:

@@ -23,6 +23,8 @@ from fiftyone_honeyimage.core.marking.native import (
     enlarge_gradient,
     finish,
     shrink,
+    smooth,
+    smoothing_reach,
 )
 from fiftyone_honeyimage.core.training import TrainingConfig
 
@@ -50,6 +52,35 @@ def test_strips_see_what_the_whole_resize_gives(shape):
         : shape[0]
     ]
     np.testing.assert_allclose(native_rows, expected[0].permute(1, 2, 0).numpy(), atol=1e-5)
+
+
+def test_smoothing_in_strips_is_smoothing_of_the_whole():
+    gradient = np.random.default_rng(0).normal(size=(90, 20, 3)).astype(np.float32)
+    whole = smooth(gradient, 1.5)
+    reach = smoothing_reach(1.5)
+    middle = smooth(gradient[40 - reach : 60 + reach], 1.5)[reach:-reach]
+    np.testing.assert_allclose(middle, whole[40:60], atol=1e-5)
+    assert (whole[:, :, :1] == whole).all()
+    assert whole.std() < gradient.sum(axis=2).std() / 2
+    assert smooth(gradient, 0) is gradient
+
+
+def test_smoothed_marks_move_the_channels_together(jpeg_request):
+    """In files without loss; JPEG rounds each channel its own way."""
+    originals = [image.copy() for image in jpeg_request.candidates]
+    request = replace(jpeg_request, codecs=None, candidates=originals)
+    changes = {}
+    for smoothing in (0.0, 1.0):
+        result = METHODS["honeyimage"](replace(request, smoothing=smoothing))
+        changes[smoothing] = np.concatenate(
+            [
+                (image.astype(int) - original)[(original > 8).all(2) & (original < 247).all(2)]
+                for image, original in zip(result.images, originals, strict=True)
+            ]
+        )
+    assert (changes[1.0] == changes[1.0][:, :1]).all()
+    assert np.abs(changes[1.0]).mean() > 0.5
+    assert (changes[0.0] != changes[0.0][:, :1]).any(axis=1).mean() > 0.3
 
 
 def test_images_of_the_models_size_are_seen_exactly():
