@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--qualities", type=int, nargs="+", default=[0, 75])
-    parser.add_argument("--per-class", type=int, default=200)
+    parser.add_argument("--per-class", type=int, default=120)
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--epsilon", type=float, default=4)
     parser.add_argument("--method", default="honeyimage")
