@@ -351,7 +351,6 @@ class VerificationPanel(foo.Panel):
                 on_click=self.on_section,
                 params={"section": section},
                 variant="contained" if section == shown else "outlined",
-                color="secondary",
             )
 
     def _verdict(
