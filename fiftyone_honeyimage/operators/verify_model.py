@@ -12,6 +12,7 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import verify_model as run
+from ..panels.layout import open_panel
 from ..panels.verification_figures import VERDICTS
 from . import forms
 
@@ -132,9 +133,7 @@ class VerifyModel(foo.Operator):
         verification = run(ctx.dataset, progress=forms.progress(ctx), **params)
         if not ctx.delegated:
             ctx.trigger("reload_dataset")
-            ctx.ops.open_panel(
-                PANEL, layout="horizontal", state={"verify_key": verification.verify_key}
-            )
+            open_panel(ctx, PANEL, {"verify_key": verification.verify_key})
         return {
             "verify_key": verification.verify_key,
             "honey_key": verification.honey_key,

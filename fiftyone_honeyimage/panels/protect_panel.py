@@ -17,6 +17,7 @@ from ..core.errors import HoneyImageError
 from . import pending
 from .comparison_section import at_hand, open_other, send_pictures, show_comparison, show_pair
 from .hardness_section import bars_view, hardest_view, label_error_view, show_hardness
+from .layout import open_panel
 from .marking_section import show_marking, show_visibility
 from .protect_runs import (
     choose,
@@ -45,6 +46,8 @@ Keep the ledger secret. The verification panel shows whether a model was trained
 _AWAITED = ("compute_hardness", "generate_honeyimages", "export_release", "audit_release")
 
 _VERIFICATION_PANEL = "verification_panel"
+
+_BUTTONS_A_ROW = 3
 
 
 class ProtectPanel(foo.Panel):
@@ -239,7 +242,7 @@ class ProtectPanel(foo.Panel):
         """A verification was run or scheduled: the panel that shows it is opened."""
         result = ctx.params.get("result") or {}
         state = {"verify_key": result["verify_key"]} if result.get("verify_key") else None
-        ctx.ops.open_panel(_VERIFICATION_PANEL, layout="horizontal", state=state)
+        open_panel(ctx, _VERIFICATION_PANEL, state)
 
     def refresh(self, ctx: Any) -> None:
         """Looks for runs that were finished meanwhile."""
@@ -334,7 +337,6 @@ class ProtectPanel(foo.Panel):
         following = "compute_hardness"
         if keys(ctx, "marking"):
             steps["export_release"] = ("Export release…", self.export_release)
-            steps["audit_release"] = ("Audit release…", self.audit_release)
             steps["verify_model"] = ("Verify a model…", self.verify_model)
             following = "export_release"
             key = ctx.panel.get_state("honey_key")
@@ -342,11 +344,14 @@ class ProtectPanel(foo.Panel):
                 following = "verify_model"
         elif keys(ctx, "hardness"):
             following = "generate_honeyimages"
-        row = panel.h_stack("actions", gap=1, align_x="left")
-        for name, (label, handler) in steps.items():
+        buttons = {**steps, "refresh": ("Refresh", self.refresh)}
+        for number, (name, (label, handler)) in enumerate(buttons.items()):
+            # Beside the grid of a small window, no more than three stand in a row
+            if number % _BUTTONS_A_ROW == 0:
+                row_name = "actions" if number == 0 else f"actions_{number // _BUTTONS_A_ROW}"
+                row = panel.h_stack(row_name, gap=1, align_x="left")
             variant = "contained" if name == following else "outlined"
             row.btn(name, label=label, on_click=handler, variant=variant)
-        row.btn("refresh", label="Refresh", on_click=self.refresh, variant="outlined")
 
     def _at_hand(self, ctx: Any) -> dict[str, Any] | None:
         key = ctx.panel.get_state("honey_key")

@@ -1,0 +1,46 @@
+"""Where a panel opens: as a tab beside this plugin's other panel, or else beside the grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import fiftyone as fo
+
+_PANELS = ("protect_panel", "verification_panel")
+
+
+def open_panel(ctx: Any, name: str, state: Mapping[str, Any] | None = None) -> None:
+    """Opens a panel of this plugin, or turns to it if it is open.
+
+    The App alone would put it between the grid and the other panel, where neither can be read.
+
+    Args:
+        ctx: the context of an event or an operator
+        name: the panel's
+        state (None): its state, if it has to be opened in a place of its own
+    """
+    spaces = ctx.spaces
+    containers = [] if spaces is None else list(_containers(spaces))
+    types_ = {child.type for container in containers for child in container.children}
+    beside = [
+        container
+        for container in containers
+        if any(child.type in _PANELS for child in container.children)
+    ]
+    if name in types_ or not beside:
+        ctx.ops.open_panel(name, layout="horizontal", state=dict(state) if state else None)
+        return
+    panel = fo.Panel(type=name)
+    beside[0].children.append(panel)
+    beside[0].active_child = panel.component_id
+    ctx.ops.set_spaces(spaces=spaces)
+
+
+def _containers(space: fo.Space) -> Iterator[fo.Space]:
+    """The spaces that hold panels."""
+    if any(isinstance(child, fo.Panel) for child in space.children):
+        yield space
+    for child in space.children:
+        if isinstance(child, fo.Space):
+            yield from _containers(child)
