@@ -677,6 +677,7 @@ def enter_in_dataset(
         MARKING,
         {
             **request,
+            "marking_method": request["method"],  # "method" of a run's config is the run's own
             "output_dir": str(folder),
             "ledger_path": str(folder / storage.LEDGER),
             "commitment": commitment,

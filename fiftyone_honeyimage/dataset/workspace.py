@@ -18,9 +18,12 @@ _DESCRIPTION = "The HoneyImage panels beside the grid"
 def workspace() -> fo.Space:
     """The grid on the left; on the right the panel that protects and the one that verifies."""
     panels = [fo.Panel(type="protect_panel"), fo.Panel(type="verification_panel")]
-    grid = fo.Space(children=[fo.Panel(type="Samples", pinned=True)])
+    samples = fo.Panel(type="Samples", pinned=True)
     return fo.Space(
-        children=[grid, fo.Space(children=panels, active_child=panels[0].component_id)],
+        children=[
+            fo.Space(children=[samples], active_child=samples.component_id),
+            fo.Space(children=panels, active_child=panels[0].component_id),
+        ],
         orientation="horizontal",
         sizes=[0.4, 0.6],
     )

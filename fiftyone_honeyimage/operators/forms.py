@@ -52,6 +52,7 @@ def operator_config(
     *,
     risk: types.RiskLevel,
     long: bool = False,
+    asks: bool = True,
     **kwargs: Any,
 ) -> foo.OperatorConfig:
     """The config of an operator of this plugin.
@@ -60,12 +61,13 @@ def operator_config(
         name, label, description: see ``fiftyone.operators.OperatorConfig``
         risk: what running it may do
         long (False): whether it may take minutes, so that it is delegated by default
+        asks (True): whether it has a form
     """
     return foo.OperatorConfig(
         name=name,
         label=label,
         description=description,
-        dynamic=True,
+        dynamic=asks,
         allow_immediate_execution=True,
         allow_delegated_execution=long,
         default_choice_to_delegated=long,
@@ -76,7 +78,7 @@ def operator_config(
     )
 
 
-def placement(label: str, icon: str, reason: str | None) -> types.Placement:
+def placement(label: str, icon: str, reason: str | None, asks: bool = True) -> types.Placement:
     """A button above the grid.
 
     Args:
@@ -84,6 +86,7 @@ def placement(label: str, icon: str, reason: str | None) -> types.Placement:
         icon: the first part of its icons' names
         reason: why it cannot be used now, or None. Today's App shows a disabled button like any other:
             so its label says why, and the form that it opens is blocked with the same reason
+        asks (True): whether it opens a form
     """
     return types.Placement(
         types.Places.SAMPLES_GRID_SECONDARY_ACTIONS,
@@ -91,7 +94,7 @@ def placement(label: str, icon: str, reason: str | None) -> types.Placement:
             label=f"{label} ({reason})" if reason else label,
             icon=f"/assets/{icon}-light.svg",
             darkIcon=f"/assets/{icon}-dark.svg",  # the App reads this name as it is
-            prompt=True,
+            prompt=asks,
             disabled=reason is not None,
         ),
     )

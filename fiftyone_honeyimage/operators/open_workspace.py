@@ -22,6 +22,8 @@ class OpenWorkspace(foo.Operator):
             "Open HoneyImage workspace",
             "Opens the HoneyImage panels beside the grid, and saves this layout as a workspace",
             risk=types.RiskLevel.LOW,
+            asks=False,
+            view_target=False,
         )
 
     def __call__(self, samples: fo.core.collections.SampleCollection) -> Any:
@@ -33,7 +35,7 @@ class OpenWorkspace(foo.Operator):
         return forms.call(self, samples, {}, False, None)
 
     def resolve_placement(self, ctx: Any) -> types.Placement:
-        return forms.placement("Open HoneyImage workspace", "workspace", None)
+        return forms.placement("Open HoneyImage workspace", "workspace", None, asks=False)
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         from ..dataset.workspace import NAME, workspace

@@ -61,15 +61,23 @@ def marking_rows(config: Mapping[str, Any], results: Mapping[str, Any]) -> list[
             f"ε = {config['epsilon']:g} of 255, step α = {config['step_size']:g}, "
             f"T = {config['num_steps']:,} steps",
         ),
-        ("method", _METHODS.get(config["method"], str(config["method"]))),
     ]
+    method = config.get("marking_method")
+    if method is not None:
+        rows.append(("method", _METHODS.get(method, str(method))))
     gap = loss_gap_text(results.get("metrics") or {})
     if gap is not None:
         rows.append(("mean loss of the proxies", gap))
-    rows.append(("commitment", f"`{config['commitment']}`"))
+    rows.append(("commitment", commitment_text(config["commitment"])))
     if config.get("timestamp") is not None:
         rows.append(("time (UTC)", f"{config['timestamp']:%Y-%m-%d %H:%M}"))
     return rows
+
+
+def commitment_text(commitment: str) -> str:
+    """A commitment in two halves, which fit into a narrow panel."""
+    half = len(commitment) // 2
+    return f"`{commitment[:half]}` `{commitment[half:]}`"
 
 
 def excluded_text(excluded: Mapping[str, int]) -> str:

@@ -29,8 +29,7 @@ def show_releases(ctx: Any, panel: types.Object, on: ProtectPanel, run: Mapping[
     if not releases:
         panel.md(
             "**Nothing was released yet.** *Export release* writes the dataset with its HoneyImages in "
-            "place of their originals. Publish or time-stamp this commitment first: "
-            f"`{run['config']['commitment']}`",
+            "place of their originals. Publish or time-stamp the commitment above first.",
             name="no_release",
         )
         return
@@ -48,8 +47,11 @@ def show_releases(ctx: Any, panel: types.Object, on: ProtectPanel, run: Mapping[
     panel.list("releases", types.Object(), view=table)
     ctx.panel.set_data("releases", figures.rows(releases))
     panel.md(
-        f"Commitment of all of them: `{run['config']['commitment']}`", name="release_commitment"
+        "All of them were exported with this marking's ledger, whose commitment stands above.",
+        name="release_commitment",
     )
+    row = panel.h_stack("release_actions", gap=1, align_x="left")
+    row.btn("audit_release", label="Audit release…", on_click=on.audit_release, variant="outlined")
 
 
 def newest_releases(ctx: Any, honey_key: str) -> list[Release]:

@@ -12,7 +12,7 @@ CONFIG = {
     "epsilon": 4.0,
     "step_size": 0.4,
     "num_steps": 20,
-    "method": "honeyimage",
+    "marking_method": "honeyimage",
     "commitment": "ab" * 32,
 }
 

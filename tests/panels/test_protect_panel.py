@@ -68,7 +68,8 @@ def test_a_marking_is_shown_with_its_figures(marked: Any, send: Any) -> None:
         f"| PSNR, dB | {marking.metrics['psnr']:.1f} | {marking.worst['psnr']:.1f} |",
         "| LPIPS | not measured | not measured |",
         "LPIPS was left out: not asked for",
-        marking.commitment,
+        f"`{marking.commitment[:32]}` `{marking.commitment[32:]}`",
+        "| method | HoneyImages |",
         "matches the commitment",
         "Nothing was released yet",
     ):
