@@ -114,17 +114,17 @@ def table_rows(suspects: Sequence[Suspect]) -> list[dict[str, Any]]:
 
 
 def effect_text(suspect: Suspect) -> str:
-    """The effect size with its interval and unit, short."""
+    """The effect size with its interval, short: nats, or points of accuracy."""
     if suspect.effect_size is None:
         return "undefined"
     if suspect.kind == "labels":
-        unit, scale = "points of accuracy", 100.0
+        unit, scale, digits = "points", 100.0, ".0f"
     else:
-        unit, scale = "nats", 1.0
-    text = f"{scale * suspect.effect_size:+.2g}"
+        unit, scale, digits = "nats", 1.0, ".2g"
+    text = f"{scale * suspect.effect_size:+{digits}}"
     if suspect.effect_interval is not None:
         low, high = suspect.effect_interval
-        text += f" ({scale * low:+.2g} to {scale * high:+.2g})"
+        text += f" ({scale * low:+{digits}} to {scale * high:+{digits}})"
     return f"{text} {unit}"
 
 

@@ -103,7 +103,7 @@ def provenance_rows(verification: Any) -> list[tuple[str, str]]:
     config = verification.config
     rows = [
         ("suspect", verification.suspect_name),
-        ("SHA-256 of the suspect", f"`{verification.suspect_digest or 'none'}`"),
+        ("SHA-256 of the suspect", _digest(verification.suspect_digest or "none")),
         ("marking", f"`{verification.honey_key}`"),
     ]
     if verification.timestamp is not None:
@@ -129,7 +129,13 @@ def provenance_rows(verification: Any) -> list[tuple[str, str]]:
 
 
 def _code(value: Any) -> str | None:
-    return f"`{value}`" if value else None
+    return _digest(value) if value else None
+
+
+def _digest(value: str) -> str:
+    """A digest in lines of 32 digits, which fit into a narrow panel."""
+    lines = [value[start : start + 32] for start in range(0, len(value), 32)]
+    return " ".join(f"`{line}`" for line in lines)
 
 
 def loss_traces(pairs: Sequence[Pair]) -> list[Trace]:
@@ -223,6 +229,7 @@ def histogram_layout(pairs: Sequence[Pair]) -> dict[str, Any]:
         "bargap": 0.05,
         "xaxis": {"title": {"text": "loss, nats"}, **_edge_ticks(edges)},
         "yaxis": {"title": {"text": "twins"}},
+        "showlegend": True,
         "legend": _LEGEND,
         "margin": {"t": 40, "r": 16, "b": 64, "l": 56},
         "clickmode": "event",
@@ -269,6 +276,7 @@ def gap_layout(honey_gaps: Sequence[float], random_gaps: Sequence[float]) -> dic
             **_edge_ticks(edges),
         },
         "yaxis": {"title": {"text": "share of images"}, "tickformat": ".0%"},
+        "showlegend": True,
         "legend": _LEGEND,
         "margin": {"t": 40, "r": 16, "b": 64, "l": 56},
         "clickmode": "event",
@@ -347,7 +355,6 @@ def pair_rows(pairs: Sequence[Pair], page: int) -> list[dict[str, Any]]:
                 "released": _answer(pair, "released"),
                 "withheld": _answer(pair, "withheld"),
                 "difference": f"{withheld - released:+.3g}" if known else "",
-                "state": "failed" if pair["failed"] else "used",
             }
         )
     return rows
@@ -370,9 +377,11 @@ def _answer(pair: Pair, role: str) -> str:
     """A suspect's answer on one twin."""
     if pair["failed"]:
         return "no answer"
-    right = "right" if pair[f"{role}_correct"] else "wrong"
+    right = bool(pair[f"{role}_correct"])
     loss = pair[f"{role}_loss"]
-    return right if loss is None else f"{loss:.3g}, {right}"
+    if loss is None:
+        return "✓ right" if right else "✗ wrong"
+    return f"{loss:.3g} {'✓' if right else '✗'}"
 
 
 def _loss_bins(pairs: Sequence[Pair]) -> tuple[list[float], dict[str, list[list[int]]]]:

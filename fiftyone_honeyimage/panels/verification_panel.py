@@ -74,8 +74,11 @@ class VerificationPanel(foo.Panel):
         _choose_newest(ctx)
 
     def on_choose(self, ctx: Any) -> None:
-        """Another verification was chosen."""
-        _choose(ctx, ctx.params.get("value"))
+        """Another verification was chosen: its verdict comes first.
+
+        The dropdown sends this too when the panel itself has turned to another verification.
+        """
+        _choose(ctx, ctx.params.get("value"), section="verdict")
 
     def on_section(self, ctx: Any) -> None:
         """Another section of the verification was chosen."""
@@ -454,23 +457,15 @@ class VerificationPanel(foo.Panel):
             panel.md(_NO_PAIRS, name="no_pairs")
             return
         page, pages = _page(ctx, verification), figures.num_pages(verification.pairs)
-        view = types.TableView()
-        for key, label in (
-            ("pair", "Pair"),
-            ("released", "Released"),
-            ("withheld", "Withheld"),
-            ("difference", "Difference"),
-            ("state", "State"),
-        ):
-            view.add_column(key, label=label)
-        view.add_row_action(
-            "open", on_click=self.on_open_pair, label="Show images", icon="grid_view"
-        )
+        columns = {"pair": "Pair", "released": "Released", "withheld": "Withheld"}
+        if verification.verdict.kind == "scores":
+            columns["difference"] = "Difference"
+        view = _table(columns, self.on_open_pair, "Show images", "grid_view")
         ctx.panel.set_data("pair_table", figures.pair_rows(verification.pairs, page))
         panel.list("pair_table", types.Object(), view=view)
         if verification.verdict.kind == "scores":
             panel.md(
-                "The suspect's loss in nats, and whether its answer was right. Difference: loss on the "
+                "The suspect's loss in nats, ✓ where its answer was right. Difference: loss on the "
                 "withheld less loss on the released twin.",
                 name="pair_legend",
             )
@@ -532,7 +527,7 @@ class VerificationPanel(foo.Panel):
         gaps = random.get("gaps") or []
         panel.plot(
             "gaps",
-            label="HoneyImages against random unmarked images: click a bar to see its images",
+            label="Loss gap: HoneyImages against random images",
             data=figures.gap_traces(honey, gaps),
             layout=figures.gap_layout(honey, gaps),
             height="320px",
@@ -549,26 +544,22 @@ class VerificationPanel(foo.Panel):
             f"All verifications with marking `{verification.honey_key}`, in their order.",
             name="compare_title",
         )
-        view = types.TableView()
-        for key, label in (
-            ("suspect", "Suspect"),
-            ("verdict", "Verdict"),
-            ("p", "p"),
-            ("level", "Level"),
-            ("holm", "p, Holm"),
-            ("pairs", "Pairs"),
-            ("effect", "Effect (95 % interval)"),
-        ):
-            view.add_column(key, label=label)
-        view.add_row_action(
-            "open", on_click=self.on_open_suspect, label="Open", icon="arrow_forward"
-        )
+        columns = {
+            "suspect": "Suspect",
+            "verdict": "Verdict",
+            "p": "p",
+            "level": "Level",
+            "holm": "p, Holm",
+            "pairs": "Pairs",
+            "effect": "Effect (95 %)",
+        }
+        view = _table(columns, self.on_open_suspect, "Open this verification", "arrow_forward")
         ctx.panel.set_data("suspects", comparison_figures.table_rows(suspects))
         panel.list("suspects", types.Object(), view=view)
         height = comparison_figures.height(suspects)
         panel.plot(
             "evidence",
-            label="Evidence against each suspect; beyond the line α a model is derived",
+            label="Evidence: beyond the line α a model is derived",
             data=comparison_figures.evidence_traces(suspects),
             layout=comparison_figures.evidence_layout(suspects),
             height=height,
@@ -660,6 +651,24 @@ def _problem(ctx: Any) -> tuple[str, str, tuple[str, ...]] | None:
     )
 
 
+def _table(columns: dict[str, str], on_open: Any, tooltip: str, icon: str) -> types.TableView:
+    """A table that fits into half a small screen; a click on a row, or on its button, opens it."""
+    cell = {"sx": {"fontSize": "0.8rem", "padding": "6px 8px"}}
+    view = types.TableView(
+        on_click_row=on_open,
+        actions_label="Open",
+        componentsProps={
+            "table": {"sx": {"minWidth": 0}},  # 650 pixels by default
+            "tableHeadCell": cell,
+            "tableBodyCell": cell,
+        },
+    )
+    for key, label in columns.items():
+        view.add_column(key, label=label)
+    view.add_row_action("open", on_click=on_open, icon=icon, tooltip=tooltip)
+    return view
+
+
 def _keys(ctx: Any) -> list[str]:
     """Every verification of the dataset, oldest first."""
     return data.verification_keys(ctx.dataset)
@@ -670,22 +679,26 @@ def _choose_newest(ctx: Any) -> None:
     _choose(ctx, keys[-1] if keys else None)
 
 
-def _choose(ctx: Any, key: str | None) -> None:
-    """Turns to a verification, its first page and its note."""
+def _choose(ctx: Any, key: str | None, section: str | None = None) -> None:
+    """Turns to a verification, its first page and its note, and to a section if one is given."""
     from ..dataset.notes import from_config
 
     verification = None if key is None else data.load(ctx.dataset, key)
     note = "" if verification is None else from_config(verification.config).text
-    for name, value, default in (("verify_key", key, None), ("page", 0, 0), ("note", note, "")):
-        if name == "verify_key" or ctx.panel.get_state(name, default) != value:
-            ctx.panel.set_state(name, value)
+    changes: dict[str, Any] = {"verify_key": key}
+    if section is not None and ctx.panel.get_state("section", "verdict") != section:
+        changes["section"] = section
+    for name, value, default in (("page", 0, 0), ("note", note, "")):
+        if ctx.panel.get_state(name, default) != value:
+            changes[name] = value
+    # All at once: the dropdown answers a change with an event, which must not see half of it
+    ctx.panel.set_state(changes)
 
 
 def _open_suspect(ctx: Any, key: Any) -> None:
     """Turns from the comparison to one verification."""
     if key in _keys(ctx):
-        _choose(ctx, key)
-        ctx.panel.set_state("section", "verdict")
+        _choose(ctx, key, section="verdict")
     else:
         ctx.ops.notify("This verification is only in the ledger: the dataset holds no result of it")
 

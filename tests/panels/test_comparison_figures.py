@@ -46,7 +46,7 @@ def test_rows_hold_p_level_and_holm() -> None:
 
 def test_effects_of_labels_are_points() -> None:
     labels = suspect(1, 1e-5, kind="labels", effect_size=0.5, effect_interval=(0.25, 0.75))
-    assert figures.effect_text(labels) == "+50 (+25 to +75) points of accuracy"
+    assert figures.effect_text(labels) == "+50 (+25 to +75) points"
     assert figures.effect_text(suspect(1, 1.0, effect_size=None)) == "undefined"
 
 
