@@ -9,7 +9,7 @@ import re
 import socket
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,6 +71,38 @@ class AppPage:
         """A text field of the open form, by the label above it."""
         title = self.form.get_by_text(label, exact=True)
         return title.locator("xpath=following::input[1]")
+
+    def choose(self, label: str, value: str) -> None:
+        """Chooses from a dropdown of the open form, by the label above it: two clicks."""
+        title = self.form.get_by_text(label, exact=True)
+        self.click(title.locator("xpath=following::*[@role='combobox'][1]"), label)
+        self.click(self.page.get_by_role("option", name=value), value)
+
+    def show_tab(self, label: str) -> None:
+        """Turns to a panel that is open."""
+        tab = self.page.locator("[data-cy^=panel-tab-]").filter(has_text=label)
+        self.click(tab.get_by_text(label), label)
+
+    def close_tab(self, label: str) -> None:
+        """Closes a panel that is open."""
+        tab = self.page.locator("[data-cy^=panel-tab-]").filter(has_text=label)
+        self.click(tab.locator("[data-testid=CloseIcon]"), f"close {label}")
+
+    def wait_for_samples(self, fits: Callable[[int], bool]) -> int:
+        """Waits until the grid shows a fitting number of samples, and returns it."""
+        counts = self.page.get_by_test_id("entry-counts")
+        until = time.monotonic() + START_SECONDS
+        while time.monotonic() < until:
+            found = re.match(r"([\d,]+)", counts.first.inner_text())
+            if found and fits(int(found[1].replace(",", ""))):
+                return int(found[1].replace(",", ""))
+            self.page.wait_for_timeout(50)
+        raise TimeoutError(f"the grid shows {counts.first.inner_text()}")
+
+    def plot(self, label: str) -> Any:
+        """The plot below a label."""
+        title = self.page.get_by_text(label).first
+        return title.locator("xpath=following::*[contains(@class, 'js-plotly-plot')][1]")
 
     def click_plot(self, mark: Any, what: str) -> None:
         """Clicks a mark of a plot. Plotly finds what lies below the mouse by itself: a layer lies above."""
