@@ -15,6 +15,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import fiftyone.operators.types as types
+from bson import ObjectId
 
 if TYPE_CHECKING:
     from fiftyone.factory.repos import DelegatedOperationDocument
@@ -129,11 +130,16 @@ def finished_since(ctx: Any, operators: Sequence[str] = LONG_OPERATORS) -> list[
     Args:
         ctx, operators: see :func:`pending_runs`
     """
-    known = set(ctx.panel.get_state(_STATE) or ())
+    known = {run_id for run_id in ctx.panel.get_state(_STATE) or () if ObjectId.is_valid(run_id)}
     if not known:
         return []
-    ended = _operations(ctx, operators, ("completed", "failed"))
-    return [_finished(document) for document in ended if str(document.id) in known]
+    ended = _operations(
+        ctx,
+        operators,
+        ("completed", "failed"),
+        _id={"$in": [ObjectId(run_id) for run_id in sorted(known)]},
+    )
+    return [_finished(document) for document in ended]
 
 
 def failed_runs(ctx: Any, operators: Sequence[str] = LONG_OPERATORS) -> list[FinishedRun]:
@@ -144,19 +150,19 @@ def failed_runs(ctx: Any, operators: Sequence[str] = LONG_OPERATORS) -> list[Fin
     Args:
         ctx, operators: see :func:`pending_runs`
     """
-    ended = _operations(ctx, operators, ("completed", "failed"))
     since = datetime.now(timezone.utc) - _MAX_AGE
-    succeeded = {
-        document.operator: _utc(document.queued_at)
-        for document in ended
-        if document.run_state == "completed"
-    }
+    failed = _operations(ctx, operators, ("failed",), failed_at={"$gt": since})
+    if not failed:
+        return []
+    # What succeeded holds its result, so no more of these is read than is needed
+    first = min(document.id for document in failed)
+    later = _operations(ctx, operators, ("completed",), _id={"$gt": first})
+    succeeded = {document.operator: document.id for document in later}
     recent = [
         document
-        for document in ended
-        if document.run_state == "failed"
-        and (_utc(document.failed_at) or since) > since
-        and not _is_before(document.queued_at, succeeded.get(document.operator))
+        for document in failed
+        # Ids are in the order in which the runs were queued
+        if not (document.operator in succeeded and document.id < succeeded[document.operator])
     ]
     if not recent:
         return []
@@ -327,9 +333,15 @@ def _plugin(ctx: Any) -> str:
 
 
 def _operations(
-    ctx: Any, operators: Sequence[str], states: Sequence[str]
+    ctx: Any, operators: Sequence[str], states: Sequence[str], **conditions: Any
 ) -> list[DelegatedOperationDocument]:
-    """Entries of the queue for the open dataset, whatever it is called now, oldest first."""
+    """Entries of the queue for the open dataset, whatever it is called now, oldest first.
+
+    Args:
+        ctx, operators: see :func:`pending_runs`
+        states: those to look for
+        conditions: further conditions, in the database's own language
+    """
     if ctx.dataset is None:
         return []
     found = _service().list_operations(
@@ -337,6 +349,7 @@ def _operations(
         operator={"$in": [f"{_plugin(ctx)}/{name}" for name in operators]},
         run_state={"$in": list(states)},
         dataset_id=ctx.dataset._doc.id,
+        **conditions,
     )
     return sorted(found, key=lambda document: document.id)
 
@@ -400,11 +413,6 @@ def _finished(document: DelegatedOperationDocument) -> FinishedRun:
         result=result if isinstance(result, Mapping) else {},
         params=params or {},
     )
-
-
-def _is_before(time: datetime | None, other: datetime | None) -> bool:
-    first, second = _utc(time), _utc(other)
-    return first is not None and second is not None and first < second
 
 
 def _utc(time: datetime | None) -> datetime | None:

@@ -653,7 +653,7 @@ def _problem(ctx: Any) -> tuple[str, str, tuple[str, ...]] | None:
 
 def _table(columns: dict[str, str], on_open: Any, tooltip: str, icon: str) -> types.TableView:
     """A table that fits into half a small screen; a click on a row, or on its button, opens it."""
-    cell = {"sx": {"fontSize": "0.8rem", "padding": "6px 8px"}}
+    cell = {"sx": {"fontSize": "0.75rem", "padding": "6px 5px"}}
     view = types.TableView(
         on_click_row=on_open,
         actions_label="Open",
