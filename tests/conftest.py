@@ -159,6 +159,97 @@ def make_digits_dataset(
             fo.delete_dataset(name)
 
 
+@pytest.fixture
+def make_marked(
+    fo: Any,
+    make_digits_dataset: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., Any]:
+    """Makes a marked dataset without much training: ``make_marked(num_pairs=14)``, marking ``honey``."""
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    marking = importlib.import_module("fiftyone_honeyimage.dataset.marking")
+    monkeypatch.setattr(marking, "_load_lpips", lambda file: (None, "not asked for"))
+
+    def make(num_pairs: int = 14, **kwargs: Any) -> Any:
+        dataset = make_digits_dataset(num=72, size=8)
+        tiny = {"proxy": "resnet_tiny", "training": {"epochs": 1}, "device": "cpu"}
+        fhi.compute_hardness(dataset, "ground_truth", progress=False, **tiny)
+        fhi.generate_honeyimages(
+            dataset,
+            "ground_truth",
+            "honey",
+            num_pairs=num_pairs,
+            num_steps=1,
+            exclude=(),
+            output_dir=tmp_path / f"{dataset.name}-honey",
+            progress=False,
+            **tiny,
+            **kwargs,
+        )
+        return dataset
+
+    return make
+
+
+@pytest.fixture
+def answer(fo: Any) -> Callable[..., str]:
+    """Writes a suspect's answers into a field: ``answer(dataset, "thief", released=0.9, withheld=0.2)``.
+
+    The numbers are the probabilities that it gives the true class of released and withheld twins; with
+    ``labels=True`` it only tells the most probable class. It knows the coins, as a model that was
+    trained on the release would.
+    """
+    fhi = importlib.import_module("fiftyone_honeyimage")
+
+    def write(
+        dataset: Any,
+        field: str,
+        released: float,
+        withheld: float,
+        labels: bool = False,
+        skip: int = 0,
+    ) -> str:
+        ledger = fhi.load_marking(dataset, "honey").load_ledger()
+        known = {image.sample_id for image in ledger.released_images()}
+        honey = dataset.match_tags("honeyimage")
+        values: list[Any] = []
+        for number, (source, label) in enumerate(
+            zip(*honey.values(["honey.source", "ground_truth.label"]), strict=True)
+        ):
+            # No two pairs alike, as with any real model
+            right = (released if source in known else withheld) - 0.001 * number
+            row = [(1 - right) / 2] * 3
+            row[int(label)] = right
+            guess = fo.Classification(label=str(max(range(3), key=row.__getitem__)))
+            values.append(guess if labels else row)
+        if not labels:
+            dataset.add_sample_field(field, fo.ListField, subfield=fo.FloatField)
+        values[:skip] = [None] * skip
+        honey.set_values(field, values)
+        return field
+
+    return write
+
+
+@pytest.fixture
+def verify(answer: Callable[..., str]) -> Callable[..., Any]:
+    """Verifies such a suspect: ``verify(dataset, "thief", released=0.9, withheld=0.2)``."""
+    fhi = importlib.import_module("fiftyone_honeyimage")
+
+    def run(dataset: Any, name: str, skip_failures: bool = False, **kwargs: Any) -> Any:
+        return fhi.verify_model(
+            dataset,
+            "honey",
+            answer(dataset, f"{name}_answers", **kwargs),
+            name,
+            skip_failures=skip_failures,
+            progress=False,
+        )
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def browser_path() -> str | None:
     """Where a browser is that works."""
