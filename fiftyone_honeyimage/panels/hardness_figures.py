@@ -163,5 +163,5 @@ def label_error_text(total: int, hardest: int, num_hardest: int) -> str:
     return (
         f"**{total:,} {noun} wrong**, {hardest:,} of them among the {num_hardest:,} hardest images "
         "(the hardest tenth). Check them first: a HoneyImage with a wrong label is found by anyone "
-        "who cleans the release. *Generate HoneyImages* leaves them out unless told otherwise."
+        "who cleans the release. *Generate HoneyImages* leaves them out if it is asked to."
     )

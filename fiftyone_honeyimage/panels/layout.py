@@ -1,4 +1,4 @@
-"""Where a panel opens: as a tab beside this plugin's other panel, or else beside the grid."""
+"""How panels are laid out, and where they open: as a tab beside this plugin's other panel, or else beside the grid."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import fiftyone as fo
+import fiftyone.operators.types as types
 
 _PANELS = ("protect_panel", "verification_panel")
 
@@ -35,6 +36,20 @@ def open_panel(ctx: Any, name: str, state: Mapping[str, Any] | None = None) -> N
     beside[0].children.append(panel)
     beside[0].active_child = panel.component_id
     ctx.ops.set_spaces(spaces=spaces)
+
+
+def as_page(contents: types.Object) -> types.Property:
+    """A panel's contents from top to bottom, as wide as the panel and never wider."""
+    view = types.GridView(
+        orientation="vertical",
+        align_x="left",
+        align_y="top",
+        gap=2,
+        pad=2,
+        # A plot that was drawn in a wider panel would keep the column as wide as it was
+        componentsProps={"grid": {"sx": {"gridTemplateColumns": "minmax(0, 1fr)"}}},
+    )
+    return types.Property(contents, view=view)
 
 
 def _containers(space: fo.Space) -> Iterator[fo.Space]:

@@ -268,9 +268,13 @@ def trade_off_layout(measure: str) -> dict[str, Any]:
 def trade_off_text(trade_off: Mapping[str, Any]) -> str:
     """What the curve rests on."""
     images, steps = trade_off["num_images"], trade_off["num_steps"]
+    of_what = (
+        "One candidate, so there is no interval: it"
+        if images == 1
+        else f"Mean over {images} of the candidates, with 95 % intervals: each"
+    )
     return (
-        f"Mean over {images} of the candidates, with 95 % intervals: each was crafted anew at every ε, in "
-        f"{steps} rounds with this marking's finished proxies. A marking at another ε trains its "
+        f"{of_what} was crafted anew at every ε, in {steps} rounds with this marking's finished proxies. A marking at another ε trains its "
         "own, so this is an estimate. A larger loss gap means that a model which used the release is "
         "easier to tell."
     )

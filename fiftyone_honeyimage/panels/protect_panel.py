@@ -17,7 +17,7 @@ from ..core.errors import HoneyImageError
 from . import pending
 from .comparison_section import at_hand, open_other, send_pictures, show_comparison, show_pair
 from .hardness_section import bars_view, hardest_view, label_error_view, show_hardness
-from .layout import open_panel
+from .layout import as_page, open_panel
 from .marking_section import show_marking, show_visibility
 from .protect_runs import (
     choose,
@@ -65,6 +65,7 @@ class ProtectPanel(foo.Panel):
         )
 
     def on_load(self, ctx: Any) -> None:
+        """Chooses what to show; also where the App lost the panel's state, as it does in a modal."""
         if ctx.panel.get_state("hardness_key") is None and ctx.panel.get_state("honey_key") is None:
             choose_newest(ctx)
         # A panel that is opened while a sample is open lies beside that sample
@@ -263,6 +264,8 @@ class ProtectPanel(foo.Panel):
 
     def render(self, ctx: Any) -> types.Property:
         panel = types.Object()
+        if ctx.panel.get_state("beside_sample") is None:
+            self.on_load(ctx)
         if ctx.panel.get_state("beside_sample") and ctx.current_sample is not None:
             self._show_sample(ctx, panel)
         else:
@@ -272,8 +275,7 @@ class ProtectPanel(foo.Panel):
                 self._show_all(ctx, panel)
             else:
                 self._show_problem(panel, *found)
-        view = types.GridView(orientation="vertical", align_x="left", align_y="top", gap=2, pad=2)
-        return types.Property(panel, view=view)
+        return as_page(panel)
 
     def _show_problem(self, panel: types.Object, label: str, text: str) -> None:
         """Says why this dataset cannot be protected."""

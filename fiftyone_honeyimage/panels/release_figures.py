@@ -16,7 +16,6 @@ MAX_RELEASES = 20
 COLUMNS = (
     ("release", "Release"),
     ("exported", "Exported (UTC)"),
-    ("files", "Files"),
     ("audit", "Audit"),
     ("changed", "Dataset since"),
 )
@@ -43,7 +42,6 @@ def rows(releases: Sequence[Release]) -> list[dict[str, str]]:
             if release.is_there
             else f"{release.export_dir.name} (gone)",
             "exported": _time(release) or "not by this dataset",
-            "files": "" if release.num_files is None else f"{release.num_files:,}",
             "audit": audit_text(release),
             "changed": changes_text(release),
         }
@@ -58,6 +56,8 @@ def details(release: Release) -> str:
         facts[0] += " is no longer there: it was moved or deleted"
     if release.dataset_type is not None:
         facts.append(_TYPES.get(release.dataset_type, release.dataset_type))
+    if release.num_files is not None:
+        facts.append(f"{release.num_files:,} files")
     if release.reencode is not None:
         facts.append(_POLICIES.get(release.reencode, release.reencode))
     if release.names == "renumber":
@@ -94,15 +94,15 @@ def advice(releases: Sequence[Release]) -> tuple[str, str, str] | None:
     failed = [release for release in releases if release.audit_passed is False]
     if failed:
         return (
-            f"{_names([r.export_dir for r in failed])} gives HoneyImages away",
-            "An audit found leaks. Do not publish this folder; export the release again.",
+            f"HoneyImages stand out in {_names([r.export_dir for r in failed])}",
+            "An audit found leaks. Do not publish this; export the release again.",
             "error",
         )
     unaudited = [r for r in releases if r.audit_passed is None and r.is_there]
     if unaudited:
         return (
-            f"{_names([r.export_dir for r in unaudited])} was not audited",
-            "*Audit* tries to tell its HoneyImages from other files, as somebody without the ledger would.",
+            f"Not audited yet: {_names([r.export_dir for r in unaudited])}",
+            "An audit tries to tell HoneyImages from other files, as somebody without the ledger would.",
             "info",
         )
     return None

@@ -143,3 +143,4 @@ def test_one_image_has_no_interval() -> None:
     point = {**budget(4, 3.0, 38.0), "gap_error": None}
     trade_off = {"num_images": 1, "num_steps": 3, "points": [point], "produced": point}
     assert figures.trade_off_traces(trade_off, "psnr")[0]["error_y"]["array"] == [0]
+    assert figures.trade_off_text(trade_off).startswith("One candidate, so there is no interval")

@@ -25,7 +25,7 @@ def marked(make_marked: Callable[..., Any]) -> Any:
     return make_marked(num_pairs=6, num_honeyimages=8, step_size=2)
 
 
-STATE = {"hardness_key": "honey_hardness", "honey_key": "honey"}
+STATE = {"hardness_key": "honey_hardness", "honey_key": "honey", "beside_sample": False}
 
 
 def shown(dataset: Any, event: Any) -> Any:
@@ -55,7 +55,7 @@ def test_a_marking_is_shown_with_its_figures(marked: Any, send: Any) -> None:
 
     event = send("on_load", marked)
 
-    assert event.state == {**STATE, "sample": None, "beside_sample": False, "marking_note": ""}
+    assert event.state == {**STATE, "sample": None, "marking_note": ""}
     text = event.text()
     for figure in (
         "72",  # images scored

@@ -45,7 +45,6 @@ def test_rows_say_what_became_of_a_release(release: Any) -> None:
     assert rows[0] == {
         "release": "release",
         "exported": "2026-03-04 05:06",
-        "files": "1,234",
         "audit": "not yet",
         "changed": "2 added, 1,000 edited",
     }
@@ -53,7 +52,7 @@ def test_rows_say_what_became_of_a_release(release: Any) -> None:
     assert rows[1]["audit"] == "failed: 1 leak, 2026-03-05 06:07"
     assert rows[1]["changed"] == "unchanged"
     assert rows[2]["exported"] == "not by this dataset"
-    assert (rows[2]["files"], rows[2]["changed"]) == ("", "unknown")
+    assert rows[2]["changed"] == "unknown"
     assert rows[2]["audit"] == "passed, 2026-03-05 06:07"
 
 
@@ -61,7 +60,12 @@ def test_details_name_folder_format_and_commitment(release: Any) -> None:
     from fiftyone_honeyimage.panels import release_figures as figures
 
     text = figures.details(release(names="renumber"))
-    for part in ("release; CSV; ", "every file encoded anew", "numbered anew", "c0ffee"):
+    for part in (
+        "release; CSV; 1,234 files; ",
+        "every file encoded anew",
+        "numbered anew",
+        "c0ffee",
+    ):
         assert part in text
     assert "no longer there" in figures.details(release("second", there=False))
 
@@ -76,7 +80,7 @@ def test_the_most_urgent_comes_first(release: Any) -> None:
     )
     assert figures.advice([passed]) is None
     label, _, severity = figures.advice([fresh, failed, passed])
-    assert (label, severity) == ("failed gives HoneyImages away", "error")
+    assert (label, severity) == ("HoneyImages stand out in failed", "error")
     label, _, severity = figures.advice([fresh, passed])
-    assert (label, severity) == ("fresh was not audited", "info")
+    assert (label, severity) == ("Not audited yet: fresh", "info")
     assert figures.advice([release("old", there=False)]) is None
