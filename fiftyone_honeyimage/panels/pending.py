@@ -54,6 +54,9 @@ _STORE = "honeyimage_dismissed_runs"
 
 _ERROR_LINE = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Failure)(?:: |$)")
 
+#: What FiftyOne puts before the reason why a form was refused
+_FORM_ERROR = re.compile(r"^Validation error\. Path: .*?\. Reason: ")
+
 START_WORKER = "FIFTYONE_ALLOW_LEGACY_ORCHESTRATORS=true fiftyone delegated launch -m"
 
 
@@ -248,8 +251,7 @@ def error_line(error: Any) -> str:
     for line in reversed(lines):
         found = _ERROR_LINE.match(line)
         if found:
-            text = line[found.end() :].strip()
-            return text or line
+            return _FORM_ERROR.sub("", line[found.end() :].strip()) or line
     return lines[-1].strip()
 
 

@@ -223,4 +223,6 @@ def test_the_last_line_of_an_error_is_its_reason(fo: Any) -> None:
     assert pending.error_line("Operation marked as FAILED externally") == (
         "Operation marked as FAILED externally"
     )
+    refused = "x.ExecutionError: Validation error. Path: suspect. Reason: 'x.pt' is no file"
+    assert pending.error_line(refused) == "'x.pt' is no file"
     assert pending.error_line(None) == "It left no reason."
