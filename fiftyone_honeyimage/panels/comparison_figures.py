@@ -17,7 +17,7 @@ from .verification_figures import RELEASED_COLOR, WITHHELD_COLOR, Trace, probabi
 #: What stands for the verdict of a verification that has none
 UNFINISHED = "no verdict"
 
-_MAX_NAME = 28
+_MAX_NAME = 20
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,6 @@ class Suspect:
         """Corrected as the ledger does, to be compared with alpha."""
         return adjusted_p(self.p_value, self.position)
 
-    @property
-    def label(self) -> str:
-        """What to call it in a plot."""
-        name = self.name if len(self.name) <= _MAX_NAME else f"{self.name[: _MAX_NAME - 1]}…"
-        return f"{name} ({self.key})" if self.key else f"{name} (no. {self.position})"
-
 
 def from_verdict(key: str, name: str, verdict: Any) -> Suspect:
     """A verification that is on the dataset.
@@ -83,6 +77,17 @@ def from_verdict(key: str, name: str, verdict: Any) -> Suspect:
         effect_size=verdict.effect_size,
         effect_interval=verdict.effect_interval,
     )
+
+
+def labels(suspects: Sequence[Suspect]) -> list[str]:
+    """What to call the suspects in a plot: short, and no two alike."""
+    short = [
+        s.name if len(s.name) <= _MAX_NAME else f"{s.name[: _MAX_NAME - 1]}…" for s in suspects
+    ]
+    return [
+        name if short.count(name) == 1 else f"{name} ({suspect.key or f'no. {suspect.position}'})"
+        for name, suspect in zip(short, suspects, strict=True)
+    ]
 
 
 def holm_values(suspects: Sequence[Suspect]) -> list[float]:
@@ -190,7 +195,7 @@ def evidence_traces(suspects: Sequence[Suspect]) -> list[Trace]:
             "mode": "markers",
             "name": "suspects",
             "x": strengths,
-            "y": [suspect.label for suspect in shown],
+            "y": labels(shown),
             "ids": [suspect.key or f"number-{suspect.position}" for suspect in shown],
             "text": [
                 f"{suspect.name}<br>{suspect.verdict}<br>corrected p "
@@ -210,7 +215,7 @@ def evidence_layout(suspects: Sequence[Suspect]) -> dict[str, Any]:
     largest = max([line, *(_strength(suspect.p_adjusted) for suspect in suspects)])
     return {
         "xaxis": {
-            "title": {"text": "strength of the evidence: −log₁₀ of the corrected p-value"},
+            "title": {"text": "−log₁₀ p, corrected"},
             "range": [-0.05 * largest, 1.1 * largest],
             "zeroline": False,
         },
@@ -237,7 +242,7 @@ def evidence_layout(suspects: Sequence[Suspect]) -> dict[str, Any]:
             }
         ],
         "showlegend": False,
-        "margin": {"t": 28, "r": 16, "b": 56, "l": 16},
+        "margin": {"t": 28, "r": 16, "b": 64, "l": 16},
         "clickmode": "event",
         "hovermode": "closest",
     }
@@ -245,7 +250,7 @@ def evidence_layout(suspects: Sequence[Suspect]) -> dict[str, Any]:
 
 def effect_traces(suspects: Sequence[Suspect], kind: str) -> list[Trace]:
     """Effect sizes with their 95 % intervals, of the suspects that answer with one kind."""
-    shown = _with_effect(suspects, kind)[::-1]
+    shown = with_effect(suspects, kind)[::-1]
     sizes = [float(suspect.effect_size or 0.0) for suspect in shown]
     intervals = [
         suspect.effect_interval or (size, size) for suspect, size in zip(shown, sizes, strict=True)
@@ -256,7 +261,7 @@ def effect_traces(suspects: Sequence[Suspect], kind: str) -> list[Trace]:
             "mode": "markers",
             "name": "effect",
             "x": sizes,
-            "y": [suspect.label for suspect in shown],
+            "y": labels(shown),
             "ids": [suspect.key or f"number-{suspect.position}" for suspect in shown],
             "error_x": {
                 "type": "data",
@@ -275,15 +280,13 @@ def effect_traces(suspects: Sequence[Suspect], kind: str) -> list[Trace]:
 def effect_layout(kind: str) -> dict[str, Any]:
     """The layout of :func:`effect_traces`."""
     title = (
-        "accuracy on released less accuracy on withheld twins"
-        if kind == "labels"
-        else "loss on withheld less loss on released twins, nats"
+        "accuracy, released − withheld" if kind == "labels" else "loss, withheld − released, nats"
     )
     return {
         "xaxis": {"title": {"text": title}, "zeroline": True},
         "yaxis": {"automargin": True, "type": "category"},
         "showlegend": False,
-        "margin": {"t": 16, "r": 16, "b": 56, "l": 16},
+        "margin": {"t": 16, "r": 16, "b": 64, "l": 16},
         "clickmode": "event",
         "hovermode": "closest",
     }
@@ -291,12 +294,17 @@ def effect_layout(kind: str) -> dict[str, Any]:
 
 def height(suspects: Sequence[Suspect]) -> str:
     """The height of a plot with one line a suspect."""
-    return f"{110 + 34 * min(len(suspects), 20)}px"
+    return f"{132 + 34 * min(len(suspects), 20)}px"
+
+
+def with_effect(suspects: Sequence[Suspect], kind: str) -> list[Suspect]:
+    """The suspects that answer with one kind and whose effect is defined."""
+    return [s for s in suspects if s.kind == kind and s.effect_size is not None]
 
 
 def effect_kinds(suspects: Sequence[Suspect]) -> list[str]:
     """The kinds of answers of which there are effects to plot."""
-    return [kind for kind in ("scores", "labels") if _with_effect(suspects, kind)]
+    return [kind for kind in ("scores", "labels") if with_effect(suspects, kind)]
 
 
 def from_ledger(entries: Mapping[str, Any], known: Collection[Any]) -> list[Suspect]:
@@ -331,10 +339,6 @@ def from_ledger(entries: Mapping[str, Any], known: Collection[Any]) -> list[Susp
 
 def _interval(values: Any) -> tuple[float, float] | None:
     return None if values is None else (float(values[0]), float(values[1]))
-
-
-def _with_effect(suspects: Sequence[Suspect], kind: str) -> list[Suspect]:
-    return [s for s in suspects if s.kind == kind and s.effect_size is not None]
 
 
 def _strength(p_value: float) -> float:

@@ -556,13 +556,12 @@ class VerificationPanel(foo.Panel):
         view = _table(columns, self.on_open_suspect, "Open this verification", "arrow_forward")
         ctx.panel.set_data("suspects", comparison_figures.table_rows(suspects))
         panel.list("suspects", types.Object(), view=view)
-        height = comparison_figures.height(suspects)
         panel.plot(
             "evidence",
             label="Evidence: beyond the line α a model is derived",
             data=comparison_figures.evidence_traces(suspects),
             layout=comparison_figures.evidence_layout(suspects),
-            height=height,
+            height=comparison_figures.height(suspects),
             config={"scrollZoom": False},
             on_click=self.on_click_suspect,
         )
@@ -572,7 +571,7 @@ class VerificationPanel(foo.Panel):
                 label="Effect with its 95 % interval",
                 data=comparison_figures.effect_traces(suspects, kind),
                 layout=comparison_figures.effect_layout(kind),
-                height=height,
+                height=comparison_figures.height(comparison_figures.with_effect(suspects, kind)),
                 config={"scrollZoom": False},
                 on_click=self.on_click_suspect,
             )

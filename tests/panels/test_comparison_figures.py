@@ -112,9 +112,11 @@ def test_effects_have_their_intervals() -> None:
 
 
 def test_long_names_are_shortened_in_plots_only() -> None:
-    long = suspect(1, 0.5, name="x" * 60)
-    assert len(long.label) < 45
-    assert figures.table_rows([long])[0]["suspect"] == "x" * 60
+    first, second = suspect(1, 0.5, name="x" * 60), suspect(2, 0.5, name="x" * 60, key=None)
+    assert figures.labels([first]) == ["x" * 19 + "…"]
+    # A category axis would draw two suspects of one name on one line
+    assert figures.labels([first, second]) == ["x" * 19 + "… (run_1)", "x" * 19 + "… (no. 2)"]
+    assert figures.table_rows([first])[0]["suspect"] == "x" * 60
 
 
 def test_the_ledger_adds_what_the_dataset_does_not_hold() -> None:
