@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -226,3 +227,43 @@ def test_the_last_line_of_an_error_is_its_reason(fo: Any) -> None:
     refused = "x.ExecutionError: Validation error. Path: suspect. Reason: 'x.pt' is no file"
     assert pending.error_line(refused) == "'x.pt' is no file"
     assert pending.error_line(None) == "It left no reason."
+
+
+@pytest.mark.browser
+def test_the_app_follows_a_run_by_itself(
+    make_marked: Any, verify: Any, answer: Any, queue: Any, service: Any, open_app: Any
+) -> None:
+    executor = importlib.import_module("fiftyone.operators.executor")
+    # An operator's own event loop cannot run beside Playwright's
+    with ThreadPoolExecutor(1) as beside:
+        dataset = make_marked()
+        verify(dataset, "first", released=0.5, withheld=0.5)
+        field = answer(dataset, "thief_answers", released=0.9, withheld=0.2)
+        dataset.persistent = True
+        page = open_app(dataset)
+        page.locator("[data-cy=new-panel-btn]").first.click()
+        page.get_by_text("HoneyImage verification").first.click()
+        page.get_by_text("Not shown to be derived").wait_for()
+
+        run_id = beside.submit(queue, dataset, field, "thief").result()
+        # Scheduled elsewhere: seen at the next event, and followed from then on
+        page.get_by_role("button", name="Refresh", exact=True).click()
+        page.get_by_text("waits in the queue").wait_for()
+        service.set_running(run_id)
+        service.set_progress(run_id, executor.ExecutionProgress(progress=0.4, label="Querying"))
+        page.get_by_text("is running: Querying").wait_for()
+        page.get_by_text("40%").wait_for()
+
+        service.set_queued(run_id)
+        (result,) = beside.submit(service.execute_queued_operations, operator=VERIFY).result()
+        assert result.error is None
+        page.get_by_text("Derived from the release:").wait_for()
+        page.get_by_text("is running").wait_for(state="detached")
+
+        page.get_by_role("button", name="Record", exact=True).click()
+        note = page.locator("textarea").first
+        note.fill("ask Kim")
+        page.get_by_role("button", name="Save note", exact=True).click()
+        page.get_by_text("Last saved").wait_for()
+        page.get_by_role("button", name="Verdict", exact=True).click()
+        page.get_by_text("ask Kim").wait_for()
