@@ -19,7 +19,7 @@ help:
 	@echo "make test          lint and every test, in a headless browser too"
 	@echo "make test-fast     the tests that need neither a browser nor much time"
 	@echo "make lint          ruff and mypy"
-	@echo "make screenshots   the App's pages as the browser tests see them, in docs/"
+	@echo "make screenshots   the README's pictures, from the test that clicks through the App"
 	@echo "make setup         only the set-up, in .venv/"
 	@echo "make clean         removes what the other targets left, but .venv/"
 
@@ -48,7 +48,7 @@ test-fast: $(STAMP)
 	$(PYTEST) -m "not browser and not slow"
 
 screenshots: browser
-	HONEYIMAGE_SCREENSHOTS=docs $(RUN) -m pytest -m browser
+	HONEYIMAGE_PICTURES=docs OMP_NUM_THREADS=1 $(RUN) -m pytest tests/app/test_journey.py
 
 clean:
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .coverage build dist *.egg-info

@@ -305,11 +305,12 @@ def open_app(browser: Any, app_address: str) -> Iterator[Callable[[Any], Any]]:
 
 @pytest.fixture
 def screenshot() -> Callable[[Any, str], None]:
-    """Saves a page as ``<name>.png`` under ``$HONEYIMAGE_SCREENSHOTS``, where `make screenshots` sets it."""
+    """Saves a page as ``<name>.png`` under ``$HONEYIMAGE_SCREENSHOTS``, if it is set."""
 
     def save(page: Any, name: str) -> None:
         folder = os.environ.get("HONEYIMAGE_SCREENSHOTS")
         if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
             page.screenshot(path=Path(folder) / f"{name}.png")
 
     return save
