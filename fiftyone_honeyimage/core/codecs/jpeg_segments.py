@@ -79,13 +79,10 @@ class Segments:
     @property
     def huffman(self) -> dict[int, bytes]:
         """The Huffman tables before the first scan, by class and number."""
-        tables = {}
+        tables: dict[int, bytes] = {}
         for marker, content in self.header:
-            position = 0
-            while marker == DHT and position < len(content):
-                length = 17 + sum(content[position + 1 : position + 17])
-                tables[content[position]] = content[position + 1 : position + length]
-                position += length
+            if marker == DHT:
+                tables.update(_huffman_tables(content))
         return tables
 
     @property
@@ -132,7 +129,8 @@ def join(source: Segments, written: Segments) -> bytes:
     """The written scans in the source's own header.
 
     Every segment of the source is kept byte by byte and in its place; only the Huffman tables come
-    from the written file, at the place of the source's, in one segment if the source has them in one.
+    from the written file, in the source's order and segments. Where the two files have different numbers of
+    tables, they stand at the place of the source's first.
 
     Raises:
         ValueError: if the two differ in tables, sampling, size or restarts, so that it would be wrong
@@ -149,27 +147,46 @@ def join(source: Segments, written: Segments) -> bytes:
     if (source.frame[0] == PROGRESSIVE) != (written.frame[0] == PROGRESSIVE):
         raise ValueError("progressive and sequential scans were mixed up")
 
-    tables = [content for marker, content in written.header if marker == DHT]
-    if sum(marker == DHT for marker, _ in source.header) == 1:
-        tables = [b"".join(tables)]
-    huffman = b"".join(_pack(DHT, table) for table in tables)
-
+    tables = _huffman_segments(source, written)
     parts = [b"\xff\xd8"]
-    placed = False
     for marker, content in source.header:
         if marker != DHT:
             parts.append(_pack(marker, content))
-        elif not placed:
-            parts.append(huffman)
-            placed = True
-    if not placed:
-        parts.append(huffman)
+        elif tables:
+            parts.append(tables.pop(0))
+    parts += tables
     numbers = {
         ours.number: theirs.number
         for ours, theirs in zip(written.components, source.components, strict=True)
     }
     parts += [_renumber(written.scans, numbers), b"\xff\xd9", source.trailer]
     return b"".join(parts)
+
+
+def _huffman_segments(source: Segments, written: Segments) -> list[bytes]:
+    """The written file's tables, packed as the source packs its own."""
+    layout = [list(_huffman_tables(content)) for marker, content in source.header if marker == DHT]
+    new = written.huffman
+    if sorted(number for segment in layout for number in segment) == sorted(new):
+        return [
+            _pack(DHT, b"".join(bytes([number]) + new[number] for number in segment))
+            for segment in layout
+        ]
+    contents = [content for marker, content in written.header if marker == DHT]
+    if len(layout) == 1:
+        contents = [b"".join(contents)]
+    return [b"".join(_pack(DHT, content) for content in contents)]
+
+
+def _huffman_tables(content: bytes) -> dict[int, bytes]:
+    """The tables of one segment, by class and number, in order."""
+    tables = {}
+    position = 0
+    while position < len(content):
+        length = 17 + sum(content[position + 1 : position + 17])
+        tables[content[position]] = content[position + 1 : position + length]
+        position += length
+    return tables
 
 
 def without_metadata(segments: Segments) -> bytes:

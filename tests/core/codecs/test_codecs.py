@@ -372,3 +372,30 @@ def test_lossy_webp_keeps_its_quantisers(tmp_path: Path, quality: int) -> None:
     assert len(differences) == 8
     assert np.abs(differences).mean() <= 2
     assert np.abs(np.mean(differences)) <= 1
+
+
+@needs_jpeglib
+@pytest.mark.parametrize(
+    "layout",
+    [[[0x00], [0x01], [0x10], [0x11]], [[0x00, 0x10], [0x01, 0x11]], [[0x11, 0x10, 0x01, 0]]],
+)
+def test_huffman_tables_keep_their_order_and_segments(photo, tmp_path, layout):
+    path = tmp_path / "photo.jpg"
+    photo.save(path)
+    parts = split(path.read_bytes())
+    segments = [
+        struct.pack(">BBH", 0xFF, 0xC4, 2 + len(content)) + content
+        for content in (b"".join(bytes([n]) + parts.huffman[n] for n in row) for row in layout)
+    ]
+    others = [
+        struct.pack(">BBH", 0xFF, marker, 2 + len(content)) + content
+        for marker, content in parts.header
+        if marker != 0xC4
+    ]
+    data = b"".join([b"\xff\xd8", *others, *segments, parts.scans, b"\xff\xd9"])
+    path.write_bytes(data)
+    codec = open_codec(path)
+    assert codec.encode(codec.original()) == data
+    marked = split(codec.encode(noisy(codec.original(), grey=False)))
+    assert marked.scans != parts.scans
+    assert marked.header == split(data).header
