@@ -147,8 +147,10 @@ class VerificationPanel(foo.Panel):
             ctx.ops.set_view(view=ctx.dataset.load_saved_view(verification.honey_key))
 
     def verify(self, ctx: Any) -> None:
-        """Asks for a model to verify."""
-        self._prompt(ctx, "verify_model")
+        """Asks for a model to verify, with the marking that is shown."""
+        verification = _load(ctx) if _keys(ctx) else None
+        params = {} if verification is None else {"honey_key": verification.honey_key}
+        self._prompt(ctx, "verify_model", params)
 
     def compute_hardness(self, ctx: Any) -> None:
         """The first step towards a marking."""
@@ -253,8 +255,8 @@ class VerificationPanel(foo.Panel):
             on_retry=self.on_retry,
         )
 
-    def _prompt(self, ctx: Any, name: str) -> None:
-        ctx.prompt(f"{self.plugin_name}/{name}", on_success=self.on_run)
+    def _prompt(self, ctx: Any, name: str, params: dict[str, Any] | None = None) -> None:
+        ctx.prompt(f"{self.plugin_name}/{name}", params=params, on_success=self.on_run)
 
     def _prompt_run(self, ctx: Any, name: str) -> None:
         """Prompts an operator for the run that is shown."""
@@ -502,6 +504,9 @@ class VerificationPanel(foo.Panel):
     ) -> None:
         """The published method's figures, with their warning first."""
         paper = figures.paper_markdown(verification.verdict.paper)
+        if not verification.pairs:
+            panel.md(_NO_PAIRS, name="no_pairs")
+            return
         if paper is None:
             panel.md(
                 "**There is no loss gap.** The suspect gave labels alone, or no answer; the gap needs "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -41,6 +42,12 @@ def test_sdk_app_and_delegated_run_agree(
     assert len(sdk.pairs) == 14
     dataset.reload()
     assert fhi.load_verification(dataset, "by_worker").pairs == sdk.pairs
+    assert len(sdk.random_images["gaps"]) == 44, "all unmarked images there are"
+    for key in ("by_app", "by_worker"):
+        found = fhi.load_verification(dataset, key)
+        assert found.random_images == sdk.random_images
+        # FiftyOne without a login knows no user, so it is the operating system's in all three
+        assert found.config["user"] == sdk.config["user"]
 
     asked = triggered(immediate)
     assert asked["open_panel"]["name"] == "verification_panel"
@@ -111,6 +118,7 @@ def test_lists_are_text_in_the_form(
         ({"mean": "0.5, half"}, "mean", "three numbers"),
         ({"std": "0.5"}, "std", "three numbers"),
         ({"input_size": 0}, "input_size", ""),
+        ({"num_random": -1}, "num_random", "num_random"),
         ({"references": "/nowhere/model.pt"}, "suspect", "neither a file nor a field"),
         ({"device": "quantum"}, "device", "Unknown device"),
     ],
@@ -165,9 +173,19 @@ def test_form_needs_a_marking_first(fo: Any, make_hard: Callable[..., Any], reso
 def test_the_grid_offers_it(fo: Any) -> None:
     operators = importlib.import_module("fiftyone.operators")
     operator = operators.get_operator("@honeyimage/ownership/verify_model")
-    placement = operator.resolve_placement(None).to_json()
+    placement = operator.resolve_placement(SimpleNamespace(dataset=None)).to_json()
 
     assert placement["place"] == "samples-grid-secondary-actions"
     root = Path(__file__).resolve().parents[2]
     for icon in ("icon", "darkIcon"):
         assert (root / placement["view"][icon].lstrip("/")).is_file()
+
+
+def test_the_cost_tells_of_random_images(
+    make_marked: Callable[..., Any], suspect_file: str, resolve: Any
+) -> None:
+    dataset = make_marked()
+    usual = resolve("verify_model", dataset, suspect=suspect_file)
+    assert "up to 50 queries more on random unmarked images" in usual.text("cost")
+    none = resolve("verify_model", dataset, suspect=suspect_file, num_random=0)
+    assert "random" not in none.text("cost")
