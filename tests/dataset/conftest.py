@@ -125,13 +125,25 @@ def hash_database() -> dict[str, Any]:
 
 @pytest.fixture
 def unchanged(tmp_path: Path) -> Callable[..., tuple[Any, Any]]:
-    """The whole database and all files of a dataset and of ``tmp_path``: compare before and after."""
+    """The whole database and all files of a dataset and of ``tmp_path``: compare before and after.
 
-    def state(dataset: Any, *folders: Path) -> tuple[Any, Any]:
+    With ``noted=True`` all but the notes that a release leaves in its marking's run.
+    """
+
+    import fiftyone.core.odm as foo
+
+    def state(dataset: Any, *folders: Path, noted: bool = False) -> tuple[Any, Any]:
         default = Path(os.environ["FIFTYONE_DEFAULT_DATASET_DIR"])
         known = [media_folder(dataset)] if len(dataset) else []
         more = [default] if default.exists() else []
-        return hash_database(), read_files(tmp_path, *known, *more, *folders)
+        database = hash_database()
+        if noted:
+            database["runs"] = [
+                {name: value for name, value in run.items() if name != "config"}
+                | {"config": {n: v for n, v in run["config"].items() if n != "releases"}}
+                for run in foo.get_db_conn().runs.find({}).sort("_id")
+            ]
+        return database, read_files(tmp_path, *known, *more, *folders)
 
     return state
 
