@@ -319,9 +319,12 @@ def test_another_dataset_starts_anew(
 
 
 @pytest.mark.browser
-def test_the_panel_in_the_app(marked: Any, open_app: Any, screenshot: Any) -> None:
+def test_the_panel_in_the_app(marked: Any, open_app: Any, screenshot: Any, tmp_path: Path) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    fhi.export_release(marked, "honey", tmp_path / "spring-release", progress=False)
     marked.persistent = True
     page = open_app(marked)
+    page.set_viewport_size({"width": 1280, "height": 720})
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on(
@@ -329,13 +332,24 @@ def test_the_panel_in_the_app(marked: Any, open_app: Any, screenshot: Any) -> No
         lambda line: errors.append(line.text) if "honeyimage" in line.text.lower() else None,
     )
 
-    page.locator("[data-cy=new-panel-btn]").first.click()
-    page.get_by_text("HoneyImage protection").first.click()
+    # The workspace, from the list of operators
+    page.keyboard.press("`")
+    search = page.get_by_placeholder("Search operations by name")
+    search.fill("Open HoneyImage workspace")
+    page.get_by_text("Open HoneyImage workspace", exact=True).first.click()
     page.get_by_text("matches the commitment").wait_for()
     page.locator(".bars path").first.wait_for()
     screenshot(page, "protect-panel-hardness")
-    page.locator("g.trace.scatter").first.scroll_into_view_if_needed()
+    # Nothing is wider than the panel
+    assert page.evaluate(
+        "() => [...document.querySelectorAll('.js-plotly-plot, table')]"
+        ".every(e => e.getBoundingClientRect().right <= innerWidth)"
+    )
+    page.get_by_text("spring-release").first.scroll_into_view_if_needed()
+    screenshot(page, "protect-panel-releases")
+    page.get_by_text("Visibility and effect").scroll_into_view_if_needed()
     screenshot(page, "protect-panel-marking")
+
     image = page.get_by_alt_text("HoneyImage of sample")
     image.scroll_into_view_if_needed()
     page.wait_for_function(
@@ -343,10 +357,33 @@ def test_the_panel_in_the_app(marked: Any, open_app: Any, screenshot: Any) -> No
         ".filter(image => image.naturalWidth === 512).length === 4"
     )
     screenshot(page, "protect-panel-comparison")
-    image.click()
-    page.get_by_text("2 samples").wait_for()
-    screenshot(page, "protect-panel-pair")
+    page.get_by_role("button", name="Flip between them").click()
+    page.get_by_alt_text("Original of sample").wait_for()
+    page.get_by_role("button", name="Flip", exact=True).click()
+    page.get_by_alt_text("HoneyImage of sample").wait_for()
+    page.get_by_role("button", name="Side by side").click()
+
+    # Dragging over bars
+    drag = page.locator(".js-plotly-plot .nsewdrag").first
+    drag.scroll_into_view_if_needed()
+    box = drag.bounding_box()
+    page.mouse.move(box["x"] + 1, box["y"] + box["height"] / 4)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 1, box["y"] + box["height"] / 2, steps=6)
+    page.mouse.up()
+    page.get_by_text("72 samples").wait_for()
     page.locator('[data-testid="LightModeIcon"]').click()
     page.locator('[data-testid="DarkModeIcon"]').wait_for()
     screenshot(page, "protect-panel-light")
+
+    # The sample at hand, in the modal: the HoneyImage first, then its original
+    page.get_by_role("button", name="Open the HoneyImage").click()
+    modal = page.get_by_test_id("modal")
+    modal.get_by_text("HoneyImage protection").click()
+    other = modal.get_by_role("button", name="Open the original")
+    other.wait_for()
+    modal.get_by_alt_text("Difference ×50 of sample").wait_for()
+    screenshot(page, "protect-panel-modal")
+    other.click()
+    modal.get_by_role("button", name="Open the HoneyImage").wait_for()
     assert errors == []
