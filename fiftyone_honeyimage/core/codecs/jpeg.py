@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -146,12 +149,24 @@ class JpegCodec(Codec):
         )
 
     def _by_coefficients(self, change: np.ndarray) -> bytes:
-        planes = self._coefficients
-        changed = [plane.copy() for plane in planes]
+        optimise = not self._source.has_standard_huffman
+        with _opened(self._source) as file:
+            planes = [
+                (name, np.array(getattr(file, name)))
+                for name in ("Y", "Cb", "Cr")
+                if getattr(file, name) is not None
+            ]
+            self._add_steps([plane for _, plane in planes], change)
+            for name, plane in planes:
+                setattr(file, name, plane)
+            return self._join(_written(file, optimise))
+
+    def _add_steps(self, planes: list[np.ndarray], change: np.ndarray) -> None:
+        """Adds a change to coefficients, int16 (rows, columns, 8, 8) of each component, in place."""
         top = [0] * len(planes)
         for rows in strips(self.height):
             for i, steps in enumerate(self.blocks.steps_of(change[rows])):
-                target = changed[i][top[i] : top[i] + len(steps)]
+                target = planes[i][top[i] : top[i] + len(steps)]
                 # Whole units are coded, of which a file keeps the blocks that hold pixels.
                 steps = np.rint(steps[: len(target), : target.shape[1]]).astype(np.int16)
                 # A source may lie beyond the range that is written; it is not pulled into it.
@@ -162,12 +177,6 @@ class JpegCodec(Codec):
                     out=target,
                 )
                 top[i] += len(target)
-        optimise = not self._source.has_standard_huffman
-        return self._join(_write_coefficients(self._source, changed, optimise))
-
-    @property
-    def _coefficients(self) -> list[np.ndarray]:
-        return _read_coefficients(self._source)
 
     def _join(self, written: bytes) -> bytes:
         try:
@@ -193,33 +202,29 @@ def load_jpeglib() -> Any | None:
 
 _jpeglib: list[Any] = []
 # jpeglib keeps state in global variables
-_jpeglib_lock = threading.Lock()
+_jpeglib_lock = threading.RLock()
 
 
-def _read_coefficients(segments: Segments) -> list[np.ndarray]:
-    """int16 (rows, columns, 8, 8) of each component, in steps."""
-    jpeglib = load_jpeglib()
-    with _jpeglib_lock, tempfile.TemporaryDirectory(prefix="honeyimage-") as folder:
-        file = _open(jpeglib, segments, folder)
-        return [np.array(plane) for plane in (file.Y, file.Cb, file.Cr) if plane is not None]
+@lru_cache(maxsize=1)
+def _folder(process: int) -> tempfile.TemporaryDirectory[str]:
+    """Where jpeglib reads and writes its files: one folder a process, since making one takes longest."""
+    return tempfile.TemporaryDirectory(prefix="honeyimage-")
 
 
-def _write_coefficients(segments: Segments, planes: list[np.ndarray], optimise: bool) -> bytes:
-    jpeglib = load_jpeglib()
-    with _jpeglib_lock, tempfile.TemporaryDirectory(prefix="honeyimage-") as folder:
-        file = _open(jpeglib, segments, folder)
-        for name, plane in zip(("Y", "Cb", "Cr"), planes, strict=False):
-            setattr(file, name, plane)
-        target = os.path.join(folder, "written.jpg")
-        file.write_dct(target, flags=["+OPTIMIZE_CODING"] if optimise else [])
-        return Path(target).read_bytes()
+@contextmanager
+def _opened(segments: Segments) -> Iterator[Any]:
+    """A file in jpeglib, which is this thread's alone meanwhile."""
+    with _jpeglib_lock:
+        path = os.path.join(_folder(os.getpid()).name, "source.jpg")
+        # Metadata stay out of it: jpeglib has room for 50 segments, and join() puts them back.
+        Path(path).write_bytes(jpeg_segments.without_metadata(segments))
+        yield load_jpeglib().read_dct(path)  # type: ignore[union-attr]
 
 
-def _open(jpeglib: Any, segments: Segments, folder: str) -> Any:
-    # Metadata stay out of it: jpeglib has room for 50 segments, and join() puts them back.
-    path = os.path.join(folder, "source.jpg")
-    Path(path).write_bytes(jpeg_segments.without_metadata(segments))
-    return jpeglib.read_dct(path)
+def _written(file: Any, optimise: bool) -> bytes:
+    path = os.path.join(_folder(os.getpid()).name, "written.jpg")
+    file.write_dct(path, flags=["+OPTIMIZE_CODING"] if optimise else [])
+    return Path(path).read_bytes()
 
 
 def _natural(zigzag: tuple[int, ...]) -> list[int]:
