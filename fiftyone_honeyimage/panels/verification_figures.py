@@ -7,9 +7,7 @@ numbers of their pairs as ``ids``.
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -20,14 +18,14 @@ RELEASED_COLOR = "#ffb020"
 WITHHELD_COLOR = "#7a8794"
 _FAINT = "#7a879480"
 
-_MIN_LOSS = 1e-9
-
-_NUM_BINS = 20
+#: Stands for a loss of 0 on a logarithmic axis, nats
+MIN_LOSS = 1e-9
 
 #: Rows of the table of pairs that are shown at a time
 ROWS_A_PAGE = 20
 
-_LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+#: A legend in one line above the plot
+LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 
 #: Verdict → (headline, severity of its alert). "Not shown" is no acquittal and gets no green.
 VERDICTS = {
@@ -146,7 +144,7 @@ def loss_traces(pairs: Sequence[Pair]) -> list[Trace]:
     shown = usable(pairs)
     logarithmic = needs_logarithm(pairs)
     # A logarithmic axis has no place for a loss of 0; the text of the point keeps it
-    floor = _MIN_LOSS if logarithmic else 0.0
+    floor = MIN_LOSS if logarithmic else 0.0
     released = [max(pair["released_loss"], floor) for pair in shown]
     withheld = [max(pair["withheld_loss"], floor) for pair in shown]
     ends = [min([*released, *withheld]), max([*released, *withheld])]
@@ -197,105 +195,6 @@ def loss_layout(pairs: Sequence[Pair]) -> dict[str, Any]:
     }
 
 
-def histogram_traces(pairs: Sequence[Pair]) -> list[Trace]:
-    """How many released and how many withheld twins have a loss in each bin.
-
-    The bars' ids are ``bin:<role>:<number>``; :func:`pairs_of` finds their pairs.
-    """
-    edges, bins = _loss_bins(pairs)
-    colors = {"released": RELEASED_COLOR, "withheld": WITHHELD_COLOR}
-    return [
-        {
-            "type": "bar",
-            "name": f"{role} twins",
-            "x": [number + 0.5 for number in range(len(edges) - 1)],
-            "y": [len(members) for members in bins[role]],
-            "ids": [f"bin:{role}:{number}" for number in range(len(edges) - 1)],
-            "text": _bin_texts(edges),
-            "textposition": "none",
-            "marker": {"color": colors[role]},
-            "opacity": 0.75,
-            "hovertemplate": f"%{{y}} {role} twins with a loss of %{{text}}<extra></extra>",
-        }
-        for role in ("released", "withheld")
-    ]
-
-
-def histogram_layout(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """The layout of :func:`histogram_traces`."""
-    edges, _ = _loss_bins(pairs)
-    return {
-        "barmode": "group",
-        "bargap": 0.05,
-        "xaxis": {"title": {"text": "loss, nats"}, **_edge_ticks(edges)},
-        "yaxis": {"title": {"text": "twins"}},
-        "showlegend": True,
-        "legend": _LEGEND,
-        "margin": {"t": 40, "r": 16, "b": 64, "l": 56},
-        "clickmode": "event",
-    }
-
-
-def gap_traces(honey_gaps: Sequence[float], random_gaps: Sequence[float]) -> list[Trace]:
-    """The loss gaps of released HoneyImages and of random unmarked images, as shares of each.
-
-    The bars' ids are ``gap:honey:<number>`` and ``gap:random:<number>``; :func:`gap_members` finds
-    what they hold.
-    """
-    edges = bin_edges([*honey_gaps, *random_gaps])
-    names = {"honey": "HoneyImages", "random": "random unmarked images"}
-    colors = {"honey": RELEASED_COLOR, "random": WITHHELD_COLOR}
-    traces = []
-    for kind, gaps in (("honey", honey_gaps), ("random", random_gaps)):
-        counts = [len(members) for members in binned(gaps, edges)]
-        traces.append(
-            {
-                "type": "bar",
-                "name": f"{names[kind]} ({len(gaps):,})",
-                "x": [number + 0.5 for number in range(len(counts))],
-                "y": [count / max(len(gaps), 1) for count in counts],
-                "ids": [f"gap:{kind}:{number}" for number in range(len(counts))],
-                "text": _bin_texts(edges),
-                "textposition": "none",
-                "marker": {"color": colors[kind]},
-                "opacity": 0.75,
-                "hovertemplate": f"%{{y:.0%}} of {names[kind]}: %{{text}}<extra></extra>",
-            }
-        )
-    return traces
-
-
-def gap_layout(honey_gaps: Sequence[float], random_gaps: Sequence[float]) -> dict[str, Any]:
-    """The layout of :func:`gap_traces`."""
-    edges = bin_edges([*honey_gaps, *random_gaps])
-    return {
-        "barmode": "group",
-        "bargap": 0.05,
-        "xaxis": {
-            "title": {"text": "loss gap (loss of the proxy less loss of the suspect), nats"},
-            **_edge_ticks(edges),
-        },
-        "yaxis": {"title": {"text": "share of images"}, "tickformat": ".0%"},
-        "showlegend": True,
-        "legend": _LEGEND,
-        "margin": {"t": 40, "r": 16, "b": 64, "l": 56},
-        "clickmode": "event",
-    }
-
-
-def gap_members(
-    point: str, honey_gaps: Sequence[float], random_gaps: Sequence[float]
-) -> tuple[str, list[int]] | None:
-    """What a clicked bar of the gap plot holds: "honey" or "random", and positions in the gaps."""
-    kind, number = _parse(point, "gap", ("honey", "random"))
-    if kind is None:
-        return None
-    members = binned(
-        honey_gaps if kind == "honey" else random_gaps, bin_edges([*honey_gaps, *random_gaps])
-    )
-    return (kind, members[number]) if number < len(members) else None
-
-
 def random_text(random_images: Mapping[str, Any]) -> str:
     """What the random images are, or why there are none.
 
@@ -315,30 +214,6 @@ def random_text(random_images: Mapping[str, Any]) -> str:
         "**No random images were asked about.** Verify again with *Random unmarked images* above 0 to "
         "compare with them; it spends no pair of its own, but counts as another verification."
     )
-
-
-def bin_edges(values: Sequence[float], logarithmic: bool = False) -> list[float]:
-    """Edges of bins of equal width, on a logarithmic scale if asked for, that hold all values."""
-    low, high = min(values), max(values)
-    if logarithmic:
-        first, last = math.log10(max(low, _MIN_LOSS)), math.log10(max(high, _MIN_LOSS))
-        if last - first < 1e-9:
-            first, last = first - 0.5, last + 0.5
-        width = (last - first) / _NUM_BINS
-        return [10 ** (first + width * number) for number in range(_NUM_BINS + 1)]
-    if high - low < 1e-9:
-        low, high = low - 0.5, high + 0.5
-    width = (high - low) / _NUM_BINS
-    return [low + width * number for number in range(_NUM_BINS + 1)]
-
-
-def binned(values: Sequence[float], edges: Sequence[float]) -> list[list[int]]:
-    """The positions of the values in each bin; a value beyond the edges is in the nearest bin."""
-    found: list[list[int]] = [[] for _ in range(len(edges) - 1)]
-    for position, value in enumerate(values):
-        number = min(max(bisect_right(edges, value) - 1, 0), len(found) - 1)
-        found[number].append(position)
-    return found
 
 
 def pair_rows(pairs: Sequence[Pair], page: int) -> list[dict[str, Any]]:
@@ -384,38 +259,6 @@ def _answer(pair: Pair, role: str) -> str:
     return f"{loss:.3g} {'✓' if right else '✗'}"
 
 
-def _loss_bins(pairs: Sequence[Pair]) -> tuple[list[float], dict[str, list[list[int]]]]:
-    """Edges over all losses, and role → positions among the usable pairs in each bin."""
-    shown = usable(pairs)
-    losses = {
-        role: [float(pair[f"{role}_loss"]) for pair in shown] for role in ("released", "withheld")
-    }
-    edges = bin_edges([*losses["released"], *losses["withheld"]], needs_logarithm(pairs))
-    return edges, {role: binned(values, edges) for role, values in losses.items()}
-
-
-def _edge_ticks(edges: Sequence[float]) -> dict[str, Any]:
-    """Ticks at every fifth edge of bars that stand one beside the other."""
-    numbers = list(range(0, len(edges), 5))
-    return {
-        "tickvals": numbers,
-        "ticktext": [f"{edges[number]:.2g}" for number in numbers],
-        "range": [0, len(edges) - 1],
-    }
-
-
-def _bin_texts(edges: Sequence[float]) -> list[str]:
-    return [f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges)]
-
-
-def _parse(point: str, prefix: str, kinds: Sequence[str]) -> tuple[str | None, int]:
-    """The kind and number of a bar's id."""
-    parts = point.split(":")
-    if len(parts) != 3 or parts[0] != prefix or parts[1] not in kinds or not parts[2].isdigit():
-        return None, 0
-    return parts[1], int(parts[2])
-
-
 def categories(pairs: Sequence[Pair]) -> dict[str, list[int]]:
     """The pairs by which of their twins were classified correctly: category → numbers of pairs."""
     found: dict[str, list[int]] = {name: [] for name in _CATEGORIES}
@@ -449,7 +292,7 @@ def accuracy_layout() -> dict[str, Any]:
     return {
         "barmode": "stack",
         "showlegend": True,
-        "legend": _LEGEND,
+        "legend": LEGEND,
         "yaxis": {"title": {"text": "accuracy"}, "range": [0, 1], "tickformat": ".0%"},
         "margin": {"t": 72, "r": 16, "b": 32, "l": 56},
         "clickmode": "event",
@@ -519,14 +362,7 @@ def paper_markdown(paper: Mapping[str, Any]) -> str | None:
 
 
 def pairs_of(point: str, pairs: Sequence[Pair]) -> list[int]:
-    """The pairs that a clicked point stands for: a pair's number, a category, or a histogram's bar."""
-    role, number = _parse(point, "bin", ("released", "withheld"))
-    if role is not None:
-        shown = usable(pairs)
-        if any(pair[f"{role}_loss"] is None for pair in shown) or not shown:
-            return []
-        bins = _loss_bins(pairs)[1][role]
-        return [int(shown[i]["pair"]) for i in bins[number]] if number < len(bins) else []
+    """The pairs that a clicked point stands for: a pair's number, or a category of pairs."""
     category = point.partition("/")[0]
     if category in _CATEGORIES:
         return categories(pairs)[category]

@@ -15,7 +15,7 @@ import fiftyone.operators.types as types
 from fiftyone.operators.categories import Categories
 
 from ..core.errors import HoneyImageError
-from . import comparison_figures, pending
+from . import comparison_figures, loss_histograms, pending
 from . import verification_data as data
 from . import verification_figures as figures
 
@@ -117,7 +117,9 @@ class VerificationPanel(foo.Panel):
         random = verification.random_images
         if not honey:
             return
-        found = figures.gap_members(str(ctx.params.get("id")), honey, random.get("gaps") or [])
+        found = loss_histograms.gap_members(
+            str(ctx.params.get("id")), honey, random.get("gaps") or []
+        )
         if found is None or not found[1]:
             return
         kind, members = found
@@ -410,8 +412,8 @@ class VerificationPanel(foo.Panel):
                 panel,
                 "histogram",
                 "How the losses are distributed",
-                figures.histogram_traces(verification.pairs),
-                figures.histogram_layout(verification.pairs),
+                loss_histograms.histogram_traces(verification.pairs),
+                loss_histograms.histogram_layout(verification.pairs),
                 height="280px",
             )
         else:
@@ -533,8 +535,8 @@ class VerificationPanel(foo.Panel):
         panel.plot(
             "gaps",
             label="Loss gap: HoneyImages against random images",
-            data=figures.gap_traces(honey, gaps),
-            layout=figures.gap_layout(honey, gaps),
+            data=loss_histograms.gap_traces(honey, gaps),
+            layout=loss_histograms.gap_layout(honey, gaps),
             height="320px",
             config={"scrollZoom": False},
             on_click=self.on_click_gap,
@@ -741,7 +743,8 @@ def _show_pairs(ctx: Any, points: list[Any]) -> None:
         number
         for point in points
         if point is not None
-        for number in figures.pairs_of(str(point), verification.pairs)
+        for found in (figures.pairs_of, loss_histograms.bar_pairs)
+        for number in found(str(point), verification.pairs)
     }
     if not numbers:
         return
