@@ -18,6 +18,8 @@ from ..core.errors import HoneyImageError
 from . import comparison_figures, loss_histograms, pending
 from . import verification_data as data
 from . import verification_figures as figures
+from . import verification_sections as sections
+from .layout import as_page
 
 if TYPE_CHECKING:
     from ..dataset.verification import Verification
@@ -44,11 +46,6 @@ _SECTIONS = {
     "compare": "Compare",
     "record": "Record",
 }
-
-_NO_PAIRS = (
-    "**This marking has no pairs of twins**, so no verdict but *inconclusive* can be given. Generate "
-    "HoneyImages again with pairs (16 by default), and release that marking."
-)
 
 
 class VerificationPanel(foo.Panel):
@@ -103,7 +100,7 @@ class VerificationPanel(foo.Panel):
         verification, row = _load(ctx), ctx.params.get("row")
         if verification is None or not isinstance(row, int):
             return
-        rows = figures.pair_rows(verification.pairs, _page(ctx, verification))
+        rows = figures.pair_rows(verification.pairs, sections.current_page(ctx, verification))
         if 0 <= row < len(rows):
             _show_pairs(ctx, [rows[row]["id"]])
 
@@ -232,8 +229,7 @@ class VerificationPanel(foo.Panel):
             self._empty(panel, *problem)
         else:
             self._verification(ctx, panel)
-        view = types.GridView(orientation="vertical", align_x="left", align_y="top", gap=2, pad=2)
-        return types.Property(panel, view=view)
+        return as_page(panel)
 
     def _pending(self, ctx: Any, panel: types.Object) -> None:
         """Shows the runs that are waited for, and opens the panel on one that has succeeded."""
@@ -321,15 +317,15 @@ class VerificationPanel(foo.Panel):
         section = section if section in _SECTIONS else "verdict"
         self._sections(panel, section)
         if section == "verdict":
-            self._verdict(ctx, panel, verification, state)
+            sections.show_verdict(ctx, panel, self, verification, state)
         elif section == "pairs":
-            self._pairs(ctx, panel, verification)
+            sections.show_pairs(ctx, panel, self, verification)
         elif section == "gap":
-            self._gap(ctx, panel, verification, state)
+            sections.show_gap(ctx, panel, self, verification, state)
         elif section == "compare":
-            self._compare(ctx, panel, verification, state)
+            sections.show_comparison(ctx, panel, self, verification, state)
         else:
-            self._record(panel, verification)
+            sections.show_record(panel, self, verification)
 
     def _actions(self, panel: types.Object, verification: Verification | None, state: Any) -> None:
         row = panel.h_stack("actions", gap=1, align_x="left")
@@ -359,255 +355,6 @@ class VerificationPanel(foo.Panel):
                 params={"section": section},
                 variant="contained" if section == shown else "outlined",
             )
-
-    def _verdict(
-        self, ctx: Any, panel: types.Object, verification: Verification, state: data.LedgerState
-    ) -> None:
-        from ..dataset.notes import from_config
-        from ..operators.forms import table
-
-        verdict = verification.verdict
-        headline, severity = figures.VERDICTS[verdict.verdict]
-        panel.view(
-            "verdict",
-            types.AlertView(
-                label=f"**{headline}:** {verification.suspect_name}",
-                description=verdict.statement,
-                severity=severity,
-            ),
-        )
-        for number, notice in enumerate(data.notices(ctx.dataset, verification, state)):
-            panel.view(
-                f"notice_{number}",
-                types.AlertView(
-                    label=notice.label, description=notice.text, severity=notice.severity
-                ),
-            )
-        panel.md(table(("Figures", ""), figures.summary_rows(verdict)), name="figures")
-        note = from_config(verification.config)
-        if note.text:
-            panel.md(f"**Note:** {note.text}", name="note_shown")
-        self._plots(panel, verification)
-
-    def _plots(self, panel: types.Object, verification: Verification) -> None:
-        verdict = verification.verdict
-        usable = figures.usable(verification.pairs)
-        if not verification.pairs:
-            panel.md(_NO_PAIRS, name="no_pairs")
-        elif not usable:
-            panel.md(
-                "**Every pair had a failed query**, so there is nothing to plot. Make sure that the "
-                "suspect answers, then verify it again.",
-                name="no_answers",
-            )
-        elif verdict.kind == "scores":
-            self._plot(
-                panel,
-                "pairs",
-                "Loss on released against withheld twins",
-                figures.loss_traces(verification.pairs),
-                figures.loss_layout(verification.pairs),
-            )
-            self._plot(
-                panel,
-                "histogram",
-                "How the losses are distributed",
-                loss_histograms.histogram_traces(verification.pairs),
-                loss_histograms.histogram_layout(verification.pairs),
-                height="280px",
-            )
-        else:
-            self._plot(
-                panel,
-                "pairs",
-                "Accuracy on released and withheld twins",
-                figures.accuracy_traces(verification.pairs),
-                figures.accuracy_layout(),
-            )
-        if verdict.e_values:
-            panel.plot(
-                "e_values",
-                label="Evidence, pair by pair",
-                data=figures.e_value_traces(verdict),
-                layout=figures.e_value_layout(),
-                height="280px",
-                config={"scrollZoom": False},
-            )
-
-    def _plot(
-        self,
-        panel: types.Object,
-        name: str,
-        label: str,
-        traces: list[figures.Trace],
-        layout: dict[str, Any],
-        height: str = "360px",
-    ) -> None:
-        """A plot whose points and bars stand for pairs."""
-        panel.plot(
-            name,
-            label=label,
-            data=traces,
-            layout=layout,
-            height=height,
-            config={"scrollZoom": False},
-            on_click=self.on_click_point,
-            on_selected=self.on_select_points,
-        )
-
-    def _pairs(self, ctx: Any, panel: types.Object, verification: Verification) -> None:
-        panel.md(figures.pairs_text(verification.verdict), name="pairs_text")
-        if not verification.pairs:
-            panel.md(_NO_PAIRS, name="no_pairs")
-            return
-        page, pages = _page(ctx, verification), figures.num_pages(verification.pairs)
-        columns = {"pair": "Pair", "released": "Released", "withheld": "Withheld"}
-        if verification.verdict.kind == "scores":
-            columns["difference"] = "Difference"
-        view = _table(columns, self.on_open_pair, "Show images", "grid_view")
-        ctx.panel.set_data("pair_table", figures.pair_rows(verification.pairs, page))
-        panel.list("pair_table", types.Object(), view=view)
-        if verification.verdict.kind == "scores":
-            panel.md(
-                "The suspect's loss in nats, ✓ where its answer was right. Difference: loss on the "
-                "withheld less loss on the released twin.",
-                name="pair_legend",
-            )
-        row = panel.h_stack("pair_actions", gap=1, align_x="left")
-        row.btn(
-            "previous",
-            label="Previous",
-            on_click=self.on_page,
-            params={"page": page - 1},
-            disabled=page == 0,
-            variant="outlined",
-        )
-        row.btn(
-            "next",
-            label="Next",
-            on_click=self.on_page,
-            params={"page": page + 1},
-            disabled=page + 1 >= pages,
-            variant="outlined",
-        )
-        has_view = ctx.dataset.has_saved_view(verification.honey_key)
-        row.btn(
-            "marking",
-            label="Show all HoneyImages",
-            on_click=self.show_marking,
-            variant="outlined",
-            disabled=not has_view,
-            title=None if has_view else f"The saved view '{verification.honey_key}' was deleted",
-        )
-        panel.md(f"Page {page + 1} of {pages}", name="page_text")
-
-    def _gap(
-        self, ctx: Any, panel: types.Object, verification: Verification, state: data.LedgerState
-    ) -> None:
-        """The published method's figures, with their warning first."""
-        paper = figures.paper_markdown(verification.verdict.paper)
-        if not verification.pairs:
-            panel.md(_NO_PAIRS, name="no_pairs")
-            return
-        if paper is None:
-            panel.md(
-                "**There is no loss gap.** The suspect gave labels alone, or no answer; the gap needs "
-                "its logits or probabilities. The verdict does not need them.",
-                name="no_gap",
-            )
-            return
-        panel.view(
-            "paper",
-            types.AlertView(
-                label="The paper's figures never decide", description=paper, severity="warning"
-            ),
-        )
-        _, honey = data.honey_gaps(ctx.dataset, verification, state.ledger)
-        random = verification.random_images
-        if not honey:
-            panel.md(
-                "The plot of the gaps needs the ledger and the marking's field; one of them is not "
-                "there.",
-                name="no_gap_plot",
-            )
-            return
-        gaps = random.get("gaps") or []
-        panel.plot(
-            "gaps",
-            label="Loss gap: HoneyImages against random images",
-            data=loss_histograms.gap_traces(honey, gaps),
-            layout=loss_histograms.gap_layout(honey, gaps),
-            height="320px",
-            config={"scrollZoom": False},
-            on_click=self.on_click_gap,
-        )
-        panel.md(figures.random_text(random), name="random_text")
-
-    def _compare(
-        self, ctx: Any, panel: types.Object, verification: Verification, state: data.LedgerState
-    ) -> None:
-        suspects = data.family(ctx.dataset, verification.honey_key, state.ledger)
-        panel.md(
-            f"All verifications with marking `{verification.honey_key}`, in their order.",
-            name="compare_title",
-        )
-        columns = {
-            "suspect": "Suspect",
-            "verdict": "Verdict",
-            "p": "p",
-            "level": "Level",
-            "holm": "p, Holm",
-            "pairs": "Pairs",
-            "effect": "Effect (95 %)",
-        }
-        view = _table(columns, self.on_open_suspect, "Open this verification", "arrow_forward")
-        ctx.panel.set_data("suspects", comparison_figures.table_rows(suspects))
-        panel.list("suspects", types.Object(), view=view)
-        panel.plot(
-            "evidence",
-            label="Evidence: beyond the line α a model is derived",
-            data=comparison_figures.evidence_traces(suspects),
-            layout=comparison_figures.evidence_layout(suspects),
-            height=comparison_figures.height(suspects),
-            config={"scrollZoom": False},
-            on_click=self.on_click_suspect,
-        )
-        for kind in comparison_figures.effect_kinds(suspects):
-            panel.plot(
-                f"effects_{kind}",
-                label="Effect with its 95 % interval",
-                data=comparison_figures.effect_traces(suspects, kind),
-                layout=comparison_figures.effect_layout(kind),
-                height=comparison_figures.height(comparison_figures.with_effect(suspects, kind)),
-                config={"scrollZoom": False},
-                on_click=self.on_click_suspect,
-            )
-        panel.md(
-            comparison_figures.explanation(suspects, state.ledger is not None), name="explanation"
-        )
-
-    def _record(self, panel: types.Object, verification: Verification) -> None:
-        from ..dataset.notes import from_config
-        from ..operators.forms import table
-
-        note = from_config(verification.config)
-        panel.str(
-            "note",
-            default=note.text,
-            label="Note",
-            description="Kept with this verification on the dataset, in no release and no evidence",
-            view=types.TextFieldView(multiline=True, rows=4),
-        )
-        if note.text and note.time is not None:
-            who = f" by {note.user}" if note.user else ""
-            panel.md(f"Last saved{who}, {note.time:%Y-%m-%d %H:%M} UTC", name="note_time")
-        row = panel.h_stack("run_actions", gap=1, align_x="left")
-        row.btn("save_note", label="Save note", on_click=self.save_note, variant="contained")
-        row.btn("rename", label="Rename…", on_click=self.rename, variant="outlined")
-        row.btn("delete", label="Delete…", on_click=self.delete, variant="outlined")
-        panel.md(
-            table(("Provenance", ""), figures.provenance_rows(verification)), name="provenance"
-        )
 
 
 def _problem(ctx: Any) -> tuple[str, str, tuple[str, ...]] | None:
@@ -655,24 +402,6 @@ def _problem(ctx: Any) -> tuple[str, str, tuple[str, ...]] | None:
         "trained on the release can then be told from one that was not.",
         steps,
     )
-
-
-def _table(columns: dict[str, str], on_open: Any, tooltip: str, icon: str) -> types.TableView:
-    """A table that fits into half a small screen; a click on a row, or on its button, opens it."""
-    cell = {"sx": {"fontSize": "0.75rem", "padding": "6px 5px"}}
-    view = types.TableView(
-        on_click_row=on_open,
-        actions_label="Open",
-        componentsProps={
-            "table": {"sx": {"minWidth": 0}},  # 650 pixels by default
-            "tableHeadCell": cell,
-            "tableBodyCell": cell,
-        },
-    )
-    for key, label in columns.items():
-        view.add_column(key, label=label)
-    view.add_row_action("open", on_click=on_open, icon=icon, tooltip=tooltip)
-    return view
 
 
 def _keys(ctx: Any) -> list[str]:
@@ -723,12 +452,6 @@ def _ledger(ctx: Any, verification: Verification) -> data.LedgerState:
 def _family(ctx: Any, verification: Verification) -> list[comparison_figures.Suspect]:
     state = _ledger(ctx, verification)
     return data.family(ctx.dataset, verification.honey_key, state.ledger)
-
-
-def _page(ctx: Any, verification: Verification) -> int:
-    """The page of the table of pairs that is shown, within what there is."""
-    page = int(ctx.panel.get_state("page") or 0)
-    return min(max(page, 0), figures.num_pages(verification.pairs) - 1)
 
 
 def _show_pairs(ctx: Any, points: list[Any]) -> None:
