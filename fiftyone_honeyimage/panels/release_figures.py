@@ -51,7 +51,7 @@ def rows(releases: Sequence[Release]) -> list[dict[str, str]]:
 
 def details(release: Release) -> str:
     """What does not fit into the table."""
-    facts = [str(release.export_dir)]
+    facts = [f"`{release.export_dir}`"]
     if not release.is_there:
         facts[0] += " is no longer there: it was moved or deleted"
     if release.dataset_type is not None:
@@ -62,7 +62,6 @@ def details(release: Release) -> str:
         facts.append(_POLICIES.get(release.reencode, release.reencode))
     if release.names == "renumber":
         facts.append("files numbered anew")
-    facts.append(f"commitment {release.commitment}")
     return "; ".join(facts)
 
 

@@ -36,7 +36,8 @@ def show_releases(ctx: Any, panel: types.Object, on: ProtectPanel, run: Mapping[
     urgent = figures.advice(releases)
     if urgent is not None:
         alert(panel, "release_advice", *urgent)
-    table = types.TableView()
+    # The App would not let a table be narrower than 650 pixels
+    table = types.TableView(componentsProps={"table": {"sx": {"minWidth": 0}}})
     for key, label in figures.COLUMNS:
         table.add_column(key, label=label)
     for row, release in enumerate(releases):
@@ -46,10 +47,7 @@ def show_releases(ctx: Any, panel: types.Object, on: ProtectPanel, run: Mapping[
     )
     panel.list("releases", types.Object(), view=table)
     ctx.panel.set_data("releases", figures.rows(releases))
-    panel.md(
-        "All of them were exported with this marking's ledger, whose commitment stands above.",
-        name="release_commitment",
-    )
+    panel.md(f"The newest: {figures.details(releases[0])}", name="release_details")
     row = panel.h_stack("release_actions", gap=1, align_x="left")
     row.btn("audit_release", label="Audit release…", on_click=on.audit_release, variant="outlined")
 

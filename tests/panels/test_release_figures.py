@@ -56,17 +56,11 @@ def test_rows_say_what_became_of_a_release(release: Any) -> None:
     assert rows[2]["audit"] == "passed, 2026-03-05 06:07"
 
 
-def test_details_name_folder_format_and_commitment(release: Any) -> None:
+def test_details_name_folder_and_format(release: Any) -> None:
     from fiftyone_honeyimage.panels import release_figures as figures
 
     text = figures.details(release(names="renumber"))
-    for part in (
-        "release; CSV; 1,234 files; ",
-        "every file encoded anew",
-        "numbered anew",
-        "c0ffee",
-    ):
-        assert part in text
+    assert "/release`; CSV; 1,234 files; every file encoded anew; files numbered anew" in text
     assert "no longer there" in figures.details(release("second", there=False))
 
 
