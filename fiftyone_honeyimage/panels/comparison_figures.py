@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.evidence.multiple import adjusted_p, alpha_effective, holm
-from .verification_figures import RELEASED_COLOR, WITHHELD_COLOR, Trace, probability
+from .verification_figures import RELEASED_COLOR, TRANSPARENT, WITHHELD_COLOR, Trace, probability
 
 #: What stands for the verdict of a verification that has none
 UNFINISHED = "no verdict"
@@ -242,6 +242,7 @@ def evidence_layout(suspects: Sequence[Suspect]) -> dict[str, Any]:
             }
         ],
         "showlegend": False,
+        **TRANSPARENT,
         "margin": {"t": 28, "r": 16, "b": 64, "l": 16},
         "clickmode": "event",
         "hovermode": "closest",
@@ -286,6 +287,7 @@ def effect_layout(kind: str) -> dict[str, Any]:
         "xaxis": {"title": {"text": title}, "zeroline": True},
         "yaxis": {"automargin": True, "type": "category"},
         "showlegend": False,
+        **TRANSPARENT,
         "margin": {"t": 16, "r": 16, "b": 64, "l": 16},
         "clickmode": "event",
         "hovermode": "closest",

@@ -16,6 +16,7 @@ from .verification_figures import (
     LEGEND,
     MIN_LOSS,
     RELEASED_COLOR,
+    TRANSPARENT,
     WITHHELD_COLOR,
     Pair,
     Trace,
@@ -60,6 +61,7 @@ def histogram_layout(pairs: Sequence[Pair]) -> dict[str, Any]:
         "yaxis": {"title": {"text": "twins"}},
         "showlegend": True,
         "legend": LEGEND,
+        **TRANSPARENT,
         "margin": {"t": 40, "r": 16, "b": 64, "l": 56},
         "clickmode": "event",
     }
@@ -117,6 +119,7 @@ def gap_layout(honey_gaps: Sequence[float], random_gaps: Sequence[float]) -> dic
         "yaxis": {"title": {"text": "share of images"}, "tickformat": ".0%"},
         "showlegend": True,
         "legend": LEGEND,
+        **TRANSPARENT,
         "margin": {"t": 40, "r": 16, "b": 64, "l": 56},
         "clickmode": "event",
     }

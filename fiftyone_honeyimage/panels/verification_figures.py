@@ -24,6 +24,9 @@ MIN_LOSS = 1e-9
 #: Rows of the table of pairs that are shown at a time
 ROWS_A_PAGE = 20
 
+#: A plot shows the theme's background, and does not cover the words below it
+TRANSPARENT = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
+
 #: A legend in one line above the plot
 LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 
@@ -189,6 +192,7 @@ def loss_layout(pairs: Sequence[Pair]) -> dict[str, Any]:
     return {
         "xaxis": {"title": {"text": "loss on the withheld twin, nats"}, "type": kind},
         "yaxis": {"title": {"text": "loss on the released twin, nats"}, "type": kind},
+        **TRANSPARENT,
         "margin": {"t": 16, "r": 16, "b": 64, "l": 64},
         "hovermode": "closest",
         "clickmode": "event",
@@ -294,6 +298,7 @@ def accuracy_layout() -> dict[str, Any]:
         "showlegend": True,
         "legend": LEGEND,
         "yaxis": {"title": {"text": "accuracy"}, "range": [0, 1], "tickformat": ".0%"},
+        **TRANSPARENT,
         "margin": {"t": 72, "r": 16, "b": 32, "l": 56},
         "clickmode": "event",
     }
@@ -331,6 +336,7 @@ def e_value_layout() -> dict[str, Any]:
     return {
         "xaxis": {"title": {"text": "pairs asked, in the committed order"}},
         "yaxis": {"title": {"text": "e-value"}, "type": "log"},
+        **TRANSPARENT,
         "margin": {"t": 16, "r": 16, "b": 64, "l": 64},
     }
 

@@ -95,6 +95,7 @@ def test_the_plot_of_the_evidence_has_the_line_of_alpha() -> None:
     assert points["x"] == pytest.approx([0.0, -math.log10(2e-6)])
     assert layout["shapes"][0]["x0"] == pytest.approx(3.0)
     assert layout["annotations"][0]["text"] == "α = 0.001"
+    assert layout["paper_bgcolor"] == layout["plot_bgcolor"] == "rgba(0,0,0,0)", "either theme's"
     low, high = layout["xaxis"]["range"]
     assert low < 0 < points["x"][1] < high
 
