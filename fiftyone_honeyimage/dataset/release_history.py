@@ -74,12 +74,31 @@ class Release:
         return self.export_dir.is_dir()
 
 
-def list_releases(samples: fo.core.collections.SampleCollection, honey_key: str) -> list[Release]:
-    """See :func:`fiftyone_honeyimage.list_releases`."""
+def list_releases(
+    samples: fo.core.collections.SampleCollection, honey_key: str, last: int | None = None
+) -> list[Release]:
+    """See :func:`fiftyone_honeyimage.list_releases`.
+
+    Args:
+        samples, honey_key: see there
+        last (None): how many of the newest to list, all by default
+    """
     dataset = root_dataset(samples)
     catch_up(dataset)
     run_config(dataset, honey_key, MARKING)
-    return [_release(dataset, entry) for entry in _entries(dataset, honey_key)]
+    entries = _entries(dataset, honey_key)
+    entries = entries if last is None else entries[-last:]
+    num_originals = _originals(dataset).count() if entries else 0
+    return [_release(dataset, entry, num_originals) for entry in entries]
+
+
+def has_releases(samples: fo.core.collections.SampleCollection, honey_key: str) -> bool:
+    """Whether a marking was ever released, without counting what changed since.
+
+    Raises:
+        SamplesError: if there is no such marking
+    """
+    return bool(run_config(samples, honey_key, MARKING).get(_RELEASES))
 
 
 def record_release(
@@ -190,7 +209,7 @@ def _entries(dataset: fo.Dataset, honey_key: str) -> list[dict[str, Any]]:
     return list(document.config.get(_RELEASES) or [])
 
 
-def _release(dataset: fo.Dataset, entry: Mapping[str, Any]) -> Release:
+def _release(dataset: fo.Dataset, entry: Mapping[str, Any], num_originals: int) -> Release:
     known = {name: value for name, value in entry.items() if name in Release.__dataclass_fields__}
     for name in ("exported_at", "audited_at"):
         if known.get(name):
@@ -203,8 +222,8 @@ def _release(dataset: fo.Dataset, entry: Mapping[str, Any]) -> Release:
         known["num_edited"] = originals.match(
             (F("created_at") <= read_at) & (F("last_modified_at") > read_at)
         ).count()
-        now = originals.count()
-        known["num_deleted"] = max(0, entry["num_originals"] + known["num_added"] - now)
+        then = entry["num_originals"] + known["num_added"]
+        known["num_deleted"] = max(0, then - num_originals)
     return Release(**known)
 
 

@@ -28,7 +28,7 @@ from .protect_runs import (
     load_marking,
     problem,
 )
-from .release_section import newest_releases, show_releases
+from .release_section import newest_releases, show_releases, was_released
 
 _HELP = """
 Protects this dataset: scores how hard each image is, turns hard ones into HoneyImages, and exports a
@@ -342,7 +342,7 @@ class ProtectPanel(foo.Panel):
             steps["verify_model"] = ("Verify a model…", self.verify_model)
             following = "export_release"
             key = ctx.panel.get_state("honey_key")
-            if key in keys(ctx, "marking") and newest_releases(ctx, key):
+            if key in keys(ctx, "marking") and was_released(ctx, key):
                 following = "verify_model"
         elif keys(ctx, "hardness"):
             following = "generate_honeyimages"

@@ -52,8 +52,15 @@ def show_releases(ctx: Any, panel: types.Object, on: ProtectPanel, run: Mapping[
     row.btn("audit_release", label="Audit release…", on_click=on.audit_release, variant="outlined")
 
 
+def was_released(ctx: Any, honey_key: str) -> bool:
+    """Whether a marking was ever released."""
+    from ..dataset.release_history import has_releases
+
+    return has_releases(ctx.dataset, honey_key)
+
+
 def newest_releases(ctx: Any, honey_key: str) -> list[Release]:
     """The releases that are shown, newest first."""
     from ..dataset.release_history import list_releases
 
-    return list_releases(ctx.dataset, honey_key)[::-1][: figures.MAX_RELEASES]
+    return list_releases(ctx.dataset, honey_key, last=figures.MAX_RELEASES)[::-1]
