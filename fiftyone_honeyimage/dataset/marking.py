@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 from collections.abc import Collection, Mapping, Sequence
@@ -80,6 +81,8 @@ HONEYIMAGE = "honeyimage"
 EXCLUSIONS = ("label_errors", "duplicates")
 
 _METRICS = ("linf", "psnr", "ssim", "lpips")
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -436,7 +439,11 @@ def _make_images(
         epsilon=request["epsilon"],
         relative_size=_relative_size(codecs, request["input_size"]),
     )
-    curve = measure_trade_off(craft, result, plan, lpips_metric=lpips_metric, report=bar.report)
+    try:
+        curve = measure_trade_off(craft, result, plan, lpips_metric=lpips_metric, report=bar.report)
+    except ImageError as error:  # at another budget, which the HoneyImages do not depend on
+        _logger.warning("The trade-off of '%s' was not measured: %s", request["honey_key"], error)
+        curve = None
     manifest["trade_off"] = {} if curve is None else curve.to_dict()
     manifest["lpips_note"] = lpips_note
     manifest["num_images"] = len(loaded.samples)

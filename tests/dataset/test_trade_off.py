@@ -62,3 +62,18 @@ def test_what_is_no_number_is_refused(make_dataset: Any, mark: Any, value: Any) 
     dataset = make_dataset(30, hardness=True)
     with pytest.raises(fhi.ParameterError, match="trade_off must be an integer"):
         mark(dataset, trade_off=value)
+
+
+def test_a_marking_stands_without_it(
+    make_dataset: Any, mark: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    from fiftyone_honeyimage.dataset import marking as module
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise fhi.ImageError("no file of this budget can be written")
+
+    monkeypatch.setattr(module, "measure_trade_off", fail)
+    marking = mark(make_dataset(30, hardness=True))
+
+    assert marking.trade_off == {}
+    assert "The trade-off of 'honey' was not measured: no file of this budget" in caplog.text
