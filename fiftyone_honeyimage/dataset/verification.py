@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from ..core.evidence.record import export_evidence as write_evidence
 from ..core.evidence.sequential import EProcess
 from ..core.evidence.twins import PairAnswers
 from ..core.evidence.verdict import Verdict, may_stop
-from ..core.files import sha256_file
+from ..core.files import locked, sha256_file
 from ..core.images import read_image
 from ..core.suspects import Answers, PredictionsSuspect, Suspect, load_suspect, query
 from . import storage
@@ -31,7 +32,9 @@ from .marking import HONEYIMAGE, HONEYIMAGE_TAG, Marking, load_marking
 from .progress import Progress, StageBar
 from .release import open_ledger
 from .runs import (
+    MARKING,
     VERIFICATION,
+    catch_up,
     check_new_key,
     list_keys,
     root_dataset,
@@ -48,6 +51,8 @@ _NUM_PROBES = 8
 
 #: Random unmarked images that a suspect at hand is asked about, for the paper's plot
 DEFAULT_NUM_RANDOM = 50
+
+_logger = logging.getLogger(__name__)
 
 #: Packages whose version is kept with a verification
 _PACKAGES = ("fiftyone", "torch", "numpy", "scipy")
@@ -110,12 +115,14 @@ def verify_model(
     progress: Progress,
 ) -> Verification:
     """See :func:`fiftyone_honeyimage.verify_model`."""
+    catch_up(root_dataset(samples))
     marking = load_marking(samples, honey_key)
     num_random = num_controls(suspect, num_random)
     if verify_key is None:
         verify_key = next_verify_key(samples, honey_key)
     check_new_key(samples, verify_key, "verify_key")
     ledger = open_ledger(marking, ledger_path)
+    check_log(samples, honey_key, ledger)
     level = ledger.plan.alpha_for(alpha)
     names = suspect_classes(marking, classes)
     if pairs not in ("all", "unused"):
@@ -165,27 +172,32 @@ def verify_model(
             "failures": asked.failures,
             "random_images": {},
         }
-        save_run(
-            samples,
-            verify_key,
-            VERIFICATION,
-            {
-                "honey_key": honey_key,
-                "suspect_name": model.name,
-                "suspect_digest": model.digest,
-                "verification_id": verification_id,
-                "ledger_path": str(ledger.path),
-                "classes": list(names),
-                "outputs": asked.outputs,
-                "alpha": level,
-                "pairs": pairs,
-                "num_references": len(others),
-                "num_random": num_random,
-                "version": __version__,
-                **provenance(marking, ledger, user),
-            },
-            results,
-        )
+        # Hours may have passed: what took the key meanwhile is kept, and so is this verdict
+        with locked(ledger.path):
+            catch_up(root_dataset(samples))
+            marking = renamed(samples, marking)
+            verify_key = free_key(samples, verify_key, marking.honey_key)
+            save_run(
+                samples,
+                verify_key,
+                VERIFICATION,
+                {
+                    "honey_key": marking.honey_key,
+                    "suspect_name": model.name,
+                    "suspect_digest": model.digest,
+                    "verification_id": verification_id,
+                    "ledger_path": str(ledger.path),
+                    "classes": list(names),
+                    "outputs": asked.outputs,
+                    "alpha": level,
+                    "pairs": pairs,
+                    "num_references": len(others),
+                    "num_random": num_random,
+                    "version": __version__,
+                    **provenance(marking, ledger, user),
+                },
+                results,
+            )
         if num_random:
             # Last of all: nothing that happens here can touch the verdict
             bar.report("Querying random images", 0, 1)
@@ -204,6 +216,44 @@ def next_verify_key(samples: fo.core.collections.SampleCollection, honey_key: st
     while f"{honey_key}_verification_{number}" in taken:
         number += 1
     return f"{honey_key}_verification_{number}"
+
+
+def check_log(
+    samples: fo.core.collections.SampleCollection, honey_key: str, ledger: Ledger
+) -> None:
+    """Checks that a ledger holds every verification of its marking that the dataset knows.
+
+    An older copy would count from the start again, and the levels add up to more than α.
+
+    Raises:
+        LedgerError: naming one that it does not hold
+    """
+    for key in known_verifications(samples, honey_key):
+        if run_config(samples, key, VERIFICATION)["verification_id"] not in ledger.verifications:
+            raise LedgerError(
+                f"the ledger at '{ledger.path}' does not hold verification '{key}': it is an older or "
+                "another copy, which would not count it. Restore the newest copy, or pass its place as "
+                "ledger_path"
+            )
+
+
+def free_key(samples: fo.core.collections.SampleCollection, verify_key: str, honey_key: str) -> str:
+    """The key, or the next free one if it was taken meanwhile; a warning tells so."""
+    try:
+        check_new_key(samples, verify_key, "verify_key")
+    except ParameterError as error:
+        other = next_verify_key(samples, honey_key)
+        _logger.warning("%s. The verification is kept as '%s'", error, other)
+        return other
+    return verify_key
+
+
+def renamed(samples: fo.core.collections.SampleCollection, marking: Marking) -> Marking:
+    """The marking under the key that it has now; as it was if it was deleted."""
+    keys = list_keys(samples, MARKING, commitment=marking.commitment)
+    if not keys or marking.honey_key in keys:
+        return marking
+    return load_marking(samples, keys[0])
 
 
 def load_verification(
@@ -430,8 +480,7 @@ def probe(
     """
     dataset = root_dataset(samples)
     label_field = marking.config["label_field"]
-    own = dataset.match(F(f"{marking.honey_key}.source") == None)  # noqa: E711 (a query)
-    own = own.match_tags(HONEYIMAGE_TAG, bool=False).exists(f"{label_field}.label")
+    own = unmarked(dataset).exists(f"{label_field}.label")
     images: list[np.ndarray] = []
     keys: list[str] = []
     labels: list[int] = []
@@ -457,6 +506,18 @@ def probe(
         batch_size=batch_size,
     )
     return answers.outputs
+
+
+def unmarked(dataset: fo.Dataset) -> fo.DatasetView:
+    """The images that no marking has chosen, of which every release holds the same file.
+
+    The original of any HoneyImage would show whoever holds a release with it which image is marked.
+    """
+    view = dataset.match_tags(HONEYIMAGE_TAG, bool=False)
+    for honey_key in list_keys(dataset, MARKING):
+        if dataset.has_field(honey_key):
+            view = view.match(F(f"{honey_key}.source") == None)  # noqa: E711 (a query)
+    return view
 
 
 def num_controls(suspect: Any, num_random: int | None) -> int:
@@ -498,13 +559,14 @@ def ask_controls(
     for name in (hardness, label_field):
         if not dataset.has_field(name):
             return {"note": f"field '{name}' was deleted"}
-    view = dataset.match(F(f"{marking.honey_key}.source") == None)  # noqa: E711 (a query)
-    view = view.match_tags(HONEYIMAGE_TAG, bool=False).match(
+    view = unmarked(dataset).match(
         (F(hardness) != None) & F(f"{label_field}.label").is_in(list(classes))  # noqa: E711
     )
     asked: Suspect = model
     try:
         if isinstance(model, PredictionsSuspect):
+            if not isinstance(suspect, str):
+                return {"note": "the suspect is given by its answers on the HoneyImages alone"}
             view = view.exists(suspect)
             held = read_predictions(view, "id", suspect, classes)
             if not held:
@@ -527,7 +589,8 @@ def ask_controls(
         )
     except HoneyImageError as error:
         return {"note": str(error)}
-    answered = np.flatnonzero(~answers.failed & np.isfinite(answers.losses))
+    usable = ~answers.failed & np.isfinite(answers.losses) & np.isfinite(losses)
+    answered = np.flatnonzero(usable)
     gaps = loss_gaps(np.array(losses)[answered], answers.losses[answered])
     return {"ids": [ids[row] for row in answered], "gaps": [float(gap) for gap in gaps]}
 
@@ -626,22 +689,25 @@ class _Questions:
         before = self._seen
 
         def report(stage: str, done: int, total: int) -> None:
-            self._seen = before + done
-            bar.report("Querying", self._seen, len(self._queries))
+            self._seen = before + min(done + self._batch_size, len(queries))
+            bar.report("Querying", before + done, len(self._queries))
 
         # A batch counts as seen when it is sent, not when its answers arrive.
         self._seen = before + min(self._batch_size, len(queries))
         answers = self._query(suspect, queries, self._skip_failures, self.outputs, report)
-        if self.outputs == "auto":
+        if self.outputs == "auto" and not answers.failed.all():
             self.outputs = answers.outputs
         self.failures.update(answers.failures)
+        # The answer on the other twin goes too: a failure is kept beside the sample's id, so that
+        # the twin without a loss would be known
+        failed = np.repeat(answers.failed.reshape(-1, 2).any(axis=1), 2)
         for row, (index, twin, _) in enumerate(queries):
-            self._losses[index, twin] = float(answers.losses[row])
-            self._correct[index, twin] = bool(answers.correct[row])
-            self._failed[index, twin] = bool(answers.failed[row])
+            self._losses[index, twin] = np.nan if failed[row] else float(answers.losses[row])
+            self._correct[index, twin] = bool(answers.correct[row] and not failed[row])
+            self._failed[index, twin] = bool(failed[row])
         values = answers.losses if answers.kind == "scores" else answers.correct
         keys = [(index, twin) for index, twin, _ in queries]
-        return PairAnswers.from_queries(answers.kind, keys, values, answers.failed)
+        return PairAnswers.from_queries(answers.kind, keys, values, failed)
 
     def _collected(self, kind: str, end: int) -> PairAnswers:
         keys = [(index, twin) for index, twin, _ in self._queries[:end]]
@@ -732,7 +798,7 @@ def paper_figures(
     proxies = [proxy[getattr(ledger.pairs[index], twin).sample_id] for index, twin in keys]
     gaps = loss_gaps(proxies, asked.losses(keys))
     figures: dict[str, Any] = {
-        "mean_loss_gap": float(gaps.mean()),
+        "mean_loss_gap": _rounded(gaps.mean()),
         "num_images": len(keys),
         "num_references": len(reference_losses),
     }
@@ -741,8 +807,8 @@ def paper_figures(
 
     reference_gaps = [loss_gaps(proxies, [losses[k] for k in keys]) for losses in reference_losses]
     calibrated = calibrate_threshold(reference_gaps, 1 / (len(reference_losses) + 1))
-    figures["reference_mean_loss_gaps"] = [float(values.mean()) for values in reference_gaps]
-    figures["threshold"] = calibrated.threshold
+    figures["reference_mean_loss_gaps"] = [_rounded(values.mean()) for values in reference_gaps]
+    figures["threshold"] = _rounded(calibrated.threshold)
     figures["threshold_false_positive_rate"] = calibrated.false_positive_rate
     figures["exceeds_threshold"] = bool(gaps.mean() > calibrated.threshold)
     return figures
@@ -755,6 +821,15 @@ def _difference(pair: PairAnswers, ledger: Ledger) -> float:
         released, withheld = compared
         return float(released[0]) - float(withheld[0])
     return float(compared[0])
+
+
+def _rounded(value: float) -> float:
+    """Three digits, and no finer than 0.01 nats.
+
+    An exact mean over the released twins would tell which they are: the proxy's losses of all twins
+    are known, and of some thirty pairs one choice of twins alone has this sum.
+    """
+    return round(float(f"{value:.3g}"), 2)
 
 
 def _finite(value: float) -> float | None:

@@ -418,6 +418,7 @@ def test_random_images_touch_neither_verdict_nor_ledger(fresh, tmp_path):
     module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 64, 4))
 
     without = fhi.verify_model(dataset, "honey", module, "no", ledger_path=ledger, num_random=0)
+    fhi.delete_run(dataset, "no")  # another copy of the ledger does not hold it
     with_them = fhi.verify_model(dataset, "honey", module, "yes", ledger_path=copy)
 
     assert without.random_images == {}

@@ -94,7 +94,7 @@ def export_evidence(
     """Writes the evidence for one verification that was closed with a verdict.
 
     The file opens the coins of the queried pairs, so that it is to be given out only when the
-    verdict is.
+    verdict is; until then its permissions are 0600.
 
     Args:
         ledger: the ledger, as loaded
@@ -153,6 +153,7 @@ def export_evidence(
             "answers": answers.to_dict(),
             "verdict": verification.result,
         },
+        mode=0o600,
     )
 
 
