@@ -15,6 +15,9 @@ from typing import Any
 
 START_SECONDS = 120
 
+#: Of the mouse to meet a mark of a plot that may still be moving
+_TRIES = 100
+
 #: An advertisement covers the page until someone has seen it
 _SEEN = "localStorage.setItem('fiftyone-enterprise-tooltip-seen', 'true')"
 
@@ -78,6 +81,36 @@ class AppPage:
         self.click(title.locator("xpath=following::*[@role='combobox'][1]"), label)
         self.click(self.page.get_by_role("option", name=value), value)
 
+    def choose_in_panel(self, label: str, value: str) -> None:
+        """Chooses from a dropdown of a panel, by the label above it: two clicks."""
+        title = self.page.get_by_text(label, exact=True).last
+        self.click(title.locator("xpath=following::*[@role='combobox'][1]"), label)
+        self.click(self.page.get_by_role("option", name=value, exact=True), value)
+
+    def confirm(self, label: str) -> None:
+        """Sets a switch or a tick of the open form, by its label."""
+        self.click(self.form.get_by_label(label), label)
+
+    def execute(self) -> None:
+        """Executes a form at once that would be scheduled: opens the menu, chooses, executes."""
+        self.click(self.form.get_by_role("button").filter(has=self._arrow), "menu")
+        self.click(self.page.get_by_role("menuitem", name="Execute"), "Execute at once")
+        self.submit("Execute")
+
+    def submit(self, label: str) -> None:
+        """Executes a form and closes what it tells."""
+        self.press(label)
+        self.press("Close")
+        self.form.wait_for(state="detached")
+
+    @property
+    def _arrow(self) -> Any:
+        return self.page.locator("[data-testid=ArrowDropDownIcon]")
+
+    def has_tab(self, label: str) -> bool:
+        """Whether a panel is open."""
+        return bool(self.page.locator("[data-cy^=panel-tab-]").filter(has_text=label).count())
+
     def show_tab(self, label: str) -> None:
         """Turns to a panel that is open."""
         tab = self.page.locator("[data-cy^=panel-tab-]").filter(has_text=label)
@@ -88,13 +121,27 @@ class AppPage:
         tab = self.page.locator("[data-cy^=panel-tab-]").filter(has_text=label)
         self.click(tab.locator("[data-testid=CloseIcon]"), f"close {label}")
 
-    def wait_for_samples(self, fits: Callable[[int], bool]) -> int:
+    def open_from_plot(self, mark: Any, what: str, fits: Callable[[int], bool]) -> int:
+        """Clicks a mark of a plot, and waits until the grid shows a fitting number of samples.
+
+        A click gets lost while the plot is just being drawn anew, so it is tried again.
+        """
+        for _ in range(3):
+            self.click_plot(mark, what)
+            try:
+                return self.wait_for_samples(fits, START_SECONDS / 4)
+            except TimeoutError:
+                continue
+        return self.wait_for_samples(fits)
+
+    def wait_for_samples(self, fits: Callable[[int], bool], seconds: float = START_SECONDS) -> int:
         """Waits until the grid shows a fitting number of samples, and returns it."""
         counts = self.page.get_by_test_id("entry-counts")
-        until = time.monotonic() + START_SECONDS
+        until = time.monotonic() + seconds
         while time.monotonic() < until:
             found = re.match(r"([\d,]+)", counts.first.inner_text())
             if found and fits(int(found[1].replace(",", ""))):
+                self.page.get_by_test_id("looker").first.wait_for()
                 return int(found[1].replace(",", ""))
             self.page.wait_for_timeout(50)
         raise TimeoutError(f"the grid shows {counts.first.inner_text()}")
@@ -106,13 +153,21 @@ class AppPage:
 
     def click_plot(self, mark: Any, what: str) -> None:
         """Clicks a mark of a plot. Plotly finds what lies below the mouse by itself: a layer lies above."""
-        mark.scroll_into_view_if_needed()
-        box = mark.bounding_box()
-        self.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        self.page.locator(".hoverlayer .hovertext").first.wait_for()
-        self.page.mouse.down()
-        self.page.mouse.up()
-        self.clicks.append(what)
+        hover = self.page.locator(".hoverlayer .hovertext")
+        for _ in range(_TRIES):
+            mark.scroll_into_view_if_needed()
+            box = mark.bounding_box()
+            if box is not None:
+                self.page.mouse.move(box["x"] - 1, box["y"] - 1)
+                self.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+            self.page.wait_for_timeout(300)
+            # What was drawn above it meanwhile has pushed the plot down
+            if box is not None and hover.count() and mark.bounding_box() == box:
+                self.page.mouse.down()
+                self.page.mouse.up()
+                self.clicks.append(what)
+                return
+        raise TimeoutError(f"the mouse does not find {what}")
 
     def _on_console(self, message: Any) -> None:
         if message.type == "error":
@@ -123,8 +178,11 @@ class AppPage:
             self.errors.append(text)
 
 
-#: What FiftyOne's App itself writes as errors, on any dataset and without this plugin
-NOISE: tuple[str, ...] = ()
+#: What FiftyOne's App itself raises, on any dataset and without this plugin
+NOISE: tuple[str, ...] = (
+    # A page that is opened while its first query still runs
+    "^page error: entry is loading$",
+)
 
 
 def is_noise(text: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,17 @@ from app_page import AppPage
 from PIL import Image
 
 PROTECT, VERIFY = "HoneyImage protection", "HoneyImage verification"
+
+KEY = "release_2026"
+
+#: Sections of the verification panel, and what each says
+SECTIONS = {
+    "Pairs": "16 pairs used",
+    "Loss gap": "never decide",
+    "Compare": "Effect (95 %)",
+    "Record": "SHA-256 of the suspect",
+    "Verdict": "How the losses are distributed",
+}
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -48,44 +60,166 @@ def test_from_a_dataset_to_verdicts(
     picture: Callable[..., None],
     tmp_path: Path,
 ) -> None:
-    fhi = importlib.import_module("fiftyone_honeyimage")
     dataset = noisy_digits
     window = open_window(dataset)
-    page = window.page
-    screens(window, "dataset")
+    take = partial(screens, window)
+    take("dataset")
 
-    # The newcomer: at most twelve clicks, and nothing typed but a name and a model's path
+    thief = twelve_clicks(window, take, dataset, tmp_path)
+    look_at_the_marking(window, take, picture)
+    look_at_the_verdict(window, take, picture)
+    verify_two_more(window, take, dataset, thief)
+    compare(window, take, picture)
+    rename_and_delete(window, take, dataset)
+    change_the_theme(window, take)
+
+
+def twelve_clicks(window: AppPage, take: Any, dataset: Any, folder: Path) -> Path:
+    """The newcomer: at most twelve clicks, and nothing typed but a name and a model's path."""
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    page = window.page
     window.open_panel(PROTECT)
     window.press("Compute hardness…")
-    screens(window, "hardness-form")
+    take("hardness-form")
     window.press("Schedule")
     page.locator(".bars path").first.wait_for()
-    screens(window, "hardness")
+    take("hardness")
 
     window.press("Generate HoneyImages…")
-    window.type_into(window.field("Name of the marking"), "release_2026")
-    screens(window, "generate-form")
+    window.type_into(window.field("Name of the marking"), KEY)
+    take("generate-form")
     window.press("Schedule")
     page.get_by_text("matches the commitment").wait_for()
-    screens(window, "marking")
+    take("marking")
 
     window.press("Export release…")
-    screens(window, "export-form")
+    take("export-form")
     window.press("Schedule")
-    page.get_by_text("Exported").first.wait_for()
-    screens(window, "release")
+    window.form.wait_for(state="detached")
+    page.get_by_text(f"digits-{KEY}", exact=True).wait_for()
+    take("release")
 
     dataset.reload()
-    (release,) = fhi.list_releases(dataset, "release_2026")
+    (release,) = fhi.list_releases(dataset, KEY)
     stolen = [(path, path.parent.name) for path in release.export_dir.rglob("*.png")]
     assert len(stolen) == release.num_images
-    thief = train(stolen, "resnet_tiny", 60, tmp_path / "thief.pt")
+    thief = train(stolen, "resnet_tiny", 60, folder / "thief.pt")
 
     window.press("Verify a model…")
     window.type_into(window.field("Model file"), str(thief))
-    screens(window, "verify-form")
+    take("verify-form")
     window.press("Schedule")
-    page.get_by_text("Derived from the release").first.wait_for()
-    screens(window, "verdict")
+    page.get_by_text("Derived from the release:", exact=True).wait_for()
+    take("verdict")
     assert len(window.clicks) <= 12, window.clicks
-    assert window.typed == ["release_2026", str(thief)]
+    assert window.typed == [KEY, str(thief)]
+    return thief
+
+
+def look_at_the_marking(window: AppPage, take: Any, picture: Any) -> None:
+    """From the histogram and the visibility plot into the grid; the pictures side by side."""
+    page = window.page
+    window.show_tab(PROTECT)
+    bars = window.plot("Hardness by class").locator(".bars path")
+    window.open_from_plot(bars.first, "bar of the histogram", lambda count: 0 < count < 300)
+    take("bar")
+    picture(window, "protection-panel", below="Hardness by class")
+    points = window.plot("Each HoneyImage").locator("path.point")
+    window.open_from_plot(points.first, "a HoneyImage", lambda count: count == 2)
+    take("point")
+    page.get_by_alt_text("HoneyImage of sample").first.scroll_into_view_if_needed()
+    take("side-by-side")
+    picture(window, "side-by-side", below="Side by side")
+
+
+def look_at_the_verdict(window: AppPage, take: Any, picture: Any) -> None:
+    """From a pair of losses, and from a row of the table, into the grid; every section."""
+    page = window.page
+    window.show_tab(VERIFY)
+    losses = window.plot("Loss on released against withheld twins")
+    window.open_from_plot(losses.locator("path.point").first, "pair", lambda count: count == 4)
+    take("pair")
+    picture(window, "verification-panel", below="Verification")
+    for section in SECTIONS:
+        window.press(section)
+        page.get_by_text(SECTIONS[section]).first.wait_for()
+        take(f"section-{section}")
+
+
+def verify_two_more(window: AppPage, take: Any, dataset: Any, thief: Path) -> None:
+    """Two innocent models: one trained on the same images without the marked ones, one that tells labels only."""
+    page = window.page
+    marked = set(dataset.exists(f"{KEY}.source").values("id"))
+    clean = dataset.match_tags("honeyimage", bool=False).exclude(marked)
+    files = zip(clean.values("filepath"), clean.values("ground_truth.label"), strict=True)
+    innocent = train(
+        [(Path(path), label) for path, label in files],
+        "wrn28_2",
+        2,
+        thief.with_name("innocent.pt"),
+    )
+    window.press("Verify a model…")
+    window.type_into(window.field("Model file"), str(innocent))
+    window.press("Schedule")
+    page.get_by_role("combobox").filter(has_text=f"{KEY}_verification_2").wait_for()
+    page.get_by_text("Not shown to be derived from the release:").wait_for()
+    take("innocent")
+
+    rng = np.random.default_rng(0)
+    honey = dataset.match_tags("honeyimage")
+    fo = importlib.import_module("fiftyone")
+    guesses = [fo.Classification(label=str(guess)) for guess in rng.integers(0, 10, len(honey))]
+    honey.set_values("guesses", guesses)
+    window.press("Verify a model…")
+    window.click(window.form.get_by_text("A field of predictions"), "A field of predictions")
+    window.choose("Field", "guesses")
+    take("verify-form-field")
+    window.press("Schedule")
+    page.get_by_role("combobox").filter(has_text=f"{KEY}_verification_3").wait_for()
+    page.get_by_text("Accuracy on released and withheld twins").wait_for()
+    take("guesses")
+
+
+def compare(window: AppPage, take: Any, picture: Any) -> None:
+    """All three in one view."""
+    window.press("Compare")
+    page = window.page
+    for name in ("thief", "innocent", "field guesses"):
+        page.get_by_role("cell", name=name, exact=True).wait_for()
+    page.get_by_text("Holm's correction").wait_for()
+    take("compare")
+    picture(window, "suspects-compared", below="Verification")
+
+
+def rename_and_delete(window: AppPage, take: Any, dataset: Any) -> None:
+    """A verification gets another name, and goes."""
+    page = window.page
+    window.press("Record")
+    window.press("Rename…")
+    window.type_into(window.field("New key"), "labels_only")
+    take("rename-form")
+    window.submit("Rename")
+    page.get_by_role("combobox").filter(has_text="labels_only").wait_for()
+    take("renamed")
+    window.press("Record")
+    window.press("Delete…")
+    window.confirm("Delete 'labels_only'")
+    take("delete-form")
+    window.submit("Delete")
+    page.get_by_role("combobox").filter(has_text=f"{KEY}_verification_2").wait_for()
+    take("deleted")
+    dataset.reload()
+    assert "labels_only" not in dataset.list_runs()
+
+
+def change_the_theme(window: AppPage, take: Any) -> None:
+    """The light theme, for both panels."""
+    page = window.page
+    window.click(page.locator("[data-testid=LightModeIcon]"), "light theme")
+    page.locator("[data-testid=DarkModeIcon]").wait_for()
+    window.press("Verdict")
+    page.locator("path.point").first.wait_for()
+    take("light-verdict")
+    window.show_tab(PROTECT)
+    page.locator(".bars path").first.wait_for()
+    take("light-marking")
