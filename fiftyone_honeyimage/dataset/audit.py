@@ -165,7 +165,7 @@ def find_images(folder: Path, ledger: Ledger, report: Report) -> FoundImages:
     if missing:
         raise ReleaseError(
             f"{len(missing)} of {len(ledger.released_images())} HoneyImages of the ledger are not in "
-            f"'{folder}' byte by byte, the first is '{missing[0].file}' of class {missing[0].label!r}. "
+            f"'{folder}' byte by byte, the first of class {missing[0].label!r}. "
             "Is it a release of another marking, or were its files changed since the export?"
         )
     leaks += _strangers(ledger, files, marked)

@@ -22,7 +22,7 @@ import fiftyone.types as fot
 from ..core.audit.metadata import check_metadata
 from ..core.codecs import encode_like
 from ..core.errors import ImageError, LedgerError, ParameterError, ReleaseError
-from ..core.evidence.ledger import Ledger, load_ledger
+from ..core.evidence.ledger import Ledger, MarkedImage, load_ledger
 from ..core.files import ensure_free_space, sha256_file
 from ..core.images import read_image
 from . import storage
@@ -223,6 +223,11 @@ def released_files(
     Raises:
         ReleaseError: if a file is missing, or a name would stand out
     """
+    for image in _marked_images(ledger):
+        if not (output_dir / image.file).is_file():
+            raise ReleaseError(
+                f"HoneyImage '{output_dir / image.file}' is missing; restore it before the release"
+            )
     replaced = {image.sample_id: str(output_dir / image.file) for image in ledger.released_images()}
     withheld = {image.sample_id for image in ledger.withheld_images()}
     rows = [row for row, sample_id in enumerate(labeled.ids) if sample_id not in withheld]
@@ -248,6 +253,15 @@ def released_files(
         label = labeled.classes[labeled.labels[row]]
         files.append(ReleasedFile(source, name, label, sample_id, sample_id in replaced))
     return files
+
+
+def _marked_images(ledger: Ledger) -> list[MarkedImage]:
+    """Every HoneyImage, withheld ones too, in an order that knows no coin.
+
+    Errors are kept with a delegated operation. One that only a released twin can cause, or that names
+    the released one of two first, would tell which it is.
+    """
+    return [*ledger.singles, *(image for pair in ledger.pairs for image in (pair.a, pair.b))]
 
 
 def _check_folder_names(labeled: LabeledSamples) -> None:
@@ -319,7 +333,7 @@ def check_labels(labeled: LabeledSamples, ledger: Ledger) -> None:
         ReleaseError: naming the first that has not
     """
     now = dict(zip(labeled.ids, labeled.labels, strict=True))
-    for image in (*ledger.released_images(), *ledger.withheld_images()):
+    for image in _marked_images(ledger):
         if image.sample_id in now and labeled.classes[now[image.sample_id]] != image.label:
             raise ReleaseError(
                 f"sample {image.sample_id} was marked as {image.label!r} and is labelled "
@@ -335,7 +349,7 @@ def _check_marked_files(labeled: LabeledSamples, ledger: Ledger, output_dir: Pat
         ReleaseError: naming the first that is missing or altered
     """
     originals = dict(zip(labeled.ids, map(Path, labeled.filepaths), strict=True))
-    for image in ledger.released_images():
+    for image in _marked_images(ledger):
         path = output_dir / image.file
         if not path.is_file():
             raise ReleaseError(f"HoneyImage '{path}' is missing; restore it before the release")
@@ -343,8 +357,12 @@ def _check_marked_files(labeled: LabeledSamples, ledger: Ledger, output_dir: Pat
             raise ReleaseError(
                 f"HoneyImage '{path}' was altered since it was marked; restore it before the release"
             )
-        original = originals.get(image.sample_id)
-        if original and original.is_file() and sha256_file(original) != image.source_sha256:
+        original = originals[image.sample_id]
+        if not original.is_file():
+            raise ReleaseError(
+                f"'{original}' is missing, the original of a HoneyImage; restore it before the release"
+            )
+        if sha256_file(original) != image.source_sha256:
             raise ReleaseError(
                 f"'{original}' was changed since it was marked, so that its HoneyImage would stand "
                 "out among the others; restore it, or mark the dataset again"
@@ -463,8 +481,10 @@ def _check_leaks(
         if reencode == "marked"
         else ("pass names='renumber' if it is the names, and report it otherwise")
     )
+    # Without the names of files: the next release has the same coins
     raise ReleaseError(
-        f"the files give the HoneyImages away, so nothing was released: {leaks[0]}"
+        "the files give the HoneyImages away, so nothing was released: "
+        f"{leaks[0].feature}: {leaks[0].reason}"
         + (f", and {len(leaks) - 1} more" if len(leaks) > 1 else "")
         + f"; {advice}"
     )

@@ -89,6 +89,8 @@ class AuditRelease(foo.Operator):
             device=ctx.params.get("device") or None,
             progress=forms.progress(ctx),
         )
+        # FiftyOne keeps the result in its database
+        report = report.without_files()
         return {
             **report.to_dict(),
             "passed": report.passed,

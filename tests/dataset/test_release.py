@@ -349,6 +349,48 @@ def test_an_original_that_was_changed_since(refused: Any, marked: Any, altered: 
     refused(fhi.ReleaseError, f"{path.name}' was changed since it was marked")
 
 
+@pytest.mark.parametrize("content", [None, b"other"], ids=["missing", "altered"])
+@pytest.mark.parametrize("role", ["released_twin", "withheld_twin"])
+def test_errors_are_the_same_for_both_twins(
+    refused: Any, marked: Any, altered: Any, role: str, content: bytes | None
+) -> None:
+    """FiftyOne keeps the error of a delegated export: it must not tell the coin."""
+    dataset, marking = marked
+    image = getattr(marking.load_ledger().pairs[0], role)
+    words = "is missing" if content is None else "was (altered|changed) since it was marked"
+    original = Path(dataset[image.sample_id].filepath)
+    altered(original, content)
+    refused(fhi.ReleaseError, f"{original}' {words}")
+    path = marking.output_dir / image.file
+    altered(path, content)
+    refused(fhi.ReleaseError, f"{path}' {words}")
+
+
+def test_of_two_wrong_twins_the_one_that_is_named_does_not_depend_on_the_coin(
+    marked: Any, refused: Any, altered: Any
+) -> None:
+    dataset, marking = marked
+    for pair in marking.load_ledger().pairs:
+        samples = dataset.select([pair.a.sample_id, pair.b.sample_id])
+        try:
+            samples.set_values("ground_truth.label", ["another"] * 2)
+            refused(fhi.ReleaseError, f"sample {pair.a.sample_id} was marked as")
+        finally:
+            samples.set_values("ground_truth.label", [pair.a.label] * 2)
+
+
+def test_a_leak_is_refused_without_naming_files(
+    refused: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fiftyone_honeyimage.core.audit import Leak
+
+    monkeypatch.setattr(
+        "fiftyone_honeyimage.dataset.release.check_metadata",
+        lambda *_, **__: [Leak("time: modified", "it is later", ("0/0007.png",))],
+    )
+    refused(fhi.ReleaseError, r"released: time: modified: it is later; pass reencode='all'")
+
+
 def test_a_label_that_was_changed_since(
     fo: Any, make_dataset: Any, mark: Any, tmp_path: Path, unchanged: Any
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 METADATA = "metadata"
@@ -116,6 +116,15 @@ class AuditReport:
     def signals(self) -> tuple[Separation, ...]:
         """Features of the pixels that separate; they are shown and fail nothing."""
         return tuple(row for row in self.pixels if row.separates)
+
+    def without_files(self) -> AuditReport:
+        """The same without names of files: those of twins would tell the coins to whoever reads it."""
+        return replace(
+            self,
+            metadata=tuple(replace(row, files=()) for row in self.metadata),
+            pixels=tuple(replace(row, files=()) for row in self.pixels),
+            found=tuple(replace(leak, files=()) for leak in self.found),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe content."""
