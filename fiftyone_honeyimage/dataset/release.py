@@ -284,7 +284,7 @@ def _reencode(files: Sequence[ReleasedFile], folder: Path, bar: StageBar) -> lis
     Raises:
         ReleaseError: naming the first image that cannot be re-encoded
     """
-    folder.mkdir(parents=True)
+    folder.mkdir(mode=0o700)  # it holds what is not marked
     result = list(files)
 
     def encode(row: int) -> None:

@@ -237,9 +237,11 @@ class Stage:
             return file.path
         target = self._folder / str(self._seen[file.name]) / file.name
         self._seen[file.name] += 1
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        target.parent.mkdir(exist_ok=True)
         try:
-            os.link(file.path, target)
+            # A hard link would set the time of change of all originals but the marked ones
+            os.symlink(os.path.abspath(file.path), target)
         except OSError:
             shutil.copyfile(file.path, target)
         return str(target)

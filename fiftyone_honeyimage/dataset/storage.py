@@ -233,6 +233,7 @@ def delete_files(output_dir: Path) -> int:
     if any(path.is_file() for path in output_dir.rglob("*")):
         manifest = read_manifest(output_dir)
         names = [image["file"] for image in manifest["images"]]
+        _drop_temporary_files(output_dir)
         # The manifest last: a deletion that is killed can be finished
         for name in (*names, *manifest["models"], REQUEST, LEDGER_LOCK, LEDGER, MANIFEST):
             path = output_dir / name

@@ -177,6 +177,14 @@ def test_delete_spares_what_is_not_the_markings(marked: Any) -> None:
     assert own_files(marking.output_dir) == {"notes.txt", "images/mine.png"}
 
 
+def test_delete_takes_what_a_killed_process_was_writing(marked: Any) -> None:
+    """It may be a copy of the ledger."""
+    dataset, marking = marked
+    shutil.copy(marking.ledger_path, marking.output_dir / ".honeyimage-abc.tmp")
+    fhi.delete_run(dataset, "honey", delete_files=True)
+    assert not marking.output_dir.exists()
+
+
 def test_delete_never_leaves_the_folder(marked: Any, tmp_path: Path) -> None:
     dataset, marking = marked
     (tmp_path / "precious").write_text("mine")

@@ -166,6 +166,23 @@ def test_what_would_give_something_away_is_refused(fo, marked, tmp_path, options
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", TYPES)
+def test_originals_and_honeyimages_keep_their_time_of_change(fo, marked, tmp_path, name):
+    """Links to some files would change it, and tell who sees the folder which ones they are."""
+    dataset, marking = marked
+    files = [*dataset.values("filepath"), *marking.output_dir.rglob("*.png")]
+    before = [(Path(path).stat().st_ctime_ns, Path(path).stat().st_nlink) for path in files]
+    fhi.export_release(
+        dataset,
+        "honey",
+        tmp_path / "r",
+        dataset_type=getattr(fo.types, name),
+        names="renumber",
+        progress=False,
+    )
+    assert before == [(Path(p).stat().st_ctime_ns, Path(p).stat().st_nlink) for p in files]
+
+
 def test_renumbered_names_have_no_gaps(fo, marked, tmp_path):
     dataset, _ = marked
     folder = tmp_path / "release"

@@ -577,6 +577,9 @@ def load_ledger(path: str | os.PathLike[str], commitment: str | None = None) -> 
         LedgerError: if it is missing, unreadable, altered, or not the one committed to
     """
     path = Path(path)
+    if path.is_symlink():
+        # Writing replaces a file: the link would become a second ledger, and have its own lock
+        path = path.resolve()
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:

@@ -761,6 +761,18 @@ def test_an_older_copy_is_found_out_by_whoever_saw_the_newer(
         ledger.close_verification(verification_id, None)
 
 
+def test_a_link_to_a_ledger_stays_a_link(make_ledger: MakeLedger, tmp_path: Path) -> None:
+    """Else two ledgers would count on their own, each from the start."""
+    ledger = make_ledger(4)
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "link.json"
+    link.symlink_to(ledger.path)
+    load_ledger(link).open_verification("one", None, None, [])
+    assert link.is_symlink()
+    assert list((tmp_path / "elsewhere").iterdir()) == [link]
+    assert len(load_ledger(ledger.path).log) == 1
+
+
 def test_verifications_from_several_threads_are_all_kept(make_ledger: MakeLedger) -> None:
     ledger = make_ledger(num_pairs=24)
     opened: list[str] = []
