@@ -673,6 +673,9 @@ def enter_in_dataset(
         progress=False,
     )
 
+    # Panels and views look for a few HoneyImages among all samples; the field takes its indexes along
+    for part in ("source", "role", "pair"):
+        dataset.create_index(f"{honey_key}.{part}")
     save_marking_view(dataset, honey_key)
     metrics: dict[str, float | None] = {}
     for name in (*_METRICS, "stl", "proxy_loss", "original_loss", "in_loss"):
