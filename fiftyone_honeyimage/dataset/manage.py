@@ -25,6 +25,7 @@ from .runs import (
     made_by,
     root_dataset,
     run_config,
+    stored_config,
 )
 from .workspace import tidy_sidebar
 
@@ -114,7 +115,7 @@ def _rename_marking(dataset: fo.Dataset, key: str, new_key: str) -> None:
         dataset.delete_saved_view(key)
     save_marking_view(dataset, new_key)
     for run in (*list_keys(dataset, VERIFICATION, honey_key=key), key):
-        config = dataset.get_run_info(run).config
+        config = stored_config(dataset, run)
         config.honey_key = new_key
         dataset.update_run_config(run, config)
 

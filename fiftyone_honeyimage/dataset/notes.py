@@ -14,7 +14,7 @@ import fiftyone as fo
 
 from ..core.errors import ParameterError
 from .manage import find_method
-from .runs import catch_up, list_keys, root_dataset, run_config
+from .runs import catch_up, list_keys, root_dataset, run_config, stored_config
 
 #: The longest note, characters: a note is read in a panel
 MAX_LENGTH = 10_000
@@ -72,7 +72,7 @@ def write_note(
     from .verification import os_user
 
     now = datetime.now(timezone.utc).replace(microsecond=0)
-    config = dataset.get_run_info(key).config
+    config = stored_config(dataset, key)
     stored = {"text": text, "user": user or os_user(), "time": now.isoformat()} if text else {}
     setattr(config, _KEY, stored)
     dataset.update_run_config(key, config)

@@ -130,6 +130,12 @@ def run_config(
     return {**info.config.serialize(), "timestamp": info.timestamp}
 
 
+def stored_config(dataset: fo.Dataset, key: str) -> fo.core.runs.RunConfig:
+    """A run's config to be changed, as the database has it: another process may have added to it."""
+    dataset._doc.runs[key].reload()
+    return dataset.get_run_info(key).config
+
+
 def is_complete(samples: fo.core.collections.SampleCollection, key: str) -> bool:
     """Whether a run holds results: a run that was killed while it was registered has none."""
     dataset = root_dataset(samples)

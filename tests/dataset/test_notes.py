@@ -76,3 +76,24 @@ def test_wrong_notes_are_refused(make_dataset, mark):
         fhi.write_note(dataset, "honey", None)
     with pytest.raises(fhi.SamplesError, match="nothing"):
         fhi.write_note(dataset, "nothing", "x")
+
+
+def test_a_note_keeps_what_another_process_noted_on_the_run(make_dataset, mark) -> None:
+    """A delegated export notes its release past this process's copy of the run."""
+    import fiftyone.core.odm as foo
+
+    dataset = make_dataset(30, hardness=True)
+    mark(dataset)
+    dataset.get_run_info("honey")  # reads the run
+    run = dataset._doc.runs["honey"].id
+    where, release = {"_id": run}, {"export_dir": "/r", "commitment": "c"}
+    foo.get_db_conn().runs.update_one(where, {"$set": {"config.releases": [release]}})
+    fhi.write_note(dataset, "honey", "seen")
+    stored = foo.get_db_conn().runs.find_one(where)["config"]
+    assert stored["releases"] == [release]
+
+    foo.get_db_conn().runs.update_one(where, {"$set": {"config.releases": [release] * 2}})
+    fhi.rename_run(dataset, "honey", "renamed")
+    stored = foo.get_db_conn().runs.find_one(where)["config"]
+    assert stored["releases"] == [release] * 2
+    assert stored["note"]["text"] == "seen"

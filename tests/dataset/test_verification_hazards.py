@@ -184,6 +184,15 @@ def test_evidence_is_the_owners_until_it_is_given_out(marked: Any, tmp_path: Pat
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_evidence_does_not_replace_the_ledger(marked: Any) -> None:
+    dataset, marking = marked
+    verify(dataset, key="proof")
+    before = marking.ledger_path.read_bytes()
+    with pytest.raises(fhi.LedgerError, match="is the ledger"):
+        fhi.export_evidence(dataset, "proof", marking.ledger_path)
+    assert marking.ledger_path.read_bytes() == before
+
+
 def test_answers_on_the_honeyimages_alone_have_no_random_images(marked: Any) -> None:
     dataset, marking = marked
     ledger = marking.load_ledger()

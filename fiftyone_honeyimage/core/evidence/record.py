@@ -106,6 +106,8 @@ def export_evidence(
         LedgerError: if the verification has no verdict, or the answers are others
         OSError: if the file cannot be written
     """
+    if Path(path).exists() and os.path.samefile(path, ledger.path):
+        raise LedgerError(f"{path} is the ledger, which the evidence would replace; choose another")
     verification = ledger.verifications.get(verification_id)
     if verification is None:
         raise LedgerError(f"{ledger.path} knows no verification {verification_id!r}")
