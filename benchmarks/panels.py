@@ -175,7 +175,6 @@ SCENARIOS = (
             ),
             Click("a pair in the plot", _point("Loss on released"), _OTHER_SAMPLES),
             Click("section Pairs", _button("Pairs"), _has("th", "Withheld")),
-            Click("images of a row", _button("Show images"), _OTHER_SAMPLES),
             Click("section Loss gap", _button("Loss gap"), _has("p", "random unmarked images")),
             Click("section Compare", _button("Compare"), _has("th", "Holm")),
             Click("section Record", _button("Record"), _has("th", "Provenance")),
