@@ -199,7 +199,7 @@ def open_page(
     context.route(lambda url: not url.startswith(address), lambda route: route.fulfill(body=""))
     context.add_init_script(_SEEN)
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(120_000)
     opened = AppPage(page)
     page.goto(f"{address}/datasets/{dataset_name}")
     return opened
