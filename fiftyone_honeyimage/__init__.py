@@ -404,8 +404,9 @@ def verify_model(
     The suspect's losses on released and withheld twins are compared by the test that the ledger's
     commitment fixed. Whatever the suspect is, if it did not use the release it is accused with
     probability at most α. Every verification of a marking is recorded in the ledger before its first
-    query, and the j-th is held to the level α/(j(j+1)): these add up to α, so no number of attempts
-    makes an innocent model likely to be accused.
+    query, and the j-th is held to the level α/(j(j+1)): these add up to α, so for any number of
+    suspects that are named beforehand, or asked about new pairs, the probability of any false accusation is
+    at most α. For a suspect that is chosen because of others' answers on the same pairs, it is per model.
 
     Args:
         samples: the dataset

@@ -146,8 +146,9 @@ def explanation(suspects: Sequence[Suspect], whole_family: bool) -> str:
         "**What decides** is the level of each verification, fixed before the first one: α/2 for the "
         "first with this ledger, α/6 for the second, α/(j(j+1)) for the j-th. A model is *derived* if "
         f"its p-value is at most its level. The levels add up to α = {alpha:g}: however many "
-        "verifications follow, the probability that any of them accuses an innocent model stays at "
-        "most α, and no verdict is ever taken back.",
+        "suspects are named beforehand or asked about new pairs, the probability that any of them is "
+        "innocent and accused stays at most α, and no verdict is ever taken back. For one that is chosen "
+        "because of what others answered on the same pairs, the level holds by itself.",
         f"**Holm's correction** treats the {count:,} p-values listed here as one family that is "
         "complete: reading every suspect with a Holm-adjusted p-value of at most α as derived would "
         "be wrong about one innocent model or more with probability at most α, if all of them had "
