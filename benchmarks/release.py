@@ -64,7 +64,6 @@ def measure(folder: Path, per_class: int | None, rounds: int) -> dict[str, Any]:
             for path in paths
         ]
     )
-    originals = dataset.view()
     quick: dict[str, Any] = {
         "proxy": "resnet_tiny",
         "training": {"epochs": 1},

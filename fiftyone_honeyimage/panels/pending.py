@@ -222,6 +222,24 @@ def notify(ctx: Any, finished: Sequence[FinishedRun]) -> None:
             ctx.ops.notify(f"Finished: {run.label}", variant="success")
 
 
+def take_finished(ctx: Any, operators: Sequence[str]) -> list[FinishedRun]:
+    """The runs that have succeeded since: the user is told of all that ended, and the App to look again.
+
+    Args:
+        ctx, operators: see :func:`finished_since`
+    """
+    finished = finished_since(ctx, operators)
+    notify(ctx, finished)
+    done = [run for run in finished if not run.failed]
+    if done:
+        from ..dataset.runs import catch_up
+
+        # Another process has written to the dataset, which the App does not know yet
+        catch_up(ctx.dataset)
+        ctx.trigger("reload_dataset")
+    return done
+
+
 def dismiss(ctx: Any) -> None:
     """Hides a failure, in every window: for the button's event."""
     run = ctx.params.get("run_id")

@@ -285,16 +285,7 @@ class ProtectPanel(foo.Panel):
 
     def _show_pending(self, ctx: Any, panel: types.Object) -> None:
         """Shows the runs that are waited for, and opens the panel on what one of them has made."""
-        finished = pending.finished_since(ctx, _AWAITED)
-        pending.notify(ctx, finished)
-        done = [run for run in finished if not run.failed]
-        if done:
-            from ..dataset.runs import catch_up
-
-            # Another process has written to the dataset, which the App does not know yet
-            catch_up(ctx.dataset)
-            ctx.trigger("reload_dataset")
-        for run in done:
+        for run in pending.take_finished(ctx, _AWAITED):
             choose(ctx, run.result)
             self._start_note(ctx)
             send_pictures(ctx)

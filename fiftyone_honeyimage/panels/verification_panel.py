@@ -233,15 +233,7 @@ class VerificationPanel(foo.Panel):
 
     def _pending(self, ctx: Any, panel: types.Object) -> None:
         """Shows the runs that are waited for, and opens the panel on one that has succeeded."""
-        finished = pending.finished_since(ctx, _AWAITED)
-        pending.notify(ctx, finished)
-        if any(not run.failed for run in finished):
-            from ..dataset.runs import catch_up
-
-            # Another process has written to the dataset, which the App does not know yet
-            catch_up(ctx.dataset)
-            ctx.trigger("reload_dataset")
-        for run in finished:
+        for run in pending.take_finished(ctx, _AWAITED):
             if run.result.get("verify_key") in _keys(ctx):
                 _choose(ctx, run.result["verify_key"])
         pending.show_pending(
