@@ -22,11 +22,11 @@ import torch
 from PIL import Image
 
 from fiftyone_honeyimage.core.audit.epsilon import epsilon_at_chance, separation_by_epsilon
+from fiftyone_honeyimage.core.candidates import select_candidates
 from fiftyone_honeyimage.core.codecs import DecodedSources, open_codec
 from fiftyone_honeyimage.core.hardness import compute_hardness
 from fiftyone_honeyimage.core.images import read_image
 from fiftyone_honeyimage.core.marking import METHODS, CraftRequest
-from fiftyone_honeyimage.core.marking.candidates import select_candidates
 from fiftyone_honeyimage.core.marking.honeyimage import thumbnails
 from fiftyone_honeyimage.core.training import TrainingConfig
 

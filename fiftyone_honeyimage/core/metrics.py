@@ -21,7 +21,8 @@ from torchvision import models
 
 from .device import choose_device, seeded
 from .errors import HoneyImageError, ImageError, ParameterError
-from .images import check_image, differentiable_resize
+from .images import check_image
+from .resizing import differentiable_resize
 
 #: Side in pixels that smaller images are enlarged to before LPIPS, which was fitted on patches of 64x64.
 LPIPS_MIN_SIDE = 64

@@ -17,6 +17,12 @@ import torch
 from fiftyone import ViewField as F
 
 from .. import __version__
+from ..core.candidates import (
+    Candidates,
+    default_num_honeyimages,
+    default_num_pairs,
+    select_candidates,
+)
 from ..core.checkpoints import save_checkpoint
 from ..core.codecs import Codec, DecodedSources, check_markable, encoder_versions, open_codec
 from ..core.device import choose_device
@@ -33,12 +39,6 @@ from ..core.files import (
 from ..core.hardness import find_duplicates
 from ..core.marking import METHODS, CraftRequest, CraftResult
 from ..core.marking.base import check_budget
-from ..core.marking.candidates import (
-    Candidates,
-    default_num_honeyimages,
-    default_num_pairs,
-    select_candidates,
-)
 from ..core.marking.survival import Survival, measure_survival
 from ..core.marking.trade_off import measure_trade_off, plan_trade_off
 from ..core.metrics import LpipsMetric, LpipsUnavailable, compare_images

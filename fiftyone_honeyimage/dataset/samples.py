@@ -20,8 +20,9 @@ import numpy as np
 import torch
 
 from ..core.errors import HoneyImageError, ImageError, ParameterError, SamplesError
-from ..core.images import read_image, resize_uint8
+from ..core.images import read_image
 from ..core.progress import Report, silent
+from ..core.resizing import resize_uint8
 
 HONEYIMAGE_TAG = "honeyimage"
 

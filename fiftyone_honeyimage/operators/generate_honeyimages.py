@@ -296,7 +296,7 @@ def _key(ctx: Any, inputs: types.Object, samples: Any) -> None:
 
 def _numbers(ctx: Any, inputs: types.Object, labeled: Any) -> tuple[int, int]:
     """Asks for N and M; with the SDK's defaults where they are left empty."""
-    from ..core.marking.candidates import default_num_honeyimages, default_num_pairs
+    from ..core.candidates import default_num_honeyimages, default_num_pairs
     from ..dataset.samples import whole_number
 
     wanted = {name: ctx.params.get(name) for name in ("num_honeyimages", "num_pairs")}
@@ -444,7 +444,7 @@ def _check_candidates(
 ) -> None:
     import numpy as np
 
-    from ..core.marking.candidates import select_candidates
+    from ..core.candidates import select_candidates
     from ..dataset.marking import exclusion_masks
 
     hardness, label_errors = scores

@@ -119,7 +119,7 @@ def _buttons(panel: types.Object, on: ProtectPanel, num_errors: int | None) -> N
 
 def _defaults(run: Mapping[str, Any]) -> tuple[str, str]:
     """What *Generate HoneyImages* would make of these images unless told otherwise."""
-    from ..core.marking.candidates import default_num_honeyimages, default_num_pairs
+    from ..core.candidates import default_num_honeyimages, default_num_pairs
 
     count = run["results"]["num_images"]
     pairs = default_num_pairs(count)

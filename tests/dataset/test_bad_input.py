@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import fiftyone_honeyimage as fhi
-from fiftyone_honeyimage.core.marking.candidates import default_num_pairs
+from fiftyone_honeyimage.core.candidates import default_num_pairs
 from fiftyone_honeyimage.dataset import samples as samples_module
 
 

@@ -317,7 +317,7 @@ def test_no_pairs_is_the_papers_method(make_dataset: Any, mark: Any) -> None:
 
 
 def test_defaults_fit_the_dataset(make_dataset: Any, mark: Any) -> None:
-    from fiftyone_honeyimage.core.marking.candidates import default_num_pairs
+    from fiftyone_honeyimage.core.candidates import default_num_pairs
 
     marking = mark(make_dataset(60, hardness=True), num_pairs=None, num_honeyimages=None)
     assert marking.num_honeyimages == marking.num_pairs == default_num_pairs(60)

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from ..errors import ImageError, ParameterError
-from ..images import read_image, resize_uint8
+from ..images import read_image
 from ..models import Proxy
 from ..progress import Report, silent
+from ..resizing import resize_uint8
 from ..training import TrainingConfig
 from .annotations import read_records
 from .compression import compression_features

@@ -24,8 +24,8 @@ import torch
 from ..checkpoints import load_checkpoint, save_checkpoint
 from ..codecs.base import Codec
 from ..device import choose_device
-from ..images import differentiable_resize
 from ..models import build_model
+from ..resizing import differentiable_resize
 from ..seeds import derive_seed
 from ..training import TrainingConfig, cross_entropy, predict_logits, train_models
 from .base import CraftRequest, CraftResult

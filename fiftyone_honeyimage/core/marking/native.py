@@ -18,7 +18,7 @@ from scipy.ndimage import binary_dilation, gaussian_filter
 
 from ..codecs.base import Codec, decode, strips
 from ..files import write_atomic
-from ..images import resize_map
+from ..resizing import resize_map
 
 #: Perturbations up to this size are kept in memory and in the round's checkpoint.
 KEPT_BYTES = 64 << 20

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageFilter
 
-from ..images import differentiable_resize, resize_uint8
+from ..resizing import differentiable_resize, resize_uint8
 
 #: Sides of a random crop, as a share of the image's.
 CROP = 7 / 8

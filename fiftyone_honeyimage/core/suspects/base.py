@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ParameterError
-from ..images import differentiable_resize, height_width
+from ..resizing import differentiable_resize, height_width
 
 
 class Suspect(ABC):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from fiftyone_honeyimage.core.codecs import open_codec
 from fiftyone_honeyimage.core.codecs.base import decode
-from fiftyone_honeyimage.core.images import differentiable_resize, read_image
+from fiftyone_honeyimage.core.images import read_image
 from fiftyone_honeyimage.core.marking import METHODS, CraftRequest, native
 from fiftyone_honeyimage.core.marking.native import (
     FinishedFiles,
@@ -26,6 +26,7 @@ from fiftyone_honeyimage.core.marking.native import (
     smooth,
     smoothing_reach,
 )
+from fiftyone_honeyimage.core.resizing import differentiable_resize
 from fiftyone_honeyimage.core.training import TrainingConfig
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import ParameterError, SamplesError
+from .errors import ParameterError, SamplesError
 
 
 @dataclass(frozen=True)
