@@ -69,7 +69,8 @@ def measure(folder: Path, num_images: int) -> dict[str, Any]:
     from fiftyone_honeyimage.core.marking import honeyimage
     from fiftyone_honeyimage.dataset import marking as floor
     from fiftyone_honeyimage.dataset.hardness import _write_fields
-    from fiftyone_honeyimage.dataset.samples import load_images, read_labels
+    from fiftyone_honeyimage.dataset.loading import load_images
+    from fiftyone_honeyimage.dataset.samples import read_labels
 
     steps: dict[str, float] = {}
 
@@ -199,7 +200,8 @@ def measure_memory(name: str) -> str:
     """
     import fiftyone as fo
 
-    from fiftyone_honeyimage.dataset.samples import load_images, read_labels
+    from fiftyone_honeyimage.dataset.loading import load_images
+    from fiftyone_honeyimage.dataset.samples import read_labels
 
     labeled = read_labels(fo.load_dataset(name), "ground_truth")
     load_images(labeled.keep(range(2_000)), SIZE)  # decoders and threads take theirs once

@@ -27,13 +27,9 @@ from . import (
 from .core.errors import ParameterError, SamplesError
 from .core.models import build_model
 from .core.training import TrainingConfig, predict_logits, train_models
-from .dataset.samples import (
-    LabeledSamples,
-    classification_fields,
-    load_images,
-    proxy_input_size,
-    read_labels,
-)
+from .dataset.checks import classification_fields
+from .dataset.loading import load_images
+from .dataset.samples import LabeledSamples, proxy_input_size, read_labels
 from .dataset.verification import Verification
 
 DATASET_NAME = "honeyimage-demo"

@@ -21,11 +21,12 @@ from ..core.images import read_image
 from ..core.models import Proxy
 from ..core.progress import Report
 from ..core.training import TrainingConfig
-from .hardness import check_seed, training_config
+from .checks import check_seed, whole_number
+from .hardness import training_config
+from .loading import for_each
 from .progress import Progress, StageBar
 from .release_history import record_audit
 from .runs import root_dataset
-from .samples import for_each, whole_number
 
 #: Trainings of the audit are short: it looks for what stands out at once
 EPOCHS = 15

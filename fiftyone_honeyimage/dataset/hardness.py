@@ -16,9 +16,11 @@ from ..core.hardness import compute_hardness as score
 from ..core.hardness import find_label_errors
 from ..core.models import Proxy, proxy_name
 from ..core.training import TrainingConfig
+from .checks import check_key, whole_number
+from .loading import load_images
 from .progress import Progress, StageBar
 from .runs import HARDNESS, MADE_BY, catch_up, list_keys, made_by, root_dataset, save_run
-from .samples import check_key, load_images, proxy_input_size, read_labels, whole_number
+from .samples import proxy_input_size, read_labels
 from .workspace import group_in_sidebar
 
 
@@ -163,15 +165,6 @@ def training_config(training: TrainingConfig | Mapping[str, Any] | None) -> Trai
     if type(training).__name__ == TrainingConfig.__name__:
         return TrainingConfig(**asdict(training))
     raise ParameterError(f"training must be a TrainingConfig or a mapping; found {training!r}")
-
-
-def check_seed(seed: Any) -> None:
-    """Checks that a seed is a non-negative integer.
-
-    Raises:
-        ParameterError: if it is not
-    """
-    whole_number(seed, "seed", 0)
 
 
 def _write_fields(

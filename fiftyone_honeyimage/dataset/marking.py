@@ -45,7 +45,9 @@ from ..core.metrics import LpipsMetric, LpipsUnavailable, compare_images
 from ..core.models import Proxy, build_model, proxy_name
 from ..core.training import TrainingConfig
 from . import storage
+from .checks import HONEYIMAGE_TAG, check_key, check_new_folder, check_output_place, whole_number
 from .hardness import label_error_field, training_config
+from .loading import keep_rows, load_images
 from .progress import Progress, StageBar
 from .runs import (
     MADE_BY,
@@ -60,18 +62,7 @@ from .runs import (
     run_results,
     save_run,
 )
-from .samples import (
-    HONEYIMAGE_TAG,
-    LabeledSamples,
-    check_key,
-    check_new_folder,
-    check_output_place,
-    keep_rows,
-    load_images,
-    proxy_input_size,
-    read_labels,
-    whole_number,
-)
+from .samples import LabeledSamples, proxy_input_size, read_labels
 from .workspace import group_in_sidebar, save_workspace, tidy_sidebar
 
 ORIGINAL = "original"

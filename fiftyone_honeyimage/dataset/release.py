@@ -26,20 +26,15 @@ from ..core.evidence.ledger import Ledger, MarkedImage, load_ledger
 from ..core.files import ensure_free_space, sha256_file
 from ..core.images import read_image
 from . import storage
+from .checks import HONEYIMAGE_TAG, check_label_field, check_output_folder
+from .loading import for_each
 from .marking import Marking, load_marking
 from .progress import Progress, StageBar
 from .release_formats import ReleasedFile, check_dataset_type, check_fields, is_media
 from .release_formats import write as write_release
 from .release_history import record_release
 from .runs import catch_up, root_dataset
-from .samples import (
-    HONEYIMAGE_TAG,
-    LabeledSamples,
-    check_label_field,
-    check_output_folder,
-    for_each,
-    read_labels,
-)
+from .samples import LabeledSamples, read_labels
 
 #: Every file of a release carries this time stamp: a fixed one says nothing about any image.
 _TIME_STAMP = 946_684_800  # 2000-01-01 00:00:00 UTC

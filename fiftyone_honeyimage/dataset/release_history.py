@@ -19,8 +19,8 @@ import fiftyone as fo
 from fiftyone import ViewField as F
 
 from ..core.errors import HoneyImageError
+from .checks import HONEYIMAGE_TAG
 from .runs import MARKING, catch_up, list_keys, root_dataset, run_config
-from .samples import HONEYIMAGE_TAG
 
 if TYPE_CHECKING:
     from ..core.audit import AuditReport

@@ -14,7 +14,7 @@ import fiftyone.core.odm as foo
 import fiftyone.core.utils as fou
 
 from ..core.errors import ParameterError, SamplesError
-from .samples import check_key
+from .checks import check_key
 
 HARDNESS = "honeyimage/hardness"
 MARKING = "honeyimage/marking"

@@ -28,7 +28,8 @@ from ..core.files import locked, sha256_file
 from ..core.images import read_image
 from ..core.suspects import Answers, PredictionsSuspect, Suspect, load_suspect, query
 from . import storage
-from .marking import HONEYIMAGE, HONEYIMAGE_TAG, Marking, load_marking
+from .checks import HONEYIMAGE_TAG, whole_number
+from .marking import HONEYIMAGE, Marking, load_marking
 from .progress import Progress, StageBar
 from .release import open_ledger
 from .runs import (
@@ -43,7 +44,6 @@ from .runs import (
     save_results,
     save_run,
 )
-from .samples import whole_number
 
 #: Unmarked images that are asked first, so that a suspect that cannot be used is found out before
 #: it has seen a HoneyImage.

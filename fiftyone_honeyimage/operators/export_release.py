@@ -230,7 +230,7 @@ def _formats(ctx: Any, inputs: types.Object, samples: Any, label_field: str) -> 
 
 
 def _label_field(ctx: Any, inputs: types.Object, samples: Any, marking: Any) -> str | None:
-    from ..dataset.samples import check_label_field, classification_fields
+    from ..dataset.checks import check_label_field, classification_fields
 
     name = ctx.params.get("label_field") or marking.config["label_field"]
     prop = forms.dropdown(

@@ -109,8 +109,8 @@ def unavailable(ctx: Any, needs: str | None = None) -> str | None:
     """
     if ctx.dataset is None:
         return "no dataset is open"
+    from ..dataset.checks import check_collection, classification_fields
     from ..dataset.runs import HARDNESS, list_keys
-    from ..dataset.samples import check_collection, classification_fields
 
     try:
         check_collection(ctx.dataset)
@@ -247,7 +247,7 @@ def target(
         return None
     inputs.view_target(ctx, action_description=action, **kwargs)
     samples = ctx.target_view()
-    from ..dataset.samples import check_collection
+    from ..dataset.checks import check_collection
 
     with blocking(inputs, "These samples cannot be used"):
         check_collection(samples)
@@ -266,7 +266,7 @@ def label_field(
     ctx: Any, inputs: types.Object, samples: fo.core.collections.SampleCollection
 ) -> str | None:
     """Asks for the label field; None, with the reason in the form, if there is none."""
-    from ..dataset.samples import check_label_field, classification_fields
+    from ..dataset.checks import check_label_field, classification_fields
 
     fields = classification_fields(samples)
     if not fields:
@@ -542,7 +542,7 @@ def training(ctx: Any, inputs: types.Object, function: Callable[..., Any], shown
 
 def machine(ctx: Any, inputs: types.Object, function: Callable[..., Any]) -> None:
     """Asks for the seed, the device and what to do with unreadable images."""
-    from ..dataset.hardness import check_seed
+    from ..dataset.checks import check_seed
 
     prop = inputs.int(
         "seed",

@@ -280,7 +280,7 @@ def _hardness(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) -> Any
 
 
 def _key(ctx: Any, inputs: types.Object, samples: Any) -> None:
-    from ..dataset.samples import check_key
+    from ..dataset.checks import check_key
 
     prop = inputs.str(
         "honey_key",
@@ -297,7 +297,7 @@ def _key(ctx: Any, inputs: types.Object, samples: Any) -> None:
 def _numbers(ctx: Any, inputs: types.Object, labeled: Any) -> tuple[int, int]:
     """Asks for N and M; with the SDK's defaults where they are left empty."""
     from ..core.candidates import default_num_honeyimages, default_num_pairs
-    from ..dataset.samples import whole_number
+    from ..dataset.checks import whole_number
 
     wanted = {name: ctx.params.get(name) for name in ("num_honeyimages", "num_pairs")}
     pairs = default_num_pairs(len(labeled))
@@ -419,7 +419,7 @@ def _check_plan(ctx: Any, inputs: types.Object) -> None:
     """The checks of ``generate_honeyimages`` that need no samples."""
     from ..core.evidence.verdict import Plan
     from ..core.marking.base import check_budget
-    from ..dataset.samples import whole_number
+    from ..dataset.checks import whole_number
 
     with forms.errors_on_named(inputs, inputs.properties["epsilon"]):
         whole_number(forms.value(ctx, run, "num_steps"), "num_steps", 1, 1000)
@@ -462,9 +462,9 @@ def _check_candidates(
 def _check_places(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) -> bool:
     """Checks that key and folder are free; whether an interrupted run of this key is resumed."""
     from ..dataset import storage
+    from ..dataset.checks import check_key, check_new_folder, check_output_place
     from ..dataset.marking import output_folder
     from ..dataset.runs import MARKING, check_new_key, is_complete, made_by, root_dataset
-    from ..dataset.samples import check_key, check_new_folder, check_output_place
 
     key = ctx.params.get("honey_key") or forms.free_key(samples, "honey")
     check_key(key, "honey_key")

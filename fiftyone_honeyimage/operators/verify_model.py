@@ -187,7 +187,7 @@ def _params(ctx: Any) -> dict[str, Any]:
 def _fill(ctx: Any, inputs: types.Object) -> None:
     if not forms.has_dataset(ctx, inputs):
         return
-    from ..dataset.samples import check_collection
+    from ..dataset.checks import check_collection
 
     with forms.blocking(inputs, "This dataset cannot be used"):
         check_collection(ctx.dataset)

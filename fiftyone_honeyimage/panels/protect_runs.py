@@ -19,7 +19,7 @@ def problem(ctx: Any) -> tuple[str, str] | None:
     """Why this dataset cannot be protected: a label and what to do; None if it can."""
     if ctx.dataset is None:
         return "No dataset is open", "Open a dataset first."
-    from ..dataset.samples import check_collection, classification_fields
+    from ..dataset.checks import check_collection, classification_fields
 
     if not len(ctx.dataset):
         return (
@@ -121,7 +121,7 @@ def load_hardness(ctx: Any) -> dict[str, Any] | None:
 
 def label_fields(ctx: Any) -> list[str]:
     """The fields whose classes hardness can be shown by."""
-    from ..dataset.samples import classification_fields
+    from ..dataset.checks import classification_fields
 
     return classification_fields(ctx.dataset)
 
@@ -135,7 +135,7 @@ def load_marking(ctx: Any) -> dict[str, Any] | None:
 
 def num_originals(dataset: fo.Dataset) -> int:
     """Samples that are no HoneyImages."""
-    from ..dataset.samples import HONEYIMAGE_TAG
+    from ..dataset.checks import HONEYIMAGE_TAG
 
     return dataset.match_tags(HONEYIMAGE_TAG, bool=False).count()
 

@@ -353,8 +353,8 @@ def _problem(ctx: Any) -> tuple[str, str, tuple[str, ...]] | None:
     """Why there is no verification to show: a label, what to do, and the steps to offer."""
     if ctx.dataset is None:
         return "No dataset is open", "Open a dataset first.", ()
+    from ..dataset.checks import check_collection, classification_fields
     from ..dataset.runs import HARDNESS, MARKING, list_keys
-    from ..dataset.samples import check_collection, classification_fields
 
     try:
         check_collection(ctx.dataset)

@@ -13,7 +13,6 @@ from PIL import Image
 
 import fiftyone_honeyimage as fhi
 from fiftyone_honeyimage.core.candidates import default_num_pairs
-from fiftyone_honeyimage.dataset import samples as samples_module
 
 
 @pytest.fixture(scope="module")
@@ -648,9 +647,3 @@ def test_a_database_that_fails_while_the_marking_is_entered(
     marking = mark(full, output_dir=tmp_path / "marking", progress=lambda b: stages.append(b.stage))
     assert set(stages) == {"Writing", "Done"}
     assert len(marking.view()) == 14
-
-
-def test_whole_numbers_have_a_range() -> None:
-    assert samples_module.whole_number(np.int8(3), "n", 3, 3) == 3
-    with pytest.raises(fhi.ParameterError, match="n must be an integer from 1 to 2; found 3"):
-        samples_module.whole_number(3, "n", 1, 2)
