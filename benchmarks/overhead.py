@@ -67,8 +67,8 @@ def measure(folder: Path, num_images: int) -> dict[str, Any]:
 
     import fiftyone_honeyimage as fhi
     from fiftyone_honeyimage.core.marking import honeyimage
-    from fiftyone_honeyimage.dataset import marking as floor
-    from fiftyone_honeyimage.dataset.hardness import _write_fields
+    from fiftyone_honeyimage.dataset import honeyimage_files
+    from fiftyone_honeyimage.dataset.hardness_fields import write_hardness
     from fiftyone_honeyimage.dataset.loading import load_images
     from fiftyone_honeyimage.dataset.samples import read_labels
 
@@ -92,13 +92,13 @@ def measure(folder: Path, num_images: int) -> dict[str, Any]:
     labeled = timed("read ids, paths and labels", lambda: read_labels(dataset, "ground_truth"))
     timed("read and decode the images", lambda: load_images(labeled, SIZE))
     scores = np.random.default_rng(0).exponential(size=num_images)
-    write = lambda: _write_fields(dataset, labeled.ids, "honey_hardness", scores, scores > 4)  # noqa: E731
+    write = lambda: write_hardness(dataset, labeled.ids, "honey_hardness", scores, scores > 4)  # noqa: E731
     timed("write two fields to every sample", write)
     timed("write them again", write)
 
     # Candidates are written as they are, and the out-model keeps the weights it was drawn with
     honeyimage.train_models = lambda *args, **settings: []  # type: ignore[assignment]
-    floor._load_lpips = lambda file: (None, "not measured")  # type: ignore[assignment]
+    honeyimage_files._load_lpips = lambda file: (None, "not measured")  # type: ignore[assignment]
     num_honeyimages = max(PAIRS, num_images // SHARE)
     stages: dict[str, float] = {}
     timed(

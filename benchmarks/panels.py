@@ -386,7 +386,7 @@ def build(
 
     import fiftyone_honeyimage as fhi
     from fiftyone_honeyimage.core.marking import honeyimage
-    from fiftyone_honeyimage.dataset import marking
+    from fiftyone_honeyimage.dataset import honeyimage_files
 
     if fo.dataset_exists(name):
         dataset = fo.load_dataset(name)
@@ -397,7 +397,7 @@ def build(
     # Proxies keep the weights that they were drawn with
     with (
         patch.object(honeyimage, "train_models", lambda *args, **settings: []),
-        patch.object(marking, "_load_lpips", lambda file: (None, "not measured")),
+        patch.object(honeyimage_files, "_load_lpips", lambda file: (None, "not measured")),
     ):
         fhi.generate_honeyimages(
             dataset,

@@ -223,7 +223,7 @@ def generate_honeyimages(
         ImageError: if an image cannot be read
         ParameterError: if an argument is out of range, the key is taken, or the folder exists
     """
-    from .dataset.marking import generate_honeyimages as run
+    from .dataset.generate import generate_honeyimages as run
 
     return run(
         samples,

@@ -168,8 +168,8 @@ def make_marked(
 ) -> Callable[..., Any]:
     """Makes a marked dataset without much training: ``make_marked(num_pairs=14)``, marking ``honey``."""
     fhi = importlib.import_module("fiftyone_honeyimage")
-    marking = importlib.import_module("fiftyone_honeyimage.dataset.marking")
-    monkeypatch.setattr(marking, "_load_lpips", lambda file: (None, "not asked for"))
+    files = importlib.import_module("fiftyone_honeyimage.dataset.honeyimage_files")
+    monkeypatch.setattr(files, "_load_lpips", lambda file: (None, "not asked for"))
 
     def make(num_pairs: int = 14, **kwargs: Any) -> Any:
         dataset = make_digits_dataset(num=72, size=8)

@@ -16,9 +16,8 @@ from ..core.evidence.loss_gap import GapScores, loss_gaps, release_accuracy, sco
 from ..core.images import read_image
 from ..core.suspects import Answers, Suspect, query
 from . import storage
-from .marking import load_marking
+from .marking import load_marking, open_ledger
 from .progress import Progress, StageBar
-from .release import open_ledger
 from .samples import LabeledSamples, read_labels
 from .verification import open_suspect, suspect_classes
 

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import fiftyone as fo
-import numpy as np
 
 from .. import __version__
 from ..core.device import choose_device
@@ -16,12 +15,12 @@ from ..core.hardness import compute_hardness as score
 from ..core.hardness import find_label_errors
 from ..core.models import Proxy, proxy_name
 from ..core.training import TrainingConfig
-from .checks import check_key, whole_number
+from .checks import whole_number
+from .hardness_fields import check_hardness_field, label_error_field, write_hardness
 from .loading import load_images
 from .progress import Progress, StageBar
-from .runs import HARDNESS, MADE_BY, catch_up, list_keys, made_by, root_dataset, save_run
+from .runs import HARDNESS, catch_up, root_dataset, save_run
 from .samples import proxy_input_size, read_labels
-from .workspace import group_in_sidebar
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def compute_hardness(
             mean=float(result.hardness.mean()),
         )
         bar.report("Writing", 0, 1)
-        _write_fields(samples, labeled.ids, hardness_field, result.hardness, errors)
+        write_hardness(samples, labeled.ids, hardness_field, result.hardness, errors)
         save_run(
             samples,
             hardness_field,
@@ -117,36 +116,6 @@ def compute_hardness(
     return summary
 
 
-def label_error_field(hardness_field: str) -> str:
-    """The boolean field that goes with a hardness field."""
-    return f"{hardness_field}_label_error"
-
-
-def check_hardness_field(
-    samples: fo.core.collections.SampleCollection, hardness_field: str
-) -> None:
-    """Checks that the field is new, or holds the scores of an earlier hardness run.
-
-    Raises:
-        ParameterError: if it holds something else
-    """
-    check_key(hardness_field, "hardness_field")
-    dataset = root_dataset(samples)
-    if hardness_field in list_keys(samples, HARDNESS):
-        return
-    for name in (hardness_field, label_error_field(hardness_field)):
-        # A field of a run that was killed before it was registered is written again
-        if dataset.has_field(name) and not made_by(dataset, name, HARDNESS):
-            raise ParameterError(
-                f"the dataset has a field '{name}' that no hardness run wrote; "
-                "pass another hardness_field"
-            )
-    if hardness_field in dataset.list_runs():
-        raise ParameterError(
-            f"the dataset has another run named '{hardness_field}'; pass another hardness_field"
-        )
-
-
 def training_config(training: TrainingConfig | Mapping[str, Any] | None) -> TrainingConfig:
     """The trainer's settings from a config, a mapping of changes to the default, or None.
 
@@ -165,38 +134,3 @@ def training_config(training: TrainingConfig | Mapping[str, Any] | None) -> Trai
     if type(training).__name__ == TrainingConfig.__name__:
         return TrainingConfig(**asdict(training))
     raise ParameterError(f"training must be a TrainingConfig or a mapping; found {training!r}")
-
-
-def _write_fields(
-    samples: fo.core.collections.SampleCollection,
-    ids: list[str],
-    hardness_field: str,
-    hardness: np.ndarray,
-    errors: np.ndarray,
-) -> None:
-    dataset = root_dataset(samples)
-    is_new = not dataset.has_field(hardness_field)
-    for name, kind, values, description in (
-        (
-            hardness_field,
-            fo.FloatField,
-            hardness,
-            "HoneyImage hardness: cross-entropy (nats) under a proxy that has not seen the image",
-        ),
-        (
-            label_error_field(hardness_field),
-            fo.BooleanField,
-            errors,
-            "Looks mislabelled: confident learning on the proxies' out-of-fold predictions",
-        ),
-    ):
-        by_id: dict[str, Any] = {}
-        if dataset.has_field(name):
-            # Scores of an earlier run come from other proxies: a field holds those of one run
-            by_id = dict.fromkeys(dataset.exists(name).values("id"))
-        else:
-            dataset.add_sample_field(name, kind, description=description, info={MADE_BY: HARDNESS})
-        by_id.update(zip(ids, values.tolist(), strict=True))
-        dataset.set_values(name, by_id, key_field="id", progress=False)
-    if is_new:
-        group_in_sidebar(dataset, [hardness_field, label_error_field(hardness_field)])

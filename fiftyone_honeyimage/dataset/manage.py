@@ -11,8 +11,9 @@ from fiftyone import ViewField as F
 
 from ..core.errors import LedgerError, SamplesError
 from . import storage
-from .hardness import label_error_field
-from .marking import HONEYIMAGE, field_description, remove_from_dataset, save_marking_view
+from .hardness_fields import label_error_field
+from .marking import HONEYIMAGE
+from .marking_entry import field_description, remove_from_dataset, save_marking_view
 from .runs import (
     HARDNESS,
     MARKING,

@@ -21,14 +21,14 @@ import fiftyone.types as fot
 
 from ..core.audit.metadata import check_metadata
 from ..core.codecs import encode_like
-from ..core.errors import ImageError, LedgerError, ParameterError, ReleaseError
-from ..core.evidence.ledger import Ledger, MarkedImage, load_ledger
+from ..core.errors import ImageError, ParameterError, ReleaseError
+from ..core.evidence.ledger import Ledger, MarkedImage
 from ..core.files import ensure_free_space, sha256_file
 from ..core.images import read_image
 from . import storage
 from .checks import HONEYIMAGE_TAG, check_label_field, check_output_folder
 from .loading import for_each
-from .marking import Marking, load_marking
+from .marking import Marking, load_marking, open_ledger
 from .progress import Progress, StageBar
 from .release_formats import ReleasedFile, check_dataset_type, check_fields, is_media
 from .release_formats import write as write_release
@@ -178,24 +178,6 @@ def release_folder(export_dir: str | Path, labeled: LabeledSamples, marking: Mar
             "a folder elsewhere"
         )
     return folder
-
-
-def open_ledger(marking: Marking, ledger_path: str | Path | None) -> Ledger:
-    """Loads a marking's ledger, from another place if given, and checks whose it is.
-
-    Raises:
-        LedgerError: if it is missing, altered, or of another marking or dataset
-    """
-    path = Path(ledger_path).expanduser() if ledger_path else marking.ledger_path
-    if not path.is_file():
-        raise LedgerError(
-            f"the ledger of marking '{marking.honey_key}' is not at '{path}'; if it was moved, pass "
-            "its place as ledger_path. Without it nothing can be released or verified"
-        )
-    ledger = load_ledger(path, commitment=marking.commitment)
-    if ledger.header["dataset_id"] != marking.config["dataset_id"]:
-        raise LedgerError(f"the ledger at '{path}' belongs to another dataset")
-    return ledger
 
 
 def check_policies(reencode: str, names: str) -> None:

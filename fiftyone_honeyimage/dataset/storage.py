@@ -42,6 +42,13 @@ def default_output_dir(dataset: fo.Dataset, honey_key: str) -> Path:
     return Path(fo.config.default_dataset_dir).expanduser() / "honeyimage" / name / honey_key
 
 
+def output_folder(dataset: fo.Dataset, honey_key: str, output_dir: str | Path | None) -> Path:
+    """The marking's folder, absolute."""
+    if output_dir is None:
+        return default_output_dir(dataset, honey_key)
+    return Path(output_dir).expanduser().absolute()
+
+
 def fingerprint(content: Mapping[str, Any]) -> str:
     """A digest of everything that decides a run's outcome; equal digests may resume each other."""
     text = json.dumps(content, sort_keys=True, default=str)

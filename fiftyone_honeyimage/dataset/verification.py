@@ -29,9 +29,8 @@ from ..core.images import read_image
 from ..core.suspects import Answers, PredictionsSuspect, Suspect, load_suspect, query
 from . import storage
 from .checks import HONEYIMAGE_TAG, whole_number
-from .marking import HONEYIMAGE, Marking, load_marking
+from .marking import HONEYIMAGE, Marking, load_marking, open_ledger
 from .progress import Progress, StageBar
-from .release import open_ledger
 from .runs import (
     MARKING,
     VERIFICATION,

@@ -74,8 +74,7 @@ class AuditRelease(foo.Operator):
         return f"Audit of {Path(ctx.params.get('export_dir') or '').name}"
 
     def execute(self, ctx: Any) -> dict[str, Any]:
-        from ..dataset.marking import load_marking
-        from ..dataset.release import open_ledger
+        from ..dataset.marking import load_marking, open_ledger
 
         marking = load_marking(ctx.dataset, ctx.params["honey_key"])
         field = marking.config.get("hardness_field")

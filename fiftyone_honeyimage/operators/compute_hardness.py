@@ -140,7 +140,7 @@ def _fill(ctx: Any, inputs: types.Object, estimate_uri: str) -> None:
 
 
 def _hardness_field(ctx: Any, inputs: types.Object, samples: Any) -> None:
-    from ..dataset.hardness import check_hardness_field
+    from ..dataset.hardness_fields import check_hardness_field
     from ..dataset.runs import HARDNESS, list_keys
 
     prop = inputs.str(

@@ -92,8 +92,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
 
 def _check(ctx: Any, inputs: types.Object, key: str) -> None:
     """Shows what keeps the evidence from being written."""
-    from ..dataset.marking import load_marking
-    from ..dataset.release import open_ledger
+    from ..dataset.marking import load_marking, open_ledger
     from ..dataset.verification import load_verification
 
     with forms.blocking(inputs, "The evidence cannot be written"):

@@ -407,7 +407,7 @@ def ledger(ctx: Any, inputs: types.Object, marking: Marking, shown: bool = False
     Returns:
         the ledger, or None with the reason in the form
     """
-    from ..dataset.release import open_ledger
+    from ..dataset.marking import open_ledger
 
     place = ctx.params.get("ledger_path") or None
     if not (shown or place):
@@ -456,7 +456,7 @@ def run_time(run: RunSummary) -> str:
 
 def exclude(ctx: Any, inputs: types.Object, default: Sequence[str]) -> list[str]:
     """Asks which images are never marked."""
-    from ..dataset.marking import EXCLUSIONS, check_exclusions
+    from ..dataset.candidates import EXCLUSIONS, check_exclusions
 
     chosen = ctx.params.get("exclude")
     chosen = list(default) if chosen is None else chosen

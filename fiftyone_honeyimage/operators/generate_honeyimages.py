@@ -249,7 +249,7 @@ def _fill(ctx: Any, inputs: types.Object, estimate_uri: str) -> None:
 
 def _hardness(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) -> Any:
     """Asks for the hardness field; the scores, or None with the reason in the form."""
-    from ..dataset.marking import read_hardness
+    from ..dataset.hardness_fields import read_hardness
     from ..dataset.runs import HARDNESS, list_keys
 
     fields = list_keys(samples, HARDNESS)
@@ -445,7 +445,7 @@ def _check_candidates(
     import numpy as np
 
     from ..core.candidates import select_candidates
-    from ..dataset.marking import exclusion_masks
+    from ..dataset.candidates import exclusion_masks
 
     hardness, label_errors = scores
     num_honeyimages, num_pairs = numbers
@@ -463,8 +463,8 @@ def _check_places(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) ->
     """Checks that key and folder are free; whether an interrupted run of this key is resumed."""
     from ..dataset import storage
     from ..dataset.checks import check_key, check_new_folder, check_output_place
-    from ..dataset.marking import output_folder
     from ..dataset.runs import MARKING, check_new_key, is_complete, made_by, root_dataset
+    from ..dataset.storage import output_folder
 
     key = ctx.params.get("honey_key") or forms.free_key(samples, "honey")
     check_key(key, "honey_key")

@@ -6,7 +6,6 @@ from the dataset on every event.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import fiftyone as fo
@@ -72,16 +71,6 @@ def choose(ctx: Any, result: Any) -> None:
     ctx.panel.set_state("sample", None)
 
 
-def dropdown(
-    panel: types.Object, name: str, label: str, choices: Sequence[str], handler: Any
-) -> None:
-    """A choice among values, the newest first."""
-    view = types.DropdownView(label=label)
-    for key in reversed(choices):
-        view.add_choice(key, label=key)
-    panel.enum(name, view.values(), default=choices[-1], view=view, on_change=handler)
-
-
 def alert(panel: types.Object, name: str, label: str, text: str, severity: str) -> None:
     """A coloured note."""
     panel.view(name, types.AlertView(label=label, description=text, severity=severity))
@@ -106,7 +95,7 @@ def explain_missing(ctx: Any, panel: types.Object, kind: str, state: str, operat
 
 def load_hardness(ctx: Any) -> dict[str, Any] | None:
     """The chosen hardness run with its fields, or None if it cannot be loaded."""
-    from ..dataset.hardness import label_error_field
+    from ..dataset.hardness_fields import label_error_field
     from ..dataset.runs import HARDNESS
 
     run = _load(ctx, ctx.panel.get_state("hardness_key"), HARDNESS)

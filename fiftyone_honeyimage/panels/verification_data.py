@@ -5,9 +5,9 @@ Everything is read anew each time, so that what another window or process change
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fiftyone as fo
@@ -72,7 +72,7 @@ def load(dataset: fo.Dataset, key: Any) -> Verification | None:
 def open_ledger(dataset: fo.Dataset, honey_key: str, ledger_path: Any = None) -> LedgerState:
     """A marking's ledger, where it was when the verification was made."""
     from ..dataset.marking import load_marking
-    from ..dataset.release import open_ledger as run
+    from ..dataset.marking import open_ledger as run
 
     try:
         return LedgerState(run(load_marking(dataset, honey_key), ledger_path))
@@ -221,7 +221,7 @@ def _sample_notices(
                     f"{advice} They cannot be shown here.",
                 )
             )
-    missing = [row["filepath"] for row in samples if not Path(row["filepath"]).is_file()]
+    missing = [row["filepath"] for row in samples if not os.path.isfile(row["filepath"])]
     if missing:
         found.append(
             Notice(

@@ -62,11 +62,13 @@ def make_dataset(
 @pytest.fixture(autouse=True)
 def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
     """LPIPS fetches 233 MB where it can, unless it is told where its backbone is."""
-    from fiftyone_honeyimage.dataset import marking
+    from fiftyone_honeyimage.dataset import honeyimage_files
 
-    real = marking._load_lpips
+    real = honeyimage_files._load_lpips
     monkeypatch.setattr(
-        marking, "_load_lpips", lambda file: (None, "not asked for") if file is None else real(file)
+        honeyimage_files,
+        "_load_lpips",
+        lambda file: (None, "not asked for") if file is None else real(file),
     )
 
 

@@ -20,7 +20,13 @@ from typing import Any
 import fiftyone as fo
 
 import fiftyone_honeyimage as fhi
-from fiftyone_honeyimage.dataset import hardness, manage, marking, release  # noqa: F401
+from fiftyone_honeyimage.dataset import (  # noqa: F401
+    generate,
+    hardness,
+    honeyimage_files,
+    manage,
+    release,
+)
 
 
 def run(order: dict[str, Any]) -> None:
@@ -44,7 +50,7 @@ def run(order: dict[str, Any]) -> None:
                 owner = getattr(owner, part)
             setattr(owner, name, ending(getattr(owner, name), end, when))
 
-    marking._load_lpips = lambda file: (None, "not asked for")
+    honeyimage_files._load_lpips = lambda file: (None, "not asked for")
     arguments = dict(order["arguments"])
     if order["function"] in ("compute_hardness", "generate_honeyimages", "export_release"):
         arguments["progress"] = progress if "stage" in order else False

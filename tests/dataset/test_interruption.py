@@ -149,13 +149,14 @@ class Protected:
 
 @pytest.fixture(scope="module")
 def protected(make_dataset: Any, tmp_path_factory: pytest.TempPathFactory) -> Protected:
-    from fiftyone_honeyimage.dataset import marking
+    from fiftyone_honeyimage.dataset import honeyimage_files
 
-    load, marking._load_lpips = marking._load_lpips, lambda file: (None, "not asked for")
+    load = honeyimage_files._load_lpips
+    honeyimage_files._load_lpips = lambda file: (None, "not asked for")
     try:
         return Protected(make_dataset(24, hardness=True), tmp_path_factory.mktemp("markings"))
     finally:
-        marking._load_lpips = load
+        honeyimage_files._load_lpips = load
 
 
 def arguments(protected: Protected) -> dict[str, Any]:
@@ -171,19 +172,19 @@ POINTS = [
     ({"stage": "Training the in-model"}, "Reading images"),
     ({"stage": "Crafting HoneyImages"}, "Reading images"),
     ({"stage": "Measuring", "nth": 2}, "Reading images"),
-    ({"before": f"{FLOOR}.marking:write_json_atomic"}, "Reading images"),
+    ({"before": f"{FLOOR}.honeyimage_files:write_json_atomic"}, "Reading images"),
     ({"stage": "Writing"}, "Writing"),
     ({"before": "fiftyone_honeyimage.core.evidence.ledger:_write"}, "Writing"),
-    ({"after": f"{FLOOR}.marking:create_ledger"}, "Writing"),
+    ({"after": f"{FLOOR}.generate:create_ledger"}, "Writing"),
     ({"before": "os:rename"}, "Writing"),
-    ({"before": f"{FLOOR}.marking:enter_in_dataset"}, "Writing"),
-    ({"after": f"{FLOOR}.marking:_declare_fields"}, "Writing"),
+    ({"before": f"{FLOOR}.generate:enter_in_dataset"}, "Writing"),
+    ({"after": f"{FLOOR}.marking_entry:_declare_fields"}, "Writing"),
     ({"after": f"{DATASET}.add_samples"}, "Writing"),
     ({"after": f"{DATASET}.set_values"}, "Writing"),
-    ({"after": f"{FLOOR}.marking:save_marking_view"}, "Writing"),
+    ({"after": f"{FLOOR}.marking_entry:save_marking_view"}, "Writing"),
     ({"after": f"{DATASET}.register_run"}, "Writing"),
-    ({"after": f"{FLOOR}.marking:save_run"}, None),
-    ({"before": f"{FLOOR}.marking:load_marking"}, "taken"),
+    ({"after": f"{FLOOR}.marking_entry:save_run"}, None),
+    ({"before": f"{FLOOR}.generate:load_marking"}, "taken"),
 ]
 
 
@@ -221,8 +222,8 @@ def test_what_was_trained_is_not_trained_again(protected: Protected, killed: Any
     "point",
     [
         {"stage": "Crafting HoneyImages"},
-        {"after": f"{FLOOR}.marking:create_ledger"},
-        {"after": f"{FLOOR}.marking:save_marking_view"},
+        {"after": f"{FLOOR}.generate:create_ledger"},
+        {"after": f"{FLOOR}.marking_entry:save_marking_view"},
         {"after": f"{DATASET}.register_run"},
     ],
     ids=json.dumps,
@@ -264,7 +265,7 @@ def test_another_folder_leaves_nothing_of_the_first_in_the_dataset(
         protected.dataset,
         "generate_honeyimages",
         arguments(protected),
-        after=f"{FLOOR}.marking:save_marking_view",
+        after=f"{FLOOR}.marking_entry:save_marking_view",
     )
     marking, _ = protected.finish(output_dir=protected.folder / "elsewhere")
     assert len(marking.view()) == 10
@@ -296,12 +297,12 @@ def test_another_dataset_does_not_take_over_the_folder(
     protected: Protected, killed: Any, make_dataset: Any, mark: Any
 ) -> None:
     other = make_dataset(24, hardness=True)
-    for after in ("create_ledger", "save_run"):
+    for after in ("generate:create_ledger", "marking_entry:save_run"):
         killed(
             protected.dataset,
             "generate_honeyimages",
             arguments(protected),
-            after=f"{FLOOR}.marking:{after}",
+            after=f"{FLOOR}.{after}",
         )
         before = files(protected.folder)
         with pytest.raises(fhi.InterruptedRunError, match="'honey' of another dataset"):
@@ -319,7 +320,7 @@ def test_a_marking_that_was_released_keeps_its_ledger(
         protected.dataset,
         "generate_honeyimages",
         arguments(protected),
-        after=f"{FLOOR}.marking:save_run",
+        after=f"{FLOOR}.marking_entry:save_run",
     )
     protected.dataset.reload()
     fhi.export_release(protected.dataset, "honey", tmp_path / "release", progress=False)
@@ -335,7 +336,9 @@ def test_a_marking_that_was_released_keeps_its_ledger(
 
 
 @pytest.mark.parametrize(
-    "after", ["fiftyone:Dataset.add_samples", f"{FLOOR}.marking:save_run"], ids=["half", "whole"]
+    "after",
+    ["fiftyone:Dataset.add_samples", f"{FLOOR}.marking_entry:save_run"],
+    ids=["half", "whole"],
 )
 def test_an_interrupted_marking_can_be_deleted(
     protected: Protected, killed: Any, after: str

@@ -199,14 +199,14 @@ def test_other_coins_change_nothing_in_the_database(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     from fiftyone_honeyimage.core.evidence import ledger as ledgers
-    from fiftyone_honeyimage.dataset import marking as floor
+    from fiftyone_honeyimage.dataset import generate
 
     dataset = make_dataset(30, hardness=True)
     folder = tmp_path_factory.mktemp("folder")
     dumps, released = [], []
     for coins in ("aba", "aaa", "bbb"):
         create = partial(ledgers.create_ledger, draw_coins=lambda n, coins=coins: list(coins[:n]))
-        monkeypatch.setattr(floor, "create_ledger", create)
+        monkeypatch.setattr(generate, "create_ledger", create)
         marking = mark(dataset, output_dir=folder / "marking")
         ledger = marking.load_ledger()
         released.append([pair.released_twin.sample_id for pair in ledger.pairs])
@@ -231,7 +231,7 @@ def test_coins_come_last_and_from_the_system(
     make_dataset: Any, mark: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fiftyone_honeyimage.core.evidence import ledger as ledgers
-    from fiftyone_honeyimage.dataset import marking as floor
+    from fiftyone_honeyimage.dataset import generate
 
     files: list[set[str]] = []
 
@@ -242,7 +242,7 @@ def test_coins_come_last_and_from_the_system(
 
         return ledgers.create_ledger(path, *args, draw_coins=draw)
 
-    monkeypatch.setattr(floor, "create_ledger", create)
+    monkeypatch.setattr(generate, "create_ledger", create)
     marking = mark(make_dataset(30, hardness=True))
 
     (before,) = files

@@ -59,7 +59,7 @@ def no_download(fo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     operators = importlib.import_module("fiftyone.operators")
     plugin = type(operators.get_operator(f"{PLUGIN}/list_runs")).__module__
     for package in (plugin.rpartition(".operators.")[0], "fiftyone_honeyimage"):
-        module = importlib.import_module(f"{package}.dataset.marking")
+        module = importlib.import_module(f"{package}.dataset.honeyimage_files")
         monkeypatch.setattr(module, "_load_lpips", lambda file: (None, "not asked for"))
 
 

@@ -176,7 +176,7 @@ def test_form_says_that_a_run_is_resumed(
     make_hard: Callable[..., Any], resolve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fhi = importlib.import_module("fiftyone_honeyimage")
-    marking = importlib.import_module("fiftyone_honeyimage.dataset.marking")
+    files = importlib.import_module("fiftyone_honeyimage.dataset.honeyimage_files")
     dataset = make_hard()
     params = {**PARAMS, "honey_key": "honey", "output_dir": str(tmp_path / "honey")}
 
@@ -184,7 +184,7 @@ def test_form_says_that_a_run_is_resumed(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(marking, "compare_images", interrupt)
+        patch.setattr(files, "compare_images", interrupt)
         with pytest.raises(KeyboardInterrupt):
             fhi.generate_honeyimages(dataset, progress=False, **params)
 

@@ -1,0 +1,201 @@
+"""A marking in its dataset: the samples, field, view and run that are added, and how they are taken off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import numpy as np
+from fiftyone import ViewField as F
+
+from . import storage
+from .checks import HONEYIMAGE_TAG
+from .marking import HONEYIMAGE, ORIGINAL
+from .runs import MADE_BY, MARKING, is_complete, list_keys, made_by, save_run
+from .workspace import group_in_sidebar, tidy_sidebar
+
+_METRICS = ("linf", "psnr", "ssim", "lpips")
+
+
+def enter_in_dataset(
+    dataset: fo.Dataset,
+    honey_key: str,
+    folder: Path,
+    request: Mapping[str, Any],
+    commitment: str,
+) -> None:
+    """Adds the HoneyImages, their field, tag and saved view, and registers the run."""
+    manifest = storage.read_manifest(folder)
+    images = manifest["images"]
+    label_field = request["label_field"]
+    _declare_fields(dataset, honey_key, folder)
+
+    entered = []
+    for image in images:
+        path = str(folder / image["file"])
+        sample = fo.Sample(
+            filepath=path,
+            tags=[HONEYIMAGE_TAG, honey_key],
+            metadata=fo.ImageMetadata.build_for(path),
+        )
+        sample[label_field] = fo.Classification(label=image["label"])
+        sample[honey_key] = fo.DynamicEmbeddedDocument(
+            source=image["source"],
+            role=HONEYIMAGE,
+            pair=image["pair"],
+            proxy_loss=image["proxy_loss"],
+            **{name: image[name] for name in _METRICS},
+        )
+        entered.append(sample)
+    dataset.add_samples(entered, progress=False)
+    dataset.set_values(
+        honey_key,
+        {
+            image["source"]: fo.DynamicEmbeddedDocument(
+                source=image["source"], role=ORIGINAL, pair=image["pair"]
+            )
+            for image in images
+        },
+        key_field="id",
+        progress=False,
+    )
+
+    # Panels and views look for a few HoneyImages among all samples; the field takes its indexes along
+    for part in ("source", "role", "pair"):
+        dataset.create_index(f"{honey_key}.{part}")
+    save_marking_view(dataset, honey_key)
+    metrics: dict[str, float | None] = {}
+    for name in (*_METRICS, "stl", "proxy_loss", "original_loss", "in_loss"):
+        values = [image[name] for image in images if image.get(name) is not None]
+        metrics[name] = float(np.mean(values)) if values else None
+    save_run(
+        dataset,
+        honey_key,
+        MARKING,
+        {
+            **request,
+            "marking_method": request["method"],  # "method" of a run's config is the run's own
+            "output_dir": str(folder),
+            "ledger_path": str(folder / storage.LEDGER),
+            "commitment": commitment,
+        },
+        {
+            "metrics": metrics,
+            "survival": manifest["survival"],
+            "excluded": manifest["excluded"],
+            "trade_off": manifest.get("trade_off", {}),
+            "worst": _worst_visibility(images),
+            "history": manifest["history"],
+            "failures": manifest["failures"],
+            "lpips_note": manifest["lpips_note"],
+            "num_images": manifest["num_images"],
+        },
+    )
+
+
+def _worst_visibility(images: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """The most visible value of each measure over the images of a manifest, None if not measured."""
+    worst: dict[str, float | None] = {}
+    for name in _METRICS:
+        values = [image[name] for image in images if image.get(name) is not None]
+        # The more alike two images are, the larger PSNR and SSIM
+        most = min if name in ("psnr", "ssim") else max
+        worst[name] = most(values) if values else None
+    return worst
+
+
+def save_marking_view(dataset: fo.Dataset, honey_key: str) -> None:
+    """Saves the view of a marking: every original followed by its HoneyImage."""
+    view = dataset.match(F(f"{honey_key}.source") != None).sort_by(  # noqa: E711 (a query)
+        [(f"{honey_key}.source", 1), (f"{honey_key}.role", -1)]
+    )
+    dataset.save_view(
+        honey_key, view, description="HoneyImages beside their originals", overwrite=True
+    )
+
+
+def field_description(honey_key: str) -> str:
+    """What the App says of a marking's field."""
+    return f"HoneyImage marking '{honey_key}'"
+
+
+def _declare_fields(dataset: fo.Dataset, honey_key: str, folder: Path) -> None:
+    """Declares a marking's field, in one step: where there is one, it says whose it is."""
+    parts = []
+    for name, kind, description in (
+        ("source", fo.StringField, "ID of the original sample"),
+        ("role", fo.StringField, "'original' or 'honeyimage'"),
+        ("pair", fo.IntField, "Number of the pair of twins; empty for a HoneyImage without a twin"),
+        ("linf", fo.FloatField, "Largest change of any value, 0 to 255"),
+        ("psnr", fo.FloatField, "Peak signal-to-noise ratio to the original, dB"),
+        ("ssim", fo.FloatField, "Structural similarity to the original, at most 1"),
+        ("lpips", fo.FloatField, "LPIPS distance to the original"),
+        ("proxy_loss", fo.FloatField, "Cross-entropy under the out-model, nats"),
+    ):
+        part = kind(description=description)
+        part.name = name
+        parts.append(part)
+    dataset.add_sample_field(
+        honey_key,
+        fo.EmbeddedDocumentField,
+        embedded_doc_type=fo.DynamicEmbeddedDocument,
+        fields=parts,
+        description=field_description(honey_key),
+        info={
+            MADE_BY: MARKING,
+            "output_dir": str(folder),
+            "dataset_id": str(dataset._doc.id),
+        },
+    )
+    group_in_sidebar(dataset, [f"{honey_key}.{part.name}" for part in parts])
+
+
+def remove_from_dataset(dataset: fo.Dataset, honey_key: str) -> None:
+    """Takes a marking's run, saved view, samples and field off the dataset; files are left alone.
+
+    The field goes last: it tells what the rest belongs to, so that a removal that is killed can be
+    finished.
+    """
+    if honey_key in list_keys(dataset, MARKING):
+        dataset.delete_run(honey_key)
+    if not made_by(dataset, honey_key, MARKING):
+        return
+    if honey_key in dataset.list_saved_views():
+        dataset.delete_saved_view(honey_key)
+    dataset.delete_samples(dataset.match(F(f"{honey_key}.role") == HONEYIMAGE))
+    dataset.delete_sample_field(honey_key)
+    tidy_sidebar(dataset)
+
+
+def recover(dataset: fo.Dataset, honey_key: str, folder: Path, request: Mapping[str, Any]) -> bool:
+    """Cleans up after runs that were killed while they were being entered in the dataset.
+
+    Returns:
+        whether this very run was killed in its last step, and is complete
+
+    Raises:
+        InterruptedRunError: if the folder holds an interrupted run of another marking
+    """
+    if storage.is_ours(folder):
+        owners = list_keys(dataset, MARKING, output_dir=str(folder))
+        if any(is_complete(dataset, key) for key in owners):
+            same = storage.fingerprint(storage.read_request(folder)) == storage.fingerprint(request)
+            (folder / storage.REQUEST).unlink()
+            return same and honey_key in owners
+        storage.check_owner(folder, request)
+    if is_complete(dataset, honey_key):
+        return False
+
+    if made_by(dataset, honey_key, MARKING):
+        left = Path(dataset.get_field(honey_key).info["output_dir"])
+        # The lock of the other folder: no run is entering it right now
+        with nullcontext() if left == folder else storage.locked(left):
+            remove_from_dataset(dataset, honey_key)
+            if left != folder and storage.is_ours(left):
+                storage.reopen(left)
+    if storage.is_ours(folder):
+        storage.reopen(folder)
+    return False
