@@ -443,7 +443,7 @@ def verify_model(
         LedgerError: if the ledger or a HoneyImage is missing, altered, or of another dataset
         ParameterError: if an argument is out of range or the key is taken
     """
-    from .dataset.verification import verify_model as run
+    from .dataset.verify import verify_model as run
 
     return run(
         samples,

@@ -19,7 +19,7 @@ from . import storage
 from .marking import load_marking, open_ledger
 from .progress import Progress, StageBar
 from .samples import LabeledSamples, read_labels
-from .verification import open_suspect, suspect_classes
+from .suspects import open_suspect, suspect_classes
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import fiftyone as fo
 
 from ..core.errors import ParameterError
 from .manage import find_method
+from .provenance import os_user
 from .runs import catch_up, list_keys, root_dataset, run_config, stored_config
 
 #: The longest note, characters: a note is read in a panel
@@ -69,8 +70,6 @@ def write_note(
     method = find_method(dataset, key)
     if key not in list_keys(dataset, method):
         raise ParameterError(f"run '{key}' was interrupted, so no note can be kept on it")
-    from .verification import os_user
-
     now = datetime.now(timezone.utc).replace(microsecond=0)
     config = stored_config(dataset, key)
     stored = {"text": text, "user": user or os_user(), "time": now.isoformat()} if text else {}

@@ -335,7 +335,8 @@ def _further(ctx: Any, inputs: types.Object) -> None:
 def _check(ctx: Any, inputs: types.Object, marking: Any, ledger: Any) -> None:
     """The checks of ``verify_model`` that come before a model is loaded."""
     from ..core.suspects import Preprocessing
-    from ..dataset.verification import num_controls, suspect_classes
+    from ..dataset.random_images import num_controls
+    from ..dataset.suspects import suspect_classes
 
     suspect = inputs.properties.get("suspect")
     if suspect is None:
@@ -359,7 +360,7 @@ def _check(ctx: Any, inputs: types.Object, marking: Any, ledger: Any) -> None:
 def _check_suspect(ctx: Any, marking: Any, suspect: str, classes: Sequence[str]) -> None:
     """Checks a suspect as far as that goes without loading a model file."""
     from ..core.suspects import onnx, torchscript
-    from ..dataset.verification import open_suspect
+    from ..dataset.suspects import open_suspect
 
     path = Path(suspect).expanduser()
     if path.is_file() and path.suffix.lower() in (*onnx.SUFFIXES, *torchscript.SUFFIXES):
@@ -369,7 +370,7 @@ def _check_suspect(ctx: Any, marking: Any, suspect: str, classes: Sequence[str])
 
 def _show_cost(ctx: Any, inputs: types.Object, ledger: Any) -> None:
     from ..core.evidence.multiple import alpha_effective
-    from ..dataset.verification import num_controls
+    from ..dataset.random_images import num_controls
 
     params = _params(ctx)
     random = num_controls(params.get("suspect", ""), params.get("num_random"))

@@ -1,0 +1,131 @@
+"""Suspects as they are given: a model, a file, or a field of predictions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import fiftyone as fo
+import numpy as np
+from fiftyone import ViewField as F
+
+from ..core.errors import ParameterError, SuspectError
+from ..core.suspects import Suspect, load_suspect
+from .checks import HONEYIMAGE_TAG
+from .marking import HONEYIMAGE, Marking
+from .runs import root_dataset
+
+
+def suspect_classes(marking: Marking, classes: Sequence[str] | None) -> list[str]:
+    """The suspect's classes in the order of its outputs.
+
+    Raises:
+        ParameterError: if a class of the dataset is not among them, or one occurs twice
+    """
+    own = list(marking.config["classes"])
+    if classes is None:
+        return own
+    names = list(classes)
+    missing = [label for label in own if label not in names]
+    if missing:
+        raise ParameterError(
+            f"classes must hold every class of the dataset; {missing[0]!r} is missing "
+            f"({len(missing)} in all)"
+        )
+    if len(set(names)) != len(names):
+        raise ParameterError("classes names a class twice")
+    return names
+
+
+def open_suspect(
+    samples: fo.core.collections.SampleCollection,
+    marking: Marking,
+    suspect: Any,
+    classes: Sequence[str],
+    name: str | None,
+    load: Mapping[str, Any],
+) -> Suspect:
+    """Loads a suspect: a model, a file, or a field of predictions.
+
+    Raises:
+        SuspectError: if it is none of these
+    """
+    dataset = root_dataset(samples)
+    if not isinstance(suspect, str):
+        return load_suspect(suspect, name=name, **load)
+    if dataset.has_field(suspect):
+        held = field_predictions(dataset, marking.honey_key, suspect, classes)
+        return load_suspect(predictions=held, name=name or f"field {suspect}")
+    if os.path.exists(os.path.expanduser(suspect)):
+        return load_suspect(os.path.expanduser(suspect), name=name, **load)
+    raise SuspectError(
+        f"'{suspect}' is neither a file nor a field of dataset '{dataset.name}'; pass the path of a "
+        "TorchScript or ONNX file, or the name of a field with predictions on the HoneyImages"
+    )
+
+
+def field_predictions(
+    dataset: fo.Dataset, honey_key: str, field_name: str, classes: Sequence[str]
+) -> dict[str, Any]:
+    """Predictions on the HoneyImages of a marking, by the id of their source sample.
+
+    Raises:
+        SuspectError: see :func:`read_predictions`
+    """
+    view = dataset.match_tags(HONEYIMAGE_TAG).match(F(f"{honey_key}.role") == HONEYIMAGE)
+    return read_predictions(view, f"{honey_key}.source", field_name, classes)
+
+
+def read_predictions(
+    view: fo.DatasetView, key_path: str, field_name: str, classes: Sequence[str]
+) -> dict[str, Any]:
+    """Predictions on the samples of a view, by what stands at ``key_path``.
+
+    A Classification with logits gives scores; one without gives its label alone; a list or vector
+    gives scores.
+
+    Raises:
+        SuspectError: if the field's type cannot hold predictions, or the logits' order contradicts
+            the labels
+    """
+    kind = view._dataset.get_field(field_name)
+    if isinstance(kind, (fo.ListField, fo.VectorField, fo.ArrayField)):
+        sources, rows = view.values([key_path, field_name])
+        return {
+            source: None if row is None else np.asarray(row, dtype=np.float64)
+            for source, row in zip(sources, rows, strict=True)
+        }
+    if getattr(kind, "document_type", None) is not fo.Classification:
+        raise SuspectError(
+            f"field '{field_name}' holds no predictions: it must be a Classification, with logits if "
+            "there are any, or a list of scores"
+        )
+
+    sources, labels, logits = view.values([key_path, f"{field_name}.label", f"{field_name}.logits"])
+    known = {label: index for index, label in enumerate(classes)}
+    unknown = sorted({label for label in labels if label is not None and label not in known})
+    if unknown:
+        raise SuspectError(
+            f"field '{field_name}' predicts {unknown[0]!r}, which is none of the suspect's classes; "
+            "pass all of them as classes=, in the order of its outputs"
+        )
+    if all(row is None for row in logits):
+        return {
+            source: None if label is None else known[label]
+            for source, label in zip(sources, labels, strict=True)
+        }
+    for source, label, row in zip(sources, labels, logits, strict=True):
+        if row is None or label is None or len(row) != len(classes):
+            continue
+        if known[label] != int(np.argmax(row)) and row[known[label]] < np.max(row):
+            raise SuspectError(
+                f"in field '{field_name}' the largest logit for sample {source} is "
+                f"that of {classes[int(np.argmax(row))]!r}, but its label is {label!r}: the logits "
+                "are in another order. Pass the suspect's classes as classes=, in the order of its "
+                "outputs"
+            )
+    return {
+        source: None if row is None else np.asarray(row, dtype=np.float64)
+        for source, row in zip(sources, logits, strict=True)
+    }
