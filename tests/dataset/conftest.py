@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,7 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+import fiftyone_honeyimage as fhi
+from fiftyone_honeyimage.core.images import read_image
 
 #: The smallest proxy, for one epoch, at the size of the digits
 TINY = {"proxy": "resnet_tiny", "training": {"epochs": 1}, "input_size": 8, "device": "cpu"}
@@ -75,7 +80,6 @@ def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def mark(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     """Marks a dataset of ``make_dataset(hardness=True)`` in well under a second."""
-    import fiftyone_honeyimage as fhi
 
     def run(samples: Any, honey_key: str = "honey", **changes: Any) -> Any:
         arguments = {
@@ -179,3 +183,81 @@ def read_only_folder(small_disk: Callable[..., Path], tmp_path: Path) -> Iterato
     folder.mkdir(mode=0o500)
     yield folder
     folder.chmod(0o700)
+
+
+@pytest.fixture(scope="session")
+def marked_digits(
+    fo: Any, digits: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Any, Any]]:
+    """A marked dataset of 160 digits in four classes; one for all tests, none of which edits it."""
+    folder = tmp_path_factory.mktemp("verification")
+    pixels, labels = digits
+    rows = np.flatnonzero(labels < 4)[:160]
+    dataset = fo.Dataset()
+    for row in rows:
+        path = folder / "images" / f"{row:04d}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels[row]).convert("RGB").save(path)
+        dataset.add_sample(
+            fo.Sample(filepath=str(path), ground_truth=fo.Classification(label=str(labels[row])))
+        )
+    training = {"epochs": 2, "flip": False}
+    fhi.compute_hardness(dataset, "ground_truth", proxy="resnet_tiny", training=training)
+    marking = fhi.generate_honeyimages(
+        dataset,
+        "ground_truth",
+        "honey",
+        proxy="resnet_tiny",
+        training=training,
+        num_pairs=14,
+        num_steps=2,
+        output_dir=folder / "marking",
+    )
+    yield dataset, marking
+    dataset.delete()
+
+
+@pytest.fixture
+def fresh(marked_digits: tuple[Any, Any], tmp_path: Path) -> Iterator[tuple[Any, Any, Path]]:
+    """The marked dataset with a copy of the ledger that has seen no verification."""
+    dataset, marking = marked_digits
+    pristine = tmp_path / "ledger.json"
+    shutil.copy(marking.ledger_path, pristine)
+    yield dataset, marking, pristine
+    for run in fhi.list_runs(dataset):
+        if run.kind == "verification":
+            fhi.delete_run(dataset, run.key)
+
+
+@pytest.fixture(scope="session")
+def remembering_suspect() -> Callable[..., Any]:
+    """Makes a model that knows the released HoneyImages, as if it had trained on the release."""
+
+    def make(marking: Any, remembered: float = 8.0) -> Any:
+        known = {}
+        for image in marking.load_ledger().released_images():
+            pixels = read_image(marking.output_dir / image.file)
+            known[pixels.tobytes()] = int(image.label)
+
+        def suspect(batch: torch.Tensor) -> torch.Tensor:
+            logits = torch.zeros(len(batch), 4)
+            for row, image in enumerate((batch * 255).round().to(torch.uint8)):
+                label = known.get(image.permute(1, 2, 0).numpy().tobytes())
+                if label is not None:
+                    logits[row, label] = remembered
+            return logits
+
+        return suspect
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def guessing_suspect() -> Callable[..., Any]:
+    """A model that answers by the image's brightness alone."""
+
+    def guess(batch: torch.Tensor) -> torch.Tensor:
+        mean = batch.mean(dim=(1, 2, 3))
+        return torch.stack([torch.sin(50 * (k + 1) * mean) for k in range(4)], dim=1)
+
+    return guess
