@@ -11,7 +11,7 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import compute_hardness as run
-from . import forms
+from . import forms, placements
 
 
 class ComputeHardness(foo.Operator):
@@ -66,7 +66,7 @@ class ComputeHardness(foo.Operator):
         return forms.call(self, samples, params, delegate, delegation_target)
 
     def resolve_placement(self, ctx: Any) -> types.Placement:
-        return forms.placement("Compute hardness", "hardness", forms.unavailable(ctx))
+        return placements.placement("Compute hardness", "hardness", placements.unavailable(ctx))
 
     def resolve_input(self, ctx: Any) -> types.Property:
         inputs = types.Object()

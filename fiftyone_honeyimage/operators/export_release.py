@@ -12,7 +12,7 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import export_release as run
-from . import forms
+from . import forms, placements
 
 _DATASET_TYPE = "ImageClassificationDirectoryTree"
 
@@ -83,8 +83,8 @@ class ExportRelease(foo.Operator):
     def resolve_placement(self, ctx: Any) -> types.Placement:
         from ..dataset.runs import MARKING
 
-        return forms.placement(
-            "Export protected release", "release", forms.unavailable(ctx, MARKING)
+        return placements.placement(
+            "Export protected release", "release", placements.unavailable(ctx, MARKING)
         )
 
     def resolve_input(self, ctx: Any) -> types.Property:

@@ -78,51 +78,6 @@ def operator_config(
     )
 
 
-def placement(label: str, icon: str, reason: str | None, asks: bool = True) -> types.Placement:
-    """A button above the grid.
-
-    Args:
-        label: what it does
-        icon: the first part of its icons' names
-        reason: why it cannot be used now, or None. Today's App shows a disabled button like any other:
-            so its label says why, and the form that it opens is blocked with the same reason
-        asks (True): whether it opens a form
-    """
-    return types.Placement(
-        types.Places.SAMPLES_GRID_SECONDARY_ACTIONS,
-        types.Button(
-            label=f"{label} ({reason})" if reason else label,
-            icon=f"/assets/{icon}-light.svg",
-            darkIcon=f"/assets/{icon}-dark.svg",  # the App reads this name as it is
-            prompt=asks,
-            disabled=reason is not None,
-        ),
-    )
-
-
-def unavailable(ctx: Any, needs: str | None = None) -> str | None:
-    """Why nothing can be done with the open dataset, or not yet; None if it can.
-
-    Args:
-        ctx: the operator's context
-        needs (None): the method of a run that has to be there
-    """
-    if ctx.dataset is None:
-        return "no dataset is open"
-    from ..dataset.checks import check_collection, classification_fields
-    from ..dataset.runs import HARDNESS, list_keys
-
-    try:
-        check_collection(ctx.dataset)
-    except HoneyImageError as error:
-        return str(error)
-    if not classification_fields(ctx.dataset):
-        return "this dataset has no field of type Classification"
-    if needs is None or list_keys(ctx.dataset, needs):
-        return None
-    return "compute hardness first" if needs == HARDNESS else "generate HoneyImages first"
-
-
 def call(
     operator: foo.Operator,
     samples: fo.core.collections.SampleCollection,

@@ -13,7 +13,7 @@ import fiftyone.operators.types as types
 
 from .. import generate_honeyimages as run
 from ..core.errors import HoneyImageError
-from . import forms
+from . import forms, placements
 
 #: Options that stay folded until they are asked for.
 _FURTHER = (
@@ -120,7 +120,9 @@ class GenerateHoneyImages(foo.Operator):
     def resolve_placement(self, ctx: Any) -> types.Placement:
         from ..dataset.runs import HARDNESS
 
-        return forms.placement("Generate HoneyImages", "generate", forms.unavailable(ctx, HARDNESS))
+        return placements.placement(
+            "Generate HoneyImages", "generate", placements.unavailable(ctx, HARDNESS)
+        )
 
     def resolve_input(self, ctx: Any) -> types.Property:
         inputs = types.Object()

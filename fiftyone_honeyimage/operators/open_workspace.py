@@ -9,7 +9,7 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import save_workspace as run
-from . import forms
+from . import forms, placements
 
 
 class OpenWorkspace(foo.Operator):
@@ -35,7 +35,7 @@ class OpenWorkspace(foo.Operator):
         return forms.call(self, samples, {}, False, None)
 
     def resolve_placement(self, ctx: Any) -> types.Placement:
-        return forms.placement("Open HoneyImage workspace", "workspace", None, asks=False)
+        return placements.placement("Open HoneyImage workspace", "workspace", None, asks=False)
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         from ..dataset.workspace import NAME, workspace

@@ -14,7 +14,7 @@ import fiftyone.operators.types as types
 from .. import verify_model as run
 from ..panels.layout import open_panel
 from ..panels.verification_figures import VERDICTS
-from . import forms
+from . import forms, placements
 
 #: Options that stay folded until they are asked for.
 _FURTHER = (
@@ -116,8 +116,8 @@ class VerifyModel(foo.Operator):
     def resolve_placement(self, ctx: Any) -> types.Placement:
         from ..dataset.runs import MARKING
 
-        reason = forms.unavailable(ctx, MARKING)
-        return forms.placement("Verify a model with HoneyImages", "icon", reason)
+        reason = placements.unavailable(ctx, MARKING)
+        return placements.placement("Verify a model with HoneyImages", "icon", reason)
 
     def resolve_input(self, ctx: Any) -> types.Property:
         inputs = types.Object()

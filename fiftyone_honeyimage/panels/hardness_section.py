@@ -11,9 +11,9 @@ from fiftyone import ViewField as F
 from fiftyone.operators.cache import execution_cache
 
 from . import hardness_figures as figures
+from .choices import choose_run, dropdown
 from .protect_runs import (
     alert,
-    dropdown,
     explain_missing,
     keys,
     label_fields,
@@ -45,7 +45,7 @@ def show_hardness(ctx: Any, panel: types.Object, on: ProtectPanel) -> None:
             name="no_hardness",
         )
         return
-    dropdown(panel, "hardness_key", "Hardness run", known, on.on_choose_hardness)
+    choose_run(ctx, panel, "hardness_key", "Hardness run", known, on.on_choose_hardness)
     run = load_hardness(ctx)
     if run is None:
         explain_missing(ctx, panel, "hardness", "hardness_key", "Compute hardness")
@@ -74,13 +74,16 @@ def show_hardness(ctx: Any, panel: types.Object, on: ProtectPanel) -> None:
         _buttons(panel, on, num_errors=None)
         return
     _show_unscored(ctx, panel, scores["num_scored"])
-    if len(label_fields(ctx)) > 1:
-        fields = [name for name in label_fields(ctx) if name != run["config"]["label_field"]]
+    fields = label_fields(ctx)
+    if len(fields) > 1:
+        choices = {name: name for name in fields}
         dropdown(
+            ctx,
             panel,
             "label_field",
             "Classes of",
-            [*fields, run["config"]["label_field"]],
+            choices,
+            run["label_field"],
             on.on_choose_label_field,
         )
     traces = figures.histogram_traces(scores["counts"], scores["low"], scores["high"])

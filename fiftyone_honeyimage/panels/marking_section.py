@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,9 @@ from fiftyone import ViewField as F
 
 from ..core.errors import HoneyImageError
 from . import marking_figures as figures
+from .choices import choose_run, dropdown
 from .protect_runs import (
     alert,
-    dropdown,
     explain_missing,
     keys,
     load_marking,
@@ -51,7 +52,7 @@ def show_marking(ctx: Any, panel: types.Object, on: ProtectPanel) -> dict[str, A
             text += " It needs hardness first."
         panel.md(f"**This dataset is not marked yet.** {text}", name="no_marking")
         return None
-    dropdown(panel, "honey_key", "Marking", known, on.on_choose_marking)
+    choose_run(ctx, panel, "honey_key", "Marking", known, on.on_choose_marking)
     run = load_marking(ctx)
     if run is None:
         explain_missing(ctx, panel, "marking", "honey_key", "Generate HoneyImages")
@@ -156,12 +157,7 @@ def _show_trade_off(
     chosen = ctx.panel.get_state("measure")
     measure = chosen if chosen in measures else next(iter(measures))
     if len(measures) > 1:
-        view = types.DropdownView(label="Visibility as")
-        for name, label in measures.items():
-            view.add_choice(name, label=label)
-        panel.enum(
-            "measure", view.values(), default=measure, view=view, on_change=on.on_choose_measure
-        )
+        dropdown(ctx, panel, "measure", "Visibility as", measures, measure, on.on_choose_measure)
     panel.plot(
         "trade_off",
         label="What another ε would give: loss gap against visibility",
@@ -276,7 +272,7 @@ def _stale(
         ("HoneyImage", [point["filepath"] for point in points]),
         ("marked original", paths),
     ):
-        missing = [path for path in files if not Path(path).is_file()]
+        missing = [path for path in files if not os.path.isfile(path)]
         if missing:
             found.append(
                 (

@@ -15,6 +15,8 @@ from fiftyone.operators.categories import Categories
 
 from ..core.errors import HoneyImageError
 from . import pending
+from .base import HoneyImagePanel
+from .choices import choose_run
 from .comparison_section import at_hand, open_other, send_pictures, show_comparison, show_pair
 from .hardness_section import bars_view, hardest_view, label_error_view, show_hardness
 from .layout import as_page, open_panel
@@ -22,7 +24,6 @@ from .marking_section import show_marking, show_visibility
 from .protect_runs import (
     choose,
     choose_newest,
-    dropdown,
     explain_missing,
     keys,
     load_marking,
@@ -42,16 +43,39 @@ release that holds them in place of their originals.
 Keep the ledger secret. The verification panel shows whether a model was trained on a release.
 """
 
-#: The runs that this panel waits for; the verification panel waits for the others
-_AWAITED = ("compute_hardness", "generate_honeyimages", "export_release", "audit_release")
-
 _VERIFICATION_PANEL = "verification_panel"
 
 _BUTTONS_A_ROW = 3
 
 
-class ProtectPanel(foo.Panel):
+class ProtectPanel(HoneyImagePanel):
     """Hardness, markings, their visibility and their releases."""
+
+    #: The verification panel waits for the others
+    AWAITED = ("compute_hardness", "generate_honeyimages", "export_release", "audit_release")
+
+    OUTSIDE = frozenset(
+        {
+            "on_change_selected",
+            "on_change_current_sample",
+            "on_click_bar",
+            "on_select_bars",
+            "show_sample",
+            "open_full_size",
+            "show_hardest",
+            "show_label_errors",
+            "show_marking",
+            "compute_hardness",
+            "generate_honeyimages",
+            "export_release",
+            "verify_model",
+            "audit_row",
+            "audit_release",
+            "rename_marking",
+            "delete_marking",
+            "delete_hardness",
+        }
+    )
 
     @property
     def config(self) -> foo.PanelConfig:
@@ -78,17 +102,14 @@ class ProtectPanel(foo.Panel):
     def on_change_dataset(self, ctx: Any) -> None:
         self.refresh(ctx)
 
-    def on_change_selected(self, ctx: Any) -> None:
-        """The sample at hand is the one that was selected last."""
-        if ctx.selected:
-            ctx.panel.set_state("sample", ctx.selected[-1])
-            send_pictures(ctx)
+    def on_change_selected(self, ctx: Any) -> bool:
+        """The sample at hand is the one that was selected last. Another view has none selected."""
+        return not self._take_up(ctx, ctx.selected[-1] if ctx.selected else None)
 
-    def on_change_current_sample(self, ctx: Any) -> None:
+    def on_change_current_sample(self, ctx: Any) -> bool:
         """Another sample was opened, or it was closed."""
-        if ctx.current_sample is not None:
-            ctx.panel.set_state("sample", ctx.current_sample)
-            send_pictures(ctx)
+        taken = self._take_up(ctx, ctx.current_sample)
+        return not taken and not ctx.panel.get_state("beside_sample")
 
     def on_choose_hardness(self, ctx: Any) -> None:
         """Another hardness run was chosen."""
@@ -109,27 +130,27 @@ class ProtectPanel(foo.Panel):
         """Another measure of visibility was chosen."""
         ctx.panel.set_state("measure", ctx.params.get("value"))
 
-    def on_click_bar(self, ctx: Any) -> None:
+    def on_click_bar(self, ctx: Any) -> bool:
         """Shows the images of a bar."""
-        self._set_view(ctx, bars_view(ctx, [ctx.params.get("id")]))
+        return self.set_view(ctx, bars_view(ctx, [ctx.params.get("id")]))
 
-    def on_select_bars(self, ctx: Any) -> None:
-        """Shows the images of the bars that were dragged over."""
+    def on_select_bars(self, ctx: Any) -> bool:
+        """Shows the images of the bars that were dragged over. A click comes here too, with none."""
         bars = [point.get("id") for point in ctx.params.get("data") or ()]
-        self._set_view(ctx, bars_view(ctx, bars))
+        return not bars or self.set_view(ctx, bars_view(ctx, bars))
 
     def on_click_point(self, ctx: Any) -> None:
         """Shows a HoneyImage beside its original, in the grid and below."""
-        if ctx.params.get("id") is not None:
-            ctx.panel.set_state("sample", ctx.params["id"])
-            send_pictures(ctx)
+        if self._take_up(ctx, ctx.params.get("id")):
             self.show_sample(ctx)
 
-    def show_sample(self, ctx: Any) -> None:
+    def show_sample(self, ctx: Any) -> bool:
         """Shows the images that are compared in the grid."""
         twin = self._at_hand(ctx)
-        if twin is not None:
-            show_pair(ctx, ctx.panel.get_state("honey_key"), twin["source"])
+        if twin is None:
+            return False
+        show_pair(ctx, ctx.panel.get_state("honey_key"), twin["source"])
+        return True
 
     def flip(self, ctx: Any) -> None:
         """Shows the original in the place of the HoneyImage, or the other way round."""
@@ -142,28 +163,30 @@ class ProtectPanel(foo.Panel):
         ctx.panel.set_state("flip", None)
         send_pictures(ctx)
 
-    def open_full_size(self, ctx: Any) -> None:
+    def open_full_size(self, ctx: Any) -> bool:
         """Opens the HoneyImage at its full size, or its original if the HoneyImage is open."""
         twin = self._at_hand(ctx)
         if twin is None:
-            return
+            return False
         if ctx.current_sample is None:
             show_pair(ctx, ctx.panel.get_state("honey_key"), twin["source"])
         open_other(ctx, twin)
+        return True
 
-    def show_hardest(self, ctx: Any) -> None:
+    def show_hardest(self, ctx: Any) -> bool:
         """Shows every scored image, the hardest first."""
-        self._set_view(ctx, hardest_view(ctx))
+        return self.set_view(ctx, hardest_view(ctx))
 
-    def show_label_errors(self, ctx: Any) -> None:
+    def show_label_errors(self, ctx: Any) -> bool:
         """Shows the suspected label errors, the hardest first."""
-        self._set_view(ctx, label_error_view(ctx))
+        return self.set_view(ctx, label_error_view(ctx))
 
-    def show_marking(self, ctx: Any) -> None:
+    def show_marking(self, ctx: Any) -> bool:
         """Shows every HoneyImage of the marking beside its original."""
         key = ctx.panel.get_state("honey_key")
-        if key in keys(ctx, "marking") and ctx.dataset.has_saved_view(key):
-            ctx.ops.set_view(view=ctx.dataset.load_saved_view(key))
+        if key not in keys(ctx, "marking") or not ctx.dataset.has_saved_view(key):
+            return False
+        return self.set_view(ctx, ctx.dataset.load_saved_view(key))
 
     def save_note(self, ctx: Any) -> None:
         """Keeps the note that was typed."""
@@ -177,57 +200,50 @@ class ProtectPanel(foo.Panel):
         else:
             ctx.ops.notify("The note is saved", variant="success")
 
-    def compute_hardness(self, ctx: Any) -> None:
+    def compute_hardness(self, ctx: Any) -> bool:
         """The first step."""
-        self._prompt(ctx, "compute_hardness")
+        return self.prompt(ctx, "compute_hardness")
 
-    def generate_honeyimages(self, ctx: Any) -> None:
+    def generate_honeyimages(self, ctx: Any) -> bool:
         """The second step, with the hardness that is shown."""
-        self._prompt(ctx, "generate_honeyimages", hardness_field="hardness_key")
+        params = self._shown(ctx, hardness_field="hardness_key")
+        return self.prompt(ctx, "generate_honeyimages", params)
 
-    def export_release(self, ctx: Any) -> None:
+    def export_release(self, ctx: Any) -> bool:
         """The third step, with the marking that is shown."""
-        self._prompt(ctx, "export_release", honey_key="honey_key")
+        return self.prompt(ctx, "export_release", self._shown(ctx, honey_key="honey_key"))
 
-    def verify_model(self, ctx: Any) -> None:
+    def verify_model(self, ctx: Any) -> bool:
         """The last step, with the marking that is shown; the other panel shows its verdict."""
-        ctx.prompt(
-            f"{self.plugin_name}/verify_model",
-            params=self._shown(ctx, honey_key="honey_key"),
-            on_success=self.on_verify,
-        )
+        params = self._shown(ctx, honey_key="honey_key")
+        return self.prompt(ctx, "verify_model", params, on_success=self.on_verify)
 
-    def audit_row(self, ctx: Any) -> None:
+    def audit_row(self, ctx: Any) -> bool:
         """What the release of a row would give away."""
         releases = newest_releases(ctx, ctx.panel.get_state("honey_key"))
         row = ctx.params.get("row")
-        if isinstance(row, int) and 0 <= row < len(releases):
-            self._prompt(
-                ctx,
-                "audit_release",
-                {"export_dir": str(releases[row].export_dir)},
-                honey_key="honey_key",
-            )
+        if not isinstance(row, int) or not 0 <= row < len(releases):
+            return False
+        return self._audit(ctx, str(releases[row].export_dir))
 
-    def audit_release(self, ctx: Any) -> None:
+    def audit_release(self, ctx: Any) -> bool:
         """What the newest release would give away."""
         key = ctx.panel.get_state("honey_key")
         releases = newest_releases(ctx, key) if key in keys(ctx, "marking") else []
         there = [str(release.export_dir) for release in releases if release.is_there]
-        params = {"export_dir": there[0]} if there else {}
-        self._prompt(ctx, "audit_release", params, honey_key="honey_key")
+        return self._audit(ctx, there[0] if there else None)
 
-    def rename_marking(self, ctx: Any) -> None:
+    def rename_marking(self, ctx: Any) -> bool:
         """Asks for another name."""
-        self._prompt(ctx, "rename_run", key="honey_key")
+        return self.prompt(ctx, "rename_run", self._shown(ctx, key="honey_key"))
 
-    def delete_marking(self, ctx: Any) -> None:
+    def delete_marking(self, ctx: Any) -> bool:
         """Asks whether to delete the marking that is shown."""
-        self._prompt(ctx, "delete_run", key="honey_key")
+        return self.prompt(ctx, "delete_run", self._shown(ctx, key="honey_key"))
 
-    def delete_hardness(self, ctx: Any) -> None:
+    def delete_hardness(self, ctx: Any) -> bool:
         """Asks whether to delete the hardness that is shown."""
-        self._prompt(ctx, "delete_run", key="hardness_key")
+        return self.prompt(ctx, "delete_run", self._shown(ctx, key="hardness_key"))
 
     def on_run(self, ctx: Any) -> None:
         """A prompted operator was run or scheduled."""
@@ -250,17 +266,6 @@ class ProtectPanel(foo.Panel):
         choose_newest(ctx)
         self._start_note(ctx)
         send_pictures(ctx)
-
-    def on_tick(self, ctx: Any) -> None:
-        """Time to look how far a pending run is: ``render`` does."""
-
-    def on_dismiss(self, ctx: Any) -> None:
-        """A failure was read."""
-        pending.dismiss(ctx)
-
-    def on_retry(self, ctx: Any) -> None:
-        """A failed run is to be run again."""
-        pending.retry(ctx, on_success=self.on_run)
 
     def render(self, ctx: Any) -> types.Property:
         panel = types.Object()
@@ -285,14 +290,14 @@ class ProtectPanel(foo.Panel):
 
     def _show_pending(self, ctx: Any, panel: types.Object) -> None:
         """Shows the runs that are waited for, and opens the panel on what one of them has made."""
-        for run in pending.take_finished(ctx, _AWAITED):
+        for run in pending.take_finished(ctx, self.AWAITED):
             choose(ctx, run.result)
             self._start_note(ctx)
             send_pictures(ctx)
         pending.show_pending(
             ctx,
             panel,
-            _AWAITED,
+            self.AWAITED,
             on_tick=self.on_tick,
             on_dismiss=self.on_dismiss,
             on_retry=self.on_retry,
@@ -304,7 +309,7 @@ class ProtectPanel(foo.Panel):
         if not known:
             panel.md("**This dataset is not marked yet.** Start in the grid's panel.", name="empty")
             return
-        dropdown(panel, "honey_key", "Marking", known, self.on_choose_marking)
+        choose_run(ctx, panel, "honey_key", "Marking", known, self.on_choose_marking)
         run = load_marking(ctx)
         if run is None:
             explain_missing(ctx, panel, "marking", "honey_key", "Generate HoneyImages")
@@ -350,9 +355,13 @@ class ProtectPanel(foo.Panel):
         key = ctx.panel.get_state("honey_key")
         return at_hand(ctx, key) if key in keys(ctx, "marking") else None
 
-    def _set_view(self, ctx: Any, view: Any) -> None:
-        if view is not None:
-            ctx.ops.set_view(view=view)
+    def _take_up(self, ctx: Any, sample: str | None) -> bool:
+        """Makes a sample the one at hand, if there is one."""
+        if sample is None:
+            return False
+        ctx.panel.set_state("sample", sample)
+        send_pictures(ctx)
+        return True
 
     def _start_note(self, ctx: Any) -> None:
         """Puts the note of the marking that is shown into its field."""
@@ -368,12 +377,8 @@ class ProtectPanel(foo.Panel):
         known = {*keys(ctx, "hardness"), *keys(ctx, "marking")}
         return {name: key for name, key in found.items() if key in known}
 
-    def _prompt(
-        self, ctx: Any, name: str, params: dict[str, Any] | None = None, **named: str
-    ) -> None:
-        """Opens an operator's form, filled in with what is shown."""
-        ctx.prompt(
-            f"{self.plugin_name}/{name}",
-            params={**(params or {}), **self._shown(ctx, **named)},
-            on_success=self.on_run,
-        )
+    def _audit(self, ctx: Any, export_dir: str | None) -> bool:
+        params = self._shown(ctx, honey_key="honey_key")
+        if export_dir is not None:
+            params["export_dir"] = export_dir
+        return self.prompt(ctx, "audit_release", params)

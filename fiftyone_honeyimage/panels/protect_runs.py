@@ -6,7 +6,6 @@ from the dataset on every event.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import fiftyone as fo
@@ -70,16 +69,6 @@ def choose(ctx: Any, result: Any) -> None:
         shown = next((key for key in (*named, ctx.panel.get_state(state)) if key in known), None)
         ctx.panel.set_state(state, shown or (known[-1] if known else None))
     ctx.panel.set_state("sample", None)
-
-
-def dropdown(
-    panel: types.Object, name: str, label: str, choices: Sequence[str], handler: Any
-) -> None:
-    """A choice among values, the newest first."""
-    view = types.DropdownView(label=label)
-    for key in reversed(choices):
-        view.add_choice(key, label=key)
-    panel.enum(name, view.values(), default=choices[-1], view=view, on_change=handler)
 
 
 def alert(panel: types.Object, name: str, label: str, text: str, severity: str) -> None:

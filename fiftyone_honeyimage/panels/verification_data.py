@@ -5,9 +5,9 @@ Everything is read anew each time, so that what another window or process change
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fiftyone as fo
@@ -221,7 +221,7 @@ def _sample_notices(
                     f"{advice} They cannot be shown here.",
                 )
             )
-    missing = [row["filepath"] for row in samples if not Path(row["filepath"]).is_file()]
+    missing = [row["filepath"] for row in samples if not os.path.isfile(row["filepath"])]
     if missing:
         found.append(
             Notice(

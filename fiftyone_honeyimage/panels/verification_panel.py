@@ -19,6 +19,8 @@ from . import comparison_figures, loss_histograms, pending
 from . import verification_data as data
 from . import verification_figures as figures
 from . import verification_sections as sections
+from .base import HoneyImagePanel
+from .choices import choose_run
 from .layout import as_page
 
 if TYPE_CHECKING:
@@ -35,9 +37,6 @@ A verdict always comes with its p-value, its level α and the size of the effect
 "Not shown" is no acquittal.
 """
 
-#: The protection panel waits for the others
-_AWAITED = ("verify_model",)
-
 #: Sections of a verification, as buttons
 _SECTIONS = {
     "verdict": "Verdict",
@@ -48,8 +47,27 @@ _SECTIONS = {
 }
 
 
-class VerificationPanel(foo.Panel):
+class VerificationPanel(HoneyImagePanel):
     """Verdicts on suspect models."""
+
+    #: The protection panel waits for the others
+    AWAITED = ("verify_model",)
+
+    OUTSIDE = frozenset(
+        {
+            "on_click_point",
+            "on_select_points",
+            "on_open_pair",
+            "on_click_gap",
+            "show_marking",
+            "verify",
+            "compute_hardness",
+            "generate_honeyimages",
+            "export_evidence",
+            "rename",
+            "delete",
+        }
+    )
 
     @property
     def config(self) -> foo.PanelConfig:
@@ -87,43 +105,42 @@ class VerificationPanel(foo.Panel):
         """Another page of the table of pairs was chosen."""
         ctx.panel.set_state("page", int(ctx.params.get("page") or 0))
 
-    def on_click_point(self, ctx: Any) -> None:
+    def on_click_point(self, ctx: Any) -> bool:
         """A pair, a bar of the histogram, or a category of pairs, was clicked."""
-        _show_pairs(ctx, [ctx.params.get("id")])
+        return _show_pairs(ctx, [ctx.params.get("id")])
 
-    def on_select_points(self, ctx: Any) -> None:
-        """Several pairs were selected."""
-        _show_pairs(ctx, [point.get("id") for point in ctx.params.get("data") or []])
+    def on_select_points(self, ctx: Any) -> bool:
+        """Several pairs were selected. A click may come here too, with none."""
+        points = [point.get("id") for point in ctx.params.get("data") or ()]
+        return not points or _show_pairs(ctx, points)
 
-    def on_open_pair(self, ctx: Any) -> None:
+    def on_open_pair(self, ctx: Any) -> bool:
         """A row of the table of pairs was chosen."""
         verification, row = _load(ctx), ctx.params.get("row")
         if verification is None or not isinstance(row, int):
-            return
+            return False
         rows = figures.pair_rows(verification.pairs, sections.current_page(ctx, verification))
-        if 0 <= row < len(rows):
-            _show_pairs(ctx, [rows[row]["id"]])
+        return 0 <= row < len(rows) and _show_pairs(ctx, [rows[row]["id"]])
 
-    def on_click_gap(self, ctx: Any) -> None:
+    def on_click_gap(self, ctx: Any) -> bool:
         """A bar of the plot of loss gaps was clicked."""
         verification = _load(ctx)
         if verification is None:
-            return
+            return False
         state = _ledger(ctx, verification)
         numbers, honey = data.honey_gaps(ctx.dataset, verification, state.ledger)
         random = verification.random_images
         if not honey:
-            return
+            return False
         found = loss_histograms.gap_members(
             str(ctx.params.get("id")), honey, random.get("gaps") or []
         )
         if found is None or not found[1]:
-            return
+            return False
         kind, members = found
         if kind == "honey":
-            _show_pairs(ctx, [str(numbers[member]) for member in members])
-        else:
-            ctx.ops.set_view(view=ctx.dataset.select([random["ids"][m] for m in members]))
+            return _show_pairs(ctx, [str(numbers[member]) for member in members])
+        return self.set_view(ctx, ctx.dataset.select([random["ids"][m] for m in members]))
 
     def on_open_suspect(self, ctx: Any) -> None:
         """A row of the comparison was chosen."""
@@ -139,38 +156,42 @@ class VerificationPanel(foo.Panel):
         """A point of the comparison was clicked."""
         _open_suspect(ctx, ctx.params.get("id"))
 
-    def show_marking(self, ctx: Any) -> None:
+    def show_marking(self, ctx: Any) -> bool:
         """Shows every HoneyImage of the marking in the grid."""
         verification = _load(ctx)
-        if verification is not None and ctx.dataset.has_saved_view(verification.honey_key):
-            ctx.ops.set_view(view=ctx.dataset.load_saved_view(verification.honey_key))
+        if verification is None or not ctx.dataset.has_saved_view(verification.honey_key):
+            return False
+        return self.set_view(ctx, ctx.dataset.load_saved_view(verification.honey_key))
 
-    def verify(self, ctx: Any) -> None:
+    def verify(self, ctx: Any) -> bool:
         """Asks for a model to verify, with the marking that is shown."""
         verification = _load(ctx) if _keys(ctx) else None
         params = {} if verification is None else {"honey_key": verification.honey_key}
-        self._prompt(ctx, "verify_model", params)
+        return self.prompt(ctx, "verify_model", params)
 
-    def compute_hardness(self, ctx: Any) -> None:
+    def compute_hardness(self, ctx: Any) -> bool:
         """The first step towards a marking."""
-        self._prompt(ctx, "compute_hardness")
+        return self.prompt(ctx, "compute_hardness")
 
-    def generate_honeyimages(self, ctx: Any) -> None:
+    def generate_honeyimages(self, ctx: Any) -> bool:
         """The second step."""
-        self._prompt(ctx, "generate_honeyimages")
+        return self.prompt(ctx, "generate_honeyimages")
 
-    def export_evidence(self, ctx: Any) -> None:
+    def export_evidence(self, ctx: Any) -> bool:
         """Writes the evidence for the verification that is shown."""
         key = ctx.panel.get_state("verify_key")
         ctx.prompt(f"{self.plugin_name}/export_evidence", params={"verify_key": key})
+        return True
 
-    def rename(self, ctx: Any) -> None:
+    def rename(self, ctx: Any) -> bool:
         """Gives the verification that is shown another key."""
-        self._prompt_run(ctx, "rename_run")
+        params = {"key": ctx.panel.get_state("verify_key")}
+        return self.prompt(ctx, "rename_run", params, on_success=self.on_renamed)
 
-    def delete(self, ctx: Any) -> None:
+    def delete(self, ctx: Any) -> bool:
         """Deletes the verification that is shown."""
-        self._prompt_run(ctx, "delete_run")
+        params = {"key": ctx.panel.get_state("verify_key")}
+        return self.prompt(ctx, "delete_run", params, on_success=self.on_deleted)
 
     def save_note(self, ctx: Any) -> None:
         """Keeps the note that was written."""
@@ -210,17 +231,6 @@ class VerificationPanel(foo.Panel):
         """Looks for verifications that were finished meanwhile."""
         _choose_newest(ctx)
 
-    def on_tick(self, ctx: Any) -> None:
-        """Time to look how far a pending run is: ``render`` does."""
-
-    def on_dismiss(self, ctx: Any) -> None:
-        """A failure was read."""
-        pending.dismiss(ctx)
-
-    def on_retry(self, ctx: Any) -> None:
-        """A failed run is to be run again."""
-        pending.retry(ctx, on_success=self.on_run)
-
     def render(self, ctx: Any) -> types.Property:
         panel = types.Object()
         self._pending(ctx, panel)
@@ -233,28 +243,16 @@ class VerificationPanel(foo.Panel):
 
     def _pending(self, ctx: Any, panel: types.Object) -> None:
         """Shows the runs that are waited for, and opens the panel on one that has succeeded."""
-        for run in pending.take_finished(ctx, _AWAITED):
+        for run in pending.take_finished(ctx, self.AWAITED):
             if run.result.get("verify_key") in _keys(ctx):
                 _choose(ctx, run.result["verify_key"])
         pending.show_pending(
             ctx,
             panel,
-            _AWAITED,
+            self.AWAITED,
             on_tick=self.on_tick,
             on_dismiss=self.on_dismiss,
             on_retry=self.on_retry,
-        )
-
-    def _prompt(self, ctx: Any, name: str, params: dict[str, Any] | None = None) -> None:
-        ctx.prompt(f"{self.plugin_name}/{name}", params=params, on_success=self.on_run)
-
-    def _prompt_run(self, ctx: Any, name: str) -> None:
-        """Prompts an operator for the run that is shown."""
-        handlers = {"rename_run": self.on_renamed, "delete_run": self.on_deleted}
-        ctx.prompt(
-            f"{self.plugin_name}/{name}",
-            params={"key": ctx.panel.get_state("verify_key")},
-            on_success=handlers[name],
         )
 
     def _empty(self, panel: types.Object, label: str, text: str, steps: tuple[str, ...]) -> None:
@@ -279,12 +277,7 @@ class VerificationPanel(foo.Panel):
     def _verification(self, ctx: Any, panel: types.Object) -> None:
         keys = _keys(ctx)
         chosen = ctx.panel.get_state("verify_key")
-        view = types.DropdownView(label="Verification")
-        for key in reversed(keys):
-            view.add_choice(key, label=key)
-        panel.enum(
-            "verify_key", view.values(), default=keys[-1], view=view, on_change=self.on_choose
-        )
+        choose_run(ctx, panel, "verify_key", "Verification", keys, self.on_choose)
         verification = _load(ctx) if chosen in keys else None
         state = None if verification is None else _ledger(ctx, verification)
         self._actions(panel, verification, state)
@@ -446,14 +439,17 @@ def _family(ctx: Any, verification: Verification) -> list[comparison_figures.Sus
     return data.family(ctx.dataset, verification.honey_key, state.ledger)
 
 
-def _show_pairs(ctx: Any, points: list[Any]) -> None:
+def _show_pairs(ctx: Any, points: list[Any]) -> bool:
     """Shows the images of some pairs in the grid: originals and HoneyImages, side by side.
 
     Which twin was released is not told: both are found by the number of their pair.
+
+    Returns:
+        whether there are any
     """
     verification = _load(ctx)
     if verification is None:
-        return
+        return False
     numbers = {
         number
         for point in points
@@ -462,7 +458,7 @@ def _show_pairs(ctx: Any, points: list[Any]) -> None:
         for number in found(str(point), verification.pairs)
     }
     if not numbers:
-        return
+        return False
     from fiftyone import ViewField as F
 
     key = verification.honey_key
@@ -471,7 +467,8 @@ def _show_pairs(ctx: Any, points: list[Any]) -> None:
         view = ctx.dataset.match(F(f"{key}.pair").is_in(sorted(numbers)))
     if view is None or not view:
         ctx.ops.notify("The images of these pairs are no longer in the dataset", variant="warning")
-        return
+        return False
     ctx.ops.set_view(
         view=view.sort_by([(f"{key}.pair", 1), (f"{key}.source", 1), (f"{key}.role", -1)])
     )
+    return True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -173,7 +172,9 @@ def test_form_needs_a_marking_first(fo: Any, make_hard: Callable[..., Any], reso
 def test_the_grid_offers_it(fo: Any) -> None:
     operators = importlib.import_module("fiftyone.operators")
     operator = operators.get_operator("@honeyimage/ownership/verify_model")
-    placement = operator.resolve_placement(SimpleNamespace(dataset=None)).to_json()
+    executor = importlib.import_module("fiftyone.operators.executor")
+    placement = operator.resolve_placement(executor.ExecutionContext({"params": {}})).to_json()
+    assert placement["view"]["label"].endswith("(no dataset is open)")
 
     assert placement["place"] == "samples-grid-secondary-actions"
     root = Path(__file__).resolve().parents[2]

@@ -203,6 +203,9 @@ def test_the_other_picture_opens_at_full_size(marked: Any, send: Any) -> None:
         event = send("open_full_size", marked, state, current_sample=opened)
         assert event.asked("open_sample")[0]["id"] == other
         assert event.asked("set_view") == []
+        # Nothing else changes, so the panel is not drawn anew
+        assert event.asked("show_panel_output") == []
+        event = send("flip", marked, state, current_sample=opened)
         text = buttons(event, "comparison_actions")["open_full_size"]["view"]["label"]
         assert text == f"Open the {label} at full size"
     assert send("open_full_size", marked, {**STATE, "honey_key": "gone"}).asked("open_sample") == []

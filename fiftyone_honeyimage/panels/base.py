@@ -1,0 +1,72 @@
+"""What both panels do alike: events that leave a panel as it is, forms, and runs that are waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import fiftyone.operators as foo
+
+from . import pending
+
+
+class HoneyImagePanel(foo.Panel):
+    """A panel of this plugin."""
+
+    #: Operators that are waited for, if they are delegated
+    AWAITED: ClassVar[tuple[str, ...]] = ()
+
+    #: Events that are for the grid or for a form, and change nothing in the panel. Their handlers return
+    #: whether that is so; where they found nothing to show, for example, the panel has to say why.
+    OUTSIDE: ClassVar[frozenset[str]] = frozenset()
+
+    def execute(self, ctx: Any) -> Any:
+        """Handles an event.
+
+        FiftyOne draws a panel anew after each event. That costs a few tenths of a second just when the
+        App loads the samples that a click has asked for, and a plot that is drawn anew loses the mouse,
+        so that the next click is lost too.
+        """
+        event = ctx.params.get("__method__")
+        if event not in self.OUTSIDE:
+            return super().execute(ctx)
+        if not getattr(self, event)(ctx):
+            ctx.ops.show_panel_output(self.render(ctx))
+        return None
+
+    def on_run(self, ctx: Any) -> None:
+        """A prompted operator was run or scheduled."""
+        raise NotImplementedError
+
+    def on_tick(self, ctx: Any) -> None:
+        """Time to look how far a pending run is: ``render`` does."""
+
+    def on_dismiss(self, ctx: Any) -> None:
+        """A failure was read."""
+        pending.dismiss(ctx)
+
+    def on_retry(self, ctx: Any) -> None:
+        """A failed run is to be run again."""
+        pending.retry(ctx, on_success=self.on_run)
+
+    def set_view(self, ctx: Any, view: Any) -> bool:
+        """Shows a view in the grid, if there is one."""
+        if view is None:
+            return False
+        ctx.ops.set_view(view=view)
+        return True
+
+    def prompt(
+        self,
+        ctx: Any,
+        operator: str,
+        params: Mapping[str, Any] | None = None,
+        on_success: Callable[[Any], None] | None = None,
+    ) -> bool:
+        """Opens the form of an operator of this plugin."""
+        ctx.prompt(
+            f"{self.plugin_name}/{operator}",
+            params=dict(params or {}),
+            on_success=on_success or self.on_run,
+        )
+        return True
