@@ -160,12 +160,16 @@ def _form(label: str) -> Callable[[AppPage], None]:
     """Presses a button that opens a form, once the form before it is closed."""
 
     def act(window: AppPage) -> None:
-        if window.form.count():
-            window.page.keyboard.press("Escape")
-            window.form.wait_for(state="detached")
+        _close_form(window)
         window.press(label)
 
     return act
+
+
+def _close_form(window: AppPage) -> None:
+    if window.form.count():
+        window.page.keyboard.press("Escape")
+        window.form.wait_for(state="detached")
 
 
 def _in_form(text: str) -> str:
@@ -378,6 +382,7 @@ def _open(browser: Any, address: str, dataset: str) -> AppPage:
 
 def _close(window: AppPage, scenario: Scenario) -> None:
     """Closes the panel too: the server would open it in the next page."""
+    _close_form(window)
     window.close_tab(scenario.panel)
     window.page.wait_for_timeout(SETTLE_MS)
     window.page.context.close()

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 import torch
 
@@ -26,6 +27,8 @@ _CPU_BATCH = 16
 _NUM_STEPS = 2
 
 _TIMEOUT = 120  # seconds
+
+_ONE_AT_A_TIME = Lock()
 
 
 def measure_training_seconds(
@@ -70,7 +73,6 @@ def measure_training_seconds(
     return train(_NUM_STEPS) / (batch * _NUM_STEPS)
 
 
-@lru_cache(maxsize=256)
 def training_seconds(
     proxy: str,
     num_classes: int,
@@ -82,7 +84,8 @@ def training_seconds(
     """:func:`measure_training_seconds` in a process of its own, once for each set of arguments.
 
     A process of its own, because a server that measures while another of its threads trains would
-    disturb that training's random numbers, and would hold a GPU's memory afterwards.
+    disturb that training's random numbers, and would hold a GPU's memory afterwards. One at a time,
+    because two that share the machine would both find it slow: the App asks twice for the same.
 
     Args:
         proxy: a proxy's name
@@ -103,12 +106,19 @@ def training_seconds(
         "precision": precision,
         "device": device,
     }
+    with _ONE_AT_A_TIME:
+        return _measure_apart(proxy, json.dumps(request))
+
+
+@lru_cache(maxsize=256)
+def _measure_apart(proxy: str, request: str) -> float:
+    """What :func:`main` prints in a process of its own."""
     package = Path(__file__).resolve().parents[1]
     # Where the package lies need not be on the path: FiftyOne loads plugins from their files.
     paths = [str(package.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     try:
         done = subprocess.run(
-            [sys.executable, "-m", f"{package.name}.core.cost", json.dumps(request)],
+            [sys.executable, "-m", f"{package.name}.core.cost", request],
             capture_output=True,
             text=True,
             timeout=_TIMEOUT,

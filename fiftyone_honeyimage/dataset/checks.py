@@ -172,6 +172,6 @@ def check_output_place(folder: Path, filepaths: Sequence[str], what: str) -> Non
 
 def media_folders(filepaths: Sequence[str]) -> set[Path]:
     """The folders that hold a dataset's media, and the parents that hold several of them."""
-    folders = {Path(path).parent for path in filepaths}
+    folders = set(map(Path, set(map(os.path.dirname, filepaths))))
     parents = Counter(folder.parent for folder in folders)
     return folders | {parent for parent, count in parents.items() if count > 1}

@@ -214,8 +214,9 @@ def released_files(
     for number, row in enumerate(rows):
         sample_id, path = labeled.ids[row], labeled.filepaths[row]
         source = replaced.get(sample_id, path)
-        name = Path(path).name
-        if Path(source).suffix != Path(path).suffix:
+        # No Path here: a form checks every file of the dataset
+        name, suffix = os.path.basename(path), os.path.splitext(path)[1]
+        if os.path.splitext(source)[1] != suffix:
             raise ReleaseError(
                 f"sample {sample_id} ({path}) was marked as a {Path(source).suffix} file; among files of "
                 "another format it would stand out. Mark the dataset again with this version"
@@ -226,7 +227,7 @@ def released_files(
                 "without it"
             )
         if names == "renumber":
-            name = f"{number:0{digits}d}{Path(path).suffix}"
+            name = f"{number:0{digits}d}{suffix}"
         label = labeled.classes[labeled.labels[row]]
         files.append(ReleasedFile(source, name, label, sample_id, sample_id in replaced))
     return files
