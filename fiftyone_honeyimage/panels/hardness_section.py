@@ -12,6 +12,7 @@ from fiftyone.operators.cache import execution_cache
 
 from . import hardness_figures as figures
 from .choices import choose_run, dropdown
+from .layout import show_plot
 from .protect_runs import (
     alert,
     explain_missing,
@@ -87,13 +88,13 @@ def show_hardness(ctx: Any, panel: types.Object, on: ProtectPanel) -> None:
             on.on_choose_label_field,
         )
     traces = figures.histogram_traces(scores["counts"], scores["low"], scores["high"])
-    panel.plot(
+    show_plot(
+        panel,
         "hardness_histogram",
         label="Hardness by class: click a bar, or drag over several, to see their images",
         data=traces,
         layout=figures.histogram_layout(len(traces)),
         height="320px",
-        config={"scrollZoom": False},
         on_click=on.on_click_bar,
         on_selected=on.on_select_bars,
     )

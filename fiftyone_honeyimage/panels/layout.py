@@ -52,6 +52,37 @@ def as_page(contents: types.Object) -> types.Property:
     return types.Property(contents, view=view)
 
 
+def show_plot(panel: types.Object, name: str, **options: Any) -> None:
+    """A plot that is as wide as the window allows, and lets the mouse wheel scroll the panel.
+
+    Args:
+        panel: where to show it
+        name: of its property
+        options: of ``types.PlotlyView``
+    """
+    props = {"plotly": {"useResizeHandler": True}}
+    panel.plot(name, config={"scrollZoom": False}, componentsProps=props, **options)
+
+
+def narrow_table(columns: Mapping[str, str], **options: Any) -> types.TableView:
+    """A table that fits into half a small screen.
+
+    Args:
+        columns: what it is called in the data → what stands above it
+        options: of ``types.TableView``
+    """
+    cell = {"sx": {"fontSize": "0.75rem", "padding": "6px 5px"}}
+    props = {
+        "table": {"sx": {"minWidth": 0}},  # 650 pixels by default
+        "tableHeadCell": cell,
+        "tableBodyCell": cell,
+    }
+    view = types.TableView(componentsProps=props, **options)
+    for name, label in columns.items():
+        view.add_column(name, label=label)
+    return view
+
+
 def _containers(space: fo.Space) -> Iterator[fo.Space]:
     """The spaces that hold panels."""
     if any(isinstance(child, fo.Panel) for child in space.children):

@@ -14,6 +14,7 @@ from fiftyone import ViewField as F
 from ..core.errors import HoneyImageError
 from . import marking_figures as figures
 from .choices import choose_run, dropdown
+from .layout import show_plot
 from .protect_runs import (
     alert,
     explain_missing,
@@ -158,13 +159,13 @@ def _show_trade_off(
     measure = chosen if chosen in measures else next(iter(measures))
     if len(measures) > 1:
         dropdown(ctx, panel, "measure", "Visibility as", measures, measure, on.on_choose_measure)
-    panel.plot(
+    show_plot(
+        panel,
         "trade_off",
         label="What another ε would give: loss gap against visibility",
         data=figures.trade_off_traces(trade_off, measure),
         layout=figures.trade_off_layout(measure),
         height="320px",
-        config={"scrollZoom": False},
     )
     panel.md(figures.trade_off_text(trade_off), name="trade_off_text")
 
@@ -184,13 +185,13 @@ def _show_points(
     label = "Each HoneyImage: click one to see it beside its original"
     if len(points) > figures.MAX_POINTS:
         label += f" ({figures.MAX_POINTS:,} of {len(points):,} drawn)"
-    panel.plot(
+    show_plot(
+        panel,
         "visibility",
         label=label,
         data=traces,
         layout=figures.visibility_layout(len(traces)),
         height="320px",
-        config={"scrollZoom": False},
         on_click=on.on_click_point,
     )
 

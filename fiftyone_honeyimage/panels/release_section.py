@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import fiftyone.operators.types as types
 
 from . import release_figures as figures
+from .layout import narrow_table
 from .protect_runs import alert
 
 if TYPE_CHECKING:
@@ -36,10 +37,7 @@ def show_releases(ctx: Any, panel: types.Object, on: ProtectPanel, run: Mapping[
     urgent = figures.advice(releases)
     if urgent is not None:
         alert(panel, "release_advice", *urgent)
-    # The App would not let a table be narrower than 650 pixels
-    table = types.TableView(componentsProps={"table": {"sx": {"minWidth": 0}}})
-    for key, label in figures.COLUMNS:
-        table.add_column(key, label=label)
+    table = narrow_table(dict(figures.COLUMNS))
     for row, release in enumerate(releases):
         table.add_tooltip(row, "release", figures.details(release))
     table.add_row_action(

@@ -12,6 +12,7 @@ import fiftyone.operators.types as types
 from . import comparison_figures, loss_histograms
 from . import verification_data as data
 from . import verification_figures as figures
+from .layout import narrow_table, show_plot
 
 if TYPE_CHECKING:
     from ..dataset.verification import Verification
@@ -30,19 +31,8 @@ def current_page(ctx: Any, verification: Verification) -> int:
 
 
 def _table(columns: dict[str, str], on_open: Any, tooltip: str, icon: str) -> types.TableView:
-    """A table that fits into half a small screen; a click on a row, or on its button, opens it."""
-    cell = {"sx": {"fontSize": "0.75rem", "padding": "6px 5px"}}
-    view = types.TableView(
-        on_click_row=on_open,
-        actions_label="Open",
-        componentsProps={
-            "table": {"sx": {"minWidth": 0}},  # 650 pixels by default
-            "tableHeadCell": cell,
-            "tableBodyCell": cell,
-        },
-    )
-    for key, label in columns.items():
-        view.add_column(key, label=label)
+    """A table of which a click on a row, or on its button, opens it."""
+    view = narrow_table(columns, on_click_row=on_open, actions_label="Open")
     view.add_row_action("open", on_click=on_open, icon=icon, tooltip=tooltip)
     return view
 
@@ -118,13 +108,13 @@ def _plots(panel: types.Object, on: VerificationPanel, verification: Verificatio
             figures.accuracy_layout(),
         )
     if verdict.e_values:
-        panel.plot(
+        show_plot(
+            panel,
             "e_values",
             label="Evidence, pair by pair",
             data=figures.e_value_traces(verdict),
             layout=figures.e_value_layout(),
             height="280px",
-            config={"scrollZoom": False},
         )
 
 
@@ -138,13 +128,13 @@ def _plot(
     height: str = "360px",
 ) -> None:
     """A plot whose points and bars stand for pairs."""
-    panel.plot(
+    show_plot(
+        panel,
         name,
         label=label,
         data=traces,
         layout=layout,
         height=height,
-        config={"scrollZoom": False},
         on_click=on.on_click_point,
         on_selected=on.on_select_points,
     )
@@ -234,13 +224,13 @@ def show_gap(
         )
         return
     gaps = random.get("gaps") or []
-    panel.plot(
+    show_plot(
+        panel,
         "gaps",
         label="Loss gap: HoneyImages against random images",
         data=loss_histograms.gap_traces(honey, gaps),
         layout=loss_histograms.gap_layout(honey, gaps),
         height="320px",
-        config={"scrollZoom": False},
         on_click=on.on_click_gap,
     )
     panel.md(figures.random_text(random), name="random_text")
@@ -270,23 +260,23 @@ def show_comparison(
     view = _table(columns, on.on_open_suspect, "Open this verification", "arrow_forward")
     ctx.panel.set_data("suspects", comparison_figures.table_rows(suspects))
     panel.list("suspects", types.Object(), view=view)
-    panel.plot(
+    show_plot(
+        panel,
         "evidence",
         label="Evidence: beyond the line α a model is derived",
         data=comparison_figures.evidence_traces(suspects),
         layout=comparison_figures.evidence_layout(suspects),
         height=comparison_figures.height(suspects),
-        config={"scrollZoom": False},
         on_click=on.on_click_suspect,
     )
     for kind in comparison_figures.effect_kinds(suspects):
-        panel.plot(
+        show_plot(
+            panel,
             f"effects_{kind}",
             label="Effect with its 95 % interval",
             data=comparison_figures.effect_traces(suspects, kind),
             layout=comparison_figures.effect_layout(kind),
             height=comparison_figures.height(comparison_figures.with_effect(suspects, kind)),
-            config={"scrollZoom": False},
             on_click=on.on_click_suspect,
         )
     panel.md(comparison_figures.explanation(suspects, state.ledger is not None), name="explanation")

@@ -70,6 +70,7 @@ def test_from_a_dataset_to_verdicts(
     look_at_the_verdict(window, take, picture)
     verify_two_more(window, take, dataset, thief)
     compare(window, take, picture)
+    by_keyboard(window, take)
     rename_and_delete(window, take, dataset)
     change_the_theme(window, take)
 
@@ -191,6 +192,35 @@ def compare(window: AppPage, take: Any, picture: Any) -> None:
     picture(window, "suspects-compared", below="Verification")
 
 
+def by_keyboard(window: AppPage, take: Any) -> None:
+    """From one section to the next without a mouse, and nothing is wider than its panel."""
+    page = window.page
+    page.get_by_role("button", name="Loss gap", exact=True).focus()
+    for section in ("Compare", "Record"):
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == section
+    page.keyboard.press("Space")  # the App keeps Enter for itself
+    page.get_by_text(SECTIONS["Record"]).wait_for()
+    assert too_wide(window) == []
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Space")
+    page.get_by_text("Holm's correction").wait_for()
+    take("by-keyboard")
+    assert too_wide(window) == []
+
+
+def too_wide(window: AppPage) -> list[str]:
+    """What scrolls sideways in the panel that is shown, in a window of 1280×720."""
+    panel = window.page.locator("[data-cy$=protect_panel], [data-cy$=verification_panel]").last
+    assert panel.get_attribute("data-cy").startswith("panel-content-")
+    return panel.evaluate(
+        """panel => [panel, ...panel.querySelectorAll("*")].filter(element =>
+            ["auto", "scroll"].includes(getComputedStyle(element).overflowX)
+            && element.scrollWidth > element.clientWidth + 1
+        ).map(e => `${e.tagName}, ${e.scrollWidth} by ${e.clientWidth}: ${e.textContent.slice(0, 200)}`)"""
+    )
+
+
 def rename_and_delete(window: AppPage, take: Any, dataset: Any) -> None:
     """A verification gets another name, and goes."""
     page = window.page
@@ -223,3 +253,4 @@ def change_the_theme(window: AppPage, take: Any) -> None:
     window.show_tab(PROTECT)
     page.locator(".bars path").first.wait_for()
     take("light-marking")
+    assert too_wide(window) == []
