@@ -77,10 +77,9 @@ def show_comparison(ctx: Any, panel: types.Object, on: ProtectPanel, key: str) -
     for number in range(0, len(_PICTURES), 2):
         row = panel.h_stack(f"pictures_{number // 2}", gap=2, align_x="left")
         for name in list(_PICTURES)[number : number + 2]:
-            column = row.v_stack(name, gap=0, align_x="left")
-            column.md(_PICTURES[name], name="title")
-            column.img(
-                "image",
+            row.img(
+                name,
+                label=_PICTURES[name],
                 width="220px",
                 alt_text=f"{_PICTURES[name]} of sample {twin['source']}",
                 on_click=on.show_sample,
@@ -105,7 +104,7 @@ def send_pictures(ctx: Any) -> None:
         ctx.panel.set_data("flip_image", urls[shown])
         return
     for number, name in enumerate(_PICTURES):
-        ctx.panel.set_data(f"pictures_{number // 2}.{name}.image", urls[name])
+        ctx.panel.set_data(f"pictures_{number // 2}.{name}", urls[name])
 
 
 def at_hand(ctx: Any, key: str) -> dict[str, Any] | None:

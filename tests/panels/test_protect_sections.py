@@ -185,7 +185,7 @@ def test_pictures_are_shown_in_turns(marked: Any, send: Any) -> None:
     assert event.output["flip_image"]["view"]["alt"].startswith("HoneyImage of sample")
     event = send("unflip", marked, {**STATE, "flip": "honeyimage"})
     assert "pictures_0" in event.output
-    assert data(event, "pictures_0.original.image") == original
+    assert data(event, "pictures_0.original") == original
 
 
 def test_the_other_picture_opens_at_full_size(marked: Any, send: Any) -> None:
