@@ -140,7 +140,7 @@ def run_demo(
 def open_app(dataset: fo.Dataset) -> None:
     """Opens the App on the verdict and waits until it is closed."""
     link_plugin()
-    panel = fo.Panel(type="@honeyimage/ownership/verification_panel", pinned=True)
+    panel = fo.Panel(type="verification_panel", pinned=True)
     spaces = fo.Space(
         children=[
             fo.Space(children=[fo.Panel(type="Samples", pinned=True)]),

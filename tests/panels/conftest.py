@@ -34,6 +34,8 @@ class Event:
         changes: dict[str, Any] = {}
         for params in self.asked("patch_panel_state"):
             changes.update(params["state"])
+        if "shown_key" in changes:  # noted beside the key that the dropdown changes by itself
+            assert changes.pop("shown_key") == changes["verify_key"]
         return changes
 
     @property

@@ -109,6 +109,19 @@ def test_another_verification_can_be_chosen(
     assert "Derived" in send("on_load", dataset, {"verify_key": "first"}).text()
 
 
+def test_a_late_event_of_the_dropdown_leaves_the_section(
+    make_marked: Callable[..., Any], verify: Any, send: Any
+) -> None:
+    """It sends one when the panel has turned to another verification, which may be a while ago."""
+    dataset = make_marked()
+    verify(dataset, "thief", released=0.9, withheld=0.2)
+    state = {"verify_key": "thief", "shown_key": "thief", "section": "record"}
+    assert "section" not in send("on_choose", dataset, state, value="thief").state
+    # Chosen by the user: the App has changed its part of the state already
+    state["shown_key"] = "innocent"
+    assert send("on_choose", dataset, state, value="thief").state["section"] == "verdict"
+
+
 def test_the_newest_comes_first_whatever_its_name(
     make_marked: Callable[..., Any], verify: Any, send: Any
 ) -> None:
