@@ -140,11 +140,12 @@ def run_demo(
 def open_app(dataset: fo.Dataset) -> None:
     """Opens the App on the verdict and waits until it is closed."""
     link_plugin()
+    samples = fo.Panel(type="Samples", pinned=True)
     panel = fo.Panel(type="verification_panel", pinned=True)
     spaces = fo.Space(
         children=[
-            fo.Space(children=[fo.Panel(type="Samples", pinned=True)]),
-            fo.Space(children=[panel]),
+            fo.Space(children=[samples], active_child=samples.component_id),
+            fo.Space(children=[panel], active_child=panel.component_id),
         ],
         orientation="horizontal",
     )
