@@ -302,9 +302,8 @@ def _ratios(timings: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
     The builtin panel opens with a list of names; its figures and plots come with a second click.
     """
-    builtin = {name: timings[BUILTIN][name]["median"] for name in ("first_paint", _EVALUATION)}
-    builtin["both"] = sum(builtin.values())
-    samples = timings[BUILTIN][_ITS_SAMPLES]["median"]
+    names = ("first_paint", _EVALUATION, _ITS_SAMPLES)
+    listed, evaluation, samples = (timings[BUILTIN][name]["median"] for name in names)
     found: dict[str, dict[str, float]] = {}
     for scenario in SCENARIOS:
         if scenario.panel == BUILTIN:
@@ -312,8 +311,8 @@ def _ratios(timings: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         times = timings[scenario.panel]
         paint = times["first_paint"]["median"]
         found[scenario.panel] = {
-            "first paint by its list": round(paint / builtin["first_paint"], 2),
-            "first paint by its list and an evaluation": round(paint / builtin["both"], 2),
+            "first paint by its list": round(paint / listed, 2),
+            "first paint by its list and an evaluation": round(paint / (listed + evaluation), 2),
             **{
                 f"{click.name} by {_ITS_SAMPLES}": round(times[click.name]["median"] / samples, 2)
                 for click in scenario.clicks
@@ -423,7 +422,7 @@ def _answer_time(window: AppPage, act: Callable[[], None], answered: str) -> dic
     act()
     times = window.page.wait_for_function(_PAINTED % answered, polling="raf").json_value()
     total, after = times["end"] - times["start"], times["end"] - (times["data"] or times["start"])
-    first = (times["first"] or times["end"]) - times["start"]
+    first = times["first"] - times["start"]
     return {
         "total": round(total / 1000, 3),
         "panel": round(first / 1000, 3),

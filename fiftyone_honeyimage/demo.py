@@ -31,6 +31,7 @@ from .dataset.checks import classification_fields
 from .dataset.loading import load_images
 from .dataset.samples import LabeledSamples, proxy_input_size, read_labels
 from .dataset.verification import Verification
+from .dataset.workspace import beside_grid
 
 DATASET_NAME = "honeyimage-demo"
 HONEY_KEY = "demo"
@@ -140,17 +141,8 @@ def run_demo(
 def open_app(dataset: fo.Dataset) -> None:
     """Opens the App on the verdict and waits until it is closed."""
     link_plugin()
-    samples = fo.Panel(type="Samples", pinned=True)
-    panel = fo.Panel(type="verification_panel", pinned=True)
-    spaces = fo.Space(
-        children=[
-            fo.Space(children=[samples], active_child=samples.component_id),
-            fo.Space(children=[panel], active_child=panel.component_id),
-        ],
-        orientation="horizontal",
-    )
     view = dataset.load_saved_view(HONEY_KEY)
-    session = fo.launch_app(view=view, spaces=spaces)
+    session = fo.launch_app(view=view, spaces=beside_grid("verification_panel"))
     session.wait(-1)
 
 

@@ -17,7 +17,16 @@ _DESCRIPTION = "The HoneyImage panels beside the grid"
 
 def workspace() -> fo.Space:
     """The grid on the left; on the right the panel that protects and the one that verifies."""
-    panels = [fo.Panel(type="protect_panel"), fo.Panel(type="verification_panel")]
+    return beside_grid("protect_panel", "verification_panel")
+
+
+def beside_grid(*names: str) -> fo.Space:
+    """The grid on the left; on the right panels as tabs, of which the first is shown.
+
+    Args:
+        names: the panels', without the plugin's
+    """
+    panels = [fo.Panel(type=name) for name in names]
     samples = fo.Panel(type="Samples", pinned=True)
     return fo.Space(
         children=[

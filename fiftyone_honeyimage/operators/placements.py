@@ -9,9 +9,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-import fiftyone.core.odm as foo
 import fiftyone.operators.types as types
 from bson import ObjectId
+from fiftyone.core import odm
 
 from ..core.errors import HoneyImageError
 
@@ -55,7 +55,7 @@ def unavailable(ctx: Any, needs: str | None = None) -> str | None:
     # By its id first, as FiftyOne does: the dataset may have been renamed since
     names = {"_id": ctx.dataset_id and ObjectId(ctx.dataset_id), "name": ctx.dataset_name}
     query = next(({name: value} for name, value in names.items() if value), None)
-    database = foo.get_db_conn()
+    database = odm.get_db_conn()
     found = query and database.datasets.find_one(query, dict.fromkeys(_VERSION, True))
     if not found:
         return "no dataset is open"
@@ -70,7 +70,7 @@ def _unavailable(dataset_id: ObjectId, version: tuple[Any, ...], needs: str | No
     from ..dataset.checks import check_collection, classification_fields
     from ..dataset.runs import HARDNESS, list_keys
 
-    dataset = foo.load_dataset(id=dataset_id, reload=True)
+    dataset = odm.load_dataset(id=dataset_id, reload=True)
     try:
         check_collection(dataset)
     except HoneyImageError as error:

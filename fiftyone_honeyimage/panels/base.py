@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import fiftyone.operators as foo
+import fiftyone.operators.types as types
 
 from . import pending
 
@@ -48,6 +49,17 @@ class HoneyImagePanel(foo.Panel):
     def on_retry(self, ctx: Any) -> None:
         """A failed run is to be run again."""
         pending.retry(ctx, on_success=self.on_run)
+
+    def show_pending(self, ctx: Any, panel: types.Object) -> None:
+        """Shows the runs that are waited for, and those that failed."""
+        pending.show_pending(
+            ctx,
+            panel,
+            self.AWAITED,
+            on_tick=self.on_tick,
+            on_dismiss=self.on_dismiss,
+            on_retry=self.on_retry,
+        )
 
     def set_view(self, ctx: Any, view: Any) -> bool:
         """Shows a view in the grid, if there is one."""

@@ -294,14 +294,7 @@ class ProtectPanel(HoneyImagePanel):
             choose(ctx, run.result)
             self._start_note(ctx)
             send_pictures(ctx)
-        pending.show_pending(
-            ctx,
-            panel,
-            self.AWAITED,
-            on_tick=self.on_tick,
-            on_dismiss=self.on_dismiss,
-            on_retry=self.on_retry,
-        )
+        self.show_pending(ctx, panel)
 
     def _show_sample(self, ctx: Any, panel: types.Object) -> None:
         """What there is to see beside an open sample."""

@@ -249,14 +249,7 @@ class VerificationPanel(HoneyImagePanel):
         for run in pending.take_finished(ctx, self.AWAITED):
             if run.result.get("verify_key") in _keys(ctx):
                 _choose(ctx, run.result["verify_key"])
-        pending.show_pending(
-            ctx,
-            panel,
-            self.AWAITED,
-            on_tick=self.on_tick,
-            on_dismiss=self.on_dismiss,
-            on_retry=self.on_retry,
-        )
+        self.show_pending(ctx, panel)
 
     def _empty(self, panel: types.Object, label: str, text: str, steps: tuple[str, ...]) -> None:
         """Says why there is nothing to show, and how to go on."""
