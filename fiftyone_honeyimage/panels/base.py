@@ -9,6 +9,7 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from . import pending
+from .choices import is_echo
 
 
 class HoneyImagePanel(foo.Panel):
@@ -28,6 +29,8 @@ class HoneyImagePanel(foo.Panel):
         App loads the samples that a click has asked for, and a plot that is drawn anew loses the mouse,
         so that the next click is lost too.
         """
+        if is_echo(ctx.params.get("value")):
+            return None
         event = ctx.params.get("__method__")
         if event not in self.OUTSIDE:
             return super().execute(ctx)

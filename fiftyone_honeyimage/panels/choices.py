@@ -1,4 +1,10 @@
-"""Dropdowns of the panels, whose choice is kept in the panel's state."""
+"""Dropdowns of the panels, whose choice is kept in the panel's state.
+
+The App reports every change of a dropdown's value with an event: the user's, and a while later those that
+the panel made itself. Such an echo says nothing new, and what it knows of the panel is old, so its answer
+would undo what the user did meanwhile. It is told apart by its value: the one that is shown goes by another
+name than those that can be chosen.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import fiftyone.operators.types as types
+
+_SHOWN = "shown:"
+
+
+def is_echo(value: Any) -> bool:
+    """Whether the value of a dropdown's event is the one that the panel itself set."""
+    return isinstance(value, str) and value.startswith(_SHOWN)
 
 
 def dropdown(
@@ -22,19 +35,21 @@ def dropdown(
     Args:
         ctx: the context of the event
         panel: where to show it
-        name: the part of the state that holds the chosen value
+        name: the part of the state that holds the chosen value; ``{name}_choice`` holds the dropdown's
         label: stands above it
         choices: value → how it is called
         chosen: the value that is shown
-        handler: the panel's method that is called when another one is chosen
+        handler: the panel's method that is called with another value, and keeps it in the state
     """
     view = types.DropdownView(label=label)
+    shown, path = f"{_SHOWN}{chosen}", f"{name}_choice"
     for value, called in choices.items():
-        view.add_choice(value, label=called)
+        view.add_choice(shown if value == chosen else value, label=called)
     # Without a value in the state, the App would choose the default itself, and send that as an event
-    if ctx.panel.get_state(name) != chosen:
-        ctx.panel.set_state(name, chosen)
-    panel.enum(name, view.values(), default=chosen, view=view, on_change=handler)
+    for part, value in ((name, chosen), (path, shown)):
+        if ctx.panel.get_state(part) != value:
+            ctx.panel.set_state(part, value)
+    panel.enum(path, view.values(), default=shown, view=view, on_change=handler)
 
 
 def choose_run(

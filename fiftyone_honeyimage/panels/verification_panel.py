@@ -89,14 +89,8 @@ class VerificationPanel(HoneyImagePanel):
         _choose_newest(ctx)
 
     def on_choose(self, ctx: Any) -> None:
-        """Another verification was chosen: its verdict comes first.
-
-        The dropdown sends this too when the panel itself has turned to another verification, and that
-        late: whoever has turned to another section meanwhile must not be sent back.
-        """
-        key = ctx.params.get("value")
-        section = None if key == ctx.panel.get_state("shown_key") else "verdict"
-        _choose(ctx, key, section=section)
+        """Another verification was chosen: its verdict comes first."""
+        _choose(ctx, ctx.params.get("value"), section="verdict")
 
     def on_section(self, ctx: Any) -> None:
         """Another section of the verification was chosen."""
@@ -401,14 +395,12 @@ def _choose(ctx: Any, key: str | None, section: str | None = None) -> None:
 
     verification = None if key is None else data.load(ctx.dataset, key)
     note = "" if verification is None else from_config(verification.config).text
-    # The dropdown changes the first by itself
-    changes: dict[str, Any] = {"verify_key": key, "shown_key": key}
+    changes: dict[str, Any] = {"verify_key": key}
     if section is not None and ctx.panel.get_state("section", "verdict") != section:
         changes["section"] = section
     for name, value, default in (("page", 0, 0), ("note", note, "")):
         if ctx.panel.get_state(name, default) != value:
             changes[name] = value
-    # All at once: the dropdown answers a change with an event, which must not see half of it
     ctx.panel.set_state(changes)
 
 

@@ -30,12 +30,15 @@ class Event:
 
     @property
     def state(self) -> dict[str, Any]:
+        """The changes of the panel's state, without what dropdowns keep there for themselves."""
+        return {name: v for name, v in self.all_state.items() if not name.endswith("_choice")}
+
+    @property
+    def all_state(self) -> dict[str, Any]:
         """The changes of the panel's state."""
         changes: dict[str, Any] = {}
         for params in self.asked("patch_panel_state"):
             changes.update(params["state"])
-        if "shown_key" in changes:  # noted beside the key that the dropdown changes by itself
-            assert changes.pop("shown_key") == changes["verify_key"]
         return changes
 
     @property
@@ -43,6 +46,10 @@ class Event:
         """The properties that are shown, by name."""
         (shown,) = self.asked("show_panel_output")
         return shown["output"]["type"]["properties"]
+
+    def choices(self, name: str) -> list[str]:
+        """What a dropdown offers."""
+        return [choice["label"] for choice in self.output[f"{name}_choice"]["view"]["choices"]]
 
     def text(self) -> str:
         """Everything that is shown in words."""

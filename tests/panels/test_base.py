@@ -67,4 +67,16 @@ def test_a_dropdown_does_not_send_its_own_choice(
     event = send("on_load", make_marked())
     for name, prop in event.output.items():
         if prop["view"]["name"] == "DropdownView":
-            assert event.state[name] == prop["default"], name
+            assert event.all_state[name] == prop["default"], name
+
+
+def test_a_dropdown_that_reports_what_the_panel_set_changes_nothing(
+    make_marked: Callable[..., Any], send: Any
+) -> None:
+    """It does so a while later, and the answer would undo what the user did meanwhile."""
+    dataset = make_marked()
+    shown = send("on_load", dataset)
+    echo = shown.all_state["honey_key_choice"]
+    assert echo != "honey"
+    assert send("on_choose_marking", dataset, STATE, value=echo).requests == []
+    assert send("on_choose_marking", dataset, STATE, value="honey").output

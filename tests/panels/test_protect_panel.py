@@ -179,7 +179,7 @@ def test_beside_an_open_sample_its_images_are_compared(marked: Any, send: Any) -
         "beside_sample": True,
         "marking_note": "",
     }
-    assert list(event.output)[:2] == ["honey_key", "comparison_caption"]
+    assert list(event.output)[:2] == ["honey_key_choice", "comparison_caption"]
     assert len(pictures(event)) == 4
     # The sample is closed
     event = send("on_change_current_sample", marked, event.state)

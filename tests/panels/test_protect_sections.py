@@ -61,7 +61,7 @@ def test_dragging_over_bars_shows_their_images(marked: Any, send: Any) -> None:
 
 
 def test_hardness_by_the_classes_of_another_field(fo: Any, marked: Any, send: Any) -> None:
-    assert "label_field" not in send("on_load", marked).output
+    assert "label_field_choice" not in send("on_load", marked).output
     originals = marked.match_tags("honeyimage", bool=False)
     labels = [
         fo.Classification(label="even" if number % 2 else "odd") for number in range(len(originals))
@@ -70,7 +70,7 @@ def test_hardness_by_the_classes_of_another_field(fo: Any, marked: Any, send: An
     marked.reload()
 
     event = send("on_load", marked)
-    assert event.output["label_field"]["type"]["values"][0] == "ground_truth"
+    assert event.choices("label_field")[0] == "ground_truth"
     event = send("on_choose_label_field", marked, STATE, value="parity")
     assert event.state == {"label_field": "parity"}
     state = {**STATE, "label_field": "parity"}
@@ -236,7 +236,7 @@ def test_the_trade_off_is_drawn(fo: Any, marked: Any, send: Any) -> None:
     curve, own = event.output["trade_off"]["view"]["data"]
     assert curve["x"] == [49, 48, 46, 42, 34]
     assert own["y"] == [2]
-    assert event.output["measure"]["type"]["values"] == ["psnr", "ssim"]
+    assert event.choices("measure") == ["PSNR, dB", "SSIM"]
     event = send("on_choose_measure", marked, STATE, value="ssim")
     assert event.state == {"measure": "ssim"}
     assert event.output["trade_off"]["view"]["data"][1]["x"] == [0.96]

@@ -277,7 +277,7 @@ def test_a_marking_without_pairs_is_inconclusive(make_marked: Any, verify: Any, 
     assert "This marking has no pairs of twins" in event.text()
     assert "pairs" not in event.output
     for section in ("pairs", "gap", "compare", "record"):
-        assert "verify_key" in send("on_load", dataset, state(section)).output
+        assert "verify_key_choice" in send("on_load", dataset, state(section)).output
 
 
 def test_a_verification_that_failed_half_way_is_told(
