@@ -289,8 +289,13 @@ class ProtectPanel(HoneyImagePanel):
         row.btn("refresh", label="Refresh", on_click=self.refresh, variant="outlined")
 
     def _show_pending(self, ctx: Any, panel: types.Object) -> None:
-        """Shows the runs that are waited for, and opens the panel on what one of them has made."""
+        """Shows the runs that are waited for, and opens the panel on what one of them has made.
+
+        Not while somebody writes a note, which would be lost: the App has told them that the run is finished.
+        """
         for run in pending.take_finished(ctx, self.AWAITED):
+            if self._is_writing(ctx):
+                continue
             choose(ctx, run.result)
             self._start_note(ctx)
             send_pictures(ctx)
@@ -363,6 +368,13 @@ class ProtectPanel(HoneyImagePanel):
         run = None if ctx.dataset is None else load_marking(ctx)
         text = "" if run is None else from_config(run["config"]).text
         ctx.panel.set_state("marking_note", text)
+
+    def _is_writing(self, ctx: Any) -> bool:
+        """Whether a note was begun that is not saved."""
+        from ..dataset.notes import from_config
+
+        run, written = load_marking(ctx), ctx.panel.get_state("marking_note")
+        return run is not None and written not in (None, from_config(run["config"]).text)
 
     def _shown(self, ctx: Any, **named: str) -> dict[str, Any]:
         """Parameters of an operator that name what is shown: parameter → part of the state."""

@@ -89,8 +89,8 @@ class VerificationPanel(HoneyImagePanel):
         _choose_newest(ctx)
 
     def on_choose(self, ctx: Any) -> None:
-        """Another verification was chosen: its verdict comes first."""
-        _choose(ctx, ctx.params.get("value"), section="verdict")
+        """Another verification was chosen."""
+        _choose(ctx, ctx.params.get("value"))
 
     def on_section(self, ctx: Any) -> None:
         """Another section of the verification was chosen."""
@@ -218,7 +218,7 @@ class VerificationPanel(HoneyImagePanel):
         """The verification was renamed."""
         result = ctx.params.get("result") or {}
         if result.get("new_key") in _keys(ctx):
-            _choose(ctx, result["new_key"])
+            _choose(ctx, result["new_key"], section=ctx.panel.get_state("section"))
 
     def on_deleted(self, ctx: Any) -> None:
         """The verification was deleted."""
@@ -239,9 +239,12 @@ class VerificationPanel(HoneyImagePanel):
         return as_page(panel)
 
     def _pending(self, ctx: Any, panel: types.Object) -> None:
-        """Shows the runs that are waited for, and opens the panel on one that has succeeded."""
+        """Shows the runs that are waited for, and opens the panel on one that has succeeded.
+
+        Not while somebody writes a note, which would be lost: the App has told them that the run is finished.
+        """
         for run in pending.take_finished(ctx, self.AWAITED):
-            if run.result.get("verify_key") in _keys(ctx):
+            if run.result.get("verify_key") in _keys(ctx) and not _is_writing(ctx):
                 _choose(ctx, run.result["verify_key"])
         self.show_pending(ctx, panel)
 
@@ -390,18 +393,37 @@ def _choose_newest(ctx: Any) -> None:
 
 
 def _choose(ctx: Any, key: str | None, section: str | None = None) -> None:
-    """Turns to a verification, its first page and its note, and to a section if one is given."""
+    """Turns to a verification, its first page and its note.
+
+    Args:
+        ctx: the context of the event
+        key: the verification; None if there is none
+        section (None): what to show of it; by default the verdict, unless it is shown already
+    """
     from ..dataset.notes import from_config
 
     verification = None if key is None else data.load(ctx.dataset, key)
     note = "" if verification is None else from_config(verification.config).text
     changes: dict[str, Any] = {"verify_key": key}
-    if section is not None and ctx.panel.get_state("section", "verdict") != section:
+    shown = ctx.panel.get_state("section") or "verdict"
+    if section is None:
+        section = shown if key == ctx.panel.get_state("verify_key") else "verdict"
+    if section != shown:
         changes["section"] = section
     for name, value, default in (("page", 0, 0), ("note", note, "")):
         if ctx.panel.get_state(name, default) != value:
             changes[name] = value
     ctx.panel.set_state(changes)
+
+
+def _is_writing(ctx: Any) -> bool:
+    """Whether a note was begun that is not saved."""
+    from ..dataset.notes import from_config
+
+    verification = _load(ctx) if ctx.panel.get_state("section") == "record" else None
+    if verification is None:
+        return False
+    return ctx.panel.get_state("note") not in (None, from_config(verification.config).text)
 
 
 def _open_suspect(ctx: Any, key: Any) -> None:

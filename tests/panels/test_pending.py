@@ -83,6 +83,10 @@ def test_a_run_is_followed_from_the_queue_to_its_verdict(
 
     (result,) = service.execute_queued_operations(operator=VERIFY)
     assert result.error is None
+    # A note that is being written is not taken away
+    writing = send("on_tick", dataset, {**state, "section": "record", "note": "ask K"})
+    assert writing.state == {"pending_ids": []}
+    assert writing.asked("notify")
     done = send("on_tick", dataset, state)
 
     assert done.state == {"verify_key": "thief", "pending_ids": []}

@@ -278,6 +278,10 @@ def test_scheduled_runs_are_shown_at_once_and_opened_when_done(
         state = {**STATE, **event.state}
 
         service.execute_queued_operations(operator=f"{PLUGIN}/compute_hardness")
+        # A note that is being written is not taken away
+        writing = send("on_tick", marked, {**state, "marking_note": "ask K"})
+        assert "hardness_key" not in writing.state
+        assert writing.asked("notify")
         event = send("on_tick", marked, state)
         assert event.state["hardness_key"] == "later"
         assert event.asked("reload_dataset")

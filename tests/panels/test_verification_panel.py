@@ -146,6 +146,11 @@ def test_a_prompted_run_is_shown_or_announced(
 
     done = send("on_run", dataset, state, result={"verify_key": "first"})
     assert done.state == {"verify_key": "first"}
+    # Whatever was shown of the other one
+    state["section"] = "pairs"
+    done = send("on_run", dataset, state, result={"verify_key": "first"})
+    assert done.state == {"verify_key": "first", "section": "verdict"}
+    assert send("refresh", dataset, state).state == {"verify_key": "second"}
     scheduled = send("on_run", dataset, state, result={"run_state": "queued", "id": "1"})
     assert scheduled.state == {}
     assert "Scheduled" in scheduled.asked("notify")[0]["message"]

@@ -197,7 +197,7 @@ def test_the_runs_of_others_are_renamed_and_deleted_by_their_operators(
     fhi.rename_run(verified, "thief", "their_model")
     result = {"key": "thief", "new_key": "their_model"}
     renamed = send("on_renamed", verified, state("record"), result=result)
-    assert renamed.state["verify_key"] == "their_model"
+    assert renamed.state == {"verify_key": "their_model"}
     fhi.delete_run(verified, "their_model")
     deleted = send("on_deleted", verified, state("record", "their_model"), result={})
     assert deleted.state["verify_key"] == "innocent"
