@@ -10,7 +10,9 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import audit_release as run
-from . import forms
+from . import calls, questions, results
+from .form_errors import is_blocked
+from .form_parts import dropdown, form
 
 _NO_MODEL = "none"
 
@@ -20,7 +22,7 @@ class AuditRelease(foo.Operator):
 
     @property
     def config(self) -> foo.OperatorConfig:
-        return forms.operator_config(
+        return calls.operator_config(
             "audit_release",
             "Audit a release",
             "Tries to tell the HoneyImages of an exported release from its other images, as somebody "
@@ -63,12 +65,12 @@ class AuditRelease(foo.Operator):
             "seed": seed,
             "device": device,
         }
-        return forms.call(self, samples, params, delegate, delegation_target)
+        return calls.call(self, samples, params, delegate, delegation_target)
 
     def resolve_input(self, ctx: Any) -> types.Property:
         inputs = types.Object()
         _fill(ctx, inputs)
-        return forms.form(inputs, "Audit a release")
+        return form(inputs, "Audit a release")
 
     def resolve_run_name(self, ctx: Any) -> str:
         return f"Audit of {Path(ctx.params.get('export_dir') or '').name}"
@@ -84,9 +86,9 @@ class AuditRelease(foo.Operator):
             samples=ctx.dataset,
             hardness_field=field if field and ctx.dataset.has_field(field) else None,
             proxy=_proxy(ctx),
-            seed=forms.value(ctx, run, "seed"),
+            seed=calls.value(ctx, run, "seed"),
             device=ctx.params.get("device") or None,
-            progress=forms.progress(ctx),
+            progress=calls.progress(ctx),
         )
         # FiftyOne keeps the result in its database
         report = report.without_files()
@@ -98,7 +100,7 @@ class AuditRelease(foo.Operator):
         }
 
     def resolve_output(self, ctx: Any) -> types.Property:
-        scheduled = forms.scheduled(ctx)
+        scheduled = results.scheduled(ctx)
         if scheduled is not None:
             return scheduled
         result = ctx.results
@@ -122,14 +124,14 @@ class AuditRelease(foo.Operator):
 
 
 def _proxy(ctx: Any) -> str | None:
-    chosen = forms.value(ctx, run, "proxy")
+    chosen = calls.value(ctx, run, "proxy")
     return None if chosen == _NO_MODEL else chosen
 
 
 def _fill(ctx: Any, inputs: types.Object) -> None:
-    if not forms.has_dataset(ctx, inputs):
+    if not questions.has_dataset(ctx, inputs):
         return
-    marking = forms.marking(ctx, inputs, ctx.dataset)
+    marking = questions.marking(ctx, inputs, ctx.dataset)
     if marking is None:
         return
     prop = inputs.str(
@@ -142,8 +144,8 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     if folder and not Path(folder).expanduser().is_dir():
         prop.invalid = True
         prop.error_message = f"There is no folder '{folder}'"
-    ledger = forms.ledger(ctx, inputs, marking)
-    forms.dropdown(
+    ledger = questions.ledger(ctx, inputs, marking)
+    dropdown(
         inputs,
         "proxy",
         {
@@ -151,12 +153,12 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
             "wrn28_2": "Wide residual network: for a GPU",
             _NO_MODEL: "Metadata and pixels alone: seconds to minutes",
         },
-        default=forms.sdk_defaults(run)["proxy"],
+        default=calls.sdk_defaults(run)["proxy"],
         label="Model",
         description="It is trained on the release, to see whether losses give HoneyImages away",
     )
-    forms.device(ctx, inputs)
-    if ledger is None or forms.is_blocked(inputs):
+    questions.device(ctx, inputs)
+    if ledger is None or is_blocked(inputs):
         return
     inputs.view(
         "cost",

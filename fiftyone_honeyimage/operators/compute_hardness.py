@@ -11,7 +11,9 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import compute_hardness as run
-from . import forms, placements
+from . import calls, placements, questions, results, run_cost, training_questions
+from .form_errors import errors_on, is_blocked
+from .form_parts import form, section
 
 
 class ComputeHardness(foo.Operator):
@@ -19,7 +21,7 @@ class ComputeHardness(foo.Operator):
 
     @property
     def config(self) -> foo.OperatorConfig:
-        return forms.operator_config(
+        return calls.operator_config(
             "compute_hardness",
             "Compute hardness",
             "Scores how hard each image is for a model that has not seen it: the first step of "
@@ -63,7 +65,7 @@ class ComputeHardness(foo.Operator):
             "device": device,
             "skip_failures": skip_failures,
         }
-        return forms.call(self, samples, params, delegate, delegation_target)
+        return calls.call(self, samples, params, delegate, delegation_target)
 
     def resolve_placement(self, ctx: Any) -> types.Placement:
         return placements.placement("Compute hardness", "hardness", placements.unavailable(ctx))
@@ -71,19 +73,19 @@ class ComputeHardness(foo.Operator):
     def resolve_input(self, ctx: Any) -> types.Property:
         inputs = types.Object()
         _fill(ctx, inputs, f"{self.plugin_name}/estimate_time")
-        return forms.form(inputs, "Compute hardness")
+        return form(inputs, "Compute hardness")
 
     def resolve_run_name(self, ctx: Any) -> str:
         return f"Hardness of {ctx.params.get('label_field')}"
 
     def execute(self, ctx: Any) -> dict[str, Any]:
-        summary = run(ctx.target_view(), progress=forms.progress(ctx), **forms.given(ctx, run))
+        summary = run(ctx.target_view(), progress=calls.progress(ctx), **calls.given(ctx, run))
         if not ctx.delegated:
             ctx.trigger("reload_dataset")
         return asdict(summary)
 
     def resolve_output(self, ctx: Any) -> types.Property:
-        scheduled = forms.scheduled(ctx)
+        scheduled = results.scheduled(ctx)
         if scheduled is not None:
             return scheduled
         result = ctx.results
@@ -96,35 +98,35 @@ class ComputeHardness(foo.Operator):
         if result["num_skipped"]:
             rows.append(("Images left out, unreadable", f"{result['num_skipped']:,}"))
         text = (
-            f"{forms.table(('Hardness', ''), rows)}\n\nThe scores are in the field `{result['hardness_field']}`, the "
+            f"{results.table(('Hardness', ''), rows)}\n\nThe scores are in the field `{result['hardness_field']}`, the "
             f"suspected label errors in `{result['label_error_field']}`.\n\n"
             "**Next:** run *Generate HoneyImages*."
         )
-        return forms.output(text, "Hardness is computed")
+        return results.output(text, "Hardness is computed")
 
 
 def _fill(ctx: Any, inputs: types.Object, estimate_uri: str) -> None:
-    samples = forms.target(ctx, inputs, "Score")
+    samples = questions.target(ctx, inputs, "Score")
     if samples is None:
         return
-    label_field = forms.label_field(ctx, inputs, samples)
-    labeled = label_field and forms.labeled_samples(ctx, inputs, samples, label_field)
+    label_field = questions.label_field(ctx, inputs, samples)
+    labeled = label_field and questions.labeled_samples(ctx, inputs, samples, label_field)
     if not labeled:
         return
 
     _hardness_field(ctx, inputs, samples)
-    proxy = forms.proxy(ctx, inputs)
-    shown = forms.section(ctx, inputs, run, forms.TRAINING_OPTIONS)
-    size = forms.input_size(ctx, inputs, labeled, shown)
-    config = forms.training(ctx, inputs, run, shown)
+    proxy = training_questions.proxy(ctx, inputs)
+    shown = section(ctx, inputs, run, training_questions.TRAINING_OPTIONS)
+    size = training_questions.input_size(ctx, inputs, labeled, shown)
+    config = training_questions.training(ctx, inputs, run, shown)
     if shown:
-        forms.machine(ctx, inputs, run)
-    if size is None or config is None or forms.is_blocked(inputs):
+        training_questions.machine(ctx, inputs, run)
+    if size is None or config is None or is_blocked(inputs):
         return
 
     from ..dataset.cost import hardness_cost
 
-    seconds = forms.training_time(
+    seconds = run_cost.training_time(
         ctx,
         inputs,
         estimate_uri,
@@ -136,7 +138,7 @@ def _fill(ctx: Any, inputs: types.Object, estimate_uri: str) -> None:
     lines = [f"two proxies, each trained for {config.epochs} epochs on half of the images"]
     if labeled.num_honeyimages:
         lines.append(f"{labeled.num_honeyimages:,} HoneyImages of earlier markings left out")
-    forms.cost(inputs, hardness_cost(labeled, size, config), lines, seconds)
+    run_cost.cost(inputs, hardness_cost(labeled, size, config), lines, seconds)
 
 
 def _hardness_field(ctx: Any, inputs: types.Object, samples: Any) -> None:
@@ -145,12 +147,12 @@ def _hardness_field(ctx: Any, inputs: types.Object, samples: Any) -> None:
 
     prop = inputs.str(
         "hardness_field",
-        default=forms.sdk_defaults(run)["hardness_field"],
+        default=calls.sdk_defaults(run)["hardness_field"],
         label="Hardness field",
         description="The field to write",
     )
-    name = forms.value(ctx, run, "hardness_field")
-    with forms.errors_on(prop):
+    name = calls.value(ctx, run, "hardness_field")
+    with errors_on(prop):
         check_hardness_field(samples, name)
     if name in list_keys(samples, HARDNESS):
         inputs.view(

@@ -9,7 +9,8 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import delete_run as run
-from . import forms
+from . import calls, questions, results
+from .form_parts import form
 
 
 class DeleteRun(foo.Operator):
@@ -17,7 +18,7 @@ class DeleteRun(foo.Operator):
 
     @property
     def config(self) -> foo.OperatorConfig:
-        return forms.operator_config(
+        return calls.operator_config(
             "delete_run",
             "Delete HoneyImage run",
             "Deletes a hardness run, a marking with its verifications, or a verification",
@@ -43,30 +44,30 @@ class DeleteRun(foo.Operator):
             "confirm": True,
             "confirm_key": key,
         }
-        return forms.call(self, samples, params, False, None)
+        return calls.call(self, samples, params, False, None)
 
     def resolve_input(self, ctx: Any) -> types.Property:
         inputs = types.Object()
-        if forms.has_dataset(ctx, inputs):
+        if questions.has_dataset(ctx, inputs):
             _fill(ctx, inputs)
-        return forms.form(inputs, "Delete HoneyImage run", "Delete")
+        return form(inputs, "Delete HoneyImage run", "Delete")
 
     def resolve_run_name(self, ctx: Any) -> str:
         return f"Delete '{ctx.params.get('key')}'"
 
     def execute(self, ctx: Any) -> dict[str, Any]:
-        params = forms.given(ctx, run)
+        params = calls.given(ctx, run)
         run(ctx.dataset, **params)
         if not ctx.delegated:
             ctx.trigger("reload_dataset")
         return params
 
     def resolve_output(self, ctx: Any) -> types.Property:
-        return forms.output(f"`{ctx.results['key']}` is deleted.", "The run is deleted")
+        return results.output(f"`{ctx.results['key']}` is deleted.", "The run is deleted")
 
 
 def _fill(ctx: Any, inputs: types.Object) -> None:
-    chosen = forms.choose_run(ctx, inputs, ("hardness", "marking", "verification"), "delete")
+    chosen = questions.choose_run(ctx, inputs, ("hardness", "marking", "verification"), "delete")
     if chosen is None:
         return
     files = bool(ctx.params.get("delete_files")) and chosen.kind == "marking"

@@ -7,7 +7,7 @@ from typing import Any
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
-from . import forms
+from . import calls
 
 
 class EstimateTime(foo.Operator):
@@ -15,7 +15,7 @@ class EstimateTime(foo.Operator):
 
     @property
     def config(self) -> foo.OperatorConfig:
-        return forms.operator_config(
+        return calls.operator_config(
             "estimate_time",
             "Estimate training time",
             "Measures how fast this machine trains a proxy model",

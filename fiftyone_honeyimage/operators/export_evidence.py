@@ -10,7 +10,9 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import export_evidence as run
-from . import forms
+from . import calls, questions, results
+from .form_errors import block, blocking, is_blocked
+from .form_parts import dropdown, form
 
 
 class ExportEvidence(foo.Operator):
@@ -18,7 +20,7 @@ class ExportEvidence(foo.Operator):
 
     @property
     def config(self) -> foo.OperatorConfig:
-        return forms.operator_config(
+        return calls.operator_config(
             "export_evidence",
             "Export evidence",
             "Writes the file from which a third party recomputes a verdict",
@@ -39,13 +41,13 @@ class ExportEvidence(foo.Operator):
             a ``fiftyone.operators.ExecutionResult``
         """
         params = {"verify_key": verify_key, "path": str(path), "overwrite": True}
-        return forms.call(self, samples, params, False, None)
+        return calls.call(self, samples, params, False, None)
 
     def resolve_input(self, ctx: Any) -> types.Property:
         inputs = types.Object()
-        if forms.has_dataset(ctx, inputs):
+        if questions.has_dataset(ctx, inputs):
             _fill(ctx, inputs)
-        return forms.form(inputs, "Export evidence", "Export")
+        return form(inputs, "Export evidence", "Export")
 
     def resolve_run_name(self, ctx: Any) -> str:
         return f"Evidence of '{ctx.params.get('verify_key')}'"
@@ -62,7 +64,7 @@ class ExportEvidence(foo.Operator):
             f"`{path}`\n\nWhoever has this file recomputes the verdict with\n\n"
             f"`python -m fiftyone_honeyimage check {path}`"
         )
-        return forms.output(text, "The evidence is exported")
+        return results.output(text, "The evidence is exported")
 
 
 def _fill(ctx: Any, inputs: types.Object) -> None:
@@ -70,10 +72,10 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
 
     keys = list_keys(ctx.dataset, VERIFICATION)
     if not keys:
-        forms.block(inputs, "There is no verification yet", "Run *Verify a model* first.")
+        block(inputs, "There is no verification yet", "Run *Verify a model* first.")
         return
     key = ctx.params.get("verify_key") or keys[-1]
-    prop = forms.dropdown(
+    prop = dropdown(
         inputs,
         "verify_key",
         dict.fromkeys(keys, ""),
@@ -86,7 +88,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         prop.error_message = f"There is no verification '{key}'; choose one of {', '.join(keys)}"
         return
     _check(ctx, inputs, key)
-    if not forms.is_blocked(inputs):
+    if not is_blocked(inputs):
         _path(ctx, inputs, key)
 
 
@@ -95,7 +97,7 @@ def _check(ctx: Any, inputs: types.Object, key: str) -> None:
     from ..dataset.marking import load_marking, open_ledger
     from ..dataset.verification import load_verification
 
-    with forms.blocking(inputs, "The evidence cannot be written"):
+    with blocking(inputs, "The evidence cannot be written"):
         verification = load_verification(ctx.dataset, key)
         marking = load_marking(ctx.dataset, verification.honey_key)
         open_ledger(marking, verification.config["ledger_path"])

@@ -12,7 +12,9 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import export_release as run
-from . import forms, placements
+from . import calls, placements, questions, results, run_cost
+from .form_errors import blocking, errors_on, errors_on_named, is_blocked
+from .form_parts import dropdown, form, once, section, view_key
 
 _DATASET_TYPE = "ImageClassificationDirectoryTree"
 
@@ -32,7 +34,7 @@ class ExportRelease(foo.Operator):
 
     @property
     def config(self) -> foo.OperatorConfig:
-        return forms.operator_config(
+        return calls.operator_config(
             "export_release",
             "Export protected release",
             "Exports the dataset with HoneyImages in place of their originals, and without the "
@@ -78,7 +80,7 @@ class ExportRelease(foo.Operator):
             "names": names,
             "fields": list(fields),
         }
-        return forms.call(self, samples, params, delegate, delegation_target)
+        return calls.call(self, samples, params, delegate, delegation_target)
 
     def resolve_placement(self, ctx: Any) -> types.Placement:
         from ..dataset.runs import MARKING
@@ -90,20 +92,20 @@ class ExportRelease(foo.Operator):
     def resolve_input(self, ctx: Any) -> types.Property:
         inputs = types.Object()
         _fill(ctx, inputs)
-        return forms.form(inputs, "Export protected release")
+        return form(inputs, "Export protected release")
 
     def resolve_run_name(self, ctx: Any) -> str:
         return f"Release of '{ctx.params.get('honey_key')}'"
 
     def execute(self, ctx: Any) -> dict[str, Any]:
-        params = forms.given(ctx, run)
+        params = calls.given(ctx, run)
         params["dataset_type"] = _dataset_type(ctx)
         params.setdefault("export_dir", _proposed_folder(ctx, params["honey_key"]))
-        report = run(ctx.target_view(), progress=forms.progress(ctx), **params)
+        report = run(ctx.target_view(), progress=calls.progress(ctx), **params)
         return {**asdict(report), "export_dir": str(report.export_dir)}
 
     def resolve_output(self, ctx: Any) -> types.Property:
-        scheduled = forms.scheduled(ctx)
+        scheduled = results.scheduled(ctx)
         if scheduled is not None:
             return scheduled
         result = ctx.results
@@ -112,49 +114,49 @@ class ExportRelease(foo.Operator):
             ("Images", f"{result['num_images']:,}"),
             ("HoneyImages among them", f"{result['num_honeyimages']:,}"),
             ("Images withheld", f"{result['num_withheld']:,}"),
-            ("Time", forms.time_text(result["seconds"])),
+            ("Time", run_cost.time_text(result["seconds"])),
         ]
         if result["num_other_honeyimages"]:
             rows.append(("Other markings' HoneyImages left out", result["num_other_honeyimages"]))
         text = (
-            f"{forms.table(('Release', ''), rows)}\n\n"
+            f"{results.table(('Release', ''), rows)}\n\n"
             "**Before you publish the folder,** publish or time-stamp the commitment, which binds "
             f"you to the ledger without giving it away:\n\n`{result['commitment']}`\n\n"
             "**Next:** when you suspect a model, run *Verify a model*."
         )
-        return forms.output(text, "The release is exported")
+        return results.output(text, "The release is exported")
 
 
 def _fill(ctx: Any, inputs: types.Object) -> None:
-    samples = forms.target(ctx, inputs, "Release", default_target="DATASET")
+    samples = questions.target(ctx, inputs, "Release", default_target="DATASET")
     if samples is None:
         return
-    marking = forms.marking(ctx, inputs, samples)
+    marking = questions.marking(ctx, inputs, samples)
     if marking is None:
         return
-    ledger = forms.ledger(ctx, inputs, marking)
+    ledger = questions.ledger(ctx, inputs, marking)
     labels = _label_field(ctx, inputs, samples, marking)
-    labeled = None if labels is None else forms.labeled_samples(ctx, inputs, samples, labels)
+    labeled = None if labels is None else questions.labeled_samples(ctx, inputs, samples, labels)
     if labels is None or labeled is None:
         return
     _export_dir(ctx, inputs, marking, labeled)
     _formats(ctx, inputs, samples, labels)
-    if ledger is None or forms.is_blocked(inputs):
+    if ledger is None or is_blocked(inputs):
         return
 
     from ..dataset.cost import release_cost
     from ..dataset.release import check_labels, check_view, released_files
 
-    with forms.blocking(inputs, "These samples cannot be released"):
+    with blocking(inputs, "These samples cannot be released"):
         if labels == marking.config["label_field"]:
             check_labels(labeled, ledger)
         check_view(labeled, ledger)
-        forms.once(
+        once(
             ctx,
-            ("files", forms.view_key(samples), marking.honey_key, marking.commitment),
+            ("files", view_key(samples), marking.honey_key, marking.commitment),
             lambda: released_files(labeled, ledger, marking.output_dir),
         )
-    forms.cost(
+    run_cost.cost(
         inputs,
         release_cost(labeled, len(ledger.pairs)),
         [
@@ -162,8 +164,8 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
             f"{len(ledger.released_images()):,} of them HoneyImages",
             f"**{len(ledger.pairs):,} images** withheld",
             "of each image its pixels, label, place in the order, "
-            + ("name" if forms.value(ctx, run, "names") == "keep" else "new number")
-            + "".join(f", `{name}`" for name in forms.value(ctx, run, "fields"))
+            + ("name" if calls.value(ctx, run, "names") == "keep" else "new number")
+            + "".join(f", `{name}`" for name in calls.value(ctx, run, "fields"))
             + " and nothing else",
         ],
         None,
@@ -184,15 +186,13 @@ def _formats(ctx: Any, inputs: types.Object, samples: Any, label_field: str) -> 
     from ..dataset.release_formats import DATASET_TYPES, check_dataset_type, check_fields
 
     names = {kind.__name__: _DATASET_TYPES.get(kind.__name__, "") for kind in DATASET_TYPES}
-    prop = forms.dropdown(
-        inputs, "dataset_type", names, default=_DATASET_TYPE, label="Dataset type"
-    )
-    with forms.errors_on(prop):
+    prop = dropdown(inputs, "dataset_type", names, default=_DATASET_TYPE, label="Dataset type")
+    with errors_on(prop):
         check_dataset_type(_dataset_type(ctx), ())
-    if not forms.section(ctx, inputs, run, _FURTHER):
+    if not section(ctx, inputs, run, _FURTHER):
         return
-    defaults = forms.sdk_defaults(run)
-    forms.dropdown(
+    defaults = calls.sdk_defaults(run)
+    dropdown(
         inputs,
         "reencode",
         {
@@ -202,7 +202,7 @@ def _formats(ctx: Any, inputs: types.Object, samples: Any, label_field: str) -> 
         default=defaults["reencode"],
         label="Encoding",
     )
-    forms.dropdown(
+    dropdown(
         inputs,
         "names",
         {
@@ -221,19 +221,19 @@ def _formats(ctx: Any, inputs: types.Object, samples: Any, label_field: str) -> 
     for name in samples.get_field_schema():
         view.add_choice(name, label=name)
     prop = inputs.list("fields", types.String(), default=[], view=view)
-    chosen = forms.value(ctx, run, "fields")
-    with forms.errors_on(prop):
+    chosen = calls.value(ctx, run, "fields")
+    with errors_on(prop):
         check_dataset_type(_dataset_type(ctx), chosen)
         check_fields(samples, chosen, label_field)
-    with forms.errors_on_named(inputs, prop):
-        check_policies(forms.value(ctx, run, "reencode"), forms.value(ctx, run, "names"))
+    with errors_on_named(inputs, prop):
+        check_policies(calls.value(ctx, run, "reencode"), calls.value(ctx, run, "names"))
 
 
 def _label_field(ctx: Any, inputs: types.Object, samples: Any, marking: Any) -> str | None:
     from ..dataset.checks import check_label_field, classification_fields
 
     name = ctx.params.get("label_field") or marking.config["label_field"]
-    prop = forms.dropdown(
+    prop = dropdown(
         inputs,
         "label_field",
         dict.fromkeys(classification_fields(samples), ""),
@@ -241,7 +241,7 @@ def _label_field(ctx: Any, inputs: types.Object, samples: Any, marking: Any) -> 
         label="Label field",
         description="The labels of the release",
     )
-    with forms.errors_on(prop):
+    with errors_on(prop):
         check_label_field(samples, name)
     return None if prop.invalid else name
 
@@ -255,7 +255,7 @@ def _export_dir(ctx: Any, inputs: types.Object, marking: Any, labeled: Any) -> N
         label="Folder of the release",
         description=f"A new folder. Empty: `{proposed}`",
     )
-    with forms.errors_on(prop):
+    with errors_on(prop):
         release_folder(ctx.params.get("export_dir") or proposed, labeled, marking)
 
 

@@ -13,7 +13,9 @@ import fiftyone.operators.types as types
 
 from .. import generate_honeyimages as run
 from ..core.errors import HoneyImageError
-from . import forms, placements
+from . import calls, placements, questions, results, run_cost, training_questions
+from .form_errors import block, errors_on, errors_on_named, is_blocked
+from .form_parts import dropdown, form, once, section, view_key
 
 #: Options that stay folded until they are asked for.
 _FURTHER = (
@@ -28,7 +30,7 @@ _FURTHER = (
     "output_dir",
     "lpips_backbone",
     "trade_off",
-    *forms.TRAINING_OPTIONS,
+    *training_questions.TRAINING_OPTIONS,
 )
 
 
@@ -37,7 +39,7 @@ class GenerateHoneyImages(foo.Operator):
 
     @property
     def config(self) -> foo.OperatorConfig:
-        return forms.operator_config(
+        return calls.operator_config(
             "generate_honeyimages",
             "Generate HoneyImages",
             "Turns the hardest images into HoneyImages that no one can see, and writes the secret "
@@ -115,7 +117,7 @@ class GenerateHoneyImages(foo.Operator):
             "device": device,
             "skip_failures": skip_failures,
         }
-        return forms.call(self, samples, params, delegate, delegation_target)
+        return calls.call(self, samples, params, delegate, delegation_target)
 
     def resolve_placement(self, ctx: Any) -> types.Placement:
         from ..dataset.runs import HARDNESS
@@ -127,13 +129,13 @@ class GenerateHoneyImages(foo.Operator):
     def resolve_input(self, ctx: Any) -> types.Property:
         inputs = types.Object()
         _fill(ctx, inputs, f"{self.plugin_name}/estimate_time")
-        return forms.form(inputs, "Generate HoneyImages")
+        return form(inputs, "Generate HoneyImages")
 
     def resolve_run_name(self, ctx: Any) -> str:
         return f"HoneyImages '{ctx.params.get('honey_key')}'"
 
     def execute(self, ctx: Any) -> dict[str, Any]:
-        marking = run(ctx.target_view(), progress=forms.progress(ctx), **forms.given(ctx, run))
+        marking = run(ctx.target_view(), progress=calls.progress(ctx), **calls.given(ctx, run))
         if not ctx.delegated:
             ctx.trigger("reload_dataset")
             ctx.ops.set_view(view=marking.view())
@@ -149,7 +151,7 @@ class GenerateHoneyImages(foo.Operator):
         }
 
     def resolve_output(self, ctx: Any) -> types.Property:
-        scheduled = forms.scheduled(ctx)
+        scheduled = results.scheduled(ctx)
         if scheduled is not None:
             return scheduled
         result = ctx.results
@@ -171,7 +173,7 @@ class GenerateHoneyImages(foo.Operator):
             for reason, count in result["excluded"].items()
         ]
         text = (
-            f"{forms.table(('HoneyImages', ''), rows)}\n\n"
+            f"{results.table(('HoneyImages', ''), rows)}\n\n"
             f"The HoneyImages stand beside their originals in the saved view "
             f"`{result['honey_key']}`.\n\n"
             f"**Back up the ledger** `{result['ledger_path']}` and keep it secret: without it no "
@@ -180,15 +182,15 @@ class GenerateHoneyImages(foo.Operator):
             f"`{result['commitment']}`\n\n"
             "**Next:** run *Export protected release*."
         )
-        return forms.output(text, "The HoneyImages are ready")
+        return results.output(text, "The HoneyImages are ready")
 
 
 def _fill(ctx: Any, inputs: types.Object, estimate_uri: str) -> None:
-    samples = forms.target(ctx, inputs, "Mark")
+    samples = questions.target(ctx, inputs, "Mark")
     if samples is None:
         return
-    label_field = forms.label_field(ctx, inputs, samples)
-    labeled = label_field and forms.labeled_samples(ctx, inputs, samples, label_field)
+    label_field = questions.label_field(ctx, inputs, samples)
+    labeled = label_field and questions.labeled_samples(ctx, inputs, samples, label_field)
     if not labeled:
         return
     scores = _hardness(ctx, inputs, samples, labeled)
@@ -198,40 +200,40 @@ def _fill(ctx: Any, inputs: types.Object, estimate_uri: str) -> None:
     _key(ctx, inputs, samples)
     numbers = _numbers(ctx, inputs, labeled)
     _budget(ctx, inputs)
-    proxy = forms.proxy(ctx, inputs)
-    shown = forms.section(ctx, inputs, run, _FURTHER)
-    size = forms.input_size(ctx, inputs, labeled, shown)
-    config = forms.training(ctx, inputs, run, shown)
-    exclude = _further(ctx, inputs) if shown else forms.value(ctx, run, "exclude")
+    proxy = training_questions.proxy(ctx, inputs)
+    shown = section(ctx, inputs, run, _FURTHER)
+    size = training_questions.input_size(ctx, inputs, labeled, shown)
+    config = training_questions.training(ctx, inputs, run, shown)
+    exclude = _further(ctx, inputs) if shown else calls.value(ctx, run, "exclude")
     if shown:
-        forms.machine(ctx, inputs, run)
+        training_questions.machine(ctx, inputs, run)
     _check_plan(ctx, inputs)
     _check_candidates(inputs, labeled, scores, numbers, exclude)
     resumes = False
     with suppress(HoneyImageError):  # the key itself is wrong, which its field says
         resumes = _check_places(ctx, inputs, samples, labeled)
-    if size is None or config is None or forms.is_blocked(inputs):
+    if size is None or config is None or is_blocked(inputs):
         return
 
     from ..core.evidence.verdict import Plan
     from ..dataset.cost import marking_cost
 
     num_honeyimages, num_pairs = numbers
-    plan = Plan(alpha=forms.value(ctx, run, "alpha"), test=forms.value(ctx, run, "test"))
-    forms.warn_if_powerless(inputs, num_pairs, plan, 1)
+    plan = Plan(alpha=calls.value(ctx, run, "alpha"), test=calls.value(ctx, run, "test"))
+    run_cost.warn_if_powerless(inputs, num_pairs, plan, 1)
     cost = marking_cost(
         labeled,
         size,
         config,
-        method=forms.value(ctx, run, "method"),
+        method=calls.value(ctx, run, "method"),
         num_honeyimages=num_honeyimages,
         num_pairs=num_pairs,
-        num_steps=forms.value(ctx, run, "num_steps"),
-        inner=forms.value(ctx, run, "inner"),
-        epsilon=forms.value(ctx, run, "epsilon"),
-        trade_off=forms.value(ctx, run, "trade_off"),
+        num_steps=calls.value(ctx, run, "num_steps"),
+        inner=calls.value(ctx, run, "inner"),
+        epsilon=calls.value(ctx, run, "epsilon"),
+        trade_off=calls.value(ctx, run, "trade_off"),
     )
-    seconds = forms.training_time(
+    seconds = run_cost.training_time(
         ctx,
         inputs,
         estimate_uri,
@@ -246,7 +248,7 @@ def _fill(ctx: Any, inputs: types.Object, estimate_uri: str) -> None:
     ]
     if resumes:
         lines.append("an interrupted run of this key is resumed, if nothing else has changed")
-    forms.cost(inputs, cost, lines, seconds)
+    run_cost.cost(inputs, cost, lines, seconds)
 
 
 def _hardness(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) -> Any:
@@ -255,16 +257,16 @@ def _hardness(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) -> Any
     from ..dataset.runs import HARDNESS, list_keys
 
     fields = list_keys(samples, HARDNESS)
-    name = forms.value(ctx, run, "hardness_field")
+    name = calls.value(ctx, run, "hardness_field")
     if not fields:
-        forms.block(
+        block(
             inputs,
             "There are no hardness scores yet",
             "Run *Compute hardness* first: HoneyImages are made from the hardest images.",
         )
         return None
     default = name if name in fields else fields[-1]
-    prop = forms.dropdown(
+    prop = dropdown(
         inputs,
         "hardness_field",
         dict.fromkeys(fields, ""),
@@ -272,10 +274,10 @@ def _hardness(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) -> Any
         label="Hardness field",
         description="The scores of Compute hardness",
     )
-    with forms.errors_on(prop):
-        return forms.once(
+    with errors_on(prop):
+        return once(
             ctx,
-            ("hardness", forms.view_key(samples), name),
+            ("hardness", view_key(samples), name),
             lambda: read_hardness(samples, labeled, name),
         )
     return None
@@ -286,13 +288,13 @@ def _key(ctx: Any, inputs: types.Object, samples: Any) -> None:
 
     prop = inputs.str(
         "honey_key",
-        default=forms.free_key(samples, "honey"),
+        default=questions.free_key(samples, "honey"),
         required=True,
         label="Name of the marking",
         description="An identifier, also of the field, the tag and the saved view it makes",
     )
     if ctx.params.get("honey_key"):
-        with forms.errors_on(prop):
+        with errors_on(prop):
             check_key(ctx.params["honey_key"], "honey_key")
 
 
@@ -313,18 +315,18 @@ def _numbers(ctx: Any, inputs: types.Object, labeled: Any) -> tuple[int, int]:
         view=types.FieldView(space=6),
     )
     if wanted["num_pairs"] not in (None, ""):
-        with forms.errors_on(pairs_prop):
+        with errors_on(pairs_prop):
             pairs = whole_number(wanted["num_pairs"], "num_pairs", 0)
     images = default_num_honeyimages(len(labeled), pairs)
     images_prop.view.description = f"Empty: 1 % of the images, at least one a pair: {images}"
     if wanted["num_honeyimages"] not in (None, ""):
-        with forms.errors_on(images_prop):
+        with errors_on(images_prop):
             images = whole_number(wanted["num_honeyimages"], "num_honeyimages", 1)
     return images, pairs
 
 
 def _budget(ctx: Any, inputs: types.Object) -> None:
-    defaults = forms.sdk_defaults(run)
+    defaults = calls.sdk_defaults(run)
     inputs.float(
         "epsilon",
         default=defaults["epsilon"],
@@ -345,12 +347,12 @@ def _further(ctx: Any, inputs: types.Object) -> list[str]:
     from ..core.evidence.verdict import PLANNED_TESTS
     from ..core.marking import METHODS
 
-    defaults = forms.sdk_defaults(run)
+    defaults = calls.sdk_defaults(run)
     inputs.float(
         "step_size", default=defaults["step_size"], label="Step size", description="0 to 255"
     )
     inputs.int("num_steps", default=defaults["num_steps"], label="Rounds")
-    forms.dropdown(
+    dropdown(
         inputs,
         "inner",
         {
@@ -377,7 +379,7 @@ def _further(ctx: Any, inputs: types.Object) -> list[str]:
         "honeyimage": "The paper's method",
         "unperturbed": "Leaves the images as they are: the ablation",
     }
-    forms.dropdown(
+    dropdown(
         inputs,
         "method",
         {name: meanings.get(name, "") for name in METHODS},
@@ -388,7 +390,7 @@ def _further(ctx: Any, inputs: types.Object) -> list[str]:
         "signed_rank": "Asks about all pairs and tests once",
         "e_process": "Asks pair by pair and stops as soon as the evidence suffices",
     }
-    forms.dropdown(
+    dropdown(
         inputs,
         "test",
         {name: meanings.get(name, "") for name in PLANNED_TESTS},
@@ -396,7 +398,7 @@ def _further(ctx: Any, inputs: types.Object) -> list[str]:
         label="Test",
         description="Fixed by the commitment",
     )
-    exclude = forms.exclude(ctx, inputs, defaults["exclude"])
+    exclude = questions.exclude(ctx, inputs, defaults["exclude"])
     inputs.str(
         "output_dir",
         label="Folder for the HoneyImages and the ledger",
@@ -423,18 +425,18 @@ def _check_plan(ctx: Any, inputs: types.Object) -> None:
     from ..core.marking.base import check_budget
     from ..dataset.checks import whole_number
 
-    with forms.errors_on_named(inputs, inputs.properties["epsilon"]):
-        whole_number(forms.value(ctx, run, "num_steps"), "num_steps", 1, 1000)
+    with errors_on_named(inputs, inputs.properties["epsilon"]):
+        whole_number(calls.value(ctx, run, "num_steps"), "num_steps", 1, 1000)
         check_budget(
-            forms.value(ctx, run, "epsilon"),
-            forms.value(ctx, run, "step_size"),
-            forms.value(ctx, run, "num_steps"),
-            forms.value(ctx, run, "inner"),
+            calls.value(ctx, run, "epsilon"),
+            calls.value(ctx, run, "step_size"),
+            calls.value(ctx, run, "num_steps"),
+            calls.value(ctx, run, "inner"),
         )
-    with forms.errors_on_named(inputs, inputs.properties["epsilon"]):
-        whole_number(forms.value(ctx, run, "trade_off"), "trade_off", 0)
-    with forms.errors_on_named(inputs, inputs.properties["alpha"]):
-        Plan(alpha=forms.value(ctx, run, "alpha"), test=forms.value(ctx, run, "test"))
+    with errors_on_named(inputs, inputs.properties["epsilon"]):
+        whole_number(calls.value(ctx, run, "trade_off"), "trade_off", 0)
+    with errors_on_named(inputs, inputs.properties["alpha"]):
+        Plan(alpha=calls.value(ctx, run, "alpha"), test=calls.value(ctx, run, "test"))
 
 
 def _check_candidates(
@@ -451,7 +453,7 @@ def _check_candidates(
 
     hardness, label_errors = scores
     num_honeyimages, num_pairs = numbers
-    with forms.errors_on_named(inputs, inputs.properties["num_pairs"]):
+    with errors_on_named(inputs, inputs.properties["num_pairs"]):
         select_candidates(
             np.nan_to_num(hardness, nan=-np.inf),
             labeled.labels,
@@ -468,19 +470,19 @@ def _check_places(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) ->
     from ..dataset.runs import MARKING, check_new_key, is_complete, made_by, root_dataset
     from ..dataset.storage import output_folder
 
-    key = ctx.params.get("honey_key") or forms.free_key(samples, "honey")
+    key = ctx.params.get("honey_key") or questions.free_key(samples, "honey")
     check_key(key, "honey_key")
     dataset = root_dataset(samples)
     folder = output_folder(dataset, key, ctx.params.get("output_dir") or None)
     key_prop = inputs.properties["honey_key"]
     folder_prop = inputs.properties.get("output_dir", key_prop)
-    with forms.errors_on(folder_prop):
+    with errors_on(folder_prop):
         check_output_place(folder, labeled.filepaths, "output_dir")
     entering = made_by(dataset, key, MARKING) and not is_complete(dataset, key)
     if entering or storage.is_ours(folder):
         return True  # killed while it was being entered in the dataset
-    with forms.errors_on(key_prop):
+    with errors_on(key_prop):
         check_new_key(samples, key, "honey_key")
-    with forms.errors_on(folder_prop):
+    with errors_on(folder_prop):
         check_new_folder(folder, "output_dir")
     return storage.is_ours(storage.partial_dir(folder))

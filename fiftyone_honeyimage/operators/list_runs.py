@@ -9,7 +9,8 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import list_runs as run
-from . import forms
+from . import calls, questions, results
+from .form_parts import form
 
 
 class ListRuns(foo.Operator):
@@ -17,7 +18,7 @@ class ListRuns(foo.Operator):
 
     @property
     def config(self) -> foo.OperatorConfig:
-        return forms.operator_config(
+        return calls.operator_config(
             "list_runs",
             "List HoneyImage runs",
             "Lists the hardness runs, markings and verifications of this dataset",
@@ -31,20 +32,20 @@ class ListRuns(foo.Operator):
         Args:
             samples: the dataset
         """
-        return forms.call(self, samples, {}, False, None)
+        return calls.call(self, samples, {}, False, None)
 
     def resolve_input(self, ctx: Any) -> types.Property:
         inputs = types.Object()
-        if forms.has_dataset(ctx, inputs):
+        if questions.has_dataset(ctx, inputs):
             inputs.md("Lists the hardness runs, markings and verifications of this dataset.")
-        return forms.form(inputs, "List HoneyImage runs", "List")
+        return form(inputs, "List HoneyImage runs", "List")
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         runs = [
             {
                 "key": found.key,
                 "kind": found.kind,
-                "timestamp": forms.run_time(found),
+                "timestamp": questions.run_time(found),
                 "summary": _summary(found.kind, found.config),
             }
             for found in run(ctx.dataset)
@@ -54,7 +55,7 @@ class ListRuns(foo.Operator):
     def resolve_output(self, ctx: Any) -> types.Property:
         outputs = types.Object()
         if not ctx.results["runs"]:
-            return forms.output(
+            return results.output(
                 "This dataset has no runs yet.\n\n**Next:** run *Compute hardness*.",
                 "HoneyImage runs",
             )

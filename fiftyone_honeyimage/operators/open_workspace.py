@@ -9,7 +9,7 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import save_workspace as run
-from . import forms, placements
+from . import calls, placements
 
 
 class OpenWorkspace(foo.Operator):
@@ -17,7 +17,7 @@ class OpenWorkspace(foo.Operator):
 
     @property
     def config(self) -> foo.OperatorConfig:
-        return forms.operator_config(
+        return calls.operator_config(
             "open_workspace",
             "Open HoneyImage workspace",
             "Opens the HoneyImage panels beside the grid, and saves this layout as a workspace",
@@ -32,7 +32,7 @@ class OpenWorkspace(foo.Operator):
         Args:
             samples: the dataset
         """
-        return forms.call(self, samples, {}, False, None)
+        return calls.call(self, samples, {}, False, None)
 
     def resolve_placement(self, ctx: Any) -> types.Placement:
         return placements.placement("Open HoneyImage workspace", "workspace", None, asks=False)

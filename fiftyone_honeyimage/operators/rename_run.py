@@ -9,7 +9,9 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import rename_run as run
-from . import forms
+from . import calls, questions, results
+from .form_errors import errors_on
+from .form_parts import form
 
 
 class RenameRun(foo.Operator):
@@ -17,7 +19,7 @@ class RenameRun(foo.Operator):
 
     @property
     def config(self) -> foo.OperatorConfig:
-        return forms.operator_config(
+        return calls.operator_config(
             "rename_run",
             "Rename HoneyImage run",
             "Renames a marking, with its field, tag and saved view, or a verification",
@@ -33,19 +35,19 @@ class RenameRun(foo.Operator):
         Args:
             samples, key, new_key: see :func:`fiftyone_honeyimage.rename_run`
         """
-        return forms.call(self, samples, {"key": key, "new_key": new_key}, False, None)
+        return calls.call(self, samples, {"key": key, "new_key": new_key}, False, None)
 
     def resolve_input(self, ctx: Any) -> types.Property:
         inputs = types.Object()
-        if forms.has_dataset(ctx, inputs):
+        if questions.has_dataset(ctx, inputs):
             _fill(ctx, inputs)
-        return forms.form(inputs, "Rename HoneyImage run", "Rename")
+        return form(inputs, "Rename HoneyImage run", "Rename")
 
     def resolve_run_name(self, ctx: Any) -> str:
         return f"Rename '{ctx.params.get('key')}' to '{ctx.params.get('new_key')}'"
 
     def execute(self, ctx: Any) -> dict[str, Any]:
-        params = forms.given(ctx, run)
+        params = calls.given(ctx, run)
         run(ctx.dataset, **params)
         if not ctx.delegated:
             ctx.trigger("reload_dataset")
@@ -53,16 +55,16 @@ class RenameRun(foo.Operator):
 
     def resolve_output(self, ctx: Any) -> types.Property:
         text = f"`{ctx.results['key']}` is now called `{ctx.results['new_key']}`."
-        return forms.output(text, "The run is renamed")
+        return results.output(text, "The run is renamed")
 
 
 def _fill(ctx: Any, inputs: types.Object) -> None:
     from ..dataset.runs import check_new_key
 
-    chosen = forms.choose_run(ctx, inputs, ("marking", "verification"), "rename")
+    chosen = questions.choose_run(ctx, inputs, ("marking", "verification"), "rename")
     if chosen is None:
         return
     prop = inputs.str("new_key", required=True, label="New key", description="An identifier")
     if ctx.params.get("new_key"):
-        with forms.errors_on(prop):
+        with errors_on(prop):
             check_new_key(ctx.dataset, ctx.params["new_key"], "new_key")

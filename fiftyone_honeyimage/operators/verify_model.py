@@ -14,7 +14,9 @@ import fiftyone.operators.types as types
 from .. import verify_model as run
 from ..panels.layout import open_panel
 from ..panels.verification_figures import VERDICTS
-from . import forms, placements
+from . import calls, placements, questions, results, run_cost
+from .form_errors import block, blocking, errors_on, errors_on_named, is_blocked
+from .form_parts import dropdown, form, section
 
 #: Options that stay folded until they are asked for.
 _FURTHER = (
@@ -44,7 +46,7 @@ class VerifyModel(foo.Operator):
 
     @property
     def config(self) -> foo.OperatorConfig:
-        return forms.operator_config(
+        return calls.operator_config(
             "verify_model",
             "Verify a model",
             "Queries a suspect model on the twins and gives a verdict: derived from the release, "
@@ -111,7 +113,7 @@ class VerifyModel(foo.Operator):
             "skip_failures": skip_failures,
             "num_random": num_random,
         }
-        return forms.call(self, samples, params, delegate, delegation_target)
+        return calls.call(self, samples, params, delegate, delegation_target)
 
     def resolve_placement(self, ctx: Any) -> types.Placement:
         from ..dataset.runs import MARKING
@@ -122,7 +124,7 @@ class VerifyModel(foo.Operator):
     def resolve_input(self, ctx: Any) -> types.Property:
         inputs = types.Object()
         _fill(ctx, inputs)
-        return forms.form(inputs, "Verify a model")
+        return form(inputs, "Verify a model")
 
     def resolve_run_name(self, ctx: Any) -> str:
         suspect = ctx.params.get("name") or os.path.basename(ctx.params.get("suspect") or "")
@@ -130,7 +132,7 @@ class VerifyModel(foo.Operator):
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         params = {**_params(ctx), "user": ctx.user_id}
-        verification = run(ctx.dataset, progress=forms.progress(ctx), **params)
+        verification = run(ctx.dataset, progress=calls.progress(ctx), **params)
         if not ctx.delegated:
             ctx.trigger("reload_dataset")
             open_panel(ctx, PANEL, {"verify_key": verification.verify_key})
@@ -144,7 +146,7 @@ class VerifyModel(foo.Operator):
         }
 
     def resolve_output(self, ctx: Any) -> types.Property:
-        scheduled = forms.scheduled(ctx)
+        scheduled = results.scheduled(ctx)
         if scheduled is not None:
             return scheduled
         result = ctx.results
@@ -165,7 +167,7 @@ class VerifyModel(foo.Operator):
             ),
         )
         text = (
-            f"{forms.table(('Verification', ''), rows)}\n\n"
+            f"{results.table(('Verification', ''), rows)}\n\n"
             f"**Next:** see `{result['verify_key']}` in the *HoneyImage verification* panel."
         )
         outputs.md(text, name="summary")
@@ -174,7 +176,7 @@ class VerifyModel(foo.Operator):
 
 def _params(ctx: Any) -> dict[str, Any]:
     """The SDK's arguments; lists are text in the form."""
-    params = forms.given(ctx, run)
+    params = calls.given(ctx, run)
     for name in ("classes", "references"):
         if name in params:
             params[name] = _lines(params[name])
@@ -185,25 +187,25 @@ def _params(ctx: Any) -> dict[str, Any]:
 
 
 def _fill(ctx: Any, inputs: types.Object) -> None:
-    if not forms.has_dataset(ctx, inputs):
+    if not questions.has_dataset(ctx, inputs):
         return
     from ..dataset.checks import check_collection
 
-    with forms.blocking(inputs, "This dataset cannot be used"):
+    with blocking(inputs, "This dataset cannot be used"):
         check_collection(ctx.dataset)
-    if forms.is_blocked(inputs):
+    if is_blocked(inputs):
         return
-    marking = forms.marking(ctx, inputs, ctx.dataset)
+    marking = questions.marking(ctx, inputs, ctx.dataset)
     if marking is None:
         return
     _suspect(ctx, inputs, marking)
     _key(ctx, inputs, marking)
-    shown = forms.section(ctx, inputs, run, _FURTHER)
-    ledger = forms.ledger(ctx, inputs, marking, shown)
+    shown = section(ctx, inputs, run, _FURTHER)
+    ledger = questions.ledger(ctx, inputs, marking, shown)
     if shown:
         _further(ctx, inputs)
     _check(ctx, inputs, marking, ledger)
-    if ledger is not None and not forms.is_blocked(inputs):
+    if ledger is not None and not is_blocked(inputs):
         _show_cost(ctx, inputs, ledger)
 
 
@@ -217,7 +219,7 @@ def _suspect(ctx: Any, inputs: types.Object, marking: Any) -> None:
     inputs.enum("source", radio.values(), default=_FILE, view=radio)
     if source == _FIELD:
         if not fields:
-            forms.block(
+            block(
                 inputs,
                 "There is no field of predictions",
                 "Apply the suspect to the HoneyImages first, for example with "
@@ -225,7 +227,7 @@ def _suspect(ctx: Any, inputs: types.Object, marking: Any) -> None:
                 "store_logits=True)`.",
             )
             return
-        forms.dropdown(
+        dropdown(
             inputs,
             "suspect",
             dict.fromkeys(fields, ""),
@@ -267,14 +269,14 @@ def _key(ctx: Any, inputs: types.Object, marking: Any) -> None:
         label="Name of the verification",
         description=f"An identifier. Empty: `{proposed}`",
     )
-    with forms.errors_on(prop):
+    with errors_on(prop):
         check_new_key(ctx.dataset, ctx.params.get("verify_key") or proposed, "verify_key")
 
 
 def _further(ctx: Any, inputs: types.Object) -> None:
     from ..core.suspects import OUTPUTS
 
-    defaults = forms.sdk_defaults(run)
+    defaults = calls.sdk_defaults(run)
     inputs.float(
         "alpha", label="Smaller significance level α", description="Empty: the committed one"
     )
@@ -284,7 +286,7 @@ def _further(ctx: Any, inputs: types.Object) -> None:
         description="In the order of its outputs, one a line. Empty: the dataset's, sorted",
         view=types.TextFieldView(multiline=True, rows=3),
     )
-    forms.dropdown(
+    dropdown(
         inputs,
         "outputs",
         dict.fromkeys(OUTPUTS, ""),
@@ -299,7 +301,7 @@ def _further(ctx: Any, inputs: types.Object) -> None:
     inputs.str("mean", label="Mean", description="To normalise by, as `0.485, 0.456, 0.406`")
     inputs.str("std", label="Standard deviation", description="As `0.229, 0.224, 0.225`")
     inputs.int("batch_size", default=defaults["batch_size"], label="Images a query")
-    forms.dropdown(
+    dropdown(
         inputs,
         "pairs",
         {
@@ -323,7 +325,7 @@ def _further(ctx: Any, inputs: types.Object) -> None:
         description="For the paper's plot of loss gaps: one query each, after the verdict, which they "
         "do not touch. Empty: 50; 0 for none",
     )
-    forms.device(ctx, inputs)
+    questions.device(ctx, inputs)
     inputs.bool(
         "skip_failures",
         default=False,
@@ -342,9 +344,9 @@ def _check(ctx: Any, inputs: types.Object, marking: Any, ledger: Any) -> None:
     if suspect is None:
         return
     classes = None
-    with forms.errors_on_named(inputs, suspect):
+    with errors_on_named(inputs, suspect):
         params = _params(ctx)
-        with forms.errors_on_named(inputs, inputs.properties.get("input_size", suspect)):
+        with errors_on_named(inputs, inputs.properties.get("input_size", suspect)):
             Preprocessing(*(params.get(name) for name in ("input_size", "mean", "std")))
         classes = suspect_classes(marking, params.get("classes"))
         if ledger is not None:
@@ -353,7 +355,7 @@ def _check(ctx: Any, inputs: types.Object, marking: Any, ledger: Any) -> None:
             _check_suspect(ctx, marking, reference, classes)
         num_controls(params.get("suspect"), params.get("num_random"))
     if classes is not None and ctx.params.get("suspect"):
-        with forms.errors_on(suspect):
+        with errors_on(suspect):
             _check_suspect(ctx, marking, ctx.params["suspect"], classes)
 
 
@@ -374,7 +376,7 @@ def _show_cost(ctx: Any, inputs: types.Object, ledger: Any) -> None:
 
     params = _params(ctx)
     random = num_controls(params.get("suspect", ""), params.get("num_random"))
-    unused = forms.value(ctx, run, "pairs") == "unused"
+    unused = calls.value(ctx, run, "pairs") == "unused"
     left = len(ledger.pairs_left)
     count = left if unused else len(ledger.pairs)
     position = 1 + sum(earlier.counts for earlier in ledger.verifications.values())
@@ -389,8 +391,8 @@ def _show_cost(ctx: Any, inputs: types.Object, ledger: Any) -> None:
     ]
     if random:
         facts.insert(1, f"up to {random:,} queries more on random unmarked images, for a plot only")
-    forms.notice(inputs, facts)
-    forms.warn_if_powerless(inputs, count, ledger.plan, position)
+    run_cost.notice(inputs, facts)
+    run_cost.warn_if_powerless(inputs, count, ledger.plan, position)
 
 
 def _lines(text: str) -> list[str]:

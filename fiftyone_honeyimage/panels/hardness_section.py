@@ -34,7 +34,7 @@ def show_hardness(ctx: Any, panel: types.Object, on: ProtectPanel) -> None:
         panel: where to show it
         on: whose methods are called when something is pressed
     """
-    from ..operators.forms import table
+    from ..operators.results import table
 
     panel.md("##### Hardness", name="hardness_title")
     known = keys(ctx, "hardness")

@@ -40,7 +40,7 @@ def show_marking(ctx: Any, panel: types.Object, on: ProtectPanel) -> dict[str, A
     Returns:
         the marking, or None if there is none of which more can be shown
     """
-    from ..operators.forms import table
+    from ..operators.results import table
 
     panel.md("##### Marking", name="marking_title")
     known = keys(ctx, "marking")
@@ -88,7 +88,7 @@ def show_visibility(
         ctx, panel, on: see :func:`show_marking`
         run: what it returned
     """
-    from ..operators.forms import table
+    from ..operators.results import table
 
     results = run["results"]
     panel.md("##### Visibility and effect", name="visibility_title")

@@ -284,7 +284,7 @@ def _show_run(panel: types.Object, name: str, run: PendingRun) -> None:
             ),
         )
         return
-    from ..operators.forms import time_text
+    from ..operators.run_cost import time_text
 
     parts = [run.stage or "starting"]
     if run.seconds_left is not None:
@@ -304,7 +304,7 @@ def _show_run(panel: types.Object, name: str, run: PendingRun) -> None:
 
 
 def _waiting(run: PendingRun) -> str:
-    from ..operators.forms import time_text
+    from ..operators.run_cost import time_text
 
     how = (
         "start one in a terminal, on this machine or on one that reaches the same database and files: "

@@ -45,7 +45,7 @@ def show_verdict(
     state: data.LedgerState,
 ) -> None:
     from ..dataset.notes import from_config
-    from ..operators.forms import table
+    from ..operators.results import table
 
     verdict = verification.verdict
     headline, severity = figures.VERDICTS[verdict.verdict]
@@ -284,7 +284,7 @@ def show_comparison(
 
 def show_record(panel: types.Object, on: VerificationPanel, verification: Verification) -> None:
     from ..dataset.notes import from_config
-    from ..operators.forms import table
+    from ..operators.results import table
 
     note = from_config(verification.config)
     panel.str(

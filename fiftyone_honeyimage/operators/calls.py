@@ -1,0 +1,101 @@
+"""How an operator is declared and called, and which parameters it was given."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+
+
+def operator_config(
+    name: str,
+    label: str,
+    description: str,
+    *,
+    risk: types.RiskLevel,
+    long: bool = False,
+    asks: bool = True,
+    **kwargs: Any,
+) -> foo.OperatorConfig:
+    """The config of an operator of this plugin.
+
+    Args:
+        name, label, description: see ``fiftyone.operators.OperatorConfig``
+        risk: what running it may do
+        long (False): whether it may take minutes, so that it is delegated by default
+        asks (True): whether it has a form
+    """
+    return foo.OperatorConfig(
+        name=name,
+        label=label,
+        description=description,
+        dynamic=asks,
+        allow_immediate_execution=True,
+        allow_delegated_execution=long,
+        default_choice_to_delegated=long,
+        light_icon="/assets/icon-light.svg",
+        dark_icon="/assets/icon-dark.svg",
+        risk_level=risk,
+        **kwargs,
+    )
+
+
+def call(
+    operator: foo.Operator,
+    samples: fo.core.collections.SampleCollection,
+    params: Mapping[str, Any],
+    delegate: bool,
+    delegation_target: str | None,
+) -> Any:
+    """Executes or delegates an operator from Python, on a dataset or a view."""
+    target = {"view": samples} if isinstance(samples, fo.DatasetView) else {"dataset": samples}
+    return foo.execute_operator(
+        operator.uri,
+        {
+            **target,
+            "params": {name: value for name, value in params.items() if value is not None},
+            "request_delegation": delegate,
+            "delegation_target": delegation_target,
+        },
+    )
+
+
+def sdk_defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    """The parameters of an SDK function that have a default."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def given(ctx: Any, function: Callable[..., Any]) -> dict[str, Any]:
+    """The parameters of an SDK function that were given; its defaults stand for the others.
+
+    An emptied field of a form counts as not given.
+    """
+    values = {name: ctx.params.get(name) for name in inspect.signature(function).parameters}
+    values = {name: value for name, value in values.items() if value not in (None, "", {})}
+    if "training" in values:
+        values["training"] = {
+            name: value for name, value in values["training"].items() if value not in (None, "")
+        }
+    return values
+
+
+def value(ctx: Any, function: Callable[..., Any], name: str) -> Any:
+    """A parameter's value: as given, or the SDK's default."""
+    return given(ctx, function).get(name, sdk_defaults(function).get(name))
+
+
+def progress(ctx: Any) -> Callable | None:
+    """What to pass as ``progress``: reports share and stage of a delegated run.
+
+    An immediate run has nobody to report to: FiftyOne's own progress bar is left on.
+    """
+    if not ctx.delegated:
+        return None
+    return fo.report_progress(
+        lambda bar: ctx.set_progress(progress=bar.progress, label=bar.stage), dt=1.0
+    )

@@ -1,0 +1,87 @@
+"""What forms are built from: choices, folded options, and what is read once while a form is open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import fiftyone as fo
+import fiftyone.operators.types as types
+from fiftyone.operators.cache import execution_cache
+
+from . import calls
+
+T = TypeVar("T")
+
+
+def form(inputs: types.Object, label: str, submit: str | None = None) -> types.Property:
+    """A finished form."""
+    return types.Property(inputs, view=types.PromptView(label=label, submit_button_label=submit))
+
+
+def dropdown(
+    inputs: types.Object,
+    name: str,
+    choices: Mapping[str, str],
+    *,
+    label: str,
+    description: str = "",
+    **kwargs: Any,
+) -> types.Property:
+    """A choice among values, each with what it means."""
+    view = types.DropdownView(label=label, description=description)
+    for value, meaning in choices.items():
+        view.add_choice(value, label=value, description=meaning)
+    return inputs.enum(name, view.values(), view=view, **kwargs)
+
+
+def section(
+    ctx: Any, inputs: types.Object, function: Callable[..., Any], names: Sequence[str]
+) -> bool:
+    """A switch that unfolds further options; they stay in sight while one of them is changed.
+
+    Args:
+        ctx, inputs: the form
+        function: the SDK's function that takes the options
+        names: the options
+    """
+    inputs.bool("advanced", default=False, label="Further options", view=types.SwitchView())
+    if ctx.params.get("advanced"):
+        return True
+    defaults = calls.sdk_defaults(function)
+    values = calls.given(ctx, function)
+    if "training" in values:
+        values["training"] = _changed_training(values["training"]) or None
+    return any(
+        _comparable(values.get(name, defaults[name])) != _comparable(defaults[name])
+        for name in names
+    )
+
+
+def _comparable(value: Any) -> Any:
+    # The App sends lists where the SDK's defaults are tuples
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _changed_training(settings: Mapping[str, Any]) -> dict[str, Any]:
+    from ..core.training import TrainingConfig
+
+    defaults = TrainingConfig()
+    return {k: v for k, v in settings.items() if getattr(defaults, k, None) != v}
+
+
+def once(ctx: Any, key: tuple[str, ...], read: Callable[[], T]) -> T:
+    """Reads something from the dataset once while a form is open: typing must not wait for it."""
+    return _remembered(ctx, key, read) if ctx.prompt_id else read()
+
+
+@execution_cache(
+    prompt_scoped=True, residency="ephemeral", max_size=16, key_fn=lambda ctx, key, read: key
+)
+def _remembered(ctx: Any, key: tuple[str, ...], read: Callable[[], Any]) -> Any:
+    return read()
+
+
+def view_key(samples: fo.core.collections.SampleCollection) -> str:
+    """Tells views of datasets apart."""
+    return f"{samples._root_dataset._doc.id} {samples.view()._serialize()}"

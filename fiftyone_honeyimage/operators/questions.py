@@ -1,0 +1,226 @@
+"""What several forms ask: samples, labels, a marking and its ledger, a run, a name, a place, a device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import fiftyone as fo
+import fiftyone.operators.types as types
+
+from ..core.errors import HoneyImageError
+from .form_errors import block, blocking, errors_on, is_blocked
+from .form_parts import dropdown, once, view_key
+
+if TYPE_CHECKING:
+    from ..core.evidence.ledger import Ledger
+    from ..dataset.manage import RunSummary
+    from ..dataset.marking import Marking
+    from ..dataset.samples import LabeledSamples
+
+
+def has_dataset(ctx: Any, inputs: types.Object) -> bool:
+    """Whether a dataset is open; if not, the form says so."""
+    if ctx.dataset is None:
+        block(inputs, "No dataset is open", "Open a dataset first.")
+        return False
+    return True
+
+
+def target(
+    ctx: Any, inputs: types.Object, action: str, **kwargs: Any
+) -> fo.core.collections.SampleCollection | None:
+    """Asks which samples to use; None, with the reason in the form, if they cannot be used."""
+    if not has_dataset(ctx, inputs):
+        return None
+    inputs.view_target(ctx, action_description=action, **kwargs)
+    samples = ctx.target_view()
+    from ..dataset.checks import check_collection
+
+    with blocking(inputs, "These samples cannot be used"):
+        check_collection(samples)
+    return None if is_blocked(inputs) else samples
+
+
+def label_field(
+    ctx: Any, inputs: types.Object, samples: fo.core.collections.SampleCollection
+) -> str | None:
+    """Asks for the label field; None, with the reason in the form, if there is none."""
+    from ..dataset.checks import check_label_field, classification_fields
+
+    fields = classification_fields(samples)
+    if not fields:
+        block(
+            inputs,
+            "There is no label field",
+            "HoneyImages need a field of type Classification, and this dataset has none. Add one, "
+            "for example with `dataset.add_sample_field` and labels for every sample.",
+        )
+        return None
+    name = ctx.params.get("label_field") or fields[0]
+    prop = dropdown(
+        inputs,
+        "label_field",
+        dict.fromkeys(fields, ""),
+        default=fields[0],
+        required=True,
+        label="Label field",
+        description="The field with the true class of every image",
+    )
+    with errors_on(prop):
+        check_label_field(samples, name)
+    return None if prop.invalid else name
+
+
+def labeled_samples(
+    ctx: Any, inputs: types.Object, samples: fo.core.collections.SampleCollection, label_field: str
+) -> LabeledSamples | None:
+    """Reads the labels; None, with the reason in the form, if they cannot be used."""
+    from ..dataset.samples import read_labels
+
+    with blocking(inputs, "These samples cannot be used"):
+        return once(
+            ctx,
+            ("labels", view_key(samples), label_field),
+            lambda: read_labels(samples, label_field),
+        )
+    return None
+
+
+def marking(
+    ctx: Any, inputs: types.Object, samples: fo.core.collections.SampleCollection
+) -> Marking | None:
+    """Asks for a marking; None, with the reason in the form, if there is none."""
+    from ..dataset.marking import load_marking
+    from ..dataset.runs import MARKING, list_keys
+
+    keys = list_keys(samples, MARKING)
+    if not keys:
+        block(
+            inputs,
+            "There is no marking yet",
+            "Run *Compute hardness* and then *Generate HoneyImages* first.",
+        )
+        return None
+    key = ctx.params.get("honey_key") or keys[-1]
+    prop = dropdown(
+        inputs,
+        "honey_key",
+        dict.fromkeys(keys, ""),
+        default=keys[-1],
+        required=True,
+        label="Marking",
+    )
+    with errors_on(prop):
+        return load_marking(samples, key)
+    return None
+
+
+def ledger(ctx: Any, inputs: types.Object, marking: Marking, shown: bool = False) -> Ledger | None:
+    """Opens a marking's ledger, and asks for its place if it was moved.
+
+    Args:
+        ctx, inputs: the form
+        marking: the marking
+        shown (False): whether to ask for its place in any case
+
+    Returns:
+        the ledger, or None with the reason in the form
+    """
+    from ..dataset.marking import open_ledger
+
+    place = ctx.params.get("ledger_path") or None
+    if not (shown or place):
+        with suppress(HoneyImageError):
+            return open_ledger(marking, None)
+    prop = inputs.str(
+        "ledger_path",
+        label="Ledger",
+        description=f"Its place, if it was moved. Empty: `{marking.ledger_path}`",
+    )
+    with errors_on(prop):
+        return open_ledger(marking, place)
+    return None
+
+
+def choose_run(
+    ctx: Any, inputs: types.Object, kinds: Sequence[str], what: str
+) -> RunSummary | None:
+    """Asks for a run; None, with the reason in the form, if there is none of these kinds."""
+    from ..dataset.manage import list_runs
+
+    runs = {run.key: run for run in list_runs(ctx.dataset) if run.kind in kinds}
+    if not runs:
+        block(
+            inputs, "There are no runs", f"This dataset has no {' or '.join(kinds)} to {what} yet."
+        )
+        return None
+    key = ctx.params.get("key")
+    prop = dropdown(
+        inputs,
+        "key",
+        {key: f"{run.kind}, {run_time(run)}" for key, run in runs.items()},
+        required=True,
+        label="Run",
+    )
+    if key and key not in runs:
+        prop.invalid = True
+        prop.error_message = f"There is no run '{key}'; choose one of {', '.join(runs)}"
+    return runs.get(key)
+
+
+def run_time(run: RunSummary) -> str:
+    """When a run was registered, UTC."""
+    return "" if run.timestamp is None else f"{run.timestamp:%Y-%m-%d %H:%M}"
+
+
+def free_key(samples: fo.core.collections.SampleCollection, stem: str) -> str:
+    """The first of ``stem``, ``stem_2``, … that nothing on the dataset uses."""
+    from ..dataset.runs import check_new_key
+
+    number, key = 1, stem
+    while True:
+        try:
+            check_new_key(samples, key, "key")
+        except HoneyImageError:
+            number += 1
+            key = f"{stem}_{number}"
+            continue
+        return key
+
+
+def device(ctx: Any, inputs: types.Object) -> None:
+    """Asks where to compute."""
+    from ..core.device import choose_device
+
+    prop = inputs.str(
+        "device", label="Device", description="cuda, cuda:1, mps or cpu; empty for the best one"
+    )
+    with errors_on(prop):
+        choose_device(ctx.params.get("device") or None)
+
+
+_EXCLUSIONS = {
+    "duplicates": "Exact and near duplicates of another image",
+    "label_errors": "Suspected label errors, found by Compute hardness",
+}
+
+
+def exclude(ctx: Any, inputs: types.Object, default: Sequence[str]) -> list[str]:
+    """Asks which images are never marked."""
+    from ..dataset.candidates import EXCLUSIONS, check_exclusions
+
+    chosen = ctx.params.get("exclude")
+    chosen = list(default) if chosen is None else chosen
+    view = types.DropdownView(
+        label="Never mark",
+        description="Images that are left out when candidates are chosen",
+        multiple=True,
+    )
+    for value in EXCLUSIONS:
+        view.add_choice(value, label=value, description=_EXCLUSIONS.get(value, ""))
+    prop = inputs.list("exclude", types.String(), default=list(default), view=view)
+    with errors_on(prop):
+        check_exclusions(chosen)
+    return list(chosen)

@@ -1,0 +1,38 @@
+"""What a finished or scheduled run shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import fiftyone.operators.types as types
+
+
+def scheduled(ctx: Any) -> types.Property | None:
+    """What a run shows that was put in the queue; None if it was not, and has a result.
+
+    The App asks for the output of a run as soon as it is scheduled, with the queue's entry as result,
+    though today's App then shows nothing of it.
+    """
+    if "run_state" not in ctx.results:
+        return None
+    text = (
+        "It waits in the queue until a worker takes it. If none is running, start one in a terminal, "
+        "on this machine or on one with a GPU that reaches the same database and files:\n\n"
+        "`FIFTYONE_ALLOW_LEGACY_ORCHESTRATORS=true fiftyone delegated launch -m`\n\n"
+        "`fiftyone delegated list` tells how far it is."
+    )
+    return output(text, "The run is scheduled")
+
+
+def output(markdown: str, label: str) -> types.Property:
+    """What a finished run shows."""
+    outputs = types.Object()
+    outputs.md(markdown, name="summary")
+    return types.Property(outputs, view=types.View(label=label))
+
+
+def table(header: tuple[str, str], rows: Sequence[tuple[str, Any]]) -> str:
+    """Label and value as a Markdown table."""
+    lines = [f"| {label} | {value} |" for label, value in (header, ("---", "---"), *rows)]
+    return "\n".join(lines)

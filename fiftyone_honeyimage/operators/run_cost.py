@@ -1,0 +1,134 @@
+"""What a run takes, as its form says before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import fiftyone.operators.types as types
+
+from .form_errors import is_blocked
+
+if TYPE_CHECKING:
+    from ..core.evidence.verdict import Plan
+    from ..dataset.cost import RunCost
+
+
+def cost(inputs: types.Object, cost: RunCost, lines: Sequence[str], seconds: float | None) -> None:
+    """Shows what a run will cost, unless something else has to be put right first."""
+    if is_blocked(inputs):
+        return
+    facts = [*lines, f"{cost.num_images:,} images read"]
+    if cost.num_passes:
+        facts.append(f"{cost.num_passes:,} training passes (one image, forward and back)")
+    if cost.memory_bytes:
+        facts.append(f"{size_text(cost.memory_bytes)} of images in memory")
+    if cost.disk_bytes:
+        facts.append(f"about {size_text(cost.disk_bytes)} written to disk")
+    if seconds is not None:
+        facts.append(
+            f"about **{time_text(cost.seconds(seconds))}** of training on this machine, from a "
+            "step measured just now"
+        )
+    notice(inputs, facts)
+
+
+def notice(inputs: types.Object, facts: Sequence[str]) -> None:
+    """Shows what a run takes, and what becomes of it when it is scheduled."""
+    facts = [
+        *facts,
+        "once scheduled it waits for a worker: `fiftyone delegated launch -m` in a terminal starts "
+        "one, `fiftyone delegated list` tells how far it is",
+    ]
+    text = "\n".join(f"- {fact}" for fact in facts)
+    inputs.view("cost", types.Notice(label="What this run takes", description=text))
+
+
+def training_time(
+    ctx: Any,
+    inputs: types.Object,
+    uri: str,
+    *,
+    proxy: str,
+    num_classes: int,
+    size: int,
+    config: Any,
+) -> float | None:
+    """Has the speed of this machine measured while the form is open.
+
+    Args:
+        ctx, inputs: the form
+        uri: of the operator that measures
+        proxy, num_classes, size, config: what is to be trained
+
+    Returns:
+        seconds per image and epoch, or None while it is not known
+    """
+    if not ctx.prompt_id or ctx.delegated:
+        return None  # nobody is waiting in front of a form
+    request = {
+        "proxy": proxy,
+        "num_classes": num_classes,
+        "input_size": size,
+        "batch_size": config.batch_size,
+        "precision": config.precision,
+        "device": ctx.params.get("device") or None,
+    }
+    inputs.loader(
+        "speed",
+        type=types.Object(),
+        operator=uri,
+        params=request,
+        label="Measuring how fast this machine trains the proxy…",
+        dependencies=list(request),
+    )
+    loaded = ctx.params.get("speed") or {}
+    data = loaded.get("data") or {}
+    if loaded.get("state") != "loaded" or data.get("request") != request:
+        return None
+    return data.get("seconds")
+
+
+def warn_if_powerless(inputs: types.Object, num_pairs: int, plan: Plan, position: int) -> None:
+    """Warns if so few pairs of twins cannot convict any model.
+
+    Args:
+        inputs: the form
+        num_pairs: the pairs to be asked about
+        plan: the marking's plan
+        position: which verification it is
+    """
+    from ..core.evidence.multiple import alpha_effective
+    from ..core.evidence.twins import min_attainable_p
+
+    level = alpha_effective(plan.alpha, position)
+    best = min_attainable_p(num_pairs)
+    if num_pairs >= plan.min_pairs and best <= level:
+        return
+    inputs.view(
+        "powerless",
+        types.Warning(
+            label=f"{num_pairs} pairs of twins cannot show anything",
+            description=f"Verification number {position} is held to the level {level:.2g} and needs "
+            f"at least {plan.min_pairs} pairs; the smallest p-value that {num_pairs} pairs can give "
+            f"is {best:.2g}. The verdict would be *inconclusive*.",
+        ),
+    )
+
+
+def size_text(count: float) -> str:
+    """Bytes in words."""
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if unit == "bytes" or count >= 10 else f"{count:.1f} {unit}"
+
+
+def time_text(seconds: float) -> str:
+    """A duration in words, as precise as an estimate may be."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 90 * 60:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"

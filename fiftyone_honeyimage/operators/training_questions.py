@@ -1,0 +1,126 @@
+"""What forms ask about the training of proxies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import fiftyone.operators.types as types
+
+from . import calls, questions
+from .form_errors import blocking, errors_on, errors_on_named
+from .form_parts import dropdown
+
+if TYPE_CHECKING:
+    from ..dataset.samples import LabeledSamples
+
+#: Options of every run that trains proxies, as the SDK's functions name them.
+TRAINING_OPTIONS = ("input_size", "training", "seed", "device", "skip_failures")
+
+_PROXIES = {
+    "wrn28_2": "Wide residual network, 1.5 M parameters: the default, for a GPU",
+    "resnet18": "ResNet-18 for small images, 11 M parameters: for a GPU",
+    "densenet121": "DenseNet-121, 7 M parameters: for a GPU",
+    "vgg11_bn": "VGG-11 with batch norm, 9 M parameters: for a GPU",
+    "vit_small": "Small vision transformer: for a GPU",
+    "resnet_tiny": "Small residual network, 0.3 M parameters: for a CPU",
+}
+
+
+def proxy(ctx: Any, inputs: types.Object) -> str:
+    """Asks for the proxy architecture."""
+    from ..core.models import PROXIES
+
+    default = default_proxy()
+    chosen = ctx.params.get("proxy") or default
+    choices = {name: _PROXIES.get(name, "") for name in PROXIES}
+    if chosen.startswith("torchvision:"):
+        choices[chosen] = "An architecture of torchvision"
+    dropdown(
+        inputs,
+        "proxy",
+        choices,
+        default=default,
+        label="Proxy model",
+        description="The architecture that stands for models you do not know; it is trained here",
+    )
+    return chosen
+
+
+def default_proxy() -> str:
+    """The proxy that suits this machine: the paper's kind on a GPU, a small one on a CPU."""
+    from ..core.device import choose_device
+
+    return "resnet_tiny" if choose_device().type == "cpu" else "wrn28_2"
+
+
+def input_size(ctx: Any, inputs: types.Object, labeled: LabeledSamples, shown: bool) -> int | None:
+    """Asks for the proxies' input size; None, with the reason in the form, if it cannot be used."""
+    from ..dataset.samples import proxy_input_size
+
+    wanted = ctx.params.get("input_size")
+    if not shown:
+        with blocking(inputs, "The images cannot be read"):
+            return proxy_input_size(labeled, None)
+        return None
+    prop = inputs.int(
+        "input_size",
+        label="Input size of the proxies",
+        description="Pixels. Empty: the images' own size, up to 64",
+    )
+    with errors_on(prop):
+        return proxy_input_size(labeled, wanted)
+    return None
+
+
+def training(ctx: Any, inputs: types.Object, function: Callable[..., Any], shown: bool) -> Any:
+    """Asks how proxies are trained; the ``TrainingConfig``, or None if a value is out of range."""
+    from ..core.training import TrainingConfig
+    from ..dataset.hardness import training_config
+
+    changes = calls.value(ctx, function, "training")
+    defaults = TrainingConfig()
+    settings = types.Object()
+    if shown:
+        settings.int("epochs", default=defaults.epochs, label="Epochs")
+        settings.int("batch_size", default=defaults.batch_size, label="Batch size")
+        settings.float(
+            "learning_rate", default=defaults.learning_rate, label="Learning rate (peak)"
+        )
+        settings.bool(
+            "flip",
+            default=defaults.flip,
+            label="Mirror images at random",
+            description="Switch it off where left and right differ, as with digits and text",
+        )
+        inputs.define_property(
+            "training", settings, label="Training of the proxies", view=types.ObjectView()
+        )
+    config = None
+    with blocking(inputs, "The training settings cannot be used"):
+        if not shown:
+            return training_config(changes)
+        with errors_on_named(settings, settings.properties["epochs"]):
+            config = training_config(changes)
+    return config
+
+
+def machine(ctx: Any, inputs: types.Object, function: Callable[..., Any]) -> None:
+    """Asks for the seed, the device and what to do with unreadable images."""
+    from ..dataset.checks import check_seed
+
+    prop = inputs.int(
+        "seed",
+        default=calls.sdk_defaults(function)["seed"],
+        label="Seed",
+        description="Same seed and device, same result",
+    )
+    with errors_on(prop):
+        check_seed(calls.value(ctx, function, "seed"))
+    questions.device(ctx, inputs)
+    inputs.bool(
+        "skip_failures",
+        default=False,
+        label="Leave out unreadable images",
+        description="They are counted. Otherwise the first one stops the run",
+    )
