@@ -15,7 +15,8 @@ from ..core.audit import STAGES, AuditReport, Leak, audit_files
 from ..core.audit.audit import check_alpha
 from ..core.audit.files import list_files
 from ..core.errors import ImageError, LedgerError, ReleaseError, SamplesError
-from ..core.evidence.ledger import Ledger, MarkedImage, load_ledger
+from ..core.evidence.ledger import Ledger, load_ledger
+from ..core.evidence.marked_images import MarkedImage
 from ..core.files import sha256_file
 from ..core.images import read_image
 from ..core.models import Proxy

@@ -11,8 +11,8 @@ import fiftyone as fo
 import numpy as np
 
 from ..core.errors import SuspectError
-from ..core.evidence.ledger import MarkedImage
 from ..core.evidence.loss_gap import GapScores, loss_gaps, release_accuracy, score_known_models
+from ..core.evidence.marked_images import MarkedImage
 from ..core.images import read_image
 from ..core.suspects import Answers, Suspect, query
 from . import storage

@@ -17,7 +17,9 @@ from ..core.candidates import default_num_honeyimages, default_num_pairs
 from ..core.codecs import encoder_versions
 from ..core.device import choose_device
 from ..core.errors import ParameterError
-from ..core.evidence.ledger import Ledger, MarkedImage, create_ledger, load_ledger
+from ..core.evidence.ledger import Ledger, load_ledger
+from ..core.evidence.marked_images import MarkedImage
+from ..core.evidence.new_ledger import create_ledger
 from ..core.evidence.verdict import Plan
 from ..core.marking import METHODS
 from ..core.marking.base import check_budget

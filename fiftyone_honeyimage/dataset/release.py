@@ -22,12 +22,14 @@ import fiftyone.types as fot
 from ..core.audit.metadata import check_metadata
 from ..core.codecs import encode_like
 from ..core.errors import ImageError, ParameterError, ReleaseError
-from ..core.evidence.ledger import Ledger, MarkedImage
+from ..core.evidence.ledger import Ledger
+from ..core.evidence.marked_images import MarkedImage
 from ..core.files import ensure_free_space, sha256_file
 from ..core.images import read_image
 from . import storage
 from .checks import HONEYIMAGE_TAG, check_label_field, check_output_folder
 from .loading import for_each
+from .marked_files import find_wrong_file
 from .marking import Marking, load_marking, open_ledger
 from .progress import Progress, StageBar
 from .release_formats import ReleasedFile, check_dataset_type, check_fields, is_media
@@ -44,6 +46,9 @@ _LEAK_ALPHA = 1e-4
 
 #: What the smallest file takes on most disks, in bytes
 _BLOCK = 4096
+
+#: What to do about a file of the marking that is missing, or a HoneyImage that was altered
+_RESTORE = "restore it before the release"
 
 _FORBIDDEN_MEDIA_OPTIONS = {
     "move": "it would take the originals out of the dataset",
@@ -200,11 +205,9 @@ def released_files(
     Raises:
         ReleaseError: if a file is missing, or a name would stand out
     """
-    for image in _marked_images(ledger):
-        if not (output_dir / image.file).is_file():
-            raise ReleaseError(
-                f"HoneyImage '{output_dir / image.file}' is missing; restore it before the release"
-            )
+    missing = find_wrong_file(_marked_images(ledger), output_dir, contents=False)
+    if missing is not None:
+        raise ReleaseError(f"{missing}; {_RESTORE}")
     replaced = {image.sample_id: str(output_dir / image.file) for image in ledger.released_images()}
     withheld = {image.sample_id for image in ledger.withheld_images()}
     rows = [row for row, sample_id in enumerate(labeled.ids) if sample_id not in withheld]
@@ -326,25 +329,16 @@ def _check_marked_files(labeled: LabeledSamples, ledger: Ledger, output_dir: Pat
     Raises:
         ReleaseError: naming the first that is missing or altered
     """
-    originals = dict(zip(labeled.ids, map(Path, labeled.filepaths), strict=True))
-    for image in _marked_images(ledger):
-        path = output_dir / image.file
-        if not path.is_file():
-            raise ReleaseError(f"HoneyImage '{path}' is missing; restore it before the release")
-        if sha256_file(path) != image.marked_sha256:
-            raise ReleaseError(
-                f"HoneyImage '{path}' was altered since it was marked; restore it before the release"
-            )
-        original = originals[image.sample_id]
-        if not original.is_file():
-            raise ReleaseError(
-                f"'{original}' is missing, the original of a HoneyImage; restore it before the release"
-            )
-        if sha256_file(original) != image.source_sha256:
-            raise ReleaseError(
-                f"'{original}' was changed since it was marked, so that its HoneyImage would stand "
-                "out among the others; restore it, or mark the dataset again"
-            )
+    originals = dict(zip(labeled.ids, labeled.filepaths, strict=True))
+    wrong = find_wrong_file(_marked_images(ledger), output_dir, originals)
+    if wrong is None:
+        return
+    if wrong.is_original and not wrong.is_missing:
+        raise ReleaseError(
+            f"{wrong}, so that its HoneyImage would stand out among the others; restore it, or mark "
+            "the dataset again"
+        )
+    raise ReleaseError(f"{wrong}; {_RESTORE}")
 
 
 def _hide_times(folder: Path) -> None:

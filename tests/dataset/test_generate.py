@@ -198,14 +198,16 @@ def test_other_coins_change_nothing_in_the_database(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    from fiftyone_honeyimage.core.evidence import ledger as ledgers
+    from fiftyone_honeyimage.core.evidence import new_ledger
     from fiftyone_honeyimage.dataset import generate
 
     dataset = make_dataset(30, hardness=True)
     folder = tmp_path_factory.mktemp("folder")
     dumps, released = [], []
     for coins in ("aba", "aaa", "bbb"):
-        create = partial(ledgers.create_ledger, draw_coins=lambda n, coins=coins: list(coins[:n]))
+        create = partial(
+            new_ledger.create_ledger, draw_coins=lambda n, coins=coins: list(coins[:n])
+        )
         monkeypatch.setattr(generate, "create_ledger", create)
         marking = mark(dataset, output_dir=folder / "marking")
         ledger = marking.load_ledger()
@@ -230,7 +232,7 @@ def test_other_coins_change_nothing_in_the_database(
 def test_coins_come_last_and_from_the_system(
     make_dataset: Any, mark: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fiftyone_honeyimage.core.evidence import ledger as ledgers
+    from fiftyone_honeyimage.core.evidence import new_ledger
     from fiftyone_honeyimage.dataset import generate
 
     files: list[set[str]] = []
@@ -238,9 +240,9 @@ def test_coins_come_last_and_from_the_system(
     def create(path: Path, *args: Any) -> Any:
         def draw(count: int) -> list[str]:
             files.append({str(p.relative_to(path.parent)) for p in path.parent.rglob("*.*")})
-            return ledgers.draw_coins(count)
+            return new_ledger.draw_coins(count)
 
-        return ledgers.create_ledger(path, *args, draw_coins=draw)
+        return new_ledger.create_ledger(path, *args, draw_coins=draw)
 
     monkeypatch.setattr(generate, "create_ledger", create)
     marking = mark(make_dataset(30, hardness=True))

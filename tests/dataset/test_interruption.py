@@ -174,7 +174,7 @@ POINTS = [
     ({"stage": "Measuring", "nth": 2}, "Reading images"),
     ({"before": f"{FLOOR}.honeyimage_files:write_json_atomic"}, "Reading images"),
     ({"stage": "Writing"}, "Writing"),
-    ({"before": "fiftyone_honeyimage.core.evidence.ledger:_write"}, "Writing"),
+    ({"before": "fiftyone_honeyimage.core.evidence.new_ledger:write_ledger_file"}, "Writing"),
     ({"after": f"{FLOOR}.generate:create_ledger"}, "Writing"),
     ({"before": "os:rename"}, "Writing"),
     ({"before": f"{FLOOR}.generate:enter_in_dataset"}, "Writing"),

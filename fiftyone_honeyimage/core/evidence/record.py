@@ -17,25 +17,13 @@ from typing import Any
 
 from ..errors import HoneyImageError, LedgerError
 from ..files import write_json_atomic
-from .ledger import (
-    FORMAT as LEDGER_FORMAT,
-)
-from .ledger import (
-    Ledger,
-    Pair,
-    Verification,
-    check_answered_pairs,
-    hash_answers,
-    hash_leaf,
-    hash_leaves,
-    num_left_after,
-    parse_json,
-    read_log,
-    read_pair,
-    read_query_order,
-)
+from .hashes import hash_answers, hash_leaf, hash_leaves, parse_json
+from .ledger import Ledger
+from .ledger_file import FORMAT as LEDGER_FORMAT
+from .marked_images import Pair, read_pair, read_query_order
 from .twins import PairAnswers
 from .verdict import Plan, Verdict, decide
+from .verification_log import Verification, check_answered_pairs, num_left_after, read_log
 
 FORMAT = "honeyimage-evidence/1"
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fiftyone_honeyimage.core.evidence.ledger import Ledger, MarkedImage, create_ledger, draw_coins
+from fiftyone_honeyimage.core.evidence.ledger import Ledger
+from fiftyone_honeyimage.core.evidence.marked_images import MarkedImage
+from fiftyone_honeyimage.core.evidence.new_ledger import create_ledger, draw_coins
 from fiftyone_honeyimage.core.evidence.twins import PairAnswers
 from fiftyone_honeyimage.core.evidence.verdict import Plan
 
@@ -70,3 +73,18 @@ def ask() -> Callable[..., PairAnswers]:
         return PairAnswers.from_queries(kind, queries, values)
 
     return answer
+
+
+@pytest.fixture
+def verify(ask: Callable[..., PairAnswers]) -> Callable[..., str]:
+    """``verify(ledger, num_pairs, **options of ask)`` opens and concludes a verification; returns its id."""
+
+    def run(ledger: Ledger, num_pairs: int | None = None, **options: Any) -> str:
+        verification_id = ledger.open_verification(
+            "suspect", "ab" * 32, None, ledger.pairs_left[:num_pairs]
+        )
+        pairs = list(ledger.verifications[verification_id].pairs)
+        ledger.conclude(verification_id, ask(ledger, pairs, **options))
+        return verification_id
+
+    return run

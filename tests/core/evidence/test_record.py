@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fiftyone_honeyimage.core.errors import LedgerError
-from fiftyone_honeyimage.core.evidence import ledger as ledger_module
+from fiftyone_honeyimage.core.evidence.hashes import hash_entry, hash_private
 from fiftyone_honeyimage.core.evidence.ledger import Ledger, load_ledger
 from fiftyone_honeyimage.core.evidence.record import check_evidence, export_evidence
 from fiftyone_honeyimage.core.evidence.twins import PairAnswers
@@ -193,9 +193,9 @@ def forge(content: dict[str, Any]) -> None:
     previous = content["commitment"]
     for entry in content["log"]:
         if "private" in entry:
-            entry["private_sha256"] = ledger_module.hash_private(entry["private"])
+            entry["private_sha256"] = hash_private(entry["private"])
         entry["previous"] = previous
-        previous = entry["hash"] = ledger_module.hash_entry(entry)
+        previous = entry["hash"] = hash_entry(entry)
 
 
 def test_consistent_hashes_do_not_make_a_verdict_true(

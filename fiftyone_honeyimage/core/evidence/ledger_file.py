@@ -1,0 +1,64 @@
+"""A ledger's file: whole or not there, and readable by its owner alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import LedgerError
+from ..files import write_json_atomic
+from .hashes import parse_json
+
+FORMAT = "honeyimage-ledger/1"
+
+_logger = logging.getLogger(__name__)
+_KEYS = {
+    "header",
+    "singles",
+    "pairs",
+    "query_order",
+    "salts",
+    "commitment",
+    "log",
+    "head",
+}
+
+
+def read_ledger_file(path: Path) -> dict[str, Any]:
+    """Reads a ledger's content, of which nothing but the keys is checked.
+
+    Raises:
+        LedgerError: if it is missing, unreadable or no ledger
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise LedgerError(
+            f"There is no ledger at {path}; without it no verdict can be given. Restore it from a "
+            "backup"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise LedgerError(f"The ledger {path} cannot be read: {error}") from error
+    content = parse_json(text, str(path))
+    if set(content) != _KEYS:
+        raise LedgerError(f"{path} is no ledger: it holds {', '.join(sorted(content))}")
+    return content
+
+
+def write_ledger_file(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a ledger's content: all of it or, if that fails, none. Permissions are 0600."""
+    write_json_atomic(path, content, mode=0o600)
+
+
+def keep_private(path: Path) -> None:
+    """Sets the file's permissions to 0600, with a warning, if others could read it."""
+    if os.name != "posix" or not path.stat().st_mode & 0o077:
+        return
+    _logger.warning("Others could read the ledger %s; its permissions are now 0600", path)
+    try:
+        path.chmod(0o600)
+    except OSError as error:
+        _logger.warning("The permissions of %s could not be changed: %s", path, error)
