@@ -14,10 +14,10 @@ from ..core.evidence.loss_gap import calibrate_threshold, loss_gaps
 from ..core.evidence.sequential import EProcess
 from ..core.evidence.twins import PairAnswers
 from ..core.evidence.verdict import may_stop
-from ..core.files import sha256_file
 from ..core.images import read_image
 from ..core.suspects import Answers, Suspect, query
 from . import storage
+from .marked_files import find_wrong_file
 from .marking import Marking
 from .progress import StageBar
 
@@ -28,19 +28,11 @@ def read_twins(ledger: Ledger, pairs: Sequence[int], folder: Path) -> dict[str, 
     Raises:
         LedgerError: if a file is missing or altered
     """
-    images = {}
-    for _, _, image in ledger.queries(pairs):
-        path = folder / image.file
-        if not path.is_file():
-            raise LedgerError(
-                f"HoneyImage '{path}' is missing; restore the marking's folder '{folder}'"
-            )
-        if sha256_file(path) != image.marked_sha256:
-            raise LedgerError(
-                f"HoneyImage '{path}' was altered since it was marked; restore it from a backup"
-            )
-        images[image.sample_id] = read_image(path)
-    return images
+    images = [image for _, _, image in ledger.queries(pairs)]
+    wrong = find_wrong_file(images, folder)
+    if wrong is not None:
+        raise LedgerError(f"{wrong}; restore the marking's folder '{folder}' from a backup")
+    return {image.sample_id: read_image(folder / image.file) for image in images}
 
 
 class Questions:
