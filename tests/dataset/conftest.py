@@ -186,8 +186,26 @@ def read_only_folder(small_disk: Callable[..., Path], tmp_path: Path) -> Iterato
 
 
 @pytest.fixture(scope="session")
+def train_and_mark(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Computes a dataset's hardness and marks it, both with a proxy that is trained for two epochs."""
+
+    def run(dataset: Any, **settings: Any) -> Any:
+        proxy = {"proxy": "resnet_tiny", "training": {"epochs": 2, "flip": False}}
+        fhi.compute_hardness(dataset, "ground_truth", **proxy)
+        folder = tmp_path_factory.mktemp("marking") / "honey"
+        return fhi.generate_honeyimages(
+            dataset, "ground_truth", "honey", output_dir=folder, **proxy, **settings
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def marked_digits(
-    fo: Any, digits: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.TempPathFactory
+    fo: Any,
+    digits: tuple[np.ndarray, np.ndarray],
+    tmp_path_factory: pytest.TempPathFactory,
+    train_and_mark: Callable[..., Any],
 ) -> Iterator[tuple[Any, Any]]:
     """A marked dataset of 160 digits in four classes; one for all tests, none of which edits it."""
     folder = tmp_path_factory.mktemp("verification")
@@ -201,19 +219,7 @@ def marked_digits(
         dataset.add_sample(
             fo.Sample(filepath=str(path), ground_truth=fo.Classification(label=str(labels[row])))
         )
-    training = {"epochs": 2, "flip": False}
-    fhi.compute_hardness(dataset, "ground_truth", proxy="resnet_tiny", training=training)
-    marking = fhi.generate_honeyimages(
-        dataset,
-        "ground_truth",
-        "honey",
-        proxy="resnet_tiny",
-        training=training,
-        num_pairs=14,
-        num_steps=2,
-        output_dir=folder / "marking",
-    )
-    yield dataset, marking
+    yield dataset, train_and_mark(dataset, num_pairs=14, num_steps=2)
     dataset.delete()
 
 

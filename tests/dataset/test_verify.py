@@ -12,7 +12,6 @@ import fiftyone_honeyimage as fhi
 from fiftyone_honeyimage.core.evidence.record import check_evidence
 from fiftyone_honeyimage.core.images import read_image
 
-TRAINING = {"epochs": 2, "flip": False}
 NUM_PAIRS = 14  # of the marked digits
 
 
@@ -204,14 +203,19 @@ def test_ledger_that_is_missing_altered_or_foreign_is_refused(fresh, tmp_path, g
 
 def test_altered_honeyimage_is_refused(fresh, guessing_suspect):
     dataset, marking, ledger = fresh
-    path = marking.output_dir / marking.load_ledger().pairs[0].a.file
+    image = marking.load_ledger().pairs[0].a
+    path = marking.output_dir / image.file
     original = path.read_bytes()
     try:
         path.write_bytes(original[:-4] + b"\0\0\0\0")
-        with pytest.raises(fhi.LedgerError, match="altered"):
+        with pytest.raises(
+            fhi.LedgerError, match=f"{image.sample_id}: .*{path}' was altered.*; restore"
+        ):
             fhi.verify_model(dataset, "honey", guessing_suspect, ledger_path=ledger)
         path.unlink()
-        with pytest.raises(fhi.LedgerError, match="missing"):
+        with pytest.raises(
+            fhi.LedgerError, match=f"{image.sample_id}: .*{path}' is missing; restore"
+        ):
             fhi.verify_model(dataset, "honey", guessing_suspect, ledger_path=ledger)
     finally:
         path.write_bytes(original)
@@ -248,22 +252,10 @@ def test_database_does_not_tell_which_twin_was_released(fresh, guessing_suspect)
 
 
 def test_sequential_test_stops_early_and_keeps_pairs(
-    fo, digits, tmp_path, make_digits_dataset, remembering_suspect, guessing_suspect
+    make_digits_dataset, train_and_mark, remembering_suspect, guessing_suspect
 ):
     dataset = make_digits_dataset(num=140, classes=3, size=8)
-    fhi.compute_hardness(dataset, "ground_truth", proxy="resnet_tiny", training=TRAINING)
-    marking = fhi.generate_honeyimages(
-        dataset,
-        "ground_truth",
-        "honey",
-        proxy="resnet_tiny",
-        training=TRAINING,
-        num_pairs=24,
-        num_steps=1,
-        alpha=0.01,
-        test="e_process",
-        output_dir=tmp_path / "marking",
-    )
+    marking = train_and_mark(dataset, num_pairs=24, num_steps=1, alpha=0.01, test="e_process")
     asked = []
 
     def counted(batch: torch.Tensor) -> torch.Tensor:
