@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.evidence.ledger import MarkedImage
+from ..core.evidence.marked_images import MarkedImage
 from ..core.files import sha256_file
 
 
