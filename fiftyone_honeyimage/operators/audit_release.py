@@ -11,7 +11,7 @@ import fiftyone.operators.types as types
 
 from .. import audit_release as run
 from . import calls, questions, results
-from .form_errors import is_blocked
+from .form_errors import is_blocked, reject
 from .form_parts import dropdown, form
 
 _NO_MODEL = "none"
@@ -61,16 +61,14 @@ class AuditRelease(foo.Operator):
             "honey_key": honey_key,
             "export_dir": str(export_dir),
             "proxy": proxy or _NO_MODEL,
-            "ledger_path": None if ledger_path is None else str(ledger_path),
+            "ledger_path": ledger_path,
             "seed": seed,
             "device": device,
         }
         return calls.call(self, samples, params, delegate, delegation_target)
 
     def resolve_input(self, ctx: Any) -> types.Property:
-        inputs = types.Object()
-        _fill(ctx, inputs)
-        return form(inputs, "Audit a release")
+        return form(ctx, _fill, "Audit a release")
 
     def resolve_run_name(self, ctx: Any) -> str:
         return f"Audit of {Path(ctx.params.get('export_dir') or '').name}"
@@ -86,7 +84,7 @@ class AuditRelease(foo.Operator):
             samples=ctx.dataset,
             hardness_field=field if field and ctx.dataset.has_field(field) else None,
             proxy=_proxy(ctx),
-            seed=calls.value(ctx, run, "seed"),
+            seed=calls.values(ctx, run)["seed"],
             device=ctx.params.get("device") or None,
             progress=calls.progress(ctx),
         )
@@ -100,31 +98,27 @@ class AuditRelease(foo.Operator):
         }
 
     def resolve_output(self, ctx: Any) -> types.Property:
-        scheduled = results.scheduled(ctx)
-        if scheduled is not None:
-            return scheduled
-        result = ctx.results
-        outputs = types.Object()
-        outputs.view(
-            "verdict",
-            types.AlertView(
-                label="**No leak was found**" if result["passed"] else "**The release leaks**",
-                description=result["summary"],
-                severity="success" if result["passed"] else "error",
-            ),
-        )
-        following = (
-            "**Next:** look at what the pixels give away. If it is too much, mark again with a smaller "
-            "epsilon."
-            if result["passed"]
-            else "**Do not publish this folder.** Export the release again: what separates is named above."
-        )
-        outputs.md(f"{result['tables']}\n\n{following}", name="summary")
-        return types.Property(outputs, view=types.View(label="What the release gives away"))
+        return results.scheduled(ctx) or _verdict(ctx.results)
+
+
+def _verdict(result: dict[str, Any]) -> types.Property:
+    alert = types.AlertView(
+        label="**No leak was found**" if result["passed"] else "**The release leaks**",
+        description=result["summary"],
+        severity="success" if result["passed"] else "error",
+    )
+    following = (
+        "**Next:** look at what the pixels give away. If it is too much, mark again with a smaller "
+        "epsilon."
+        if result["passed"]
+        else "**Do not publish this folder.** Export the release again: what separates is named above."
+    )
+    text = f"{result['tables']}\n\n{following}"
+    return results.output(text, "What the release gives away", alert)
 
 
 def _proxy(ctx: Any) -> str | None:
-    chosen = calls.value(ctx, run, "proxy")
+    chosen = calls.values(ctx, run)["proxy"]
     return None if chosen == _NO_MODEL else chosen
 
 
@@ -142,8 +136,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     )
     folder = ctx.params.get("export_dir")
     if folder and not Path(folder).expanduser().is_dir():
-        prop.invalid = True
-        prop.error_message = f"There is no folder '{folder}'"
+        reject(prop, f"There is no folder '{folder}'")
     ledger = questions.ledger(ctx, inputs, marking)
     dropdown(
         inputs,

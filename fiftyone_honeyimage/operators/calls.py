@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -48,16 +49,31 @@ def call(
     operator: foo.Operator,
     samples: fo.core.collections.SampleCollection,
     params: Mapping[str, Any],
-    delegate: bool,
-    delegation_target: str | None,
+    delegate: bool = False,
+    delegation_target: str | None = None,
 ) -> Any:
-    """Executes or delegates an operator from Python, on a dataset or a view."""
+    """Executes or delegates an operator from Python, on a dataset or a view.
+
+    Args:
+        operator: the operator
+        samples: the dataset or view
+        params: its parameters; those that are None count as not given, paths are sent as text
+        delegate (False): whether to run it as a delegated operation
+        delegation_target (None): the orchestrator, if delegated
+
+    Returns:
+        a ``fiftyone.operators.ExecutionResult``
+    """
     target = {"view": samples} if isinstance(samples, fo.DatasetView) else {"dataset": samples}
     return foo.execute_operator(
         operator.uri,
         {
             **target,
-            "params": {name: value for name, value in params.items() if value is not None},
+            "params": {
+                name: os.fspath(value) if isinstance(value, os.PathLike) else value
+                for name, value in params.items()
+                if value is not None
+            },
             "request_delegation": delegate,
             "delegation_target": delegation_target,
         },
@@ -84,9 +100,18 @@ def given(ctx: Any, function: Callable[..., Any]) -> dict[str, Any]:
     return values
 
 
-def value(ctx: Any, function: Callable[..., Any], name: str) -> Any:
-    """A parameter's value: as given, or the SDK's default."""
-    return given(ctx, function).get(name, sdk_defaults(function).get(name))
+def values(ctx: Any, function: Callable[..., Any]) -> dict[str, Any]:
+    """The parameters of an SDK function, as given or its defaults."""
+    return sdk_defaults(function) | given(ctx, function)
+
+
+def change_dataset(ctx: Any, function: Callable[..., Any]) -> dict[str, Any]:
+    """Calls an SDK function that changes the open dataset; the parameters that it was given."""
+    params = given(ctx, function)
+    function(ctx.dataset, **params)
+    if not ctx.delegated:
+        ctx.trigger("reload_dataset")
+    return params
 
 
 def progress(ctx: Any) -> Callable | None:

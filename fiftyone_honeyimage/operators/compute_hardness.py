@@ -71,9 +71,7 @@ class ComputeHardness(foo.Operator):
         return placements.placement("Compute hardness", "hardness", placements.unavailable(ctx))
 
     def resolve_input(self, ctx: Any) -> types.Property:
-        inputs = types.Object()
-        _fill(ctx, inputs, f"{self.plugin_name}/estimate_time")
-        return form(inputs, "Compute hardness")
+        return form(ctx, _fill, "Compute hardness")
 
     def resolve_run_name(self, ctx: Any) -> str:
         return f"Hardness of {ctx.params.get('label_field')}"
@@ -85,60 +83,50 @@ class ComputeHardness(foo.Operator):
         return asdict(summary)
 
     def resolve_output(self, ctx: Any) -> types.Property:
-        scheduled = results.scheduled(ctx)
-        if scheduled is not None:
-            return scheduled
-        result = ctx.results
-        rows = [
-            ("Images scored", f"{result['num_images']:,}"),
-            ("Mean hardness", f"{result['mean']:.2f} nats"),
-            ("Accuracy on unseen images", f"{result['accuracy']:.1%}"),
-            ("Suspected label errors", f"{result['num_label_errors']:,}"),
-        ]
-        if result["num_skipped"]:
-            rows.append(("Images left out, unreadable", f"{result['num_skipped']:,}"))
-        text = (
-            f"{results.table(('Hardness', ''), rows)}\n\nThe scores are in the field `{result['hardness_field']}`, the "
-            f"suspected label errors in `{result['label_error_field']}`.\n\n"
-            "**Next:** run *Generate HoneyImages*."
+        return results.scheduled(ctx) or results.output(
+            _summary(ctx.results), "Hardness is computed"
         )
-        return results.output(text, "Hardness is computed")
 
 
-def _fill(ctx: Any, inputs: types.Object, estimate_uri: str) -> None:
-    samples = questions.target(ctx, inputs, "Score")
-    if samples is None:
+def _summary(result: dict[str, Any]) -> str:
+    rows = [
+        ("Images scored", f"{result['num_images']:,}"),
+        ("Mean hardness", f"{result['mean']:.2f} nats"),
+        ("Accuracy on unseen images", f"{result['accuracy']:.1%}"),
+        ("Suspected label errors", f"{result['num_label_errors']:,}"),
+    ]
+    if result["num_skipped"]:
+        rows.append(("Images left out, unreadable", f"{result['num_skipped']:,}"))
+    return (
+        f"{results.table(('Hardness', ''), rows)}\n\nThe scores are in the field `{result['hardness_field']}`, the "
+        f"suspected label errors in `{result['label_error_field']}`.\n\n"
+        "**Next:** run *Generate HoneyImages*."
+    )
+
+
+def _fill(ctx: Any, inputs: types.Object) -> None:
+    target = questions.labeled_target(ctx, inputs, "Score")
+    if target is None:
         return
-    label_field = questions.label_field(ctx, inputs, samples)
-    labeled = label_field and questions.labeled_samples(ctx, inputs, samples, label_field)
-    if not labeled:
-        return
+    samples, labeled = target
 
     _hardness_field(ctx, inputs, samples)
     proxy = training_questions.proxy(ctx, inputs)
     shown = section(ctx, inputs, run, training_questions.TRAINING_OPTIONS)
-    size = training_questions.input_size(ctx, inputs, labeled, shown)
-    config = training_questions.training(ctx, inputs, run, shown)
+    training = training_questions.training(ctx, inputs, run, proxy, labeled, shown)
     if shown:
         training_questions.machine(ctx, inputs, run)
-    if size is None or config is None or is_blocked(inputs):
+    if training is None or is_blocked(inputs):
         return
 
     from ..dataset.cost import hardness_cost
 
-    seconds = run_cost.training_time(
-        ctx,
-        inputs,
-        estimate_uri,
-        proxy=proxy,
-        num_classes=len(labeled.classes),
-        size=size,
-        config=config,
-    )
-    lines = [f"two proxies, each trained for {config.epochs} epochs on half of the images"]
+    cost = hardness_cost(labeled, training.input_size, training.config)
+    epochs = training.config.epochs
+    lines = [f"two proxies, each trained for {epochs} epochs on half of the images"]
     if labeled.num_honeyimages:
         lines.append(f"{labeled.num_honeyimages:,} HoneyImages of earlier markings left out")
-    run_cost.cost(inputs, hardness_cost(labeled, size, config), lines, seconds)
+    run_cost.cost(inputs, cost, lines, run_cost.training_time(ctx, inputs, training))
 
 
 def _hardness_field(ctx: Any, inputs: types.Object, samples: Any) -> None:
@@ -151,7 +139,7 @@ def _hardness_field(ctx: Any, inputs: types.Object, samples: Any) -> None:
         label="Hardness field",
         description="The field to write",
     )
-    name = calls.value(ctx, run, "hardness_field")
+    name = calls.values(ctx, run)["hardness_field"]
     with errors_on(prop):
         check_hardness_field(samples, name)
     if name in list_keys(samples, HARDNESS):

@@ -10,6 +10,7 @@ import fiftyone.operators.types as types
 
 from .. import delete_run as run
 from . import calls, questions, results
+from .form_errors import reject
 from .form_parts import form
 
 
@@ -44,23 +45,16 @@ class DeleteRun(foo.Operator):
             "confirm": True,
             "confirm_key": key,
         }
-        return calls.call(self, samples, params, False, None)
+        return calls.call(self, samples, params)
 
     def resolve_input(self, ctx: Any) -> types.Property:
-        inputs = types.Object()
-        if questions.has_dataset(ctx, inputs):
-            _fill(ctx, inputs)
-        return form(inputs, "Delete HoneyImage run", "Delete")
+        return form(ctx, _fill, "Delete HoneyImage run", "Delete")
 
     def resolve_run_name(self, ctx: Any) -> str:
         return f"Delete '{ctx.params.get('key')}'"
 
     def execute(self, ctx: Any) -> dict[str, Any]:
-        params = calls.given(ctx, run)
-        run(ctx.dataset, **params)
-        if not ctx.delegated:
-            ctx.trigger("reload_dataset")
-        return params
+        return calls.change_dataset(ctx, run)
 
     def resolve_output(self, ctx: Any) -> types.Property:
         return results.output(f"`{ctx.results['key']}` is deleted.", "The run is deleted")
@@ -91,8 +85,7 @@ def _confirm(ctx: Any, inputs: types.Object, key: str, files: bool) -> None:
         prop = inputs.bool("confirm", default=False, label=f"Delete '{key}'")
         confirmed = bool(ctx.params.get("confirm"))
     if not confirmed:
-        prop.invalid = True
-        prop.error_message = "Confirm that this is what you want"
+        reject(prop, "Confirm that this is what you want")
 
 
 def _consequence(ctx: Any, chosen: Any, files: bool) -> types.View:

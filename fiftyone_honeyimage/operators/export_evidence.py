@@ -11,7 +11,7 @@ import fiftyone.operators.types as types
 
 from .. import export_evidence as run
 from . import calls, questions, results
-from .form_errors import block, blocking, is_blocked
+from .form_errors import block, blocking, is_blocked, reject
 from .form_parts import dropdown, form
 
 
@@ -41,13 +41,10 @@ class ExportEvidence(foo.Operator):
             a ``fiftyone.operators.ExecutionResult``
         """
         params = {"verify_key": verify_key, "path": str(path), "overwrite": True}
-        return calls.call(self, samples, params, False, None)
+        return calls.call(self, samples, params)
 
     def resolve_input(self, ctx: Any) -> types.Property:
-        inputs = types.Object()
-        if questions.has_dataset(ctx, inputs):
-            _fill(ctx, inputs)
-        return form(inputs, "Export evidence", "Export")
+        return form(ctx, _fill, "Export evidence", "Export")
 
     def resolve_run_name(self, ctx: Any) -> str:
         return f"Evidence of '{ctx.params.get('verify_key')}'"
@@ -68,6 +65,8 @@ class ExportEvidence(foo.Operator):
 
 
 def _fill(ctx: Any, inputs: types.Object) -> None:
+    if not questions.has_dataset(ctx, inputs):
+        return
     from ..dataset.runs import VERIFICATION, list_keys
 
     keys = list_keys(ctx.dataset, VERIFICATION)
@@ -78,14 +77,13 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     prop = dropdown(
         inputs,
         "verify_key",
-        dict.fromkeys(keys, ""),
+        keys,
         default=keys[-1],
         required=True,
         label="Verification",
     )
     if key not in keys:
-        prop.invalid = True
-        prop.error_message = f"There is no verification '{key}'; choose one of {', '.join(keys)}"
+        reject(prop, f"There is no verification '{key}'; choose one of {', '.join(keys)}")
         return
     _check(ctx, inputs, key)
     if not is_blocked(inputs):
@@ -124,8 +122,7 @@ def _path(ctx: Any, inputs: types.Object, key: str) -> None:
     elif target.exists() and not ctx.params.get("overwrite"):
         problem = f"'{target}' exists already; choose another name"
     if problem:
-        prop.invalid = True
-        prop.error_message = problem
+        reject(prop, problem)
 
 
 def _target(ctx: Any, key: str) -> Path:
@@ -134,11 +131,4 @@ def _target(ctx: Any, key: str) -> Path:
 
 
 def _proposed(ctx: Any, key: str) -> Path:
-    """A new file away from releases, so that it is not published by mistake."""
-    folder = Path(fo.config.default_dataset_dir).expanduser() / "honeyimage-evidence"
-    stem = f"{ctx.dataset.slug}-{key}"
-    number, target = 1, folder / f"{stem}.json"
-    while target.exists():
-        number += 1
-        target = folder / f"{stem}-{number}.json"
-    return target
+    return questions.new_path(ctx, "honeyimage-evidence", key, ".json")

@@ -14,7 +14,7 @@ import fiftyone.operators.types as types
 from .. import export_release as run
 from . import calls, placements, questions, results, run_cost
 from .form_errors import blocking, errors_on, errors_on_named, is_blocked
-from .form_parts import dropdown, form, once, section, view_key
+from .form_parts import dropdown, form, multiple_choice, once, section, view_key
 
 _DATASET_TYPE = "ImageClassificationDirectoryTree"
 
@@ -75,7 +75,7 @@ class ExportRelease(foo.Operator):
             "export_dir": str(export_dir),
             "dataset_type": getattr(dataset_type, "__name__", dataset_type),
             "label_field": label_field,
-            "ledger_path": None if ledger_path is None else str(ledger_path),
+            "ledger_path": ledger_path,
             "reencode": reencode,
             "names": names,
             "fields": list(fields),
@@ -90,9 +90,7 @@ class ExportRelease(foo.Operator):
         )
 
     def resolve_input(self, ctx: Any) -> types.Property:
-        inputs = types.Object()
-        _fill(ctx, inputs)
-        return form(inputs, "Export protected release")
+        return form(ctx, _fill, "Export protected release")
 
     def resolve_run_name(self, ctx: Any) -> str:
         return f"Release of '{ctx.params.get('honey_key')}'"
@@ -105,26 +103,27 @@ class ExportRelease(foo.Operator):
         return {**asdict(report), "export_dir": str(report.export_dir)}
 
     def resolve_output(self, ctx: Any) -> types.Property:
-        scheduled = results.scheduled(ctx)
-        if scheduled is not None:
-            return scheduled
-        result = ctx.results
-        rows = [
-            ("Folder", f"`{result['export_dir']}`"),
-            ("Images", f"{result['num_images']:,}"),
-            ("HoneyImages among them", f"{result['num_honeyimages']:,}"),
-            ("Images withheld", f"{result['num_withheld']:,}"),
-            ("Time", run_cost.time_text(result["seconds"])),
-        ]
-        if result["num_other_honeyimages"]:
-            rows.append(("Other markings' HoneyImages left out", result["num_other_honeyimages"]))
-        text = (
-            f"{results.table(('Release', ''), rows)}\n\n"
-            "**Before you publish the folder,** publish or time-stamp the commitment, which binds "
-            f"you to the ledger without giving it away:\n\n`{result['commitment']}`\n\n"
-            "**Next:** when you suspect a model, run *Verify a model*."
+        return results.scheduled(ctx) or results.output(
+            _summary(ctx.results), "The release is exported"
         )
-        return results.output(text, "The release is exported")
+
+
+def _summary(result: dict[str, Any]) -> str:
+    rows = [
+        ("Folder", f"`{result['export_dir']}`"),
+        ("Images", f"{result['num_images']:,}"),
+        ("HoneyImages among them", f"{result['num_honeyimages']:,}"),
+        ("Images withheld", f"{result['num_withheld']:,}"),
+        ("Time", run_cost.time_text(result["seconds"])),
+    ]
+    if result["num_other_honeyimages"]:
+        rows.append(("Other markings' HoneyImages left out", result["num_other_honeyimages"]))
+    return (
+        f"{results.table(('Release', ''), rows)}\n\n"
+        "**Before you publish the folder,** publish or time-stamp the commitment, which binds "
+        f"you to the ledger without giving it away:\n\n`{result['commitment']}`\n\n"
+        "**Next:** when you suspect a model, run *Verify a model*."
+    )
 
 
 def _fill(ctx: Any, inputs: types.Object) -> None:
@@ -156,6 +155,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
             ("files", view_key(samples), marking.honey_key, marking.commitment),
             lambda: released_files(labeled, ledger, marking.output_dir),
         )
+    values = calls.values(ctx, run)
     run_cost.cost(
         inputs,
         release_cost(labeled, len(ledger.pairs)),
@@ -164,8 +164,8 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
             f"{len(ledger.released_images()):,} of them HoneyImages",
             f"**{len(ledger.pairs):,} images** withheld",
             "of each image its pixels, label, place in the order, "
-            + ("name" if calls.value(ctx, run, "names") == "keep" else "new number")
-            + "".join(f", `{name}`" for name in calls.value(ctx, run, "fields"))
+            + ("name" if values["names"] == "keep" else "new number")
+            + "".join(f", `{name}`" for name in values["fields"])
             + " and nothing else",
         ],
         None,
@@ -185,8 +185,14 @@ def _formats(ctx: Any, inputs: types.Object, samples: Any, label_field: str) -> 
     from ..dataset.release import check_policies
     from ..dataset.release_formats import DATASET_TYPES, check_dataset_type, check_fields
 
-    names = {kind.__name__: _DATASET_TYPES.get(kind.__name__, "") for kind in DATASET_TYPES}
-    prop = dropdown(inputs, "dataset_type", names, default=_DATASET_TYPE, label="Dataset type")
+    prop = dropdown(
+        inputs,
+        "dataset_type",
+        [kind.__name__ for kind in DATASET_TYPES],
+        _DATASET_TYPES,
+        default=_DATASET_TYPE,
+        label="Dataset type",
+    )
     with errors_on(prop):
         check_dataset_type(_dataset_type(ctx), ())
     if not section(ctx, inputs, run, _FURTHER):
@@ -212,21 +218,21 @@ def _formats(ctx: Any, inputs: types.Object, samples: Any, label_field: str) -> 
         default=defaults["names"],
         label="File names",
     )
-    view = types.DropdownView(
+    prop = multiple_choice(
+        inputs,
+        "fields",
+        samples.get_field_schema(),
+        default=defaults["fields"],
         label="Further fields",
         description="Carried along into a FiftyOneDataset or CSVDataset; a HoneyImage gets its "
         "original's values",
-        multiple=True,
     )
-    for name in samples.get_field_schema():
-        view.add_choice(name, label=name)
-    prop = inputs.list("fields", types.String(), default=[], view=view)
-    chosen = calls.value(ctx, run, "fields")
+    values = calls.values(ctx, run)
     with errors_on(prop):
-        check_dataset_type(_dataset_type(ctx), chosen)
-        check_fields(samples, chosen, label_field)
+        check_dataset_type(_dataset_type(ctx), values["fields"])
+        check_fields(samples, values["fields"], label_field)
     with errors_on_named(inputs, prop):
-        check_policies(calls.value(ctx, run, "reencode"), calls.value(ctx, run, "names"))
+        check_policies(values["reencode"], values["names"])
 
 
 def _label_field(ctx: Any, inputs: types.Object, samples: Any, marking: Any) -> str | None:
@@ -236,7 +242,7 @@ def _label_field(ctx: Any, inputs: types.Object, samples: Any, marking: Any) -> 
     prop = dropdown(
         inputs,
         "label_field",
-        dict.fromkeys(classification_fields(samples), ""),
+        classification_fields(samples),
         default=marking.config["label_field"],
         label="Label field",
         description="The labels of the release",
@@ -260,11 +266,4 @@ def _export_dir(ctx: Any, inputs: types.Object, marking: Any, labeled: Any) -> N
 
 
 def _proposed_folder(ctx: Any, honey_key: str) -> str:
-    """A new folder away from the ledger, so that it is not published by mistake."""
-    parent = Path(fo.config.default_dataset_dir).expanduser() / "honeyimage-releases"
-    stem = f"{ctx.dataset.slug}-{honey_key}"
-    number, folder = 1, parent / stem
-    while folder.exists():
-        number += 1
-        folder = parent / f"{stem}-{number}"
-    return str(folder)
+    return str(questions.new_path(ctx, "honeyimage-releases", honey_key))

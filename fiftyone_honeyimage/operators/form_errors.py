@@ -17,8 +17,7 @@ def errors_on(prop: types.Property) -> Iterator[None]:
         yield
     except HoneyImageError as error:
         if not prop.invalid:
-            prop.invalid = True
-            prop.error_message = _sentence(error)
+            reject(prop, _sentence(error))
 
 
 @contextmanager
@@ -37,7 +36,7 @@ def errors_on_named(inputs: types.Object, default: types.Property) -> Iterator[N
         named += [name for name in inputs.properties if text.startswith(f"{name}=")]
         prop = inputs.properties[named[0]] if named else default
         if not prop.invalid:
-            prop.invalid, prop.error_message = True, _sentence(error)
+            reject(prop, _sentence(error))
 
 
 @contextmanager
@@ -52,6 +51,11 @@ def blocking(inputs: types.Object, label: str) -> Iterator[None]:
 def block(inputs: types.Object, label: str, reason: str) -> None:
     """Says why a form cannot be submitted and what to do."""
     prop = inputs.view("blocked", types.Error(label=label, description=reason))
+    reject(prop, reason)
+
+
+def reject(prop: types.Property, reason: str) -> None:
+    """Says on a property why the form cannot be submitted with its value."""
     prop.invalid = True
     prop.error_message = reason
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import fiftyone as fo
@@ -14,25 +14,73 @@ from . import calls
 T = TypeVar("T")
 
 
-def form(inputs: types.Object, label: str, submit: str | None = None) -> types.Property:
-    """A finished form."""
+def form(
+    ctx: Any,
+    fill: Callable[[Any, types.Object], None],
+    label: str,
+    submit: str | None = None,
+) -> types.Property:
+    """A form.
+
+    Args:
+        ctx: the operator's context
+        fill: asks what has to be asked, or says in the form why nothing can be done
+        label: its title
+        submit (None): what its button says
+    """
+    inputs = types.Object()
+    fill(ctx, inputs)
     return types.Property(inputs, view=types.PromptView(label=label, submit_button_label=submit))
 
 
 def dropdown(
     inputs: types.Object,
     name: str,
-    choices: Mapping[str, str],
+    choices: Iterable[str],
+    meanings: Mapping[str, str] | None = None,
     *,
     label: str,
     description: str = "",
     **kwargs: Any,
 ) -> types.Property:
-    """A choice among values, each with what it means."""
+    """A choice of a value.
+
+    Args:
+        inputs, name: the form and the property in it
+        choices: the values
+        meanings (None): what they mean; by default ``choices`` tells it if it is a mapping
+        label, description, kwargs: see ``fiftyone.operators.types``
+    """
     view = types.DropdownView(label=label, description=description)
-    for value, meaning in choices.items():
-        view.add_choice(value, label=value, description=meaning)
+    if meanings is None:
+        meanings = choices if isinstance(choices, Mapping) else {}
+    for value in choices:
+        view.add_choice(value, label=value, description=meanings.get(value, ""))
     return inputs.enum(name, view.values(), view=view, **kwargs)
+
+
+def multiple_choice(
+    inputs: types.Object,
+    name: str,
+    choices: Iterable[str],
+    meanings: Mapping[str, str] | None = None,
+    *,
+    label: str,
+    description: str,
+    default: Sequence[str],
+) -> types.Property:
+    """A choice of any number of values.
+
+    Args:
+        inputs, name: the form and the property in it
+        choices: the values
+        meanings (None): what they mean, if that is to be said
+        label, description, default: see ``fiftyone.operators.types``
+    """
+    view = types.DropdownView(label=label, description=description, multiple=True)
+    for value in choices:
+        view.add_choice(value, label=value, description=(meanings or {}).get(value))
+    return inputs.list(name, types.String(), default=list(default), view=view)
 
 
 def section(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fiftyone as fo
 import fiftyone.operators as foo
@@ -15,7 +15,10 @@ from .. import generate_honeyimages as run
 from ..core.errors import HoneyImageError
 from . import calls, placements, questions, results, run_cost, training_questions
 from .form_errors import block, errors_on, errors_on_named, is_blocked
-from .form_parts import dropdown, form, once, section, view_key
+from .form_parts import dropdown, form, multiple_choice, once, section, view_key
+
+if TYPE_CHECKING:
+    from ..core.evidence.verdict import Plan
 
 #: Options that stay folded until they are asked for.
 _FURTHER = (
@@ -110,8 +113,8 @@ class GenerateHoneyImages(foo.Operator):
             "training": dict(training) if training else None,
             "alpha": alpha,
             "test": test,
-            "output_dir": None if output_dir is None else str(output_dir),
-            "lpips_backbone": None if lpips_backbone is None else str(lpips_backbone),
+            "output_dir": output_dir,
+            "lpips_backbone": lpips_backbone,
             "trade_off": trade_off,
             "seed": seed,
             "device": device,
@@ -127,9 +130,7 @@ class GenerateHoneyImages(foo.Operator):
         )
 
     def resolve_input(self, ctx: Any) -> types.Property:
-        inputs = types.Object()
-        _fill(ctx, inputs, f"{self.plugin_name}/estimate_time")
-        return form(inputs, "Generate HoneyImages")
+        return form(ctx, _fill, "Generate HoneyImages")
 
     def resolve_run_name(self, ctx: Any) -> str:
         return f"HoneyImages '{ctx.params.get('honey_key')}'"
@@ -151,48 +152,46 @@ class GenerateHoneyImages(foo.Operator):
         }
 
     def resolve_output(self, ctx: Any) -> types.Property:
-        scheduled = results.scheduled(ctx)
-        if scheduled is not None:
-            return scheduled
-        result = ctx.results
-        metrics = result["metrics"]
-        rows = [
-            ("HoneyImages in a release", f"{result['num_honeyimages']:,}"),
-            ("Images withheld from it", f"{result['num_pairs']:,}"),
-        ]
-        for name, label in (
-            ("linf", "Largest change of a value, 0 to 255"),
-            ("psnr", "PSNR, dB"),
-            ("ssim", "SSIM"),
-            ("lpips", "LPIPS"),
-        ):
-            if metrics.get(name) is not None:
-                rows.append((label, f"{metrics[name]:.4g}"))
-        rows += [
-            (f"Left out: {reason.replace('_', ' ')}", f"{count:,}")
-            for reason, count in result["excluded"].items()
-        ]
-        text = (
-            f"{results.table(('HoneyImages', ''), rows)}\n\n"
-            f"The HoneyImages stand beside their originals in the saved view "
-            f"`{result['honey_key']}`.\n\n"
-            f"**Back up the ledger** `{result['ledger_path']}` and keep it secret: without it no "
-            "release of this marking can ever be verified.\n\n"
-            "**Publish or time-stamp this commitment** before the release:\n\n"
-            f"`{result['commitment']}`\n\n"
-            "**Next:** run *Export protected release*."
+        return results.scheduled(ctx) or results.output(
+            _summary(ctx.results), "The HoneyImages are ready"
         )
-        return results.output(text, "The HoneyImages are ready")
 
 
-def _fill(ctx: Any, inputs: types.Object, estimate_uri: str) -> None:
-    samples = questions.target(ctx, inputs, "Mark")
-    if samples is None:
+def _summary(result: dict[str, Any]) -> str:
+    metrics = result["metrics"]
+    rows = [
+        ("HoneyImages in a release", f"{result['num_honeyimages']:,}"),
+        ("Images withheld from it", f"{result['num_pairs']:,}"),
+    ]
+    for name, label in (
+        ("linf", "Largest change of a value, 0 to 255"),
+        ("psnr", "PSNR, dB"),
+        ("ssim", "SSIM"),
+        ("lpips", "LPIPS"),
+    ):
+        if metrics.get(name) is not None:
+            rows.append((label, f"{metrics[name]:.4g}"))
+    rows += [
+        (f"Left out: {reason.replace('_', ' ')}", f"{count:,}")
+        for reason, count in result["excluded"].items()
+    ]
+    return (
+        f"{results.table(('HoneyImages', ''), rows)}\n\n"
+        f"The HoneyImages stand beside their originals in the saved view "
+        f"`{result['honey_key']}`.\n\n"
+        f"**Back up the ledger** `{result['ledger_path']}` and keep it secret: without it no "
+        "release of this marking can ever be verified.\n\n"
+        "**Publish or time-stamp this commitment** before the release:\n\n"
+        f"`{result['commitment']}`\n\n"
+        "**Next:** run *Export protected release*."
+    )
+
+
+def _fill(ctx: Any, inputs: types.Object) -> None:
+    target = questions.labeled_target(ctx, inputs, "Mark")
+    if target is None:
         return
-    label_field = questions.label_field(ctx, inputs, samples)
-    labeled = label_field and questions.labeled_samples(ctx, inputs, samples, label_field)
-    if not labeled:
-        return
+    samples, labeled = target
     scores = _hardness(ctx, inputs, samples, labeled)
     if scores is None:
         return
@@ -202,45 +201,34 @@ def _fill(ctx: Any, inputs: types.Object, estimate_uri: str) -> None:
     _budget(ctx, inputs)
     proxy = training_questions.proxy(ctx, inputs)
     shown = section(ctx, inputs, run, _FURTHER)
-    size = training_questions.input_size(ctx, inputs, labeled, shown)
-    config = training_questions.training(ctx, inputs, run, shown)
-    exclude = _further(ctx, inputs) if shown else calls.value(ctx, run, "exclude")
+    training = training_questions.training(ctx, inputs, run, proxy, labeled, shown)
     if shown:
+        _further(ctx, inputs)
         training_questions.machine(ctx, inputs, run)
-    _check_plan(ctx, inputs)
-    _check_candidates(inputs, labeled, scores, numbers, exclude)
+    values = calls.values(ctx, run)
+    plan = _plan(values, inputs)
+    _check_candidates(inputs, labeled, scores, numbers, values["exclude"])
     resumes = False
     with suppress(HoneyImageError):  # the key itself is wrong, which its field says
         resumes = _check_places(ctx, inputs, samples, labeled)
-    if size is None or config is None or is_blocked(inputs):
+    if training is None or plan is None or is_blocked(inputs):
         return
 
-    from ..core.evidence.verdict import Plan
     from ..dataset.cost import marking_cost
 
     num_honeyimages, num_pairs = numbers
-    plan = Plan(alpha=calls.value(ctx, run, "alpha"), test=calls.value(ctx, run, "test"))
     run_cost.warn_if_powerless(inputs, num_pairs, plan, 1)
     cost = marking_cost(
         labeled,
-        size,
-        config,
-        method=calls.value(ctx, run, "method"),
+        training.input_size,
+        training.config,
+        method=values["method"],
         num_honeyimages=num_honeyimages,
         num_pairs=num_pairs,
-        num_steps=calls.value(ctx, run, "num_steps"),
-        inner=calls.value(ctx, run, "inner"),
-        epsilon=calls.value(ctx, run, "epsilon"),
-        trade_off=calls.value(ctx, run, "trade_off"),
-    )
-    seconds = run_cost.training_time(
-        ctx,
-        inputs,
-        estimate_uri,
-        proxy=proxy,
-        num_classes=len(labeled.classes),
-        size=size,
-        config=config,
+        num_steps=values["num_steps"],
+        inner=values["inner"],
+        epsilon=values["epsilon"],
+        trade_off=values["trade_off"],
     )
     lines = [
         f"**{num_honeyimages:,} HoneyImages** in a release of {len(labeled) - num_pairs:,} images",
@@ -248,7 +236,7 @@ def _fill(ctx: Any, inputs: types.Object, estimate_uri: str) -> None:
     ]
     if resumes:
         lines.append("an interrupted run of this key is resumed, if nothing else has changed")
-    run_cost.cost(inputs, cost, lines, seconds)
+    run_cost.cost(inputs, cost, lines, run_cost.training_time(ctx, inputs, training))
 
 
 def _hardness(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) -> Any:
@@ -257,7 +245,7 @@ def _hardness(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) -> Any
     from ..dataset.runs import HARDNESS, list_keys
 
     fields = list_keys(samples, HARDNESS)
-    name = calls.value(ctx, run, "hardness_field")
+    name = calls.values(ctx, run)["hardness_field"]
     if not fields:
         block(
             inputs,
@@ -269,7 +257,7 @@ def _hardness(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) -> Any
     prop = dropdown(
         inputs,
         "hardness_field",
-        dict.fromkeys(fields, ""),
+        fields,
         default=default,
         label="Hardness field",
         description="The scores of Compute hardness",
@@ -342,8 +330,8 @@ def _budget(ctx: Any, inputs: types.Object) -> None:
     )
 
 
-def _further(ctx: Any, inputs: types.Object) -> list[str]:
-    """Asks for what is seldom changed; returns ``exclude``."""
+def _further(ctx: Any, inputs: types.Object) -> None:
+    """Asks for what is seldom changed."""
     from ..core.evidence.verdict import PLANNED_TESTS
     from ..core.marking import METHODS
 
@@ -375,30 +363,30 @@ def _further(ctx: Any, inputs: types.Object) -> list[str]:
         label="Smoothing",
         description="Pixels, 0 to 16. Smooth marks are far harder to find; 0 gives the paper's",
     )
-    meanings = {
-        "honeyimage": "The paper's method",
-        "unperturbed": "Leaves the images as they are: the ablation",
-    }
     dropdown(
         inputs,
         "method",
-        {name: meanings.get(name, "") for name in METHODS},
+        METHODS,
+        {
+            "honeyimage": "The paper's method",
+            "unperturbed": "Leaves the images as they are: the ablation",
+        },
         default=defaults["method"],
         label="Method",
     )
-    meanings = {
-        "signed_rank": "Asks about all pairs and tests once",
-        "e_process": "Asks pair by pair and stops as soon as the evidence suffices",
-    }
     dropdown(
         inputs,
         "test",
-        {name: meanings.get(name, "") for name in PLANNED_TESTS},
+        PLANNED_TESTS,
+        {
+            "signed_rank": "Asks about all pairs and tests once",
+            "e_process": "Asks pair by pair and stops as soon as the evidence suffices",
+        },
         default=defaults["test"],
         label="Test",
         description="Fixed by the commitment",
     )
-    exclude = questions.exclude(ctx, inputs, defaults["exclude"])
+    _exclude(ctx, inputs)
     inputs.str(
         "output_dir",
         label="Folder for the HoneyImages and the ledger",
@@ -416,27 +404,42 @@ def _further(ctx: Any, inputs: types.Object) -> list[str]:
         description="At most so many candidates are also crafted at ε = 1, 2, 4, 8 and 16; takes a tenth of "
         "the crafting at most. 0: none",
     )
-    return exclude
 
 
-def _check_plan(ctx: Any, inputs: types.Object) -> None:
-    """The checks of ``generate_honeyimages`` that need no samples."""
+def _exclude(ctx: Any, inputs: types.Object) -> None:
+    """Asks which images are never marked."""
+    from ..dataset.candidates import EXCLUSIONS, check_exclusions
+
+    prop = multiple_choice(
+        inputs,
+        "exclude",
+        EXCLUSIONS,
+        {
+            "duplicates": "Exact and near duplicates of another image",
+            "label_errors": "Suspected label errors, found by Compute hardness",
+        },
+        default=calls.sdk_defaults(run)["exclude"],
+        label="Never mark",
+        description="Images that are left out when candidates are chosen",
+    )
+    with errors_on(prop):
+        check_exclusions(calls.values(ctx, run)["exclude"])
+
+
+def _plan(values: Mapping[str, Any], inputs: types.Object) -> Plan | None:
+    """The marking's plan; None, with the reason in the form, if what was asked cannot be used."""
     from ..core.evidence.verdict import Plan
     from ..core.marking.base import check_budget
     from ..dataset.checks import whole_number
 
     with errors_on_named(inputs, inputs.properties["epsilon"]):
-        whole_number(calls.value(ctx, run, "num_steps"), "num_steps", 1, 1000)
-        check_budget(
-            calls.value(ctx, run, "epsilon"),
-            calls.value(ctx, run, "step_size"),
-            calls.value(ctx, run, "num_steps"),
-            calls.value(ctx, run, "inner"),
-        )
+        whole_number(values["num_steps"], "num_steps", 1, 1000)
+        check_budget(values["epsilon"], values["step_size"], values["num_steps"], values["inner"])
     with errors_on_named(inputs, inputs.properties["epsilon"]):
-        whole_number(calls.value(ctx, run, "trade_off"), "trade_off", 0)
+        whole_number(values["trade_off"], "trade_off", 0)
     with errors_on_named(inputs, inputs.properties["alpha"]):
-        Plan(alpha=calls.value(ctx, run, "alpha"), test=calls.value(ctx, run, "test"))
+        return Plan(alpha=values["alpha"], test=values["test"])
+    return None
 
 
 def _check_candidates(

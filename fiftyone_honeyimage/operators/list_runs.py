@@ -32,13 +32,10 @@ class ListRuns(foo.Operator):
         Args:
             samples: the dataset
         """
-        return calls.call(self, samples, {}, False, None)
+        return calls.call(self, samples, {})
 
     def resolve_input(self, ctx: Any) -> types.Property:
-        inputs = types.Object()
-        if questions.has_dataset(ctx, inputs):
-            inputs.md("Lists the hardness runs, markings and verifications of this dataset.")
-        return form(inputs, "List HoneyImage runs", "List")
+        return form(ctx, _fill, "List HoneyImage runs", "List")
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         runs = [
@@ -69,6 +66,11 @@ class ListRuns(foo.Operator):
             view.add_column(key, label=label)
         outputs.list("runs", types.Object(), view=view)
         return types.Property(outputs, view=types.View(label="HoneyImage runs"))
+
+
+def _fill(ctx: Any, inputs: types.Object) -> None:
+    if questions.has_dataset(ctx, inputs):
+        inputs.md("Lists the hardness runs, markings and verifications of this dataset.")
 
 
 def _summary(kind: str, config: dict[str, Any]) -> str:

@@ -32,7 +32,7 @@ class OpenWorkspace(foo.Operator):
         Args:
             samples: the dataset
         """
-        return calls.call(self, samples, {}, False, None)
+        return calls.call(self, samples, {})
 
     def resolve_placement(self, ctx: Any) -> types.Placement:
         return placements.placement("Open HoneyImage workspace", "workspace", None, asks=False)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fiftyone as fo
 import fiftyone.operators.types as types
 
 from ..core.errors import HoneyImageError
-from .form_errors import block, blocking, errors_on, is_blocked
+from .form_errors import block, blocking, errors_on, is_blocked, reject
 from .form_parts import dropdown, once, view_key
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def label_field(
     prop = dropdown(
         inputs,
         "label_field",
-        dict.fromkeys(fields, ""),
+        fields,
         default=fields[0],
         required=True,
         label="Label field",
@@ -88,6 +89,16 @@ def labeled_samples(
     return None
 
 
+def labeled_target(
+    ctx: Any, inputs: types.Object, action: str
+) -> tuple[fo.core.collections.SampleCollection, LabeledSamples] | None:
+    """Asks for samples and their label field; None, with the reason in the form, if they cannot be used."""
+    samples = target(ctx, inputs, action)
+    name = None if samples is None else label_field(ctx, inputs, samples)
+    labeled = None if name is None else labeled_samples(ctx, inputs, samples, name)
+    return None if labeled is None else (samples, labeled)
+
+
 def marking(
     ctx: Any, inputs: types.Object, samples: fo.core.collections.SampleCollection
 ) -> Marking | None:
@@ -107,7 +118,7 @@ def marking(
     prop = dropdown(
         inputs,
         "honey_key",
-        dict.fromkeys(keys, ""),
+        keys,
         default=keys[-1],
         required=True,
         label="Marking",
@@ -148,6 +159,8 @@ def choose_run(
     ctx: Any, inputs: types.Object, kinds: Sequence[str], what: str
 ) -> RunSummary | None:
     """Asks for a run; None, with the reason in the form, if there is none of these kinds."""
+    if not has_dataset(ctx, inputs):
+        return None
     from ..dataset.manage import list_runs
 
     runs = {run.key: run for run in list_runs(ctx.dataset) if run.kind in kinds}
@@ -165,8 +178,7 @@ def choose_run(
         label="Run",
     )
     if key and key not in runs:
-        prop.invalid = True
-        prop.error_message = f"There is no run '{key}'; choose one of {', '.join(runs)}"
+        reject(prop, f"There is no run '{key}'; choose one of {', '.join(runs)}")
     return runs.get(key)
 
 
@@ -190,6 +202,24 @@ def free_key(samples: fo.core.collections.SampleCollection, stem: str) -> str:
         return key
 
 
+def new_path(ctx: Any, folder: str, key: str, suffix: str = "") -> Path:
+    """A path that is still free, away from ledgers and releases so that nothing is published by mistake.
+
+    Args:
+        ctx: the operator's context
+        folder: below FiftyOne's default dataset folder
+        key: the run that it is for
+        suffix (""): of the file
+    """
+    parent = Path(fo.config.default_dataset_dir).expanduser() / folder
+    stem = f"{ctx.dataset.slug}-{key}"
+    number, path = 1, parent / f"{stem}{suffix}"
+    while path.exists():
+        number += 1
+        path = parent / f"{stem}-{number}{suffix}"
+    return path
+
+
 def device(ctx: Any, inputs: types.Object) -> None:
     """Asks where to compute."""
     from ..core.device import choose_device
@@ -199,28 +229,3 @@ def device(ctx: Any, inputs: types.Object) -> None:
     )
     with errors_on(prop):
         choose_device(ctx.params.get("device") or None)
-
-
-_EXCLUSIONS = {
-    "duplicates": "Exact and near duplicates of another image",
-    "label_errors": "Suspected label errors, found by Compute hardness",
-}
-
-
-def exclude(ctx: Any, inputs: types.Object, default: Sequence[str]) -> list[str]:
-    """Asks which images are never marked."""
-    from ..dataset.candidates import EXCLUSIONS, check_exclusions
-
-    chosen = ctx.params.get("exclude")
-    chosen = list(default) if chosen is None else chosen
-    view = types.DropdownView(
-        label="Never mark",
-        description="Images that are left out when candidates are chosen",
-        multiple=True,
-    )
-    for value in EXCLUSIONS:
-        view.add_choice(value, label=value, description=_EXCLUSIONS.get(value, ""))
-    prop = inputs.list("exclude", types.String(), default=list(default), view=view)
-    with errors_on(prop):
-        check_exclusions(chosen)
-    return list(chosen)

@@ -35,23 +35,16 @@ class RenameRun(foo.Operator):
         Args:
             samples, key, new_key: see :func:`fiftyone_honeyimage.rename_run`
         """
-        return calls.call(self, samples, {"key": key, "new_key": new_key}, False, None)
+        return calls.call(self, samples, {"key": key, "new_key": new_key})
 
     def resolve_input(self, ctx: Any) -> types.Property:
-        inputs = types.Object()
-        if questions.has_dataset(ctx, inputs):
-            _fill(ctx, inputs)
-        return form(inputs, "Rename HoneyImage run", "Rename")
+        return form(ctx, _fill, "Rename HoneyImage run", "Rename")
 
     def resolve_run_name(self, ctx: Any) -> str:
         return f"Rename '{ctx.params.get('key')}' to '{ctx.params.get('new_key')}'"
 
     def execute(self, ctx: Any) -> dict[str, Any]:
-        params = calls.given(ctx, run)
-        run(ctx.dataset, **params)
-        if not ctx.delegated:
-            ctx.trigger("reload_dataset")
-        return params
+        return calls.change_dataset(ctx, run)
 
     def resolve_output(self, ctx: Any) -> types.Property:
         text = f"`{ctx.results['key']}` is now called `{ctx.results['new_key']}`."

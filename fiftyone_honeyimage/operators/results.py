@@ -25,9 +25,17 @@ def scheduled(ctx: Any) -> types.Property | None:
     return output(text, "The run is scheduled")
 
 
-def output(markdown: str, label: str) -> types.Property:
-    """What a finished run shows."""
+def output(markdown: str, label: str, alert: types.AlertView | None = None) -> types.Property:
+    """What a finished run shows.
+
+    Args:
+        markdown: the text
+        label: its title
+        alert (None): what stands above the text
+    """
     outputs = types.Object()
+    if alert is not None:
+        outputs.view("verdict", alert)
     outputs.md(markdown, name="summary")
     return types.Property(outputs, view=types.View(label=label))
 

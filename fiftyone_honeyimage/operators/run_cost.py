@@ -12,6 +12,7 @@ from .form_errors import is_blocked
 if TYPE_CHECKING:
     from ..core.evidence.verdict import Plan
     from ..dataset.cost import RunCost
+    from .training_questions import ProxyTraining
 
 
 def cost(inputs: types.Object, cost: RunCost, lines: Sequence[str], seconds: float | None) -> None:
@@ -44,22 +45,12 @@ def notice(inputs: types.Object, facts: Sequence[str]) -> None:
     inputs.view("cost", types.Notice(label="What this run takes", description=text))
 
 
-def training_time(
-    ctx: Any,
-    inputs: types.Object,
-    uri: str,
-    *,
-    proxy: str,
-    num_classes: int,
-    size: int,
-    config: Any,
-) -> float | None:
+def training_time(ctx: Any, inputs: types.Object, training: ProxyTraining) -> float | None:
     """Has the speed of this machine measured while the form is open.
 
     Args:
         ctx, inputs: the form
-        uri: of the operator that measures
-        proxy, num_classes, size, config: what is to be trained
+        training: what is to be trained
 
     Returns:
         seconds per image and epoch, or None while it is not known
@@ -67,17 +58,17 @@ def training_time(
     if not ctx.prompt_id or ctx.delegated:
         return None  # nobody is waiting in front of a form
     request = {
-        "proxy": proxy,
-        "num_classes": num_classes,
-        "input_size": size,
-        "batch_size": config.batch_size,
-        "precision": config.precision,
+        "proxy": training.proxy,
+        "num_classes": training.num_classes,
+        "input_size": training.input_size,
+        "batch_size": training.config.batch_size,
+        "precision": training.config.precision,
         "device": ctx.params.get("device") or None,
     }
     inputs.loader(
         "speed",
         type=types.Object(),
-        operator=uri,
+        operator=f"{ctx.operator_uri.rpartition('/')[0]}/estimate_time",
         params=request,
         label="Measuring how fast this machine trains the proxy…",
         dependencies=list(request),

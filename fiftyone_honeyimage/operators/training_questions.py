@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import fiftyone.operators.types as types
@@ -12,6 +13,7 @@ from .form_errors import blocking, errors_on, errors_on_named
 from .form_parts import dropdown
 
 if TYPE_CHECKING:
+    from ..core.training import TrainingConfig
     from ..dataset.samples import LabeledSamples
 
 #: Options of every run that trains proxies, as the SDK's functions name them.
@@ -27,19 +29,41 @@ _PROXIES = {
 }
 
 
+@dataclass(frozen=True)
+class ProxyTraining:
+    """How a run trains its proxies, as far as its cost depends on it.
+
+    Attributes:
+        proxy: the architecture
+        num_classes: its outputs
+        input_size: pixels
+        config: the settings
+    """
+
+    proxy: str
+    num_classes: int
+    input_size: int
+    config: TrainingConfig
+
+
 def proxy(ctx: Any, inputs: types.Object) -> str:
     """Asks for the proxy architecture."""
+    from ..core.device import choose_device
     from ..core.models import PROXIES
 
-    default = default_proxy()
+    # The paper's kind on a GPU, a small one on a CPU
+    default = "resnet_tiny" if choose_device().type == "cpu" else "wrn28_2"
     chosen = ctx.params.get("proxy") or default
-    choices = {name: _PROXIES.get(name, "") for name in PROXIES}
+    choices = [*PROXIES]
+    meanings = dict(_PROXIES)
     if chosen.startswith("torchvision:"):
-        choices[chosen] = "An architecture of torchvision"
+        choices.append(chosen)
+        meanings[chosen] = "An architecture of torchvision"
     dropdown(
         inputs,
         "proxy",
         choices,
+        meanings,
         default=default,
         label="Proxy model",
         description="The architecture that stands for models you do not know; it is trained here",
@@ -47,14 +71,34 @@ def proxy(ctx: Any, inputs: types.Object) -> str:
     return chosen
 
 
-def default_proxy() -> str:
-    """The proxy that suits this machine: the paper's kind on a GPU, a small one on a CPU."""
-    from ..core.device import choose_device
+def training(
+    ctx: Any,
+    inputs: types.Object,
+    function: Callable[..., Any],
+    proxy: str,
+    labeled: LabeledSamples,
+    shown: bool,
+) -> ProxyTraining | None:
+    """Asks how proxies are trained, where that is not folded.
 
-    return "resnet_tiny" if choose_device().type == "cpu" else "wrn28_2"
+    Args:
+        ctx, inputs: the form
+        function: the SDK's function that trains them
+        proxy: the chosen architecture
+        labeled: the samples on which they are trained
+        shown: whether to ask; otherwise it is as given, or the SDK's default
+
+    Returns:
+        the training, or None with the reason in the form if it cannot be done
+    """
+    size = _input_size(ctx, inputs, labeled, shown)
+    config = _config(ctx, inputs, function, shown)
+    if size is None or config is None:
+        return None
+    return ProxyTraining(proxy, len(labeled.classes), size, config)
 
 
-def input_size(ctx: Any, inputs: types.Object, labeled: LabeledSamples, shown: bool) -> int | None:
+def _input_size(ctx: Any, inputs: types.Object, labeled: LabeledSamples, shown: bool) -> int | None:
     """Asks for the proxies' input size; None, with the reason in the form, if it cannot be used."""
     from ..dataset.samples import proxy_input_size
 
@@ -73,12 +117,14 @@ def input_size(ctx: Any, inputs: types.Object, labeled: LabeledSamples, shown: b
     return None
 
 
-def training(ctx: Any, inputs: types.Object, function: Callable[..., Any], shown: bool) -> Any:
-    """Asks how proxies are trained; the ``TrainingConfig``, or None if a value is out of range."""
+def _config(
+    ctx: Any, inputs: types.Object, function: Callable[..., Any], shown: bool
+) -> TrainingConfig | None:
+    """Asks for the settings; None, with the reason in the form, if one is out of range."""
     from ..core.training import TrainingConfig
     from ..dataset.hardness import training_config
 
-    changes = calls.value(ctx, function, "training")
+    changes = calls.values(ctx, function)["training"]
     defaults = TrainingConfig()
     settings = types.Object()
     if shown:
@@ -116,7 +162,7 @@ def machine(ctx: Any, inputs: types.Object, function: Callable[..., Any]) -> Non
         description="Same seed and device, same result",
     )
     with errors_on(prop):
-        check_seed(calls.value(ctx, function, "seed"))
+        check_seed(calls.values(ctx, function)["seed"])
     questions.device(ctx, inputs)
     inputs.bool(
         "skip_failures",

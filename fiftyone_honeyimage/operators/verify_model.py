@@ -108,7 +108,7 @@ class VerifyModel(foo.Operator):
             "references": "\n".join(map(str, references)) or None,
             "name": name,
             "pairs": pairs,
-            "ledger_path": None if ledger_path is None else str(ledger_path),
+            "ledger_path": ledger_path,
             "device": device,
             "skip_failures": skip_failures,
             "num_random": num_random,
@@ -122,9 +122,7 @@ class VerifyModel(foo.Operator):
         return placements.placement("Verify a model with HoneyImages", "icon", reason)
 
     def resolve_input(self, ctx: Any) -> types.Property:
-        inputs = types.Object()
-        _fill(ctx, inputs)
-        return form(inputs, "Verify a model")
+        return form(ctx, _fill, "Verify a model")
 
     def resolve_run_name(self, ctx: Any) -> str:
         suspect = ctx.params.get("name") or os.path.basename(ctx.params.get("suspect") or "")
@@ -146,32 +144,27 @@ class VerifyModel(foo.Operator):
         }
 
     def resolve_output(self, ctx: Any) -> types.Property:
-        scheduled = results.scheduled(ctx)
-        if scheduled is not None:
-            return scheduled
-        result = ctx.results
-        verdict = result["verdict"]
-        rows = [
-            ("Suspect", result["suspect_name"]),
-            ("p-value, corrected", f"{verdict['p_adjusted']:.2g}"),
-            ("Significance level α", f"{verdict['alpha']:g}"),
-            ("Pairs of twins used", f"{verdict['num_pairs']:,}"),
-            ("Pairs with a failed query", f"{verdict['num_failed']:,}"),
-        ]
-        headline, severity = VERDICTS[verdict["verdict"]]
-        outputs = types.Object()
-        outputs.view(
-            "verdict",
-            types.AlertView(
-                label=f"**{headline}**", description=verdict["statement"], severity=severity
-            ),
-        )
-        text = (
-            f"{results.table(('Verification', ''), rows)}\n\n"
-            f"**Next:** see `{result['verify_key']}` in the *HoneyImage verification* panel."
-        )
-        outputs.md(text, name="summary")
-        return types.Property(outputs, view=types.View(label="The verdict"))
+        return results.scheduled(ctx) or _verdict(ctx.results)
+
+
+def _verdict(result: dict[str, Any]) -> types.Property:
+    verdict = result["verdict"]
+    rows = [
+        ("Suspect", result["suspect_name"]),
+        ("p-value, corrected", f"{verdict['p_adjusted']:.2g}"),
+        ("Significance level α", f"{verdict['alpha']:g}"),
+        ("Pairs of twins used", f"{verdict['num_pairs']:,}"),
+        ("Pairs with a failed query", f"{verdict['num_failed']:,}"),
+    ]
+    headline, severity = VERDICTS[verdict["verdict"]]
+    alert = types.AlertView(
+        label=f"**{headline}**", description=verdict["statement"], severity=severity
+    )
+    text = (
+        f"{results.table(('Verification', ''), rows)}\n\n"
+        f"**Next:** see `{result['verify_key']}` in the *HoneyImage verification* panel."
+    )
+    return results.output(text, "The verdict", alert)
 
 
 def _params(ctx: Any) -> dict[str, Any]:
@@ -230,7 +223,7 @@ def _suspect(ctx: Any, inputs: types.Object, marking: Any) -> None:
         dropdown(
             inputs,
             "suspect",
-            dict.fromkeys(fields, ""),
+            fields,
             required=True,
             label="Field",
             description="The suspect's predictions on the HoneyImages; with logits if it gives any",
@@ -289,7 +282,7 @@ def _further(ctx: Any, inputs: types.Object) -> None:
     dropdown(
         inputs,
         "outputs",
-        dict.fromkeys(OUTPUTS, ""),
+        OUTPUTS,
         default=defaults["outputs"],
         label="What it answers",
     )
@@ -376,7 +369,7 @@ def _show_cost(ctx: Any, inputs: types.Object, ledger: Any) -> None:
 
     params = _params(ctx)
     random = num_controls(params.get("suspect", ""), params.get("num_random"))
-    unused = calls.value(ctx, run, "pairs") == "unused"
+    unused = calls.values(ctx, run)["pairs"] == "unused"
     left = len(ledger.pairs_left)
     count = left if unused else len(ledger.pairs)
     position = 1 + sum(earlier.counts for earlier in ledger.verifications.values())
