@@ -1,17 +1,21 @@
-"""The real image sets under $HONEYIMAGE_DATA, as arrays, for tests and benchmarks."""
+"""The real image sets under $HONEYIMAGE_DATA, as arrays, files and FiftyOne datasets, for tests and benchmarks."""
 
 from __future__ import annotations
 
 import json
 import os
 import tarfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-TILE, ROWS, COLUMNS = 32, 25, 40
+#: Side of an image of CIFAR-10, and how many lie in a mosaic
+CIFAR_SIZE, ROWS, COLUMNS = 32, 25, 40
 NUM_TRAIN = 50_000
 
 
@@ -54,13 +58,47 @@ def load_cifar10(start: int = 0, stop: int = NUM_TRAIN) -> tuple[np.ndarray, np.
     for number in range(start // per_mosaic, (stop - 1) // per_mosaic + 1):
         with Image.open(folder / f"mosaic_{number:02d}.webp") as image:
             mosaic = np.asarray(image.convert("RGB"))
-        tiles = mosaic.reshape(ROWS, TILE, COLUMNS, TILE, 3).swapaxes(1, 2)
-        parts.append(tiles.reshape(-1, TILE, TILE, 3))
+        tiles = mosaic.reshape(ROWS, CIFAR_SIZE, COLUMNS, CIFAR_SIZE, 3).swapaxes(1, 2)
+        parts.append(tiles.reshape(-1, CIFAR_SIZE, CIFAR_SIZE, 3))
 
     offset = start // per_mosaic * per_mosaic
     images = np.concatenate(parts)[start - offset : stop - offset]
     labels = np.asarray(answers["labels"][start:stop], dtype=np.int64)
     return np.ascontiguousarray(images), labels, list(answers["classes"])
+
+
+def write_small_images(folder: Path, count: int) -> tuple[list[str], list[str], str]:
+    """Writes 32-pixel PNG files: CIFAR-10's training images, mirrored once they are used up, else random pixels.
+
+    Args:
+        folder: where to; it must not exist yet
+        count: how many, at most 100,000
+
+    Returns:
+        their paths, their labels, and what they are
+    """
+    folder.mkdir()
+    root = data_root()
+    if root is not None and (root / "cifar10").is_dir():
+        images, numbers, classes = load_cifar10(0, min(count, NUM_TRAIN))
+        if count > NUM_TRAIN:
+            mirrored = images[: count - NUM_TRAIN, :, ::-1]
+            images, numbers = np.concatenate([images, mirrored]), np.tile(numbers, 2)
+        source = f"CIFAR-10, {max(0, count - NUM_TRAIN)} of its images mirrored"
+    else:
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (count, CIFAR_SIZE, CIFAR_SIZE, 3), dtype=np.uint8)
+        numbers, classes = rng.integers(0, 10, count), [str(label) for label in range(10)]
+        source = "random pixels"
+
+    paths = [str(folder / f"{index:06d}.png") for index in range(count)]
+
+    def write(index: int) -> None:
+        Image.fromarray(images[index]).save(paths[index])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(count), chunksize=256))
+    return paths, [classes[number] for number in numbers[:count]], source
 
 
 def unpack_eurosat(folder: Path, per_class: int | None = None) -> list[Path]:
@@ -93,6 +131,20 @@ def unpack_tree(name: str, folder: Path, per_class: int | None = None) -> list[P
             counts[label] = counts.get(label, 0) + 1
             archive.extract(member, folder, filter="data")
     return sorted(folder.rglob("*.jpg"))
+
+
+def dataset_of_folders(name: str, paths: Sequence[Path]) -> Any:
+    """A new FiftyOne dataset of files, each labelled in ``ground_truth`` by the folder that it lies in."""
+    import fiftyone as fo
+
+    dataset = fo.Dataset(name)
+    dataset.add_samples(
+        [
+            fo.Sample(filepath=str(path), ground_truth=fo.Classification(label=path.parent.name))
+            for path in paths
+        ]
+    )
+    return dataset
 
 
 def to_tensor(images: np.ndarray) -> torch.Tensor:

@@ -10,30 +10,25 @@ reads all images, beside the size of their pixels.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from .datasets import NUM_TRAIN, data_root, load_cifar10
-from .results_io import write_results
+from .datasets import CIFAR_SIZE, write_small_images
+from .private_fiftyone import private_fiftyone
+from .results_io import RESULTS, write_results
+from .untrained import without_training
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-from private_database import private_database
-
-SIZE = 32
 #: As many as the paper marks, one in a hundred, and the default number of twins
 SHARE, PAIRS = 100, 36
-#: FiftyOne's slow way, sample by sample, is timed on so many
+#: FiftyOne's slow way, sample by sample, is timed on at most so many
 SAVED_ONE_BY_ONE = 1_000
 
 
@@ -41,6 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=60_000, help="at most 100,000")
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder by default")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the figures")
     parser.add_argument("--memory", metavar="DATASET", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory:
@@ -48,17 +44,10 @@ def main() -> None:
         return
 
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder))
-        uri = stack.enter_context(private_database(Path(folder) / "db"))
-        os.environ.update(
-            FIFTYONE_DATABASE_URI=uri,
-            FIFTYONE_DO_NOT_TRACK="true",
-            FIFTYONE_SHOW_PROGRESS_BARS="false",
-            FIFTYONE_DEFAULT_DATASET_DIR=f"{folder}/datasets",
-        )
-        figures = measure(Path(folder), options.images)
-    path = write_results("overhead", figures, seeds=[0])
-    print(f"{path}")
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder)))
+        stack.enter_context(private_fiftyone(folder))
+        figures = measure(folder, options.images)
+    print(write_results("overhead", figures, seeds=[0], folder=options.results))
 
 
 def measure(folder: Path, num_images: int) -> dict[str, Any]:
@@ -66,8 +55,6 @@ def measure(folder: Path, num_images: int) -> dict[str, Any]:
     import fiftyone as fo
 
     import fiftyone_honeyimage as fhi
-    from fiftyone_honeyimage.core.marking import honeyimage
-    from fiftyone_honeyimage.dataset import honeyimage_files
     from fiftyone_honeyimage.dataset.hardness_fields import write_hardness
     from fiftyone_honeyimage.dataset.loading import load_images
     from fiftyone_honeyimage.dataset.samples import read_labels
@@ -81,7 +68,7 @@ def measure(folder: Path, num_images: int) -> dict[str, Any]:
         print(f"{name:<58}{steps[name]:>9.2f} s", flush=True)
         return result
 
-    paths, labels, source = write_images(folder / "media", num_images)
+    paths, labels, source = write_small_images(folder / "media", num_images)
     dataset = fo.Dataset("overhead")
     samples = (
         fo.Sample(filepath=path, ground_truth=fo.Classification(label=label))
@@ -90,32 +77,30 @@ def measure(folder: Path, num_images: int) -> dict[str, Any]:
     timed("(FiftyOne itself: add the samples)", lambda: dataset.add_samples(samples))
 
     labeled = timed("read ids, paths and labels", lambda: read_labels(dataset, "ground_truth"))
-    timed("read and decode the images", lambda: load_images(labeled, SIZE))
+    timed("read and decode the images", lambda: load_images(labeled, CIFAR_SIZE))
     scores = np.random.default_rng(0).exponential(size=num_images)
     write = lambda: write_hardness(dataset, labeled.ids, "honey_hardness", scores, scores > 4)  # noqa: E731
     timed("write two fields to every sample", write)
     timed("write them again", write)
 
-    # Candidates are written as they are, and the out-model keeps the weights it was drawn with
-    honeyimage.train_models = lambda *args, **settings: []  # type: ignore[assignment]
-    honeyimage_files._load_lpips = lambda file: (None, "not measured")  # type: ignore[assignment]
     num_honeyimages = max(PAIRS, num_images // SHARE)
     stages: dict[str, float] = {}
-    timed(
-        f"mark {num_honeyimages + PAIRS} images, all but the training",
-        lambda: fhi.generate_honeyimages(
-            dataset,
-            "ground_truth",
-            "honey",
-            method="unperturbed",
-            num_honeyimages=num_honeyimages,
-            num_pairs=PAIRS,
-            proxy="resnet_tiny",
-            input_size=SIZE,
-            device="cpu",
-            progress=stopwatch(stages),
-        ),
-    )
+    with without_training():
+        timed(
+            f"mark {num_honeyimages + PAIRS} images, all but the training",
+            lambda: fhi.generate_honeyimages(
+                dataset,
+                "ground_truth",
+                "honey",
+                method="unperturbed",  # candidates are written as they are
+                num_honeyimages=num_honeyimages,
+                num_pairs=PAIRS,
+                proxy="resnet_tiny",
+                input_size=CIFAR_SIZE,
+                device="cpu",
+                progress=stopwatch(stages),
+            ),
+        )
     entered = fhi.load_marking(dataset, "honey")
     assert len(entered.view()) == 2 * (num_honeyimages + PAIRS)
     report = timed(
@@ -125,12 +110,14 @@ def measure(folder: Path, num_images: int) -> dict[str, Any]:
     assert report.num_images == num_images - PAIRS
     timed("delete the marking", lambda: fhi.delete_run(dataset, "honey", delete_files=True))
 
+    num_saved = min(SAVED_ONE_BY_ONE, num_images)
+
     def one_by_one() -> None:
-        for sample in dataset.limit(SAVED_ONE_BY_ONE):
+        for sample in dataset.limit(num_saved):
             sample["honey_hardness"] = 0.0
             sample.save()
 
-    timed(f"(FiftyOne's slow way: save {SAVED_ONE_BY_ONE:,} samples one by one)", one_by_one)
+    timed(f"(FiftyOne's slow way: save {num_saved:,} samples one by one)", one_by_one)
 
     command = [sys.executable, "-m", "benchmarks.overhead", "--memory", dataset.name]
     answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -142,7 +129,7 @@ def measure(folder: Path, num_images: int) -> dict[str, Any]:
     dataset.delete()
     return {
         "num_images": num_images,
-        "image_size": SIZE,
+        "image_size": CIFAR_SIZE,
         "source": source,
         "num_honeyimages": num_honeyimages,
         "num_pairs": PAIRS,
@@ -153,32 +140,6 @@ def measure(folder: Path, num_images: int) -> dict[str, Any]:
         "memory_growth_bytes_of_half": half_growth,
         "memory_growth_per_uint8_byte": round(slope, 4),
     }
-
-
-def write_images(folder: Path, count: int) -> tuple[list[str], list[str], str]:
-    """Writes the PNG files; their paths, labels, and what they are."""
-    folder.mkdir()
-    root = data_root()
-    if root is not None and (root / "cifar10").is_dir():
-        images, numbers, classes = load_cifar10(0, min(count, NUM_TRAIN))
-        if count > NUM_TRAIN:
-            mirrored = images[: count - NUM_TRAIN, :, ::-1]
-            images, numbers = np.concatenate([images, mirrored]), np.tile(numbers, 2)
-        source = f"CIFAR-10, {max(0, count - NUM_TRAIN)} of its images mirrored"
-    else:
-        rng = np.random.default_rng(0)
-        images = rng.integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8)
-        numbers, classes = rng.integers(0, 10, count), [str(label) for label in range(10)]
-        source = "random pixels"
-
-    paths = [str(folder / f"{index:06d}.png") for index in range(count)]
-
-    def write(index: int) -> None:
-        Image.fromarray(images[index]).save(paths[index])
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(write, range(count), chunksize=256))
-    return paths, [classes[number] for number in numbers[:count]], source
 
 
 def stopwatch(stages: dict[str, float]) -> Callable[[Any], None]:
@@ -204,12 +165,13 @@ def measure_memory(name: str) -> str:
     from fiftyone_honeyimage.dataset.samples import read_labels
 
     labeled = read_labels(fo.load_dataset(name), "ground_truth")
-    load_images(labeled.keep(range(2_000)), SIZE)  # decoders and threads take theirs once
+    few = labeled.keep(range(min(2_000, len(labeled))))
+    load_images(few, CIFAR_SIZE)  # decoders and threads take theirs once
     figures = []
     for part in (labeled.keep(range(len(labeled) // 2)), labeled):
         before = resident_bytes()
         Path("/proc/self/clear_refs").write_text("5")  # forgets earlier peaks
-        loaded = load_images(part, SIZE)
+        loaded = load_images(part, CIFAR_SIZE)
         figures += [resident_bytes(peak=True) - before, loaded.images.nbytes]
         del loaded
     return " ".join(map(str, figures))

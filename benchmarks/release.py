@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import sys
 import tempfile
 import time
 from contextlib import ExitStack
@@ -20,11 +19,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from .datasets import unpack_eurosat
+from .datasets import dataset_of_folders, unpack_eurosat
+from .private_fiftyone import private_fiftyone
 from .results_io import write_results
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-from private_database import private_database
 
 #: As many as the paper marks, one in a hundred, and the default number of twins
 SHARE, PAIRS = 100, 36
@@ -39,13 +36,7 @@ def main() -> None:
 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder)))
-        uri = stack.enter_context(private_database(folder / "db"))
-        os.environ.update(
-            FIFTYONE_DATABASE_URI=uri,
-            FIFTYONE_DO_NOT_TRACK="true",
-            FIFTYONE_SHOW_PROGRESS_BARS="false",
-            FIFTYONE_DEFAULT_DATASET_DIR=f"{folder}/datasets",
-        )
+        stack.enter_context(private_fiftyone(folder))
         figures = measure(folder, options.per_class, options.rounds)
     print(write_results("release", figures, seeds=[51]))
 
@@ -57,13 +48,7 @@ def measure(folder: Path, per_class: int | None, rounds: int) -> dict[str, Any]:
     import fiftyone_honeyimage as fhi
 
     paths = unpack_eurosat(folder / "media", per_class)
-    dataset = fo.Dataset("release")
-    dataset.add_samples(
-        [
-            fo.Sample(filepath=str(path), ground_truth=fo.Classification(label=path.parent.name))
-            for path in paths
-        ]
-    )
+    dataset = dataset_of_folders("release", paths)
     quick: dict[str, Any] = {
         "proxy": "resnet_tiny",
         "training": {"epochs": 1},

@@ -11,8 +11,6 @@ quality (0: leaves them as they are) and trains; an innocent model trains on oth
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 import tempfile
 import time
 from contextlib import ExitStack
@@ -28,11 +26,9 @@ from fiftyone_honeyimage.core.models import build_model
 from fiftyone_honeyimage.core.seeds import derive_seed
 from fiftyone_honeyimage.core.training import TrainingConfig, train_models
 
-from .datasets import to_tensor, unpack_eurosat
+from .datasets import dataset_of_folders, to_tensor, unpack_eurosat
+from .private_fiftyone import private_fiftyone
 from .results_io import write_results
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-from private_database import private_database
 
 SIZE = 64
 
@@ -56,13 +52,7 @@ def main() -> None:
 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        uri = stack.enter_context(private_database(folder / "db"))
-        os.environ.update(
-            FIFTYONE_DATABASE_URI=uri,
-            FIFTYONE_DO_NOT_TRACK="true",
-            FIFTYONE_SHOW_PROGRESS_BARS="false",
-            FIFTYONE_DEFAULT_DATASET_DIR=f"{folder}/datasets",
-        )
+        stack.enter_context(private_fiftyone(folder))
         runs = [run_seed(folder / str(seed), args, seed) for seed in args.seeds]
     largest = {
         name: max(run[name]["p_value"] for run in runs) for name in runs[0] if name[:2] == "in"
@@ -74,18 +64,10 @@ def main() -> None:
 
 def run_seed(folder: Path, args: argparse.Namespace, seed: int) -> dict[str, Any]:
     """One marking, its release, and a verdict on every suspect."""
-    import fiftyone as fo
-
     import fiftyone_honeyimage as fhi
 
     own, others = split(unpack_eurosat(folder / "media", 2 * args.per_class), seed)
-    dataset = fo.Dataset(f"released-jpeg-{seed}")
-    dataset.add_samples(
-        [
-            fo.Sample(filepath=str(path), ground_truth=fo.Classification(label=path.parent.name))
-            for path in own
-        ]
-    )
+    dataset = dataset_of_folders(f"released-jpeg-{seed}", own)
     proxy: dict[str, Any] = {
         "proxy": "resnet_tiny",
         "training": {"epochs": args.proxy_epochs},

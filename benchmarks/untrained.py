@@ -1,0 +1,20 @@
+"""Markings as a real run makes them, all but the trainings: for benchmarks of everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
+
+@contextmanager
+def without_training() -> Iterator[None]:
+    """Until the context ends, proxies keep the weights they were drawn with, and LPIPS is not measured."""
+    from fiftyone_honeyimage.core.marking import honeyimage
+    from fiftyone_honeyimage.dataset import honeyimage_files
+
+    with (
+        patch.object(honeyimage, "train_models", lambda *args, **settings: []),
+        patch.object(honeyimage_files, "_load_lpips", lambda file: (None, "not measured")),
+    ):
+        yield
