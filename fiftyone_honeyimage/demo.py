@@ -65,7 +65,7 @@ def run_demo(
     folder: str | Path | None = None,
     max_samples: int = 1800,
     epochs: int = 40,
-    num_pairs: int = 24,
+    num_pairs: int = 32,
     seed: int = 51,
 ) -> tuple[fo.Dataset, list[Suspect]]:
     """Marks, releases, trains three suspects and verifies them.
@@ -75,8 +75,8 @@ def run_demo(
             default, which need no download
         folder (None): where the files go; below FiftyOne's default dataset folder by default
         max_samples (1800): images that are used, chosen at random
-        epochs (30): how long every model is trained
-        num_pairs (24): pairs of twins
+        epochs (40): how long every model is trained
+        num_pairs (32): pairs of twins
         seed (51): decides everything but the coins
 
     Returns:

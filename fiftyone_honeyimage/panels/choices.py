@@ -2,8 +2,8 @@
 
 The App reports every change of a dropdown's value with an event: the user's, and a while later those that
 the panel made itself. Such an echo says nothing new, and what it knows of the panel is old, so its answer
-would undo what the user did meanwhile. It is told apart by its value: the one that is shown goes by another
-name than those that can be chosen.
+would undo what the user did meanwhile. It is told apart by its value: what the panel has turned to by itself
+goes by another name than what can be chosen.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def dropdown(
         handler: the panel's method that is called with another value, and keeps it in the state
     """
     view = types.DropdownView(label=label)
-    shown, path = f"{_SHOWN}{chosen}", f"{name}_choice"
+    path = f"{name}_choice"
+    # What the user has chosen keeps its name: a change of it would be reported, and drawn once more
+    shown = chosen if ctx.panel.get_state(path) == chosen else f"{_SHOWN}{chosen}"
     for value, called in choices.items():
         view.add_choice(shown if value == chosen else value, label=called)
     # Without a value in the state, the App would choose the default itself, and send that as an event

@@ -79,4 +79,8 @@ def test_a_dropdown_that_reports_what_the_panel_set_changes_nothing(
     echo = shown.all_state["honey_key_choice"]
     assert echo != "honey"
     assert send("on_choose_marking", dataset, STATE, value=echo).requests == []
-    assert send("on_choose_marking", dataset, STATE, value="honey").output
+    # What the user has chosen is theirs: the dropdown is left as it is
+    state = {**STATE, "honey_key_choice": "honey"}
+    chosen = send("on_choose_marking", dataset, state, value="honey")
+    assert "honey_key_choice" not in chosen.all_state
+    assert chosen.output["honey_key_choice"]["default"] == "honey"
