@@ -18,6 +18,9 @@ class HoneyImagePanel(foo.Panel):
     #: Operators that are waited for, if they are delegated
     AWAITED: ClassVar[tuple[str, ...]] = ()
 
+    #: The part of the state that holds the text of the note's field
+    NOTE: ClassVar[str]
+
     #: Events that are for the grid or for a form, and change nothing in the panel. Their handlers return
     #: whether that is so; where they found nothing to show, for example, the panel has to say why.
     OUTSIDE: ClassVar[frozenset[str]] = frozenset()
@@ -52,6 +55,24 @@ class HoneyImagePanel(foo.Panel):
     def on_retry(self, ctx: Any) -> None:
         """A failed run is to be run again."""
         pending.retry(ctx, on_success=self.on_run)
+
+    def noted_config(self, ctx: Any) -> Mapping[str, Any] | None:
+        """The config of the run whose note can be written just now, if there is one."""
+        raise NotImplementedError
+
+    def take_finished(self, ctx: Any) -> list[pending.FinishedRun]:
+        """The runs that have succeeded since, for the panel to open on; the App tells of all that ended.
+
+        None while somebody writes a note, which would be lost.
+        """
+        done = pending.take_finished(ctx, self.AWAITED)
+        config = self.noted_config(ctx) if done else None
+        if config is None:
+            return done
+        from ..dataset.notes import from_config
+
+        written = ctx.panel.get_state(self.NOTE)
+        return done if written in (None, from_config(config).text) else []
 
     def show_pending(self, ctx: Any, panel: types.Object) -> None:
         """Shows the runs that are waited for, and those that failed."""

@@ -7,6 +7,7 @@ from the dataset on every event. Pictures travel as panel data, and only when th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import fiftyone.operators as foo
@@ -53,6 +54,8 @@ class ProtectPanel(HoneyImagePanel):
 
     #: The verification panel waits for the others
     AWAITED = ("compute_hardness", "generate_honeyimages", "export_release", "audit_release")
+
+    NOTE = "marking_note"
 
     OUTSIDE = frozenset(
         {
@@ -192,7 +195,7 @@ class ProtectPanel(HoneyImagePanel):
         """Keeps the note that was typed."""
         from ..dataset.notes import write_note
 
-        key, text = ctx.panel.get_state("honey_key"), ctx.panel.get_state("marking_note")
+        key, text = ctx.panel.get_state("honey_key"), ctx.panel.get_state(self.NOTE)
         try:
             write_note(ctx.dataset, key, text or "", user=ctx.user_id)
         except HoneyImageError as error:
@@ -245,6 +248,10 @@ class ProtectPanel(HoneyImagePanel):
         """Asks whether to delete the hardness that is shown."""
         return self.prompt(ctx, "delete_run", self._shown(ctx, key="hardness_key"))
 
+    def noted_config(self, ctx: Any) -> Mapping[str, Any] | None:
+        run = load_marking(ctx)
+        return None if run is None else run["config"]
+
     def on_run(self, ctx: Any) -> None:
         """A prompted operator was run or scheduled."""
         result = ctx.params.get("result") or {}
@@ -289,13 +296,8 @@ class ProtectPanel(HoneyImagePanel):
         row.btn("refresh", label="Refresh", on_click=self.refresh, variant="outlined")
 
     def _show_pending(self, ctx: Any, panel: types.Object) -> None:
-        """Shows the runs that are waited for, and opens the panel on what one of them has made.
-
-        Not while somebody writes a note, which would be lost: the App has told them that the run is finished.
-        """
-        for run in pending.take_finished(ctx, self.AWAITED):
-            if self._is_writing(ctx):
-                continue
+        """Shows the runs that are waited for, and opens the panel on what one of them has made."""
+        for run in self.take_finished(ctx):
             choose(ctx, run.result)
             self._start_note(ctx)
             send_pictures(ctx)
@@ -367,14 +369,7 @@ class ProtectPanel(HoneyImagePanel):
 
         run = None if ctx.dataset is None else load_marking(ctx)
         text = "" if run is None else from_config(run["config"]).text
-        ctx.panel.set_state("marking_note", text)
-
-    def _is_writing(self, ctx: Any) -> bool:
-        """Whether a note was begun that is not saved."""
-        from ..dataset.notes import from_config
-
-        run, written = load_marking(ctx), ctx.panel.get_state("marking_note")
-        return run is not None and written not in (None, from_config(run["config"]).text)
+        ctx.panel.set_state(self.NOTE, text)
 
     def _shown(self, ctx: Any, **named: str) -> dict[str, Any]:
         """Parameters of an operator that name what is shown: parameter → part of the state."""

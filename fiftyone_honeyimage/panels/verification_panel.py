@@ -8,6 +8,7 @@ itself.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import fiftyone.operators as foo
@@ -52,6 +53,8 @@ class VerificationPanel(HoneyImagePanel):
 
     #: The protection panel waits for the others
     AWAITED = ("verify_model",)
+
+    NOTE = "note"
 
     OUTSIDE = frozenset(
         {
@@ -203,6 +206,10 @@ class VerificationPanel(HoneyImagePanel):
         ctx.panel.set_state("note", note.text)
         ctx.ops.notify("The note is saved" if note.text else "The note is deleted")
 
+    def noted_config(self, ctx: Any) -> Mapping[str, Any] | None:
+        verification = _load(ctx) if ctx.panel.get_state("section") == "record" else None
+        return None if verification is None else verification.config
+
     def on_run(self, ctx: Any) -> None:
         """A prompted operator was run or scheduled."""
         result = ctx.params.get("result") or {}
@@ -239,12 +246,9 @@ class VerificationPanel(HoneyImagePanel):
         return as_page(panel)
 
     def _pending(self, ctx: Any, panel: types.Object) -> None:
-        """Shows the runs that are waited for, and opens the panel on one that has succeeded.
-
-        Not while somebody writes a note, which would be lost: the App has told them that the run is finished.
-        """
-        for run in pending.take_finished(ctx, self.AWAITED):
-            if run.result.get("verify_key") in _keys(ctx) and not _is_writing(ctx):
+        """Shows the runs that are waited for, and opens the panel on one that has succeeded."""
+        for run in self.take_finished(ctx):
+            if run.result.get("verify_key") in _keys(ctx):
                 _choose(ctx, run.result["verify_key"])
         self.show_pending(ctx, panel)
 
@@ -414,16 +418,6 @@ def _choose(ctx: Any, key: str | None, section: str | None = None) -> None:
         if ctx.panel.get_state(name, default) != value:
             changes[name] = value
     ctx.panel.set_state(changes)
-
-
-def _is_writing(ctx: Any) -> bool:
-    """Whether a note was begun that is not saved."""
-    from ..dataset.notes import from_config
-
-    verification = _load(ctx) if ctx.panel.get_state("section") == "record" else None
-    if verification is None:
-        return False
-    return ctx.panel.get_state("note") not in (None, from_config(verification.config).text)
 
 
 def _open_suspect(ctx: Any, key: Any) -> None:
