@@ -14,6 +14,7 @@ from ..core.errors import LedgerError, ParameterError
 from ..core.evidence.ledger import Ledger
 from ..core.files import locked
 from ..core.suspects import PredictionsSuspect, Suspect
+from .ledger_heads import check_head, note_head
 from .marking import Marking, load_marking, open_ledger
 from .progress import Progress, StageBar
 from .provenance import provenance
@@ -115,6 +116,7 @@ def verify_model(
             alpha=level,
             reuse=pairs == "all",
         )
+        note_head(ledger)
         try:
             answers = asked.ask(model, bar, ledger, verification_id, level)
         except BaseException:
@@ -123,6 +125,7 @@ def verify_model(
         paper = paper_figures(asked, answers, marking, ledger, reference_losses)
         bar.report("Deciding", 0, 1)
         verdict = ledger.conclude(verification_id, answers, paper=paper)
+        note_head(ledger)
         results = {
             "verdict": verdict.to_dict(),
             "pairs": asked.table(),
@@ -190,6 +193,7 @@ def check_log(
                 "another copy, which would not count it. Restore the newest copy, or pass its place as "
                 "ledger_path"
             )
+    check_head(ledger)
 
 
 def free_key(samples: fo.core.collections.SampleCollection, verify_key: str, honey_key: str) -> str:
