@@ -427,8 +427,8 @@ def verify_model(
             operator may have seen earlier queries
         ledger_path (None): the ledger's place, if it was moved
         device (None): where to query
-        skip_failures (False): whether an image that the suspect fails on drops its pair instead of
-            raising an error
+        skip_failures (False): whether an image that the suspect fails on makes its pair count against
+            you, as the clearest difference of all, instead of raising an error
         num_random (None): random unmarked images to ask about after the verdict, for the paper's plot
             of loss gaps. One query each; they spend no pair and enter neither verdict nor ledger. 50 by
             default for a file, module or field, none for a function, whose calls may cost money

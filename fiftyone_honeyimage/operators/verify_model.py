@@ -322,7 +322,7 @@ def _further(ctx: Any, inputs: types.Object) -> None:
     inputs.bool(
         "skip_failures",
         default=False,
-        label="Let an image on which the suspect fails drop its pair",
+        label="Go on where the suspect fails on an image; its pair then counts against you",
         description="Otherwise the first failure stops the verification",
     )
 
