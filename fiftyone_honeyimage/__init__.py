@@ -427,8 +427,8 @@ def verify_model(
             operator may have seen earlier queries
         ledger_path (None): the ledger's place, if it was moved
         device (None): where to query
-        skip_failures (False): whether an image that the suspect fails on drops its pair instead of
-            raising an error
+        skip_failures (False): whether an image that the suspect fails on makes its pair count against
+            you, as the clearest difference of all, instead of raising an error
         num_random (None): random unmarked images to ask about after the verdict, for the paper's plot
             of loss gaps. One query each; they spend no pair and enter neither verdict nor ledger. 50 by
             default for a file, module or field, none for a function, whose calls may cost money
@@ -600,18 +600,26 @@ def load_verification(samples: foc.SampleCollection, verify_key: str) -> Verific
     return run(samples, verify_key)
 
 
-def export_evidence(samples: foc.SampleCollection, verify_key: str, path: str | Path) -> Path:
+def export_evidence(
+    samples: foc.SampleCollection, verify_key: str, path: str | Path, *, overwrite: bool = False
+) -> Path:
     """Writes the file from which a third party recomputes a verdict.
 
     It opens the coins of the pairs that were used, so publish it only when it is needed.
     ``python -m fiftyone_honeyimage check FILE`` checks it.
 
+    Args:
+        samples: the dataset
+        verify_key: the verification
+        path: a new JSON file
+        overwrite (False): whether it may replace an older evidence file; no other file ever is
+
     Raises:
-        LedgerError: if the ledger is missing or altered
+        LedgerError: if the ledger is missing or altered, or there is a file at the path
     """
     from .dataset.verification import export_evidence as run
 
-    return run(samples, verify_key, path)
+    return run(samples, verify_key, path, overwrite)
 
 
 def evaluate_known_models(

@@ -154,7 +154,7 @@ def test_pairs_of_a_batch_that_failed_count_as_used(marked: Any) -> None:
     with pytest.raises(fhi.SuspectError, match="out of memory"):
         verify(dataset, breaks, batch_size=4)
     assert calls == [4, 4, 4, 4]
-    assert len(marking.load_ledger().pairs_left) == 10 - 4
+    assert marking.load_ledger().pairs_left == []
 
 
 def test_originals_of_another_marking_are_not_shown(
@@ -188,7 +188,7 @@ def test_evidence_does_not_replace_the_ledger(marked: Any) -> None:
     dataset, marking = marked
     verify(dataset, key="proof")
     before = marking.ledger_path.read_bytes()
-    with pytest.raises(fhi.LedgerError, match="is the ledger"):
+    with pytest.raises(fhi.LedgerError, match="exists already"):
         fhi.export_evidence(dataset, "proof", marking.ledger_path)
     assert marking.ledger_path.read_bytes() == before
 
