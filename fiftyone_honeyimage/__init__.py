@@ -266,12 +266,16 @@ def export_release(
     reencode: str = "marked",
     names: str = "keep",
     fields: Sequence[str] = (),
+    unpublished: Collection[str | Path] = (),
     progress: bool | Callable | None = None,
 ) -> ReleaseReport:
     """Exports the dataset with released twins in place of their originals, withheld twins absent.
 
     The folder appears whole or not at all. Nothing of the working dataset but labels, pixels, file
-    names and order gets out; every file has the same time stamp and permissions.
+    names and order gets out; every file has the same time stamp and permissions. Before it appears, it is
+    read back by FiftyOne's importer, and files and labels are compared. Meanwhile it lies in a folder that
+    you alone can read; what an export that was killed leaves of it is cleared by the next call of any
+    function here.
 
     Args:
         samples: the dataset, or the view that was marked; HoneyImages of other markings are left out
@@ -288,7 +292,10 @@ def export_release(
         names ("keep"): ``"keep"`` leaves the files' names, where withheld images leave gaps in
             numbered names; ``"renumber"`` numbers all files anew, in their order
         fields (()): further fields to carry along (FiftyOneDataset and CSVDataset); a HoneyImage gets
-            its original's values
+            its original's values. In a CSV file a label is its class or value. Values that name files
+            (masks, maps) are refused
+        unpublished (()): folders of earlier releases of this marking that nobody was given. With others
+            this one must have ``reencode`` in common, or comparing them would show the HoneyImages
         progress (None): see :func:`compute_hardness`
 
     Returns:
@@ -312,6 +319,7 @@ def export_release(
         reencode=reencode,
         names=names,
         fields=fields,
+        unpublished=unpublished,
         progress=progress,
     )
 

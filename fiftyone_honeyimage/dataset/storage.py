@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
-from filelock import FileLock, Timeout
 
 from ..core.errors import InterruptedRunError, LedgerError
 from ..core.files import write_json_atomic
+from .running import locked as locked
 
 IMAGES = "images"
 LEDGER = "ledger.json"
@@ -67,38 +67,7 @@ def is_ours(folder: Path) -> bool:
 
 def read_request(folder: Path) -> dict[str, Any]:
     """What the run was asked for that is making, or was killed while it made, this folder."""
-    return json.loads((folder / REQUEST).read_text())
-
-
-@contextmanager
-def locked(output_dir: Path) -> Iterator[None]:
-    """Holds the folder's lock, which the system lifts when the process ends in whatever way.
-
-    Makes the folder's parents; those that are still empty in the end are removed again.
-
-    Raises:
-        InterruptedRunError: if another run holds it
-    """
-    missing = [parent for parent in output_dir.parents if not parent.exists()]
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
-    path = output_dir.with_name(f".{output_dir.name}.lock")
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise InterruptedRunError(
-            f"another run is writing '{output_dir}' right now; wait for it, or use another key"
-        ) from error
-    try:
-        yield
-    finally:
-        # While it is held: later it may be another run's. (Windows deletes no open file.)
-        with suppress(OSError):
-            path.unlink()
-        lock.release()
-        for parent in missing:
-            with suppress(OSError):  # not empty
-                parent.rmdir()
+    return json.loads((folder / REQUEST).read_text(encoding="utf-8"))
 
 
 @contextmanager
@@ -223,7 +192,7 @@ def read_manifest(output_dir: Path) -> dict[str, Any]:
             f"the marking's files are not at '{output_dir}' (no {MANIFEST}); if the folder was moved, "
             "move it back"
         )
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def delete_files(output_dir: Path) -> int:

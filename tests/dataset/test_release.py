@@ -385,7 +385,7 @@ def test_a_leak_is_refused_without_naming_files(
     from fiftyone_honeyimage.core.audit import Leak
 
     monkeypatch.setattr(
-        "fiftyone_honeyimage.dataset.release.check_metadata",
+        "fiftyone_honeyimage.dataset.release_written.check_metadata",
         lambda *_, **__: [Leak("time: modified", "it is later", ("0/0007.png",))],
     )
     refused(fhi.ReleaseError, r"released: time: modified: it is later; pass reencode='all'")

@@ -33,7 +33,14 @@ def test_releases_are_listed_with_their_audits(fo: Any, marked: Any, tmp_path: P
     fhi.export_release(dataset, "honey", first, progress=False)
     kind = fo.types.FiftyOneImageClassificationDataset
     fhi.export_release(
-        dataset, "honey", second, kind, reencode="all", names="renumber", progress=False
+        dataset,
+        "honey",
+        second,
+        kind,
+        reencode="all",
+        names="renumber",
+        unpublished=[first],
+        progress=False,
     )
     fhi.audit_release(first, marking.ledger_path, samples=dataset, **FAST)
 
