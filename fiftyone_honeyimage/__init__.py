@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .core.errors import (
+    DatabaseError,
     HoneyImageError,
     ImageError,
     InterruptedRunError,
@@ -25,6 +26,7 @@ from .core.errors import (
     SamplesError,
     SuspectError,
 )
+from .public import public
 
 if TYPE_CHECKING:
     import fiftyone.core.collections as foc
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "DatabaseError",
     "HoneyImageError",
     "ImageError",
     "InterruptedRunError",
@@ -72,6 +75,7 @@ __all__ = [
 ]
 
 
+@public
 def compute_hardness(
     samples: foc.SampleCollection,
     label_field: str,
@@ -132,6 +136,7 @@ def compute_hardness(
     )
 
 
+@public
 def generate_honeyimages(
     samples: foc.SampleCollection,
     label_field: str,
@@ -255,6 +260,7 @@ def generate_honeyimages(
     )
 
 
+@public
 def export_release(
     samples: foc.SampleCollection,
     honey_key: str,
@@ -324,6 +330,7 @@ def export_release(
     )
 
 
+@public
 def audit_release(
     export_dir: str | Path,
     ledger: str | Path | Ledger,
@@ -385,6 +392,7 @@ def audit_release(
     )
 
 
+@public
 def verify_model(
     samples: foc.SampleCollection,
     honey_key: str,
@@ -477,6 +485,7 @@ def verify_model(
     )
 
 
+@public
 def list_releases(samples: foc.SampleCollection, honey_key: str) -> list[Release]:
     """Lists the releases of a marking, oldest first: where, when and how each was exported.
 
@@ -499,6 +508,7 @@ def list_releases(samples: foc.SampleCollection, honey_key: str) -> list[Release
     return run(samples, honey_key)
 
 
+@public
 def list_runs(samples: foc.SampleCollection) -> list[RunSummary]:
     """Lists the hardness runs, markings and verifications of a dataset, oldest first."""
     from .dataset.manage import list_runs as run
@@ -506,6 +516,7 @@ def list_runs(samples: foc.SampleCollection) -> list[RunSummary]:
     return run(samples)
 
 
+@public
 def rename_run(samples: foc.SampleCollection, key: str, new_key: str) -> None:
     """Renames a marking, with its field, tag and saved view, or a verification.
 
@@ -518,6 +529,7 @@ def rename_run(samples: foc.SampleCollection, key: str, new_key: str) -> None:
     run(samples, key, new_key)
 
 
+@public
 def delete_run(samples: foc.SampleCollection, key: str, delete_files: bool = False) -> None:
     """Deletes a hardness run, a marking with its verifications, or a verification.
 
@@ -535,6 +547,7 @@ def delete_run(samples: foc.SampleCollection, key: str, delete_files: bool = Fal
     run(samples, key, delete_files=delete_files)
 
 
+@public
 def read_note(samples: foc.SampleCollection, key: str) -> Note:
     """Reads the note that people keep on a hardness run, a marking or a verification.
 
@@ -549,6 +562,7 @@ def read_note(samples: foc.SampleCollection, key: str) -> Note:
     return run(samples, key)
 
 
+@public
 def write_note(samples: foc.SampleCollection, key: str, text: str, user: str | None = None) -> Note:
     """Writes the note on a run, in place of the one that was there; an empty text deletes it.
 
@@ -570,6 +584,7 @@ def write_note(samples: foc.SampleCollection, key: str, text: str, user: str | N
     return run(samples, key, text, user)
 
 
+@public
 def save_workspace(samples: foc.SampleCollection) -> bool:
     """Saves the workspace ``"HoneyImage"``, which opens both panels beside the grid of the App.
 
@@ -586,6 +601,7 @@ def save_workspace(samples: foc.SampleCollection) -> bool:
     return run(samples)
 
 
+@public
 def load_marking(samples: foc.SampleCollection, honey_key: str) -> Marking:
     """Loads a marking from the dataset's runs.
 
@@ -597,6 +613,7 @@ def load_marking(samples: foc.SampleCollection, honey_key: str) -> Marking:
     return run(samples, honey_key)
 
 
+@public
 def load_verification(samples: foc.SampleCollection, verify_key: str) -> Verification:
     """Loads a verification from the dataset's runs.
 
@@ -608,6 +625,7 @@ def load_verification(samples: foc.SampleCollection, verify_key: str) -> Verific
     return run(samples, verify_key)
 
 
+@public
 def export_evidence(samples: foc.SampleCollection, verify_key: str, path: str | Path) -> Path:
     """Writes the file from which a third party recomputes a verdict.
 
@@ -622,6 +640,7 @@ def export_evidence(samples: foc.SampleCollection, verify_key: str, path: str | 
     return run(samples, verify_key, path)
 
 
+@public
 def evaluate_known_models(
     samples: foc.SampleCollection,
     honey_key: str,

@@ -116,7 +116,10 @@ def _write_by_exporter(
     options: dict[str, Any] = {}
     if kind is fot.COCODetectionDataset:
         classes = sorted({file.label for file in files})
-        options = {"classes": classes, "info": {"date_created": _date().isoformat()}}
+        options = {
+            "classes": classes,
+            "info": {"date_created": _date().strftime("%Y-%m-%dT%H:%M:%S")},
+        }
     exporter, _ = foud.build_dataset_exporter(
         kind, export_dir=str(folder), export_media=True, **options
     )
