@@ -20,7 +20,6 @@ from fiftyone import ViewField as F
 from mongoengine.errors import DoesNotExist
 from pymongo.errors import PyMongoError
 
-from ..core.codecs import encoder_versions
 from ..core.errors import HoneyImageError, ReleaseError, SamplesError
 from .checks import HONEYIMAGE_TAG
 from .runs import MARKING, catch_up, list_keys, root_dataset, run_config
@@ -125,6 +124,8 @@ def check_against_releases(
     Raises:
         ReleaseError: naming the earlier release
     """
+    from ..core.codecs import encoder_versions  # needs torch, and lists of releases do not
+
     apart = _places(unpublished)
     encoders = encoder_versions()
     for entry in _entries(root_dataset(samples), honey_key):
@@ -173,6 +174,8 @@ def record_release(
         dataset_type, reencode, names: as exported
         unpublished (()): folders of earlier releases that nobody was given; noted with them
     """
+    from ..core.codecs import encoder_versions
+
     now = datetime.now(timezone.utc)
     entry = {
         "export_dir": str(report.export_dir),
