@@ -86,7 +86,9 @@ class Questions:
         answers: PairAnswers | None = None
         for end in range(2, len(self._queries) + 1, 2):
             pair = self._answers(suspect, self._queries[end - 2 : end], bar)
-            if pair.num_failed == 0:
+            if pair.num_failed:
+                process.fail()
+            else:
                 process.update(_difference(pair, ledger))
             answers = self._collected(pair.kind, end)
             if may_stop(process, ledger.plan, position, alpha):

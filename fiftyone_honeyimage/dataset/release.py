@@ -8,6 +8,7 @@ is whole, a release lies in a folder that its owner alone can read.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -20,7 +21,15 @@ import fiftyone as fo
 import fiftyone.types as fot
 
 from ..core.codecs import encode_like
-from ..core.errors import ImageError, ParameterError, ReleaseError, SamplesError
+from ..core.errors import (
+    HoneyImageError,
+    ImageError,
+    ParameterError,
+    ReleaseError,
+    SamplesError,
+)
+from ..core.evidence.ledger import Ledger
+from ..core.evidence.release_digest import release_digest
 from ..core.files import advice_on, ensure_free_space
 from ..core.images import read_image
 from .checks import HONEYIMAGE_TAG, check_label_field
@@ -51,6 +60,8 @@ from .running import locked, work_in
 from .runs import catch_up, root_dataset
 from .samples import read_labels
 
+_logger = logging.getLogger(__name__)
+
 #: What the smallest file takes on most disks, in bytes
 _BLOCK = 4096
 
@@ -74,6 +85,8 @@ class ReleaseReport:
         num_other_honeyimages: HoneyImages of other markings that were left out
         seconds: how long it took
         commitment: of the ledger; publish or time-stamp it before the release
+        release_digest: over the names and contents of all files of the release. It may be published too, or
+            time-stamped: it shows later which files were released, and tells nothing about the marks
     """
 
     export_dir: Path
@@ -83,6 +96,7 @@ class ReleaseReport:
     num_other_honeyimages: int
     seconds: float
     commitment: str
+    release_digest: str
 
 
 def export_release(
@@ -160,7 +174,9 @@ def export_release(
         hardness = known_hardness(samples, marking)
         check_leaks(written_to, written, labeled, hardness, reencode, bar)
         _check_marking_is_there(samples, marking)
+        digest, num_files = release_digest(written_to)
         _take_name(written_to, folder)
+    _record_in_ledger(ledger, folder, digest, num_files)
 
     own = samples.match_tags([HONEYIMAGE_TAG, honey_key], all=True)
     report = ReleaseReport(
@@ -171,6 +187,7 @@ def export_release(
         num_other_honeyimages=labeled.num_honeyimages - len(own),
         seconds=time.monotonic() - start,
         commitment=marking.commitment,
+        release_digest=digest,
     )
     record_release(
         samples,
@@ -222,6 +239,20 @@ def _take_name(written_to: Path, folder: Path) -> None:
             "released. Choose another folder, or move it away"
         )
     os.rename(written_to, folder)
+
+
+def _record_in_ledger(ledger: Ledger, folder: Path, digest: str, num_files: int) -> None:
+    """Notes a release in its ledger. One that is written is complete: where that fails, a warning is logged."""
+    try:
+        ledger.record_release(digest, num_files)
+    except (HoneyImageError, OSError) as error:
+        _logger.warning(
+            "The release '%s' is whole, and could not be noted in the ledger, so that evidence cannot show "
+            "which files were released: %s. See to that, delete the folder, and export again before you "
+            "publish it",
+            folder,
+            error,
+        )
 
 
 @contextmanager

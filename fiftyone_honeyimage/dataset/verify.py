@@ -13,7 +13,7 @@ from .. import __version__
 from ..core.errors import LedgerError, ParameterError
 from ..core.evidence.ledger import Ledger
 from ..core.files import locked
-from ..core.suspects import PredictionsSuspect
+from ..core.suspects import PredictionsSuspect, Suspect
 from .marking import Marking, load_marking, open_ledger
 from .progress import Progress, StageBar
 from .provenance import provenance
@@ -98,15 +98,27 @@ def verify_model(
         asked = Questions(ledger, wanted, images, names, batch_size, outputs, skip_failures)
         # First of all: what a reference model does wrong must not cost a verification.
         reference_losses = ask_references(asked, others, bar)
+        protocol = {
+            "classes": {label: index for index, label in enumerate(names)},
+            "outputs": outputs,
+            "input_size": input_size,
+            "mean": mean,
+            "std": std,
+            "batch_size": batch_size,
+        }
         verification_id = ledger.open_verification(
-            model.name, model.digest, None, wanted, alpha=level, reuse=pairs == "all"
+            model.name,
+            model.digest,
+            _kind(model, outputs),
+            wanted,
+            protocol=protocol,
+            alpha=level,
+            reuse=pairs == "all",
         )
         try:
             answers = asked.ask(model, bar, ledger, verification_id, level)
         except BaseException:
-            # The ledger says how much the suspect has seen, whatever became of the answers.
-            seen = asked.num_pairs_seen
-            ledger.close_verification(verification_id, None, num_queried=seen)
+            ledger.close_verification(verification_id, None)
             raise
         paper = paper_figures(asked, answers, marking, ledger, reference_losses)
         bar.report("Deciding", 0, 1)
@@ -151,6 +163,14 @@ def verify_model(
             )
             save_results(samples, verify_key, {**results, "random_images": found})
     return load_verification(samples, verify_key)
+
+
+def _kind(model: Suspect, outputs: str) -> str:
+    """Whether a suspect answers with scores or labels alone, known before its first query."""
+    labels = outputs == "labels"
+    if isinstance(model, PredictionsSuspect):
+        labels = labels or next(iter(model.predictions.values())).ndim == 0
+    return "labels" if labels else "scores"
 
 
 def check_log(

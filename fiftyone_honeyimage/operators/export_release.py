@@ -122,6 +122,8 @@ def _summary(result: dict[str, Any]) -> str:
         f"{results.table(('Release', ''), rows)}\n\n"
         "**Before you publish the folder,** publish or time-stamp the commitment, which binds "
         f"you to the ledger without giving it away:\n\n`{result['commitment']}`\n\n"
+        "The digest of the release's files can be published with it; it shows later what was released:\n\n"
+        f"`{result['release_digest']}`\n\n"
         "**Next:** when you suspect a model, run *Verify a model*."
     )
 

@@ -274,7 +274,8 @@ def test_folder_that_cannot_be_written(
     refused: Any, read_only_folder: Path, marked: Any, tmp_path: Path
 ) -> None:
     refused(fhi.ParameterError, "not writable", export_dir=read_only_folder / "release")
-    refused(fhi.ParameterError, "not writable", export_dir=tmp_path / ("x" * 300) / "release")
+    for name in (f"{'x' * 300}/release", "x" * 300):
+        refused(fhi.ParameterError, "too long for the disk", export_dir=tmp_path / name)
 
 
 @pytest.mark.parametrize("how", ["move", "symlink", "manifest", False, None, ["move"]])
@@ -497,10 +498,12 @@ def test_a_disk_that_fills_up_meanwhile(
 def test_what_a_killed_export_left_is_cleaned_and_other_hidden_folders_stay(
     marked: Any, tmp_path: Path
 ) -> None:
+    from fiftyone_honeyimage.dataset.running import work_folder
+
     dataset, marking = marked
     (tmp_path / ".release.partial").mkdir()
     (tmp_path / ".release.partial" / "mine").write_text("mine")
-    left = tmp_path / ".release.honeyimage-partial" / "0"
+    left = work_folder(tmp_path / "release") / "release" / "0"
     left.mkdir(parents=True)
     (left / "old.png").write_bytes(b"old")
     fhi.export_release(dataset, "honey", tmp_path / "release", progress=False)
