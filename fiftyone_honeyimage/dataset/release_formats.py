@@ -260,7 +260,8 @@ def read_back(kind: type, folder: Path, label_field: str) -> dict[str, list[str 
         label_field: the name of its label field
 
     Returns:
-        file relative to the folder, with forward slashes → the label of each sample of it
+        file relative to the folder, with forward slashes → the label of each sample of it, of files that
+        are there
 
     Raises:
         Exception: whatever the importer raises
@@ -269,8 +270,9 @@ def read_back(kind: type, folder: Path, label_field: str) -> dict[str, list[str 
     found: dict[str, list[str | None]] = {}
     with importer:
         for path, label in _read_samples(kind, importer, label_field):
-            name = Path(path).relative_to(folder).as_posix()
-            found.setdefault(name, []).append(label)
+            if Path(path).is_file():  # which not every importer asks
+                name = Path(path).relative_to(folder).as_posix()
+                found.setdefault(name, []).append(label)
     return found
 
 

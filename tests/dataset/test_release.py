@@ -146,10 +146,17 @@ def test_database_and_originals_stay_as_they_were(
     marked: Any, unchanged: Any, tmp_path: Path
 ) -> None:
     dataset, marking = marked
-    before = unchanged(dataset, marking.output_dir, noted=True)
-    fhi.export_release(dataset, "honey", tmp_path / "release", progress=False)
+    secret = json.loads(marking.ledger_path.read_text(encoding="utf-8"))
+    before = unchanged(dataset, marking.output_dir / "images", noted=True)
+    report = fhi.export_release(dataset, "honey", tmp_path / "release", progress=False)
     shutil.rmtree(tmp_path / "release")
-    assert unchanged(dataset, marking.output_dir, noted=True) == before
+    assert unchanged(dataset, marking.output_dir / "images", noted=True) == before
+    # The ledger's log knows the release, and that is all that it has more
+    now = json.loads(marking.ledger_path.read_text(encoding="utf-8"))
+    assert {**now, "log": [], "head": ""} == {**secret, "log": [], "head": ""}
+    assert [entry.digest for entry in marking.load_ledger().releases].count(
+        report.release_digest
+    ) == 1
 
 
 def test_the_marked_view_and_other_markings(make_dataset: Any, mark: Any, tmp_path: Path) -> None:
