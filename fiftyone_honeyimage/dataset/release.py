@@ -123,7 +123,8 @@ def export_release(
         reason = _FORBIDDEN_MEDIA_OPTIONS.get(str(export_media), "a release copies its media")
         raise ParameterError(f"export_media={export_media!r} is refused: {reason}")
 
-    catch_up(root_dataset(samples))
+    dataset = root_dataset(samples)
+    catch_up(dataset)
     marking = load_marking(samples, honey_key)
     ledger = open_ledger(marking, ledger_path)
     label_field = label_field or marking.config["label_field"]
@@ -139,6 +140,7 @@ def export_release(
     check_names(kind, labeled, names, folder)
     files = place_files(kind, released_files(labeled, ledger, marking.output_dir, names))
     carried = read_fields(samples, fields, kind, labeled)
+    hardness = known_hardness(samples, marking)
     blocks = sum(os.path.getsize(file.path) // _BLOCK + 1 for file in files)
     ensure_free_space(folder.parent, blocks * _BLOCK * (2 if reencode == "all" else 1))
 
@@ -171,9 +173,8 @@ def export_release(
         written = check_copies(kind, written_to, files, states, bar)
         check_read_back(kind, written_to, files, label_field)
         hide_times(written_to)
-        hardness = known_hardness(samples, marking)
         check_leaks(written_to, written, labeled, hardness, reencode, bar)
-        _check_marking_is_there(samples, marking)
+        _check_marking_is_there(dataset, marking)
         digest, num_files = release_digest(written_to)
         _take_name(written_to, folder)
     _record_in_ledger(ledger, folder, digest, num_files)
@@ -201,20 +202,17 @@ def export_release(
     return report
 
 
-def _check_marking_is_there(
-    samples: fo.core.collections.SampleCollection, marking: Marking
-) -> None:
+def _check_marking_is_there(dataset: fo.Dataset, marking: Marking) -> None:
     """Checks, hours later, that the marking was not deleted meanwhile.
 
     Raises:
         ReleaseError: if it was
     """
-    dataset = root_dataset(samples)
     try:
-        if not fo.dataset_exists(dataset.name):
-            raise SamplesError(f"there is no dataset '{dataset.name}' any more")
+        if dataset.deleted or not fo.dataset_exists(dataset.name):
+            raise SamplesError("there is no such dataset any more")
         catch_up(dataset)
-        now = load_marking(samples, marking.honey_key)
+        now = load_marking(dataset, marking.honey_key)
     except SamplesError as error:
         raise ReleaseError(
             f"marking '{marking.honey_key}' was deleted or renamed while it was exported ({error}); "

@@ -140,7 +140,7 @@ def check_against_releases(
         if problem is not None:
             raise ReleaseError(
                 f"the earlier release '{entry['export_dir']}' of marking '{honey_key}' {problem}. Whoever "
-                "compared the two would find the HoneyImages, which alone are the same files in both. If "
+                "compared the two could find the HoneyImages, which are the same files in both as others are not. If "
                 f"nobody was ever given it, delete it and pass unpublished=['{entry['export_dir']}']; else "
                 "mark the dataset again"
             )

@@ -98,22 +98,25 @@ def clear_leftovers() -> None:
 
     A killed marking's partial folder stays: the same call resumes it.
     """
-    for path in sorted(_notes().glob("*.json")):
+    try:
+        names = os.listdir(_notes())
+    except OSError:  # there are none, or they are somebody else's
+        return
+    for path in (_notes() / name for name in sorted(names)):
         try:
-            note = json.loads(path.read_text(encoding="utf-8"))
+            if path.suffix == ".json":
+                _clear(path, json.loads(path.read_text(encoding="utf-8")))
+            elif path.stat().st_mtime < time.time() - _STALE:
+                path.unlink()
         except (OSError, ValueError):  # it ended meanwhile
             continue
-        if not _is_alive(note):
-            _clear(path, note)
-    for path in _notes().glob(".honeyimage-*.tmp"):
-        with suppress(OSError):
-            if path.stat().st_mtime < time.time() - _STALE:
-                path.unlink()
     _remove_empty(_notes())
     _remove_empty(_notes().parent)
 
 
 def _clear(path: Path, note: dict[str, Any]) -> None:
+    if _is_alive(note):
+        return
     target = Path(note["target"])
     parents = [Path(parent) for parent in note["parents"]]
     if not target.parent.is_dir():
