@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .core.errors import (
+    DatabaseError,
     HoneyImageError,
     ImageError,
     InterruptedRunError,
@@ -25,6 +26,7 @@ from .core.errors import (
     SamplesError,
     SuspectError,
 )
+from .public import public
 
 if TYPE_CHECKING:
     import fiftyone.core.collections as foc
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "DatabaseError",
     "HoneyImageError",
     "ImageError",
     "InterruptedRunError",
@@ -72,6 +75,7 @@ __all__ = [
 ]
 
 
+@public
 def compute_hardness(
     samples: foc.SampleCollection,
     label_field: str,
@@ -132,6 +136,7 @@ def compute_hardness(
     )
 
 
+@public
 def generate_honeyimages(
     samples: foc.SampleCollection,
     label_field: str,
@@ -255,6 +260,7 @@ def generate_honeyimages(
     )
 
 
+@public
 def export_release(
     samples: foc.SampleCollection,
     honey_key: str,
@@ -266,12 +272,16 @@ def export_release(
     reencode: str = "marked",
     names: str = "keep",
     fields: Sequence[str] = (),
+    unpublished: Collection[str | Path] = (),
     progress: bool | Callable | None = None,
 ) -> ReleaseReport:
     """Exports the dataset with released twins in place of their originals, withheld twins absent.
 
     The folder appears whole or not at all. Nothing of the working dataset but labels, pixels, file
-    names and order gets out; every file has the same time stamp and permissions.
+    names and order gets out; every file has the same time stamp and permissions. Before it appears, it is
+    read back by FiftyOne's importer, and files and labels are compared. Meanwhile it lies in a folder that
+    you alone can read; what an export that was killed leaves of it is cleared by the next call of any
+    function here.
 
     Args:
         samples: the dataset, or the view that was marked; HoneyImages of other markings are left out
@@ -288,7 +298,10 @@ def export_release(
         names ("keep"): ``"keep"`` leaves the files' names, where withheld images leave gaps in
             numbered names; ``"renumber"`` numbers all files anew, in their order
         fields (()): further fields to carry along (FiftyOneDataset and CSVDataset); a HoneyImage gets
-            its original's values
+            its original's values. In a CSV file a label is its class or value. Values that name files
+            (masks, maps) are refused
+        unpublished (()): folders of earlier releases of this marking that nobody was given. With others
+            this one must have ``reencode`` in common, or comparing them would show the HoneyImages
         progress (None): see :func:`compute_hardness`
 
     Returns:
@@ -312,10 +325,12 @@ def export_release(
         reencode=reencode,
         names=names,
         fields=fields,
+        unpublished=unpublished,
         progress=progress,
     )
 
 
+@public
 def audit_release(
     export_dir: str | Path,
     ledger: str | Path | Ledger,
@@ -377,6 +392,7 @@ def audit_release(
     )
 
 
+@public
 def verify_model(
     samples: foc.SampleCollection,
     honey_key: str,
@@ -469,6 +485,7 @@ def verify_model(
     )
 
 
+@public
 def list_releases(samples: foc.SampleCollection, honey_key: str) -> list[Release]:
     """Lists the releases of a marking, oldest first: where, when and how each was exported.
 
@@ -491,6 +508,7 @@ def list_releases(samples: foc.SampleCollection, honey_key: str) -> list[Release
     return run(samples, honey_key)
 
 
+@public
 def list_runs(samples: foc.SampleCollection) -> list[RunSummary]:
     """Lists the hardness runs, markings and verifications of a dataset, oldest first."""
     from .dataset.manage import list_runs as run
@@ -498,6 +516,7 @@ def list_runs(samples: foc.SampleCollection) -> list[RunSummary]:
     return run(samples)
 
 
+@public
 def rename_run(samples: foc.SampleCollection, key: str, new_key: str) -> None:
     """Renames a marking, with its field, tag and saved view, or a verification.
 
@@ -510,6 +529,7 @@ def rename_run(samples: foc.SampleCollection, key: str, new_key: str) -> None:
     run(samples, key, new_key)
 
 
+@public
 def delete_run(samples: foc.SampleCollection, key: str, delete_files: bool = False) -> None:
     """Deletes a hardness run, a marking with its verifications, or a verification.
 
@@ -527,6 +547,7 @@ def delete_run(samples: foc.SampleCollection, key: str, delete_files: bool = Fal
     run(samples, key, delete_files=delete_files)
 
 
+@public
 def read_note(samples: foc.SampleCollection, key: str) -> Note:
     """Reads the note that people keep on a hardness run, a marking or a verification.
 
@@ -541,6 +562,7 @@ def read_note(samples: foc.SampleCollection, key: str) -> Note:
     return run(samples, key)
 
 
+@public
 def write_note(samples: foc.SampleCollection, key: str, text: str, user: str | None = None) -> Note:
     """Writes the note on a run, in place of the one that was there; an empty text deletes it.
 
@@ -562,6 +584,7 @@ def write_note(samples: foc.SampleCollection, key: str, text: str, user: str | N
     return run(samples, key, text, user)
 
 
+@public
 def save_workspace(samples: foc.SampleCollection) -> bool:
     """Saves the workspace ``"HoneyImage"``, which opens both panels beside the grid of the App.
 
@@ -578,6 +601,7 @@ def save_workspace(samples: foc.SampleCollection) -> bool:
     return run(samples)
 
 
+@public
 def load_marking(samples: foc.SampleCollection, honey_key: str) -> Marking:
     """Loads a marking from the dataset's runs.
 
@@ -589,6 +613,7 @@ def load_marking(samples: foc.SampleCollection, honey_key: str) -> Marking:
     return run(samples, honey_key)
 
 
+@public
 def load_verification(samples: foc.SampleCollection, verify_key: str) -> Verification:
     """Loads a verification from the dataset's runs.
 
@@ -600,6 +625,7 @@ def load_verification(samples: foc.SampleCollection, verify_key: str) -> Verific
     return run(samples, verify_key)
 
 
+@public
 def export_evidence(
     samples: foc.SampleCollection, verify_key: str, path: str | Path, *, overwrite: bool = False
 ) -> Path:
@@ -622,6 +648,7 @@ def export_evidence(
     return run(samples, verify_key, path, overwrite)
 
 
+@public
 def evaluate_known_models(
     samples: foc.SampleCollection,
     honey_key: str,

@@ -31,3 +31,7 @@ class ReleaseError(HoneyImageError):
 
 class InterruptedRunError(HoneyImageError):
     """An earlier run was interrupted and cannot be resumed as it stands."""
+
+
+class DatabaseError(HoneyImageError):
+    """FiftyOne's database does not answer, or refuses what it is asked."""

@@ -56,7 +56,7 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, mode: int = 0o644) -
         raise OSError(
             error.errno,
             f"Could not write {len(data):,} bytes, nothing was changed "
-            f"({error.strerror or error}); {_advice(error)}",
+            f"({error.strerror or error}); {advice_on(error)}",
             str(path),
         ) from error
 
@@ -96,6 +96,21 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def advice_on(error: OSError) -> str:
+    """What to do about an error of the system; it blames the disk only for what is the disk's."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free some space and run again"
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return "create the folder first"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "choose a folder that you may write to"
+    if error.errno == errno.ENAMETOOLONG:
+        return "choose a shorter name"
+    if error.errno in (errno.EIO, errno.ENXIO, errno.ENODEV):
+        return "check the disk and run again"
+    return "see to that and run again"
 
 
 def ensure_free_space(folder: str | os.PathLike[str], num_bytes: int) -> None:
@@ -159,16 +174,6 @@ else:
 
     def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-
-
-def _advice(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "free some space and run again"
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return "create the folder first"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "choose a folder that you may write to"
-    return "check the disk and run again"
 
 
 def _sync_folder(folder: Path) -> None:

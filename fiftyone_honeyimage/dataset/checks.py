@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import math
 import numbers
 import os
@@ -164,9 +166,15 @@ def check_output_place(folder: Path, filepaths: Sequence[str], what: str) -> Non
         parent = next(path for path in folder.parents if path.exists())
         if not parent.is_dir():
             raise ParameterError(f"{what} '{folder}' cannot be made: '{parent}' is not a folder")
+        with contextlib.suppress(FileNotFoundError):  # a name that is too long is another error
+            os.stat(folder.with_name(f"{folder.name}.partial"))
         with tempfile.TemporaryFile(dir=parent):
             pass
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ParameterError(
+                f"{what} '{str(folder)[:80]}…' has a name that is too long for the disk; choose a shorter one"
+            ) from error
         raise ParameterError(f"{what} '{folder}' is not writable: {error}") from error
 
 

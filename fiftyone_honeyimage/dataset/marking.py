@@ -101,7 +101,14 @@ def open_ledger(marking: Marking, ledger_path: str | Path | None) -> Ledger:
         LedgerError: if it is missing, altered, or of another marking or dataset
     """
     path = Path(ledger_path).expanduser() if ledger_path else marking.ledger_path
-    if not path.is_file():
+    try:
+        is_there = path.is_file()
+    except OSError as error:
+        raise LedgerError(
+            f"the ledger of marking '{marking.honey_key}' at '{path}' cannot be read ({error.strerror}); run "
+            "this as the user who owns it"
+        ) from error
+    if not is_there:
         raise LedgerError(
             f"the ledger of marking '{marking.honey_key}' is not at '{path}'; if it was moved, pass "
             "its place as ledger_path. Without it nothing can be released or verified"

@@ -1,34 +1,41 @@
-"""The dataset types that a release can be written as, through FiftyOne's own exporters."""
+"""The dataset types that a release can be written as, and read back from, with FiftyOne's own code.
+
+No dataset is made for it, as one would hold exactly what is released, and so tell the coins to whoever
+reads the database while an export runs or after it was killed. Exporters and importers are driven
+directly; a FiftyOneDataset, which only they can write from the database, is put together from FiftyOne's
+documents.
+"""
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import csv
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
+import fiftyone.core.odm as foo
 import fiftyone.types as fot
 import fiftyone.utils.data as foud
 from bson import ObjectId
 
 from ..core.errors import ParameterError
 from .progress import inner_bars_hidden
-from .runs import MADE_BY, root_dataset
+from .release_fields import CarriedField
+from .release_files import ReleasedFile, Stage
 
-#: Types that FiftyOne writes file by file from paths and labels; no dataset is made of them.
-_BY_FILE = (fot.ImageClassificationDirectoryTree, fot.FiftyOneImageClassificationDataset)
-
-#: Types that FiftyOne writes from a dataset; they can carry further fields.
-_BY_DATASET = (fot.FiftyOneDataset, fot.COCODetectionDataset, fot.CSVDataset)
-
-DATASET_TYPES = (*_BY_FILE, *_BY_DATASET)
+DATASET_TYPES = (
+    fot.ImageClassificationDirectoryTree,
+    fot.FiftyOneImageClassificationDataset,
+    fot.FiftyOneDataset,
+    fot.COCODetectionDataset,
+    fot.CSVDataset,
+)
 
 #: Files of a release that are not media, by dataset type.
-_LABEL_FILES = {
+LABEL_FILES = {
     fot.ImageClassificationDirectoryTree: (),
     fot.FiftyOneImageClassificationDataset: ("labels.json",),
     fot.FiftyOneDataset: ("metadata.json", "samples.json"),
@@ -36,24 +43,13 @@ _LABEL_FILES = {
     fot.CSVDataset: ("labels.csv",),
 }
 
+#: Every date in a release and every file's time stamp: a fixed one says nothing about any image.
+TIME_STAMP = 946_684_800  # 2000-01-01 00:00:00 UTC
 
-@dataclass(frozen=True)
-class ReleasedFile:
-    """One image of a release.
+#: A box around the whole image, relative to its size
+_WHOLE = [0.0, 0.0, 1.0, 1.0]
 
-    Attributes:
-        path: the file whose bytes are released
-        name: the name that it has in the release
-        label: its class
-        sample_id: the sample that it stands for, the original's for a HoneyImage
-        is_marked: whether it is a HoneyImage
-    """
-
-    path: str
-    name: str
-    label: str
-    sample_id: str
-    is_marked: bool
+Report = Callable[[int], None]
 
 
 def check_dataset_type(kind: type, fields: Sequence[str]) -> None:
@@ -74,183 +70,233 @@ def check_dataset_type(kind: type, fields: Sequence[str]) -> None:
         )
 
 
-def check_fields(
-    samples: fo.core.collections.SampleCollection, fields: Sequence[str], label_field: str
-) -> None:
-    """Checks the allow-list of further fields.
-
-    Raises:
-        ParameterError: if one does not exist, or would tell something about the marking
-    """
-    schema = samples.get_field_schema()
-    for name in fields:
-        if name not in schema:
-            raise ParameterError(
-                f"there is no field '{name}' to carry along; there are {sorted(schema)}"
-            )
-        own = (schema[name].info or {}).get(MADE_BY)
-        if own or name in ("id", "filepath", "tags", "metadata", "created_at", "last_modified_at"):
-            raise ParameterError(
-                f"field '{name}' may not be carried along: it tells about the working dataset"
-            )
-        if name == label_field:
-            raise ParameterError(f"'{name}' is the label field and is released anyway")
-
-
 def write(
     kind: type,
     files: Sequence[ReleasedFile],
     folder: Path,
-    samples: fo.core.collections.SampleCollection,
+    media: Path,
     label_field: str,
-    fields: Sequence[str],
-    report: Callable[[int], None],
+    carried: Sequence[CarriedField],
+    report: Report,
 ) -> None:
     """Writes a release into a new folder.
 
     Args:
         kind: one of :data:`DATASET_TYPES`
-        files: the images, in order
+        files: the images with their places in the release, in order
         folder: the folder to make
-        samples: where the values of ``fields`` are
+        media: a folder for links; it must lie where its owner alone can read
         label_field: the name of the label field in the release
-        fields: further fields to carry along
+        carried: further fields to carry along
         report: called with the number of files written
+
+    Raises:
+        OSError: if a file cannot be read or written
     """
-    if kind in _BY_FILE:
-        _write_by_file(kind, files, folder, report)
+    staged = _staged(files, Stage(media), report)
+    if kind is fot.CSVDataset:
+        _write_csv(files, staged, folder, carried)
+    elif kind is fot.FiftyOneDataset:
+        _write_fiftyone(files, staged, folder, label_field, carried)
     else:
-        _write_by_dataset(kind, files, folder, samples, label_field, fields, report)
+        _write_by_exporter(kind, files, staged, folder)
 
 
-def _write_by_file(
-    kind: type, files: Sequence[ReleasedFile], folder: Path, report: Callable[[int], None]
+def _staged(files: Sequence[ReleasedFile], stage: Stage, report: Report) -> Iterator[str]:
+    for number, file in enumerate(files):
+        if number % 256 == 0:
+            report(number)
+        yield stage.path_of(file)
+    report(len(files))
+
+
+def _write_by_exporter(
+    kind: type, files: Sequence[ReleasedFile], staged: Iterable[str], folder: Path
 ) -> None:
-    exporter, _ = foud.build_dataset_exporter(kind, export_dir=str(folder), export_media=True)
-    stage = Stage(folder.with_name(folder.name + "-media"))
-    try:
-        with exporter:
-            for number, file in enumerate(files, start=1):
-                exporter.export_sample(stage.path_of(file), fo.Classification(label=file.label))
-                if number % 256 == 0 or number == len(files):
-                    report(number)
-    finally:
-        stage.remove()
+    options: dict[str, Any] = {}
+    if kind is fot.COCODetectionDataset:
+        classes = sorted({file.label for file in files})
+        options = {
+            "classes": classes,
+            "info": {"date_created": _date().strftime("%Y-%m-%dT%H:%M:%S")},
+        }
+    exporter, _ = foud.build_dataset_exporter(
+        kind, export_dir=str(folder), export_media=True, **options
+    )
+    with exporter:
+        for file, path in zip(files, staged, strict=True):
+            label = fo.Classification(label=file.label)
+            if kind is fot.COCODetectionDataset:
+                box = fo.Detection(label=file.label, bounding_box=_WHOLE)
+                label = fo.Detections(detections=[box])
+            exporter.export_sample(path, label)
 
 
-def _write_by_dataset(
-    kind: type,
+def _write_csv(
     files: Sequence[ReleasedFile],
+    staged: Iterable[str],
     folder: Path,
-    samples: fo.core.collections.SampleCollection,
-    label_field: str,
-    fields: Sequence[str],
-    report: Callable[[int], None],
+    carried: Sequence[CarriedField],
 ) -> None:
-    """Exports a new dataset: fresh ids, one batch, the released fields alone.
-
-    Its samples point at neutral copies, so that not even the database learns for a moment which
-    twin of a pair is released.
-    """
-    stage = Stage(folder.with_name(folder.name + "-media"), always=True)
-    clean = fo.Dataset()
-    try:
-        clean.default_classes = sorted({file.label for file in files})
-        values = _carried_values(samples, files, fields)
-        clean.add_samples(
-            [
-                fo.Sample(
-                    filepath=stage.path_of(file),
-                    **{label_field: fo.Classification(label=file.label)},
-                    **{name: values[name][row] for name in fields},
-                )
-                for row, file in enumerate(files)
-            ],
-            progress=False,
-        )
-        options: dict[str, Any] = {"export_media": True}
-        if kind is fot.CSVDataset:
-            options["fields"] = {"filepath": "filepath", f"{label_field}.label": "label"}
-            options["fields"].update({name: name for name in fields})
-        elif kind is fot.COCODetectionDataset:
-            options["label_field"] = label_field
-        with inner_bars_hidden():
-            clean.export(
-                export_dir=str(folder),
-                dataset_type=kind,
-                progress=lambda bar: report(min(bar.iteration, len(files))),
-                **options,
-            )
-    finally:
-        clean.delete()
-        stage.remove()
+    media = _media_exporter(folder)
+    # FiftyOne's exporter would write it in the machine's encoding
+    with open(folder / "labels.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["filepath", "label", *(field.name for field in carried)])
+        for released, path in zip(files, staged, strict=True):
+            _, name = media.export(path)
+            values = [field.text_of(released.sample_id) for field in carried]
+            writer.writerow([name, released.label, *values])
+    media.close()
 
 
-def _carried_values(
-    samples: fo.core.collections.SampleCollection,
+def _write_fiftyone(
     files: Sequence[ReleasedFile],
-    fields: Sequence[str],
-) -> dict[str, list[Any]]:
-    """The further fields' values, those of the originals for HoneyImages, with ids of their own."""
-    dataset = root_dataset(samples)
-    values = {}
-    for name in fields:
-        ids, found = dataset.values(["id", name])
-        by_id = dict(zip(ids, found, strict=True))
-        values[name] = [_with_fresh_ids(by_id.get(file.sample_id)) for file in files]
-    return values
+    staged: Iterable[str],
+    folder: Path,
+    label_field: str,
+    carried: Sequence[CarriedField],
+) -> None:
+    media = _media_exporter(folder)
+    dataset_id = ObjectId()
+    fresh: dict[ObjectId, ObjectId] = {}
+
+    def sample(file: ReleasedFile, path: str) -> dict[str, Any]:
+        _, name = media.export(path)
+        return {
+            "_id": ObjectId(),
+            "filepath": f"data/{name}",
+            "tags": [],
+            "_media_type": "image",
+            "_rand": random.random(),
+            label_field: fo.Classification(label=file.label).to_dict(),
+            **{field.name: _with_fresh_ids(field.raw(file.sample_id), fresh) for field in carried},
+            "_dataset_id": dataset_id,
+            "created_at": _date(),
+            "last_modified_at": _date(),
+        }
+
+    with inner_bars_hidden():
+        foo.export_collection(
+            map(sample, files, staged),
+            str(folder / "samples.json"),
+            key="samples",
+            num_docs=len(files),
+        )
+    classes = sorted({file.label for file in files})
+    document = _dataset_document(dataset_id, label_field, carried, classes)
+    foo.export_document(document, str(folder / "metadata.json"))
+    media.close()
 
 
-def _with_fresh_ids(value: Any) -> Any:
-    """A copy of a field's value in which no label keeps its id in the working dataset."""
-    if not isinstance(value, fo.core.odm.BaseEmbeddedDocument):
-        return value
-    fresh = value.copy()
-    if isinstance(fresh, fo.Label) and hasattr(fresh, "_id"):
-        fresh._id = ObjectId()
-    for name in fresh._fields_ordered:
-        inner = fresh.get_field(name)
-        if isinstance(inner, (list, tuple)) and inner and isinstance(inner[0], fo.Label):
-            fresh[name] = [_with_fresh_ids(item) for item in inner]
-    return fresh
+def _dataset_document(
+    dataset_id: ObjectId, label_field: str, carried: Sequence[CarriedField], classes: list[str]
+) -> dict[str, Any]:
+    """FiftyOne's document of a dataset that was never one: of FiftyOne's defaults and the released fields."""
+    label = fo.EmbeddedDocumentField(fo.Classification)
+    label.name = label.db_field = label_field
+    fields = [
+        field
+        for name, field in foo.DatasetSampleDocument._fields.items()
+        if name != "media_reference"
+    ]
+    described = [
+        foo.SampleFieldDocument.from_field(field)
+        for field in (*fields, label, *(field.field for field in carried))
+    ]
+    for field in described:
+        _forget_working_dataset(field)
+    document = foo.DatasetDocument(
+        id=dataset_id,
+        name="dataset",
+        slug="dataset",
+        version=fo.__version__,
+        created_at=_date(),
+        last_modified_at=_date(),
+        media_type="image",
+        sample_collection_name=f"samples.{dataset_id}",
+        sample_fields=described,
+        default_classes=classes,
+    )
+    found: dict[str, Any] = document.to_dict()
+    return found
 
 
-class Stage:
-    """Files under the names that they have in a release, for exporters that keep a file's name.
+def _forget_working_dataset(field: foo.SampleFieldDocument) -> None:
+    field.description = None
+    field.info = None
+    field.created_at = _date()
+    for inner in field.fields or []:
+        _forget_working_dataset(inner)
 
-    Links where the disk can, copies where it cannot. A name that occurs twice gets a folder of its
-    own, and the exporter makes it unique as it does for any dataset.
+
+def _with_fresh_ids(value: Any, fresh: dict[ObjectId, ObjectId]) -> Any:
+    """A copy of a stored value in which every id of the working dataset is another, the same one everywhere."""
+    if isinstance(value, ObjectId):
+        return fresh.setdefault(value, ObjectId())
+    if isinstance(value, Mapping):
+        return {name: _with_fresh_ids(inner, fresh) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_fresh_ids(inner, fresh) for inner in value]
+    return value
+
+
+def _media_exporter(folder: Path) -> foud.MediaExporter:
+    exporter = foud.MediaExporter(True, export_path=str(folder / "data"))
+    exporter.setup()
+    return exporter
+
+
+def _date() -> datetime:
+    return datetime.fromtimestamp(TIME_STAMP, timezone.utc)
+
+
+def read_back(kind: type, folder: Path, label_field: str) -> dict[str, list[str | None]]:
+    """Reads a release with FiftyOne's importer, into memory alone.
 
     Args:
-        folder: made when it is needed
-        always (False): whether also files that have the right name already are staged
+        kind: its dataset type
+        folder: the release
+        label_field: the name of its label field
+
+    Returns:
+        file relative to the folder, with forward slashes → the label of each sample of it, of files that
+        are there
+
+    Raises:
+        Exception: whatever the importer raises
     """
-
-    def __init__(self, folder: Path, always: bool = False) -> None:
-        self._folder = folder
-        self._always = always
-        self._seen: Counter[str] = Counter()
-
-    def path_of(self, file: ReleasedFile) -> str:
-        """A path of the file that ends in its name in the release."""
-        if not self._always and os.path.basename(file.path) == file.name:
-            return file.path
-        target = self._folder / str(self._seen[file.name]) / file.name
-        self._seen[file.name] += 1
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        target.parent.mkdir(exist_ok=True)
-        try:
-            # A hard link would set the time of change of all originals but the marked ones
-            os.symlink(os.path.abspath(file.path), target)
-        except OSError:
-            shutil.copyfile(file.path, target)
-        return str(target)
-
-    def remove(self) -> None:
-        """Removes what was staged; the originals stay."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+    importer, _ = foud.build_dataset_importer(kind, dataset_dir=str(folder))
+    found: dict[str, list[str | None]] = {}
+    with importer:
+        for path, label in _read_samples(kind, importer, label_field):
+            if Path(path).is_file():  # which not every importer asks
+                name = Path(path).relative_to(folder).as_posix()
+                found.setdefault(name, []).append(label)
+    return found
 
 
-def is_media(kind: type, folder: Path, path: Path) -> bool:
-    """Whether a file of a release is an image and not labels."""
-    return not (path.parent == folder and path.name in _LABEL_FILES[kind])
+def _read_samples(kind: type, importer: Any, label_field: str) -> Iterator[tuple[str, str | None]]:
+    if kind is fot.CSVDataset:
+        for sample in importer:
+            yield sample.filepath, _value(sample, "label")
+    elif kind is fot.FiftyOneDataset:
+        # What import_samples() does, less the database
+        foo.DatasetDocument.from_dict(importer._dataset_dict)
+        documents, _ = foo.import_collection(importer._samples_path, key="samples")
+        for document in documents:
+            document["filepath"] = str(Path(importer.dataset_dir, document["filepath"]))
+            sample = fo.Sample.from_dict(document)
+            label = _value(sample, label_field)
+            yield sample.filepath, None if label is None else label.label
+    else:
+        for path, _, label in importer:
+            if isinstance(label, dict):  # COCO: detections beside segmentations
+                label = label.get("detections")
+            if isinstance(label, fo.Detections):
+                label = label.detections[0] if len(label.detections) == 1 else None
+            yield path, None if label is None else label.label
+
+
+def _value(sample: fo.Sample, name: str) -> Any:
+    return sample[name] if sample.has_field(name) else None

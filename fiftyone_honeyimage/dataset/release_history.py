@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import fiftyone as fo
 from fiftyone import ViewField as F
+from mongoengine.errors import DoesNotExist
+from pymongo.errors import PyMongoError
 
-from ..core.errors import HoneyImageError
+from ..core.errors import HoneyImageError, ReleaseError, SamplesError
 from .checks import HONEYIMAGE_TAG
 from .runs import MARKING, catch_up, list_keys, root_dataset, run_config
 
@@ -101,6 +103,56 @@ def has_releases(samples: fo.core.collections.SampleCollection, honey_key: str) 
     return bool(run_config(samples, honey_key, MARKING).get(_RELEASES))
 
 
+def check_against_releases(
+    samples: fo.core.collections.SampleCollection,
+    honey_key: str,
+    reencode: str,
+    names: str,
+    unpublished: Collection[str | Path] = (),
+) -> None:
+    """Checks that whoever holds an earlier release of the marking, too, learns nothing by comparing.
+
+    A HoneyImage is the same file in every release of its marking. So wherever the other files are not, or
+    are the same in some formats only, the same ones are the marked ones.
+
+    Args:
+        samples: the dataset
+        honey_key: the marking
+        reencode, names: of the release to be
+        unpublished (()): folders of earlier releases that nobody was given
+
+    Raises:
+        ReleaseError: naming the earlier release
+    """
+    from ..core.codecs import encoder_versions  # needs torch, and lists of releases do not
+
+    apart = _places(unpublished)
+    encoders = encoder_versions()
+    for entry in _entries(root_dataset(samples), honey_key):
+        if entry["export_dir"] in apart or entry.get("unpublished") or not entry.get("exported_at"):
+            continue
+        problem = None
+        if entry["reencode"] != reencode:
+            problem = f"was exported with reencode={entry['reencode']!r}: pass that again"
+        elif reencode == "all" and entry.get("encoders") != encoders:
+            versions = ", ".join(f"{name} {version}" for name, version in entry["encoders"].items())
+            problem = f"was encoded by {versions}: install these again"
+        if problem is not None:
+            raise ReleaseError(
+                f"the earlier release '{entry['export_dir']}' of marking '{honey_key}' {problem}. Whoever "
+                "compared the two could find the HoneyImages, which are the same files in both as others are not. If "
+                f"nobody was ever given it, delete it and pass unpublished=['{entry['export_dir']}']; else "
+                "mark the dataset again"
+            )
+        if entry["names"] != names:
+            _logger.warning(
+                "The earlier release '%s' has names=%r. Whoever holds both can number its files, and sees "
+                "which names are missing; that does not tell which images are marked",
+                entry["export_dir"],
+                entry["names"],
+            )
+
+
 def record_release(
     samples: fo.core.collections.SampleCollection,
     honey_key: str,
@@ -109,6 +161,7 @@ def record_release(
     dataset_type: type,
     reencode: str,
     names: str,
+    unpublished: Collection[str | Path] = (),
 ) -> None:
     """Notes an exported release in the marking's run.
 
@@ -119,7 +172,10 @@ def record_release(
         honey_key: the marking
         report: of the export
         dataset_type, reencode, names: as exported
+        unpublished (()): folders of earlier releases that nobody was given; noted with them
     """
+    from ..core.codecs import encoder_versions
+
     now = datetime.now(timezone.utc)
     entry = {
         "export_dir": str(report.export_dir),
@@ -132,8 +188,13 @@ def record_release(
         "num_files": sum(len(files) for _, _, files in os.walk(report.export_dir)),
         "reencode": reencode,
         "names": names,
+        "encoders": encoder_versions(),
     }
-    _note(samples, honey_key, entry)
+    _note(samples, honey_key, entry, _places(unpublished))
+
+
+def _places(folders: Collection[str | Path]) -> set[str]:
+    return {str(Path(folder).expanduser().absolute()) for folder in folders}
 
 
 def record_audit(
@@ -167,13 +228,19 @@ def record_audit(
 
 
 def _note(
-    samples: fo.core.collections.SampleCollection, honey_key: str, entry: Mapping[str, Any]
+    samples: fo.core.collections.SampleCollection,
+    honey_key: str,
+    entry: Mapping[str, Any],
+    unpublished: Collection[str] = (),
 ) -> None:
-    """Adds an entry, or completes the one of the same folder."""
+    """Adds an entry, or completes the one of the same folder; others are marked as unpublished."""
     dataset = root_dataset(samples)
     try:
         catch_up(dataset)
-        entries = _entries(dataset, honey_key)
+        entries = [
+            {**old, "unpublished": True} if old["export_dir"] in unpublished else old
+            for old in _entries(dataset, honey_key)
+        ]
         places = [old["export_dir"] for old in entries]
         place = places.index(entry["export_dir"]) if entry["export_dir"] in places else None
         if "exported_at" in entry:
@@ -187,7 +254,7 @@ def _note(
         config = dataset.get_run_info(honey_key).config
         setattr(config, _RELEASES, entries)
         dataset.update_run_config(honey_key, config)
-    except (HoneyImageError, ValueError, OSError) as error:
+    except (HoneyImageError, ValueError, OSError, PyMongoError) as error:
         _logger.warning(
             "'%s' could not be noted among the releases of marking '%s': %s",
             entry["export_dir"],
@@ -200,12 +267,15 @@ def _entries(dataset: fo.Dataset, honey_key: str) -> list[dict[str, Any]]:
     """What is noted, oldest first, read from the database: another process may have added to it.
 
     Raises:
-        ValueError: if the run is gone
+        SamplesError: if the run is gone
     """
     document = dataset._doc.runs.get(honey_key)
-    if document is None:
-        raise ValueError(f"run '{honey_key}' was deleted")
-    document.reload()
+    try:
+        if document is None:
+            raise DoesNotExist
+        document.reload()
+    except DoesNotExist:
+        raise SamplesError(f"marking '{honey_key}' was deleted meanwhile") from None
     return list(document.config.get(_RELEASES) or [])
 
 

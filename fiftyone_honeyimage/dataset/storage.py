@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
-from filelock import FileLock, Timeout
 
 from ..core.errors import InterruptedRunError, LedgerError
 from ..core.files import write_json_atomic
+from .running import locked as locked
 
 IMAGES = "images"
 LEDGER = "ledger.json"
@@ -66,39 +66,18 @@ def is_ours(folder: Path) -> bool:
 
 
 def read_request(folder: Path) -> dict[str, Any]:
-    """What the run was asked for that is making, or was killed while it made, this folder."""
-    return json.loads((folder / REQUEST).read_text())
-
-
-@contextmanager
-def locked(output_dir: Path) -> Iterator[None]:
-    """Holds the folder's lock, which the system lifts when the process ends in whatever way.
-
-    Makes the folder's parents; those that are still empty in the end are removed again.
+    """What the run was asked for that is making, or was killed while it made, this folder.
 
     Raises:
-        InterruptedRunError: if another run holds it
+        InterruptedRunError: if it cannot be read
     """
-    missing = [parent for parent in output_dir.parents if not parent.exists()]
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
-    path = output_dir.with_name(f".{output_dir.name}.lock")
-    lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
+        return json.loads((folder / REQUEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise InterruptedRunError(
-            f"another run is writing '{output_dir}' right now; wait for it, or use another key"
+            f"'{folder}' holds an interrupted run, and its {REQUEST} cannot be read ({error}); move the folder "
+            "away, or choose another output_dir"
         ) from error
-    try:
-        yield
-    finally:
-        # While it is held: later it may be another run's. (Windows deletes no open file.)
-        with suppress(OSError):
-            path.unlink()
-        lock.release()
-        for parent in missing:
-            with suppress(OSError):  # not empty
-                parent.rmdir()
 
 
 @contextmanager
@@ -215,7 +194,7 @@ def read_manifest(output_dir: Path) -> dict[str, Any]:
     """The manifest of a marking: its images with digests and metrics, without any coin.
 
     Raises:
-        LedgerError: if it is missing
+        LedgerError: if it is missing or cannot be read
     """
     path = output_dir / MANIFEST
     if not path.is_file():
@@ -223,7 +202,12 @@ def read_manifest(output_dir: Path) -> dict[str, Any]:
             f"the marking's files are not at '{output_dir}' (no {MANIFEST}); if the folder was moved, "
             "move it back"
         )
-    return json.loads(path.read_text())
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LedgerError(
+            f"'{path}' cannot be read ({error}); restore it, or run this as the user who owns it"
+        ) from error
 
 
 def delete_files(output_dir: Path) -> int:
@@ -233,7 +217,8 @@ def delete_files(output_dir: Path) -> int:
         the number of files deleted
 
     Raises:
-        LedgerError: if there are files and no manifest, which says which of them are the marking's
+        LedgerError: if there are files and no manifest, which says which of them are the marking's, or if
+            one cannot be deleted
     """
     output_dir = output_dir.resolve()
     deleted = 0
@@ -245,10 +230,20 @@ def delete_files(output_dir: Path) -> int:
         for name in (*names, *manifest["models"], REQUEST, LEDGER_LOCK, LEDGER, MANIFEST):
             path = output_dir / name
             if output_dir in path.resolve().parents and path.is_file():
-                path.unlink()
+                _delete(path)
                 deleted += 1
     folders = [path for path in output_dir.rglob("*") if path.is_dir()]
     for folder in sorted([output_dir, *folders], key=lambda path: len(path.parts), reverse=True):
         with suppress(OSError):  # holds what is not ours
             folder.rmdir()
     return deleted
+
+
+def _delete(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError as error:
+        raise LedgerError(
+            f"'{path}' cannot be deleted ({error.strerror}); see to that, and delete the marking again: what is "
+            "gone already is not asked for"
+        ) from error

@@ -122,6 +122,8 @@ def _summary(result: dict[str, Any]) -> str:
         f"{results.table(('Release', ''), rows)}\n\n"
         "**Before you publish the folder,** publish or time-stamp the commitment, which binds "
         f"you to the ledger without giving it away:\n\n`{result['commitment']}`\n\n"
+        "The digest of the release's files can be published with it; it shows later what was released:\n\n"
+        f"`{result['release_digest']}`\n\n"
         "**Next:** when you suspect a model, run *Verify a model*."
     )
 
@@ -144,9 +146,15 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         return
 
     from ..dataset.cost import release_cost
-    from ..dataset.release import check_labels, check_view, released_files
+    from ..dataset.release_checks import check_labels, check_view
+    from ..dataset.release_files import check_names, released_files
+    from ..dataset.release_history import check_against_releases
 
+    values = calls.values(ctx, run)
+    kind, names = _dataset_type(ctx), values["names"]
+    folder = Path(values.get("export_dir") or _proposed_folder(ctx, marking.honey_key)).absolute()
     with blocking(inputs, "These samples cannot be released"):
+        check_against_releases(samples, marking.honey_key, values["reencode"], names)
         if labels == marking.config["label_field"]:
             check_labels(labeled, ledger)
         check_view(labeled, ledger)
@@ -155,7 +163,11 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
             ("files", view_key(samples), marking.honey_key, marking.commitment),
             lambda: released_files(labeled, ledger, marking.output_dir),
         )
-    values = calls.values(ctx, run)
+        once(
+            ctx,
+            ("names", view_key(samples), labels, kind.__name__, names, str(folder)),
+            lambda: check_names(kind, labeled, names, folder),
+        )
     run_cost.cost(
         inputs,
         release_cost(labeled, len(ledger.pairs)),
@@ -182,8 +194,9 @@ def _dataset_type(ctx: Any) -> type:
 
 def _formats(ctx: Any, inputs: types.Object, samples: Any, label_field: str) -> None:
     """Asks how the release is written."""
-    from ..dataset.release import check_policies
-    from ..dataset.release_formats import DATASET_TYPES, check_dataset_type, check_fields
+    from ..dataset.release_checks import check_policies
+    from ..dataset.release_fields import check_fields
+    from ..dataset.release_formats import DATASET_TYPES, check_dataset_type
 
     prop = dropdown(
         inputs,
@@ -230,7 +243,7 @@ def _formats(ctx: Any, inputs: types.Object, samples: Any, label_field: str) -> 
     values = calls.values(ctx, run)
     with errors_on(prop):
         check_dataset_type(_dataset_type(ctx), values["fields"])
-        check_fields(samples, values["fields"], label_field)
+        check_fields(samples, values["fields"], label_field, _dataset_type(ctx))
     with errors_on_named(inputs, prop):
         check_policies(values["reencode"], values["names"])
 
@@ -253,7 +266,7 @@ def _label_field(ctx: Any, inputs: types.Object, samples: Any, marking: Any) -> 
 
 
 def _export_dir(ctx: Any, inputs: types.Object, marking: Any, labeled: Any) -> None:
-    from ..dataset.release import release_folder
+    from ..dataset.release_checks import release_folder
 
     proposed = _proposed_folder(ctx, marking.honey_key)
     prop = inputs.str(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +21,8 @@ from PIL import Image
 
 import fiftyone_honeyimage as fhi
 from fiftyone_honeyimage.core.images import read_image
+
+ROOT = Path(__file__).parents[2]
 
 #: The smallest proxy, for one epoch, at the size of the digits
 TINY = {"proxy": "resnet_tiny", "training": {"epochs": 1}, "input_size": 8, "device": "cpu"}
@@ -271,3 +276,39 @@ def guessing_suspect() -> Callable[..., Any]:
         return torch.stack([torch.sin(50 * (k + 1) * mean) for k in range(4)], dim=1)
 
     return guess
+
+
+@pytest.fixture(scope="session")
+def worker(fo: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
+    """A process that has everything imported, and forks one for each call. Its temporary files are its own."""
+    temporary = tmp_path_factory.mktemp("worker")
+    process = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("killed_runs.py")],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    while process.stdout.readline().strip() not in ("ready", ""):
+        pass
+    process.temporary = temporary  # type: ignore[attr-defined]
+    yield process
+    process.stdin.close()  # type: ignore[union-attr]
+    process.wait(60)
+
+
+@pytest.fixture
+def killed(worker: subprocess.Popen[str]) -> Callable[..., None]:
+    """Makes a call in another process, which is killed at a point: ``killed(dataset, name, arguments, stage=…)``."""
+
+    def run(dataset: Any, function: str, arguments: dict[str, Any], **point: Any) -> None:
+        order = {"dataset": dataset.name, "function": function, "arguments": arguments, **point}
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        worker.stdin.write(json.dumps(order) + "\n")
+        worker.stdin.flush()
+        assert int(worker.stdout.readline()) == -signal.SIGKILL, f"not killed at {point}"
+
+    return run

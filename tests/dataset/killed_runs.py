@@ -1,4 +1,4 @@
-"""Runs calls of the SDK that kill themselves at a given point. Started by test_interruption.py.
+"""Runs calls of the SDK that kill themselves at a given point. Started by the fixture ``worker``.
 
 Reads one JSON object a line: ``function`` and ``arguments`` of the SDK, the ``dataset``'s name, and where to
 end: ``stage`` of the progress bar, or ``before`` or ``after`` a ``"module:name"``, at the ``nth`` time.
@@ -52,6 +52,8 @@ def run(order: dict[str, Any]) -> None:
 
     honeyimage_files._load_lpips = lambda file: (None, "not asked for")
     arguments = dict(order["arguments"])
+    if "dataset_type" in arguments:
+        arguments["dataset_type"] = getattr(fo.types, arguments["dataset_type"])
     if order["function"] in ("compute_hardness", "generate_honeyimages", "export_release"):
         arguments["progress"] = progress if "stage" in order else False
     getattr(fhi, order["function"])(fo.load_dataset(order["dataset"]), **arguments)

@@ -146,10 +146,17 @@ def test_database_and_originals_stay_as_they_were(
     marked: Any, unchanged: Any, tmp_path: Path
 ) -> None:
     dataset, marking = marked
-    before = unchanged(dataset, marking.output_dir, noted=True)
-    fhi.export_release(dataset, "honey", tmp_path / "release", progress=False)
+    secret = json.loads(marking.ledger_path.read_text(encoding="utf-8"))
+    before = unchanged(dataset, marking.output_dir / "images", noted=True)
+    report = fhi.export_release(dataset, "honey", tmp_path / "release", progress=False)
     shutil.rmtree(tmp_path / "release")
-    assert unchanged(dataset, marking.output_dir, noted=True) == before
+    assert unchanged(dataset, marking.output_dir / "images", noted=True) == before
+    # The ledger's log knows the release, and that is all that it has more
+    now = json.loads(marking.ledger_path.read_text(encoding="utf-8"))
+    assert {**now, "log": [], "head": ""} == {**secret, "log": [], "head": ""}
+    assert [entry.digest for entry in marking.load_ledger().releases].count(
+        report.release_digest
+    ) == 1
 
 
 def test_the_marked_view_and_other_markings(make_dataset: Any, mark: Any, tmp_path: Path) -> None:
@@ -274,7 +281,8 @@ def test_folder_that_cannot_be_written(
     refused: Any, read_only_folder: Path, marked: Any, tmp_path: Path
 ) -> None:
     refused(fhi.ParameterError, "not writable", export_dir=read_only_folder / "release")
-    refused(fhi.ParameterError, "not writable", export_dir=tmp_path / ("x" * 300) / "release")
+    for name in (f"{'x' * 300}/release", "x" * 300):
+        refused(fhi.ParameterError, "too long for the disk", export_dir=tmp_path / name)
 
 
 @pytest.mark.parametrize("how", ["move", "symlink", "manifest", False, None, ["move"]])
@@ -385,7 +393,7 @@ def test_a_leak_is_refused_without_naming_files(
     from fiftyone_honeyimage.core.audit import Leak
 
     monkeypatch.setattr(
-        "fiftyone_honeyimage.dataset.release.check_metadata",
+        "fiftyone_honeyimage.dataset.release_written.check_metadata",
         lambda *_, **__: [Leak("time: modified", "it is later", ("0/0007.png",))],
     )
     refused(fhi.ReleaseError, r"released: time: modified: it is later; pass reencode='all'")
@@ -497,10 +505,12 @@ def test_a_disk_that_fills_up_meanwhile(
 def test_what_a_killed_export_left_is_cleaned_and_other_hidden_folders_stay(
     marked: Any, tmp_path: Path
 ) -> None:
+    from fiftyone_honeyimage.dataset.running import work_folder
+
     dataset, marking = marked
     (tmp_path / ".release.partial").mkdir()
     (tmp_path / ".release.partial" / "mine").write_text("mine")
-    left = tmp_path / ".release.honeyimage-partial" / "0"
+    left = work_folder(tmp_path / "release") / "release" / "0"
     left.mkdir(parents=True)
     (left / "old.png").write_bytes(b"old")
     fhi.export_release(dataset, "honey", tmp_path / "release", progress=False)

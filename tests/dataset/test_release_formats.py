@@ -195,7 +195,10 @@ def test_all_images_are_encoded_anew_with_equal_pixels(fo, marked, tmp_path):
 
     dataset, marking = marked
     folder = tmp_path / "release"
-    fhi.export_release(dataset, "honey", folder, reencode="all", progress=False)
+    earlier = [release.export_dir for release in fhi.list_releases(dataset, "honey")]
+    fhi.export_release(
+        dataset, "honey", folder, reencode="all", unpublished=earlier, progress=False
+    )
     ledger = marking.load_ledger()
     released = {i.sample_id: marking.output_dir / i.file for i in ledger.released_images()}
     paths = {path.name: path for path in media(folder)}

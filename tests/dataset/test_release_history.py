@@ -33,7 +33,14 @@ def test_releases_are_listed_with_their_audits(fo: Any, marked: Any, tmp_path: P
     fhi.export_release(dataset, "honey", first, progress=False)
     kind = fo.types.FiftyOneImageClassificationDataset
     fhi.export_release(
-        dataset, "honey", second, kind, reencode="all", names="renumber", progress=False
+        dataset,
+        "honey",
+        second,
+        kind,
+        reencode="all",
+        names="renumber",
+        unpublished=[first],
+        progress=False,
     )
     fhi.audit_release(first, marking.ledger_path, samples=dataset, **FAST)
 
@@ -181,3 +188,38 @@ def test_a_release_stands_where_its_run_was_deleted_meanwhile(
     assert report.num_images == 57
     assert (tmp_path / "release").is_dir()
     assert "could not be noted" in caplog.text
+
+
+@pytest.mark.parametrize(("first", "second"), [("marked", "all"), ("all", "marked")])
+def test_releases_that_would_show_the_marks_if_compared_are_refused(
+    marked: Any, unchanged: Any, tmp_path: Path, first: str, second: str
+) -> None:
+    dataset, _ = marked
+    one, two = tmp_path / "one", tmp_path / "two"
+    fhi.export_release(dataset, "honey", one, reencode=first, progress=False)
+    shutil.move(one, tmp_path / "published")  # it may be anywhere by now
+    before = unchanged(dataset)
+    with pytest.raises(fhi.ReleaseError, match=f"'{one}' of marking 'honey' was exported with"):
+        fhi.export_release(dataset, "honey", two, reencode=second, progress=False)
+    assert unchanged(dataset) == before
+
+    fhi.export_release(dataset, "honey", two, reencode=second, unpublished=[one], progress=False)
+    # It has to be said once; the other one counts
+    fhi.export_release(dataset, "honey", tmp_path / "three", reencode=second, progress=False)
+    with pytest.raises(fhi.ReleaseError, match=f"'{two}' of marking 'honey'"):
+        fhi.export_release(dataset, "honey", tmp_path / "four", reencode=first, progress=False)
+
+
+def test_another_encoder_is_refused_and_other_names_are_warned_of(
+    marked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    from fiftyone_honeyimage.core import codecs
+
+    dataset, _ = marked
+    fhi.export_release(dataset, "honey", tmp_path / "one", reencode="all", progress=False)
+    options = {"reencode": "all", "names": "renumber", "progress": False}
+    fhi.export_release(dataset, "honey", tmp_path / "two", **options)
+    assert f"The earlier release '{tmp_path / 'one'}' has names='keep'" in caplog.text
+    monkeypatch.setattr(codecs, "encoder_versions", lambda: {"pillow": "99"})
+    with pytest.raises(fhi.ReleaseError, match=r"was encoded by pillow .*: install these again"):
+        fhi.export_release(dataset, "honey", tmp_path / "three", **options)

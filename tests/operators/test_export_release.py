@@ -142,6 +142,8 @@ def test_every_option_reaches_the_release(
     assert "cannot be carried along" in form.errors()["fields"]
     csv = {"dataset_type": "CSVDataset", "names": "renumber", "fields": ["camera"]}
     form = resolve("export_release", dataset, **csv)
+    assert "was exported with reencode='all'" in str(form.errors())
+    form = resolve("export_release", dataset, **csv, reencode="all")
     assert "new number, `camera` and nothing else" in form.text("cost")
 
 

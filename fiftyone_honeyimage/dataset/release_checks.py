@@ -1,0 +1,101 @@
+"""What a release is checked for before anything is written; forms ask the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..core.errors import ParameterError, ReleaseError
+from ..core.evidence.ledger import Ledger
+from .checks import check_output_folder
+from .marked_files import find_wrong_file
+from .marking import Marking
+from .release_files import RESTORE, marked_images
+from .samples import LabeledSamples
+
+
+def release_folder(export_dir: str | Path, labeled: LabeledSamples, marking: Marking) -> Path:
+    """The folder of a release, absolute.
+
+    Raises:
+        ParameterError: if it exists, cannot be made, or lies among the media or beside the ledger
+    """
+    folder = Path(export_dir).expanduser().absolute()
+    check_output_folder(folder, labeled.filepaths, "export_dir")
+    if marking.output_dir in folder.parents:
+        raise ParameterError(
+            f"export_dir '{folder}' lies beside the secret ledger, in the marking's own folder; choose "
+            "a folder elsewhere"
+        )
+    return folder
+
+
+def check_policies(reencode: str, names: str) -> None:
+    """Checks the policies of a release.
+
+    Raises:
+        ParameterError: if one is unknown
+    """
+    if reencode not in ("marked", "all"):
+        raise ParameterError(f"reencode must be 'marked' or 'all'; found {reencode!r}")
+    if names not in ("keep", "renumber"):
+        raise ParameterError(f"names must be 'keep' or 'renumber'; found {names!r}")
+
+
+def check_view(labeled: LabeledSamples, ledger: Ledger) -> None:
+    """Checks that the samples hold every image that was marked, and others.
+
+    Raises:
+        ReleaseError: if they do not
+    """
+    marked = {image.sample_id for image in (*ledger.released_images(), *ledger.withheld_images())}
+    absent = sorted(marked - set(labeled.ids))
+    if absent:
+        raise ReleaseError(
+            f"{len(absent)} of the images that were marked are not in these samples (the first is "
+            f"{absent[0]}); pass the view that was marked, or the whole dataset"
+        )
+
+    if len(marked) == len(labeled):
+        raise ReleaseError(
+            "every one of these samples was marked, so each image of the release would be a "
+            "HoneyImage; pass the view that was marked, or the whole dataset"
+        )
+
+
+def check_labels(labeled: LabeledSamples, ledger: Ledger) -> None:
+    """Checks that the marked images have the labels that they were marked with.
+
+    Raises:
+        ReleaseError: naming the first that has not
+    """
+    now = dict(zip(labeled.ids, labeled.labels, strict=True))
+    for image in marked_images(ledger):
+        if image.sample_id in now and labeled.classes[now[image.sample_id]] != image.label:
+            raise ReleaseError(
+                f"sample {image.sample_id} was marked as {image.label!r} and is labelled "
+                f"{labeled.classes[now[image.sample_id]]!r} now; restore the label, or mark the "
+                "dataset again"
+            )
+
+
+def check_marked_files(labeled: LabeledSamples, ledger: Ledger, output_dir: Path) -> None:
+    """Checks that the HoneyImages are those that the ledger lists, and so are their originals.
+
+    Raises:
+        ReleaseError: naming the first that is missing, altered or cannot be read
+    """
+    originals = dict(zip(labeled.ids, labeled.filepaths, strict=True))
+    try:
+        wrong = find_wrong_file(marked_images(ledger), output_dir, originals)
+    except OSError as error:
+        raise ReleaseError(
+            f"'{error.filename}' cannot be read ({error.strerror}); run this as a user who may read it"
+        ) from error
+    if wrong is None:
+        return
+    if wrong.is_original and not wrong.is_missing:
+        raise ReleaseError(
+            f"{wrong}, so that its HoneyImage would stand out among the others; restore it, or mark "
+            "the dataset again"
+        )
+    raise ReleaseError(f"{wrong}; {RESTORE}")
