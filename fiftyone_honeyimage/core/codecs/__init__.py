@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..errors import ImageError
 from ..images import opened_image
-from .base import Codec
+from .base import Codec, RewrittenError
 from .jpeg import JpegCodec, load_jpeglib
 from .png import PngCodec
 from .raw import RawCodec
@@ -27,6 +27,7 @@ from .webp import WebpCodec
 __all__ = [
     "Codec",
     "DecodedSources",
+    "RewrittenError",
     "check_markable",
     "encode_like",
     "encoder_versions",
@@ -66,20 +67,31 @@ def open_codec(path: str | os.PathLike[str]) -> Codec:
         return kind(path, image)
 
 
-def check_markable(path: str | os.PathLike[str]) -> None:
-    """Checks from a file's header whether it can be marked.
+def check_markable(path: str | os.PathLike[str], *, rewritten: bool = False) -> None:
+    """Finds out whether a file can be marked, by writing it again, changed and unchanged.
+
+    Args:
+        path: an image file
+        rewritten (False): whether it need not come back byte for byte, as all files of the release will be
+            encoded anew
 
     Raises:
-        ImageError: with the reason, if it cannot
+        RewrittenError: if it can hold a mark and would not come back byte for byte
+        ImageError: with the reason, if it cannot be marked
     """
-    open_codec(path)
+    codec = open_codec(path)
+    codec.check_change()
+    try:
+        codec.check_comes_back()
+    except RewrittenError:
+        if not rewritten:
+            raise
 
 
 def encode_like(source_path: str | os.PathLike[str], pixels: np.ndarray) -> bytes:
     """Returns a file with other pixels and everything else as in the source.
 
-    PNG, BMP, PPM, TIFF and lossless WebP hold the pixels bit by bit. JPEG and lossy WebP hold what
-    their tables let through.
+    PNG, BMP, PPM, TIFF and lossless WebP hold the pixels bit by bit, JPEG what its tables let through.
 
     Args:
         source_path: the file to be like
