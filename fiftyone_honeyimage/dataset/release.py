@@ -20,12 +20,11 @@ import fiftyone as fo
 import fiftyone.types as fot
 
 from ..core.audit.metadata import check_metadata
-from ..core.codecs import encode_like
+from ..core.codecs import written_like_marked
 from ..core.errors import ImageError, ParameterError, ReleaseError
 from ..core.evidence.ledger import Ledger
 from ..core.evidence.marked_images import MarkedImage
 from ..core.files import ensure_free_space, sha256_file
-from ..core.images import read_image
 from . import storage
 from .checks import HONEYIMAGE_TAG, check_label_field, check_output_folder
 from .loading import for_each
@@ -111,6 +110,7 @@ def export_release(
     check_label_field(samples, label_field)
     check_fields(samples, fields, label_field)
     labeled = read_labels(samples, label_field)
+    check_reencode(reencode, marking)
     if label_field == marking.config["label_field"]:
         check_labels(labeled, ledger)
     folder = release_folder(export_dir, labeled, marking)
@@ -120,11 +120,12 @@ def export_release(
     if kind is fot.ImageClassificationDirectoryTree:
         _check_folder_names(labeled)
     blocks = sum(os.path.getsize(file.path) // _BLOCK + 1 for file in files)
-    ensure_free_space(folder.parent, blocks * _BLOCK * (2 if reencode == "all" else 1))
+    ensure_free_space(folder.parent, blocks * _BLOCK * 2)
 
     partial = folder.with_name(f".{folder.name}.honeyimage-partial")
+    drop = marking.config.get("thumbnails") == "drop"
     stages = {
-        "Re-encoding": 60 if reencode == "all" else 0,
+        "Re-encoding": 60 if reencode == "all" or drop else 0,
         "Exporting": 60,
         "Checking": 20,
         "Looking for leaks": 20,
@@ -135,8 +136,8 @@ def export_release(
         try:
             for path in leftovers:
                 shutil.rmtree(path, ignore_errors=True)  # what a killed export left
-            if reencode == "all":
-                files = _reencode(files, encoded, bar)
+            if reencode == "all" or drop:
+                files = _reencode(files, encoded, reencode == "all", drop, bar)
             write_release(
                 kind,
                 files,
@@ -149,7 +150,8 @@ def export_release(
             exported = _check_export(kind, partial, files, bar)
             _hide_times(partial)
             hardness = _known_hardness(samples, marking)
-            _check_leaks(partial, exported, labeled, hardness, reencode, bar)
+            epsilon = marking.config["epsilon"]
+            _check_leaks(partial, exported, labeled, hardness, reencode, drop, epsilon, bar)
             os.rename(partial, folder)
         finally:
             for path in leftovers:
@@ -195,6 +197,19 @@ def check_policies(reencode: str, names: str) -> None:
         raise ParameterError(f"reencode must be 'marked' or 'all'; found {reencode!r}")
     if names not in ("keep", "renumber"):
         raise ParameterError(f"names must be 'keep' or 'renumber'; found {names!r}")
+
+
+def check_reencode(reencode: str, marking: Marking) -> None:
+    """Checks that files which would not come back byte for byte were marked for such a release alone.
+
+    Raises:
+        ReleaseError: if they were marked for a release whose files are all encoded anew
+    """
+    if reencode != "all" and marking.config.get("reencode") == "all":
+        raise ReleaseError(
+            f"marking '{marking.honey_key}' was made with reencode='all': files of other encoders are among its "
+            "HoneyImages and would stand out. Pass reencode='all' here too"
+        )
 
 
 def released_files(
@@ -259,8 +274,12 @@ def _check_folder_names(labeled: LabeledSamples) -> None:
             )
 
 
-def _reencode(files: Sequence[ReleasedFile], folder: Path, bar: StageBar) -> list[ReleasedFile]:
-    """Encodes every unmarked image anew, as the HoneyImages were; one process for all.
+def _reencode(
+    files: Sequence[ReleasedFile], folder: Path, anew: bool, drop: bool, bar: StageBar
+) -> list[ReleasedFile]:
+    """Encodes every unmarked image anew, as the HoneyImages were, or drops thumbnails; one process for all.
+
+    Files of kinds that cannot be marked stay as they are: no HoneyImage is of their kind.
 
     Raises:
         ReleaseError: naming the first image that cannot be re-encoded
@@ -274,12 +293,12 @@ def _reencode(files: Sequence[ReleasedFile], folder: Path, bar: StageBar) -> lis
             return
         target = folder / f"{row}{Path(file.path).suffix}"
         try:
-            target.write_bytes(encode_like(file.path, read_image(file.path)))
+            data = written_like_marked(file.path, anew=anew, drop=drop)
         except ImageError as error:
             raise ReleaseError(
-                f"{error} (sample {file.sample_id}); it cannot be re-encoded like the HoneyImages: "
-                "convert or leave it out, or pass reencode='marked'"
+                f"{error} (sample {file.sample_id}); repair it or leave it out"
             ) from error
+        target.write_bytes(data)
         result[row] = replace(file, path=str(target))
 
     for_each(encode, range(len(files)), bar.report, "Re-encoding")
@@ -421,6 +440,8 @@ def _check_leaks(
     labeled: LabeledSamples,
     hardness: Mapping[str, float],
     reencode: str,
+    drop: bool,
+    epsilon: float,
     bar: StageBar,
 ) -> None:
     """Looks for anything but the pixels that tells HoneyImages from other files.
@@ -443,6 +464,8 @@ def _check_leaks(
         hardness=scores if marked.keys() <= scores.keys() else None,
         sources={name: originals[file.sample_id] for name, file in marked.items()},
         reencoded=reencode == "all",
+        thumbnails_dropped=drop,
+        epsilon=epsilon,
         alpha=_LEAK_ALPHA,
         report=lambda _, done, total: bar.report("Looking for leaks", done, total),
     )

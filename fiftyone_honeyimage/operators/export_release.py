@@ -144,11 +144,12 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         return
 
     from ..dataset.cost import release_cost
-    from ..dataset.release import check_labels, check_view, released_files
+    from ..dataset.release import check_labels, check_reencode, check_view, released_files
 
     with blocking(inputs, "These samples cannot be released"):
         if labels == marking.config["label_field"]:
             check_labels(labeled, ledger)
+        check_reencode(calls.values(ctx, run)["reencode"], marking)
         check_view(labeled, ledger)
         once(
             ctx,

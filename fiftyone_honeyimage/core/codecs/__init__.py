@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -16,10 +17,11 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ImageError
-from ..images import opened_image
+from ..images import opened_image, read_image
 from .base import Codec, RewrittenError
 from .jpeg import JpegCodec, load_jpeglib
 from .png import PngCodec
+from .previews import without_previews
 from .raw import RawCodec
 from .tiff import TiffCodec
 from .webp import WebpCodec
@@ -32,6 +34,7 @@ __all__ = [
     "encode_like",
     "encoder_versions",
     "open_codec",
+    "written_like_marked",
 ]
 
 #: Pillow's name of a format → codec. Uncompressed TIFF is patched in place like BMP.
@@ -102,6 +105,28 @@ def encode_like(source_path: str | os.PathLike[str], pixels: np.ndarray) -> byte
         ImageError: with the reason, if the source cannot be written again, or the pixels do not fit it
     """
     return open_codec(source_path).encode(pixels)
+
+
+def written_like_marked(path: str | os.PathLike[str], *, anew: bool, drop: bool) -> bytes:
+    """What stands in a release for a file that is not marked.
+
+    Args:
+        path: the file
+        anew: whether it is encoded anew, as HoneyImages are
+        drop: whether previews are dropped
+
+    Returns:
+        the file's own bytes, or those written; its own too if no file of its kind can be marked
+
+    Raises:
+        ImageError: if it cannot be read
+    """
+    data = Path(path).read_bytes()
+    pixels = read_image(path)
+    with suppress(ImageError):
+        written = encode_like(path, pixels) if anew else data
+        data = without_previews(written, str(path)) if drop else written
+    return data
 
 
 class DecodedSources(Sequence[np.ndarray]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
@@ -196,6 +197,34 @@ class Codec(ABC):
         with Image.open(self.path) as image:
             alpha = image.getchannel("A")
         return Image.merge(self.mode, [*colours.split(), alpha])
+
+
+def largest_change(original: np.ndarray, pixels: np.ndarray) -> int:
+    """The largest difference of any value of two uint8 images of one shape, a few rows at a time."""
+    return max(
+        int(np.abs(original[rows].astype(np.int16) - pixels[rows]).max())
+        for rows in strips(len(original))
+    )
+
+
+def check_change_kept(
+    original: np.ndarray, pixels: np.ndarray, epsilon: float, name: str | os.PathLike[str]
+) -> None:
+    """Checks that a written image keeps to what was promised, decoded against decoded.
+
+    Raises:
+        ImageError: if it does not
+    """
+    if original.shape != pixels.shape:
+        raise ImageError(
+            f"the HoneyImage of {name} has another size than its original; nothing was kept"
+        )
+    moved = largest_change(original, pixels)
+    if moved > epsilon:
+        raise ImageError(
+            f"the HoneyImage of {name} differs from its original by {moved} of 255, more than "
+            f"epsilon={epsilon:g} allows; nothing was kept. Please report this file"
+        )
 
 
 def decode(data: bytes, name: str) -> np.ndarray:

@@ -62,8 +62,10 @@ class PngCodec(Codec):
     @cached_property
     def _options(self) -> dict[str, object]:
         pixels = self.original()
-        levels = [{"compress_level": level} for level in _LEVELS[self._flevel]]
-        tried: list[dict[str, object]] = [*levels, {"optimize": True}]
+        tried: list[dict[str, object]] = [
+            *({"compress_level": level} for level in _LEVELS[self._flevel]),
+            {"optimize": True},
+        ]
         nearest = {}
         for options in tried:
             stream = self._stream(pixels, options)

@@ -126,7 +126,7 @@ def _find_in_tiff(data: bytes) -> str | None:
         content = data[value]
         if tag == _TIFF_PHOTOSHOP and _resources_with_thumbnail(content):
             return "a Photoshop thumbnail"
-        if tag == _TIFF_XMP or tag > 32768 and tag != 34675:  # not the ICC profile
+        if tag == _TIFF_XMP or (tag > 32768 and tag != 34675):  # not the ICC profile
             found = _find(content)
             if found:
                 return found

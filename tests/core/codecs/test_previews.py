@@ -116,9 +116,7 @@ def test_previews_of_other_formats_are_found_and_refused(
 ) -> None:
     plain = exif(photo)
     text = PngImagePlugin.PngInfo()
-    text.add_text(
-        "Raw profile type exif", f"\nexif\n{len(plain):8d}\n{plain.hex()}\n", zip=True
-    )
+    text.add_text("Raw profile type exif", f"\nexif\n{len(plain):8d}\n{plain.hex()}\n", zip=True)
     xmp = PngImagePlugin.PngInfo()
     xmp.add_itxt("XML:com.adobe.xmp", XMP.decode("latin-1"), zip=True)
     tiff = {34377: photoshop((1036, bytes(28)))[14:]}
