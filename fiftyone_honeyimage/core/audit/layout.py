@@ -82,12 +82,25 @@ def _again(text: str, suffix: str) -> Iterator[str]:
         content = json.loads(text)
         for indent, separators, ascii_only in settings:
             yield _dumped(content, indent, separators, ascii_only) + end
+        yield from _streamed(content, end)
         return
     newline = "\r\n" if "\r\n" in text else "\n"
     lines = [json.loads(line) for line in text.splitlines() if line.strip()]
     for _, separators, ascii_only in itertools.product((None,), _SEPARATORS, (True, False)):
         dumped = (_dumped(line, None, separators, ascii_only) for line in lines)
         yield newline.join(dumped) + end
+
+
+def _streamed(content: Any, end: str) -> Iterator[str]:
+    """One list under one key, record after record, as FiftyOne writes its samples."""
+    if not isinstance(content, dict) or len(content) != 1:
+        return
+    ((key, records),) = content.items()
+    if not isinstance(records, list):
+        return
+    for separators, ascii_only in itertools.product(_SEPARATORS, (True, False)):
+        dumped = ",".join(_dumped(record, None, separators, ascii_only) for record in records)
+        yield f"{{{json.dumps(key)}: [{dumped}]}}{end}"
 
 
 def _dumped(content: Any, indent: Any, separators: Any, ascii_only: bool) -> str:

@@ -62,10 +62,9 @@ class PngCodec(Codec):
     @cached_property
     def _options(self) -> dict[str, object]:
         pixels = self.original()
-        tried: list[dict[str, object]] = [
-            *({"compress_level": level} for level in _LEVELS[self._flevel]),
-            {"optimize": True},
-        ]
+        tried: list[dict[str, object]] = []
+        tried += [{"compress_level": level} for level in _LEVELS[self._flevel]]
+        tried += [{"optimize": True}]
         nearest = {}
         for options in tried:
             stream = self._stream(pixels, options)

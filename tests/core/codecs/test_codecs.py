@@ -474,12 +474,6 @@ def test_layouts_that_pillow_reads_and_does_not_write_are_refused_by_name(photo,
         path.write_bytes(data)
         pixels = read_image(path)
         assert pixels.std() > 20, name
-        if name in ("white.tif", "reversed.tif"):
-            # what is not refused is written exactly
-            check_markable(path)
-            changed = noisy(pixels, open_codec(path).grey, 40)
-            np.testing.assert_array_equal(decode(encode_like(path, changed), name), changed)
-            continue
         with pytest.raises(ImageError, match=name):
             check_markable(path)
 
