@@ -228,15 +228,15 @@ def altered_files(
     """
     same = {name for name, digest in digests.items() if digest in originals}
     rest = sorted(set(digests) - same)
-    if not rest:
+    drop = policies.thumbnails_dropped
+    if not rest and not drop:
         return [], [], False
     used = {digests[name] for name in same}
-    drop = policies.thumbnails_dropped
     kept: set[str] = set()
     anew: set[str] = set()
     pixels: set[str] = set()
     for digest, path in originals.items():
-        if digest in used:
+        if digest in used or not rest:
             continue
         try:
             kept.add(_sha256(written_like_marked(path, anew=False, drop=drop)))
@@ -251,9 +251,9 @@ def altered_files(
     for name in rest:
         if digests[name] not in wanted:
             (altered if _pixels_of(folder / name) in pixels else unknown).append(name)
-    if is_anew:
+    if is_anew or drop:
         for name in sorted(same):
-            written = written_like_marked(originals[digests[name]], anew=True, drop=drop)
+            written = written_like_marked(originals[digests[name]], anew=is_anew, drop=drop)
             if _sha256(written) != digests[name]:
                 altered.append(name)
     leaks: list[Leak] = []

@@ -14,7 +14,7 @@ _LABEL_FILES = {"labels.json", "labels.csv", "metadata.json", "samples.json", "i
 
 _DOCUMENTS = {"", ".md", ".rst", ".txt"}
 
-_NUM_EXAMPLES = 5
+_NUM_EXAMPLES = 20
 
 
 def find_strays(
