@@ -160,6 +160,8 @@ def generate_honeyimages(
     output_dir: str | Path | None = None,
     lpips_backbone: str | Path | None = None,
     trade_off: int = 16,
+    reencode: str = "marked",
+    thumbnails: str = "exclude",
     seed: int = 51,
     device: str | None = None,
     skip_failures: bool = False,
@@ -175,8 +177,9 @@ def generate_honeyimages(
     called again with the same arguments.
 
     Every file keeps its source's name, size, format, mode, compression tables and metadata. Images
-    that cannot be written like they are (with a palette, interlaced, arithmetic-coded, ...) are left
-    out of the choice and counted. The marking's ``survival`` says which HoneyImages keep their effect
+    that cannot be written like they are (with a palette, interlaced, progressive, lossy WebP, ...), that would not
+    come back byte for byte without a change, or that hold a thumbnail, are left out of the choice and
+    counted in ``excluded``, before anything is trained. The marking's ``survival`` says which HoneyImages keep their effect
     after JPEG 75 and 50, resizing, a median filter, crop and flip.
 
     Args:
@@ -217,6 +220,12 @@ def generate_honeyimages(
             ε = 1, 2, 4, 8 and 16, which gives the marking's ``trade_off``: loss gap against visibility. Fewer
             where that would take more than a tenth of the time of the crafting, and none in the
             shortest runs. No HoneyImage depends on it; 0 for none
+        reencode ("marked"): ``"marked"`` leaves out files that another encoder than Pillow's or libjpeg's wrote, which
+            would not come back byte for byte; ``"all"`` marks them too, and every release of this marking
+            has to be exported with ``reencode="all"``
+        thumbnails ("exclude"): ``"exclude"`` leaves out files that hold a thumbnail or another preview, as it
+            shows the unmarked picture; ``"drop"`` marks them, and previews of all files of a release are
+            dropped (JPEG alone)
         seed (51): same seed and device, same HoneyImages, byte for byte
         device (None), skip_failures (False), progress (None): see :func:`compute_hardness`
 
@@ -253,6 +262,8 @@ def generate_honeyimages(
         output_dir=output_dir,
         lpips_backbone=lpips_backbone,
         trade_off=trade_off,
+        reencode=reencode,
+        thumbnails=thumbnails,
         seed=seed,
         device=device,
         skip_failures=skip_failures,

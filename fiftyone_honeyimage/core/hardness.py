@@ -164,10 +164,11 @@ def find_duplicates(
     max_rms: float = 4.0,
     block: int = 8192,
 ) -> np.ndarray:
-    """Which of some images have an exact or near duplicate anywhere in the set.
+    """Which of some images have an exact or near duplicate, mirrored or turned too, anywhere in the set.
 
     Images are compared at 16×16 pixels: re-encoding and slight resizing move that thumbnail by one
-    or two grey levels, other photographs of the same thing by tens.
+    or two grey levels, other photographs of the same thing by tens. Augmented sets hold copies that are mirrored
+    or turned by quarters: beside an exact copy, a marked image would stand out.
 
     Args:
         images: uint8 (N, 3, S, S)
@@ -184,23 +185,35 @@ def find_duplicates(
     if len(rows) == 0:
         return found
 
-    wanted = _thumbnails(images[torch.from_numpy(rows)])
-    norms = (wanted**2).sum(dim=1)
-    limit = max_rms**2 * wanted.shape[1]
+    wanted = [view.flatten(1) for view in symmetries(_thumbnails(images[torch.from_numpy(rows)]))]
+    norms = (wanted[0] ** 2).sum(dim=1)
+    limit = max_rms**2 * wanted[0].shape[1]
     for start in range(0, len(images), block):
-        others = _thumbnails(images[start : start + block])
-        squared = norms[:, None] + (others**2).sum(dim=1)[None, :] - 2 * wanted @ others.T
-        close = squared <= limit
+        others = _thumbnails(images[start : start + block]).flatten(1)
+        distances = norms[:, None] + (others**2).sum(dim=1)[None, :]
         inside = (rows >= start) & (rows < start + block)
-        close[np.flatnonzero(inside), rows[inside] - start] = False
-        found |= close.any(dim=1).numpy()
+        for view in wanted:
+            close = distances - 2 * view @ others.T <= limit
+            # An image may be its own mirror image
+            close[np.flatnonzero(inside), rows[inside] - start] = False
+            found |= close.any(dim=1).numpy()
     return found
 
 
+def symmetries(images: torch.Tensor) -> list[torch.Tensor]:
+    """The eight ways to mirror and turn square images by quarters, the images themselves first.
+
+    Args:
+        images: (N, C, S, S)
+    """
+    mirrored = (images, images.flip(3))
+    return [torch.rot90(view, turns, (2, 3)) for turns in range(4) for view in mirrored]
+
+
 def _thumbnails(images: torch.Tensor) -> torch.Tensor:
-    """float32 (N, 768): 16×16 thumbnails, centred on mid-grey to keep float32 exact enough."""
+    """float32 (N, 3, 16, 16): thumbnails, centred on mid-grey to keep float32 exact enough."""
     size = min(16, int(images.shape[-1]))
     thumbs = torch.nn.functional.interpolate(
         images.float(), size=(size, size), mode="bilinear", antialias=True
     )
-    return thumbs.flatten(1) - 127.5
+    return thumbs - 127.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,7 +13,9 @@ import numpy as np
 
 from ..core.audit import STAGES, AuditReport, Leak, audit_files
 from ..core.audit.audit import check_alpha
-from ..core.audit.files import list_files
+from ..core.audit.files import is_image_name, list_files
+from ..core.audit.originals import Policies, altered_files
+from ..core.codecs import encoder_versions
 from ..core.errors import ImageError, LedgerError, ReleaseError, SamplesError
 from ..core.evidence.ledger import Ledger, load_ledger
 from ..core.evidence.marked_images import MarkedImage
@@ -22,7 +24,7 @@ from ..core.images import read_image
 from ..core.models import Proxy
 from ..core.progress import Report
 from ..core.training import TrainingConfig
-from .checks import check_seed, whole_number
+from .checks import HONEYIMAGE_TAG, check_seed, whole_number
 from .hardness import training_config
 from .loading import for_each
 from .progress import Progress, StageBar
@@ -58,12 +60,12 @@ class _Originals:
     Attributes:
         hardness: file → hardness, None if it is not known of unmarked files
         sources: HoneyImage → its original, None unless all are there and unchanged
-        reencoded: whether no unmarked file is an original's bytes
+        originals: SHA-256 → an image of the dataset that is no HoneyImage
     """
 
     hardness: dict[str, float] | None = None
     sources: dict[str, str] | None = None
-    reencoded: bool = False
+    originals: dict[str, str] = field(default_factory=dict)
 
 
 def audit_release(
@@ -96,17 +98,35 @@ def audit_release(
     with StageBar({"Finding HoneyImages": 5, **STAGES}, progress) as bar:
         found = find_images(folder, opened, bar.report)
         known = _Originals() if samples is None else _read_samples(samples, hardness_field, found)
+        policies = Policies(
+            thumbnails_dropped=opened.header.get("thumbnails") == "drop",
+            epsilon=opened.header.get("epsilon"),
+            same_encoders=opened.header.get("encoders") == encoder_versions(),
+        )
+        others = {
+            name: digest
+            for name, digest in found.digests.items()
+            if name not in found.marked and is_image_name(name)
+        }
+        leaks = found.leaks
+        named: list[Leak] = []
+        if samples is not None:
+            altered, named, anew = altered_files(folder, others, known.originals, policies)
+            strangers = {name for leak in leaks for name in leak.files}
+            leaks = [*leaks, *(leak for leak in altered if not set(leak.files) <= strangers)]
+            policies = replace(policies, reencoded=anew)
         report = audit_files(
             folder,
             found.marked,
             labels={name: image.label for name, image in found.marked.items()},
             hardness=known.hardness,
             sources=known.sources,
-            reencoded=known.reencoded,
+            policies=policies,
             proxy=proxy,
             config=config,
             input_size=input_size or _usual_size(folder, sorted(found.marked)),
-            found=found.leaks,
+            found=leaks,
+            named=named,
             secrets=_secrets(opened, samples),
             alpha=alpha,
             seed=seed,
@@ -217,8 +237,8 @@ def _read_samples(
 ) -> _Originals:
     """What the working dataset knows of a release's files.
 
-    HoneyImages are found by their sample, other files by their bytes. If no other file is a sample's
-    byte by byte, all were encoded anew, and their hardness is not known.
+    HoneyImages are found by their sample, other files by their bytes. The hardness of files that were encoded
+    anew is not known.
     """
     dataset = root_dataset(samples)
     fields = ["id", "filepath", *([hardness_field] if hardness_field else [])]
@@ -228,8 +248,12 @@ def _read_samples(
     by_id = {key: (path, score) for key, path, score in zip(ids, paths, scores, strict=True)}
     wanted = set(found.digests.values())
     by_digest: dict[str, Any] = {}
-    for path, score in zip(paths, scores, strict=True):
+    originals: dict[str, str] = {}
+    honeyimages = set(dataset.match_tags(HONEYIMAGE_TAG).values("id"))
+    for key, path, score in zip(ids, paths, scores, strict=True):
         digest = sha256_file(path) if os.path.isfile(path) else ""
+        if digest and key not in honeyimages:
+            originals[digest] = path
         if digest in wanted:
             by_digest[digest] = score
 
@@ -250,7 +274,7 @@ def _read_samples(
     return _Originals(
         hardness=hardness if hardness_field and num_others else None,
         sources=sources if len(sources) == len(found.marked) else None,
-        reencoded=num_others == 0,
+        originals=originals,
     )
 
 

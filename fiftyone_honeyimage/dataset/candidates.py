@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from ..core.candidates import Candidates, select_candidates
-from ..core.codecs import check_markable
+from ..core.codecs import RewrittenError, check_markable
+from ..core.codecs.previews import find_preview, without_previews
 from ..core.errors import ImageError, ParameterError, SamplesError
 from ..core.hardness import find_duplicates
 from .samples import LabeledSamples
 
 #: What ``exclude=`` accepts.
 EXCLUSIONS = ("label_errors", "duplicates")
+
+#: What ``thumbnails=`` accepts
+THUMBNAILS = ("exclude", "drop")
+
+#: What ``reencode=`` accepts
+REENCODE = ("marked", "all")
+
+#: So many images are looked at before a marking gives up if not one of them can be marked
+_ENOUGH = 1000
+
+_WORKERS = 4
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """Why an image may not be chosen: a word for the counts, and a sentence."""
+
+    reason: str
+    text: str
 
 
 def check_exclusions(exclude: Collection[str]) -> None:
@@ -30,6 +53,18 @@ def check_exclusions(exclude: Collection[str]) -> None:
         raise ParameterError(
             f"exclude takes a list of names from {list(EXCLUSIONS)}; found {unknown[0]!r}"
         )
+
+
+def check_file_policies(reencode: str, thumbnails: str) -> None:
+    """Checks what is to be done about files of other encoders and about thumbnails.
+
+    Raises:
+        ParameterError: if one is unknown
+    """
+    if reencode not in REENCODE:
+        raise ParameterError(f"reencode must be 'marked' or 'all'; found {reencode!r}")
+    if thumbnails not in THUMBNAILS:
+        raise ParameterError(f"thumbnails must be 'exclude' or 'drop'; found {thumbnails!r}")
 
 
 def exclusion_masks(
@@ -68,28 +103,75 @@ def choose_candidates(
     masks: dict[str, np.ndarray],
     request: Mapping[str, Any],
 ) -> Candidates:
-    """Selects the candidates, leaving out images that cannot be written again, and duplicates."""
+    """Selects the candidates, leaving out duplicates and images whose files would give a mark away.
+
+    These are files that cannot be written again, that would not come back byte for byte if nothing were changed
+    (unless the whole release is to be encoded anew), and that hold a thumbnail of the unmarked picture (unless
+    thumbnails are dropped everywhere).
+    """
     duplicates = "duplicates" in request["exclude"]
     if duplicates:
         masks["duplicates"] = np.zeros(len(labeled), dtype=bool)
     # Only images that would be chosen are looked at, and compared with all others; those that move up
     # in their stead are looked at in the next turn, until no chosen image has to be left out.
     checked = np.zeros(len(labeled), dtype=bool)
-    reason = ""
+    first: dict[str, str] = {}
     while True:
         try:
             candidates = select_by_hardness(hardness, labeled.labels, masks, request)
         except SamplesError as error:
-            raise SamplesError(f"{error}{reason}") from error
+            raise SamplesError(f"{error}{_advice(first)}") from error
         new = candidates.rows[~checked[candidates.rows]]
         if len(new) == 0:
             return candidates
         if duplicates:
             masks["duplicates"][new] = find_duplicates(images, new)
-        for row in new:
-            try:
-                check_markable(labeled.filepaths[row])
-            except ImageError as error:
-                masks.setdefault("cannot_be_marked", np.zeros(len(labeled), dtype=bool))[row] = True
-                reason = reason or f". The first that cannot be marked: {error}"
+        paths = [labeled.filepaths[row] for row in new]
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            refusals = list(pool.map(lambda path: _refusal(path, request), paths))
+        for row, refusal in zip(new, refusals, strict=True):
+            if refusal is None:
+                continue
+            mask = masks.setdefault(refusal.reason, np.zeros(len(labeled), dtype=bool))
+            mask[row] = True
+            first.setdefault(refusal.reason, refusal.text)
         checked[new] = True
+        refused = sum(int(masks[reason].sum()) for reason in first)
+        if refused >= _ENOUGH and refused == checked.sum():
+            raise SamplesError(
+                f"none of the {refused} hardest images has a file that can be marked{_advice(first)}"
+            )
+
+
+def _refusal(path: str, request: Mapping[str, Any]) -> _Refusal | None:
+    """Why a file may not become a HoneyImage."""
+    try:
+        check_markable(path, rewritten=request["reencode"] == "all")
+    except RewrittenError as error:
+        return _Refusal(
+            "would_be_rewritten", f"{error}; pass reencode='all', here and to the export"
+        )
+    except ImageError as error:
+        return _Refusal("cannot_be_marked", str(error))
+    data = Path(path).read_bytes()
+    preview = find_preview(data)
+    if preview is None:
+        return None
+    if request["thumbnails"] == "exclude":
+        return _Refusal(
+            "has_thumbnail",
+            f"{path} holds {preview}, which shows the unmarked picture; pass thumbnails='drop' to drop "
+            "them from all files of the release",
+        )
+    try:
+        without_previews(data, path)
+    except ImageError as error:
+        return _Refusal("has_thumbnail", str(error))
+    return None
+
+
+def _advice(first: Mapping[str, str]) -> str:
+    """The first image of each reason, in words."""
+    return "".join(
+        f". The first counted as {reason!r}: {text}" for reason, text in sorted(first.items())
+    )

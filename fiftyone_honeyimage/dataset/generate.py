@@ -26,7 +26,12 @@ from ..core.marking.base import check_budget
 from ..core.models import Proxy, proxy_name
 from ..core.training import TrainingConfig
 from . import storage
-from .candidates import check_exclusions, exclusion_masks, select_by_hardness
+from .candidates import (
+    check_exclusions,
+    check_file_policies,
+    exclusion_masks,
+    select_by_hardness,
+)
 from .checks import check_key, check_new_folder, check_output_place, whole_number
 from .hardness import training_config
 from .hardness_fields import read_hardness
@@ -64,6 +69,8 @@ def generate_honeyimages(
     output_dir: str | Path | None,
     lpips_backbone: str | Path | None,
     trade_off: int,
+    reencode: str,
+    thumbnails: str,
     seed: int,
     device: str | None,
     skip_failures: bool,
@@ -76,6 +83,7 @@ def generate_honeyimages(
     num_steps = whole_number(num_steps, "num_steps", 1, 1000)
     check_budget(epsilon, step_size, num_steps, inner, smoothing)
     check_exclusions(exclude)
+    check_file_policies(reencode, thumbnails)
     trade_off = whole_number(trade_off, "trade_off", 0)
     seed = whole_number(seed, "seed", 0)
     config = training_config(training)
@@ -108,6 +116,8 @@ def generate_honeyimages(
         "num_pairs": num_pairs,
         "hardness_field": hardness_field,
         "exclude": sorted(exclude),
+        "reencode": reencode,
+        "thumbnails": thumbnails,
         "epsilon": float(epsilon),
         "step_size": float(step_size),
         "num_steps": num_steps,

@@ -13,6 +13,8 @@ import torch
 from ..core.candidates import Candidates
 from ..core.checkpoints import save_checkpoint
 from ..core.codecs import Codec, DecodedSources, open_codec
+from ..core.codecs.base import check_change_kept
+from ..core.codecs.previews import without_previews
 from ..core.errors import ImageError
 from ..core.files import (
     ensure_free_space,
@@ -104,7 +106,16 @@ def make_images(
             report=bar.report,
         )
     manifest = _write_images(
-        partial, loaded.samples, candidates, codecs, result, survival, scores, lpips_metric, bar
+        partial,
+        loaded.samples,
+        candidates,
+        codecs,
+        result,
+        survival,
+        scores,
+        request["epsilon"],
+        lpips_metric,
+        bar,
     )
     plan = plan_trade_off(
         trade_off,
@@ -154,6 +165,7 @@ def _write_images(
     result: CraftResult,
     survival: Survival | None,
     hardness: np.ndarray,
+    epsilon: float,
     lpips_metric: LpipsMetric | None,
     bar: StageBar,
 ) -> dict[str, Any]:
@@ -164,12 +176,15 @@ def _write_images(
         # A folder each, so that the file keeps the name that it has to have in a release.
         name = f"{storage.IMAGES}/{labeled.ids[row]}/{Path(labeled.filepaths[row]).name}"
         (partial / name).parent.mkdir(parents=True, exist_ok=True)
-        data = result.encoded[number]
+        # The same bytes where there is no thumbnail, or none may be there
+        data = without_previews(result.encoded[number], labeled.filepaths[row])
         write_atomic(partial / name, data)
         marked = sha256_file(partial / name)
         if marked != sha256_bytes(data):
             raise ImageError(f"{partial / name} does not hold what was written; is the disk sound?")
-        measures = compare_images(codecs[number].original(), result.images[number], lpips_metric)
+        original = codecs[number].original()
+        check_change_kept(original, result.images[number], epsilon, labeled.filepaths[row])
+        measures = compare_images(original, result.images[number], lpips_metric)
         images.append(
             {
                 "source": labeled.ids[row],

@@ -20,7 +20,7 @@ from typing import Any
 import fiftyone as fo
 import fiftyone.types as fot
 
-from ..core.codecs import encode_like
+from ..core.codecs import written_like_marked
 from ..core.errors import (
     HoneyImageError,
     ImageError,
@@ -31,7 +31,6 @@ from ..core.errors import (
 from ..core.evidence.ledger import Ledger
 from ..core.evidence.release_digest import release_digest
 from ..core.files import advice_on, ensure_free_space
-from ..core.images import read_image
 from .checks import HONEYIMAGE_TAG, check_label_field
 from .loading import for_each
 from .marking import Marking, load_marking, open_ledger
@@ -40,6 +39,7 @@ from .release_checks import (
     check_labels,
     check_marked_files,
     check_policies,
+    check_reencode,
     check_view,
     release_folder,
 )
@@ -132,6 +132,7 @@ def export_release(
     check_fields(samples, fields, label_field, kind)
     check_against_releases(samples, honey_key, reencode, names, unpublished)
     labeled = read_labels(samples, label_field)
+    check_reencode(reencode, marking)
     if label_field == marking.config["label_field"]:
         check_labels(labeled, ledger)
     folder = release_folder(export_dir, labeled, marking)
@@ -142,10 +143,11 @@ def export_release(
     carried = read_fields(samples, fields, kind, labeled)
     hardness = known_hardness(samples, marking)
     blocks = sum(os.path.getsize(file.path) // _BLOCK + 1 for file in files)
-    ensure_free_space(folder.parent, blocks * _BLOCK * (2 if reencode == "all" else 1))
+    ensure_free_space(folder.parent, blocks * _BLOCK * 2)
 
+    drop = marking.config.get("thumbnails") == "drop"
     stages = {
-        "Re-encoding": 60 if reencode == "all" else 0,
+        "Re-encoding": 60 if reencode == "all" or drop else 0,
         "Exporting": 60,
         "Checking": 20,
         "Looking for leaks": 20,
@@ -156,8 +158,8 @@ def export_release(
         _errors_explained(files, folder),
         work_in(folder) as work,
     ):
-        if reencode == "all":
-            files = _reencode(files, work / "encoded", bar)
+        if reencode == "all" or drop:
+            files = _reencode(files, work / "encoded", reencode == "all", drop, bar)
         states = file_states(files)
         written_to = work / "release"
         write_release(
@@ -173,7 +175,16 @@ def export_release(
         written = check_copies(kind, written_to, files, states, bar)
         check_read_back(kind, written_to, files, label_field)
         hide_times(written_to)
-        check_leaks(written_to, written, labeled, hardness, reencode, bar)
+        check_leaks(
+            written_to,
+            written,
+            labeled,
+            hardness,
+            bar,
+            reencoded=reencode == "all",
+            thumbnails_dropped=drop,
+            epsilon=marking.config["epsilon"],
+        )
         _check_marking_is_there(dataset, marking)
         digest, num_files = release_digest(written_to)
         _take_name(written_to, folder)
@@ -287,8 +298,12 @@ def _errors_explained(files: Sequence[ReleasedFile], folder: Path) -> Iterator[N
         ) from None
 
 
-def _reencode(files: Sequence[ReleasedFile], folder: Path, bar: StageBar) -> list[ReleasedFile]:
-    """Encodes every unmarked image anew, as the HoneyImages were; one process for all.
+def _reencode(
+    files: Sequence[ReleasedFile], folder: Path, anew: bool, drop: bool, bar: StageBar
+) -> list[ReleasedFile]:
+    """Encodes every unmarked image anew, as the HoneyImages were, or drops thumbnails; one process for all.
+
+    Files of kinds that cannot be marked stay as they are: no HoneyImage is of their kind.
 
     Raises:
         ReleaseError: naming the first image that cannot be re-encoded
@@ -302,12 +317,12 @@ def _reencode(files: Sequence[ReleasedFile], folder: Path, bar: StageBar) -> lis
             return
         target = folder / f"{row}{Path(file.path).suffix}"
         try:
-            target.write_bytes(encode_like(file.path, read_image(file.path)))
+            data = written_like_marked(file.path, anew=anew, drop=drop)
         except ImageError as error:
             raise ReleaseError(
-                f"{error} (sample {file.sample_id}); it cannot be re-encoded like the HoneyImages: "
-                "convert or leave it out, or pass reencode='marked'"
+                f"{error} (sample {file.sample_id}); repair it or leave it out"
             ) from error
+        target.write_bytes(data)
         result[row] = replace(file, path=str(target))
 
     for_each(encode, range(len(files)), bar.report, "Re-encoding")

@@ -41,6 +41,19 @@ def check_policies(reencode: str, names: str) -> None:
         raise ParameterError(f"names must be 'keep' or 'renumber'; found {names!r}")
 
 
+def check_reencode(reencode: str, marking: Marking) -> None:
+    """Checks that files which would not come back byte for byte were marked for such a release alone.
+
+    Raises:
+        ReleaseError: if they were marked for a release whose files are all encoded anew
+    """
+    if reencode != "all" and marking.config.get("reencode") == "all":
+        raise ReleaseError(
+            f"marking '{marking.honey_key}' was made with reencode='all': files of other encoders are among its "
+            "HoneyImages and would stand out. Pass reencode='all' here too"
+        )
+
+
 def check_view(labeled: LabeledSamples, ledger: Ledger) -> None:
     """Checks that the samples hold every image that was marked, and others.
 

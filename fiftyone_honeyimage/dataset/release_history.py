@@ -50,6 +50,7 @@ class Release:
         audit_passed: whether the newest audit found no leak; None before the first
         audited_at: when that audit ended, UTC
         num_leaks: leaks that it found
+        audit_pixels: what the pixels give away, in words
         num_added: originals that were added to the dataset since
         num_deleted: originals that were deleted from it since
         num_edited: originals of which any field was edited since
@@ -66,6 +67,7 @@ class Release:
     audit_passed: bool | None = None
     audited_at: datetime | None = None
     num_leaks: int | None = None
+    audit_pixels: str | None = None
     num_added: int = 0
     num_deleted: int = 0
     num_edited: int = 0
@@ -223,6 +225,7 @@ def record_audit(
             "audit_passed": report.passed,
             "audited_at": datetime.now(timezone.utc).isoformat(),
             "num_leaks": len(report.leaks),
+            "audit_pixels": report.pixels_result,
         }
         _note(dataset, honey_key, entry)
 

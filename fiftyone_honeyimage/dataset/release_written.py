@@ -162,8 +162,11 @@ def check_leaks(
     written: Mapping[str, WrittenFile],
     labeled: LabeledSamples,
     hardness: Mapping[str, float],
-    reencode: str,
     bar: StageBar,
+    *,
+    reencoded: bool,
+    thumbnails_dropped: bool,
+    epsilon: float,
 ) -> None:
     """Looks for anything but the pixels that tells HoneyImages from other files.
 
@@ -182,16 +185,18 @@ def check_leaks(
         labels={name: file.label for name, file in files.items()},
         hardness=scores if marked.keys() <= scores.keys() else None,
         sources={name: originals[file.sample_id] for name, file in marked.items()},
-        reencoded=reencode == "all",
+        reencoded=reencoded,
+        thumbnails_dropped=thumbnails_dropped,
+        epsilon=epsilon,
         alpha=_LEAK_ALPHA,
         report=lambda _, done, total: bar.report("Looking for leaks", done, total),
     )
     if not leaks:
         return
     advice = (
-        "pass reencode='all', so that every file is encoded alike"
-        if reencode == "marked"
-        else ("pass names='renumber' if it is the names, and report it otherwise")
+        "pass names='renumber' if it is the names, and report it otherwise"
+        if reencoded
+        else "pass reencode='all', so that every file is encoded alike"
     )
     # Without the names of files: the next release has the same coins
     raise ReleaseError(

@@ -93,6 +93,8 @@ class AuditRelease(foo.Operator):
         return {
             **report.to_dict(),
             "passed": report.passed,
+            "headline": report.headline,
+            "severity": report.severity,
             "summary": report.summary(),
             "tables": report.markdown(),
         }
@@ -103,9 +105,9 @@ class AuditRelease(foo.Operator):
 
 def _verdict(result: dict[str, Any]) -> types.Property:
     alert = types.AlertView(
-        label="**No leak was found**" if result["passed"] else "**The release leaks**",
+        label=f"**{result['headline']}**",
         description=result["summary"],
-        severity="success" if result["passed"] else "error",
+        severity=result["severity"],
     )
     following = (
         "**Next:** look at what the pixels give away. If it is too much, mark again with a smaller "

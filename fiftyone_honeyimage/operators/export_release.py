@@ -146,7 +146,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         return
 
     from ..dataset.cost import release_cost
-    from ..dataset.release_checks import check_labels, check_view
+    from ..dataset.release_checks import check_labels, check_reencode, check_view
     from ..dataset.release_files import check_names, released_files
     from ..dataset.release_history import check_against_releases
 
@@ -157,6 +157,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         check_against_releases(samples, marking.honey_key, values["reencode"], names)
         if labels == marking.config["label_field"]:
             check_labels(labeled, ledger)
+        check_reencode(values["reencode"], marking)
         check_view(labeled, ledger)
         once(
             ctx,

@@ -33,6 +33,8 @@ _FURTHER = (
     "output_dir",
     "lpips_backbone",
     "trade_off",
+    "reencode",
+    "thumbnails",
     *training_questions.TRAINING_OPTIONS,
 )
 
@@ -75,6 +77,8 @@ class GenerateHoneyImages(foo.Operator):
         output_dir: str | Path | None = None,
         lpips_backbone: str | Path | None = None,
         trade_off: int = 16,
+        reencode: str = "marked",
+        thumbnails: str = "exclude",
         seed: int = 51,
         device: str | None = None,
         skip_failures: bool = False,
@@ -86,7 +90,8 @@ class GenerateHoneyImages(foo.Operator):
         Args:
             samples, label_field, honey_key, method, num_honeyimages, num_pairs, hardness_field,
                 exclude, epsilon, step_size, num_steps, inner, robust, smoothing, proxy, input_size, training, alpha,
-                test, output_dir, lpips_backbone, trade_off, seed, device, skip_failures: see
+                test, output_dir, lpips_backbone, trade_off, reencode, thumbnails, seed, device,
+                skip_failures: see
                 :func:`fiftyone_honeyimage.generate_honeyimages`
             delegate (False): whether to run it as a delegated operation
             delegation_target (None): the orchestrator, if delegated
@@ -116,6 +121,8 @@ class GenerateHoneyImages(foo.Operator):
             "output_dir": output_dir,
             "lpips_backbone": lpips_backbone,
             "trade_off": trade_off,
+            "reencode": reencode,
+            "thumbnails": thumbnails,
             "seed": seed,
             "device": device,
             "skip_failures": skip_failures,
@@ -403,6 +410,26 @@ def _further(ctx: Any, inputs: types.Object) -> None:
         label="Images for the plot of other budgets",
         description="At most so many candidates are also crafted at ε = 1, 2, 4, 8 and 16; takes a tenth of "
         "the crafting at most. 0: none",
+    )
+    dropdown(
+        inputs,
+        "reencode",
+        {
+            "marked": "Leave them out: only files that come back byte for byte are marked",
+            "all": "Mark them too: every release must then encode all files anew",
+        },
+        default=defaults["reencode"],
+        label="Files of another encoder",
+    )
+    dropdown(
+        inputs,
+        "thumbnails",
+        {
+            "exclude": "Leave them out: a thumbnail shows the unmarked picture",
+            "drop": "Mark them too: every release drops the thumbnails of all files",
+        },
+        default=defaults["thumbnails"],
+        label="Files with a thumbnail",
     )
 
 

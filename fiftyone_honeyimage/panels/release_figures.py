@@ -70,10 +70,11 @@ def audit_text(release: Release) -> str:
     if release.audit_passed is None:
         return "not yet"
     when = "" if release.audited_at is None else f", {release.audited_at:%Y-%m-%d %H:%M}"
+    pixels = "" if release.audit_pixels is None else f"; pixels: {release.audit_pixels}"
     if release.audit_passed:
-        return f"passed{when}"
+        return f"files passed{pixels}{when}"
     leaks = release.num_leaks or 0
-    return f"failed: {leaks} leak{'s' if leaks != 1 else ''}{when}"
+    return f"files failed: {leaks} leak{'s' if leaks != 1 else ''}{pixels}{when}"
 
 
 def changes_text(release: Release) -> str:

@@ -12,6 +12,7 @@ from fiftyone_honeyimage.core.hardness import (
     find_duplicates,
     find_label_errors,
     split_in_halves,
+    symmetries,
 )
 from fiftyone_honeyimage.core.training import TrainingConfig
 
@@ -88,3 +89,22 @@ def test_duplicates_exact_near_and_none(images_and_labels):
         find_duplicates(every, rows, block=64), [True, True, False, False, True, True]
     )
     assert find_duplicates(every, []).shape == (0,)
+
+
+def test_mirrored_and_turned_copies_are_duplicates(images_and_labels):
+    images, _ = images_and_labels
+    views = symmetries(images[:16])
+    assert len(views) == 8
+    for number, view in enumerate(views[1:], start=1):
+        every = torch.cat([images, view[number : number + 1]])
+        rows = np.array([number, number + 8, len(images)])
+        np.testing.assert_array_equal(find_duplicates(every, rows, block=64), [True, False, True])
+
+
+def test_an_image_that_is_its_own_mirror_image_is_no_duplicate(images_and_labels):
+    images, _ = images_and_labels
+    even = images[:1].clone()
+    even = torch.maximum(even, even.flip(3))
+    assert torch.equal(even, even.flip(3))
+    every = torch.cat([even, images[9:60]])
+    assert not find_duplicates(every, [0]).any()

@@ -26,6 +26,7 @@ FORMATS: list[tuple[str, str, dict[str, Any]]] = [
     ("grey {}.jpeg", "L", {}),
     ("progressive {}.jpg", "RGB", {"progressive": True, "quality": 90}),
     ("lossless {}.webp", "RGB", {"lossless": True}),
+    ("restarts {}.jpg", "RGB", {"restart_marker_blocks": 1}),
     ("{}.bmp", "RGB", {}),
     ("{}.tif", "RGB", {"compression": "tiff_lzw"}),
 ]
@@ -57,7 +58,7 @@ def test_honeyimages_keep_name_format_mode_and_size(
     mark: Callable[..., Any], mixed: Any, tmp_path: Path
 ) -> None:
     marking = mark(mixed, num_honeyimages=16, num_pairs=12)
-    assert marking.excluded["cannot_be_marked"] == 1
+    assert marking.excluded["cannot_be_marked"] > 1, "a palette, and progressive files"
     manifest = json.loads((marking.output_dir / "manifest.json").read_text())
     assert len(manifest["images"]) == 28
     changed = 0
@@ -79,8 +80,8 @@ def test_honeyimages_keep_name_format_mode_and_size(
         # decoded against decoded
         moved = int(np.abs(read_image(path).astype(int) - read_image(source)).max())
         assert image["linf"] == moved
-        if "progressive" not in path.name:
-            assert moved <= 4
+        assert moved <= 4
+        assert "progressive" not in path.name
         changed += moved > 0
     assert changed > 20
     assert formats == {"PNG", "JPEG", "WEBP", "BMP", "TIFF"}

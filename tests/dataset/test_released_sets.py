@@ -181,8 +181,7 @@ def test_marked_files_are_like_their_originals(real_set: Any, release: Callable[
                 assert ours.getchannel("A").tobytes() == theirs.getchannel("A").tobytes()
         moved = np.abs(read_image(released).astype(int) - read_image(original)).max()
         changed += moved > 0
-        if original.suffix != ".webp" and "progressive" not in original.name:
-            assert moved <= 4
+        assert moved <= 4
     assert changed >= 0.8 * len(pairs)
 
 
@@ -203,11 +202,16 @@ def test_an_audit_finds_nothing_but_pixels(real_set: Any, release: Callable[...,
 
 def test_all_files_encoded_anew(real_set: Any, release: Callable[..., Path]) -> None:
     name, dataset, marking = real_set
-    if name == "mixed":
-        with pytest.raises(fhi.ReleaseError, match="palette"):
-            release(reencode="all")
-        return
     folder = release(reencode="all")
+    if name == "mixed":
+        # What cannot be marked stays as it is: no HoneyImage is of its kind
+        for kind in ("palette 0.gif", "lossy 0.webp", "progressive 0.jpg"):
+            (path,) = folder.glob(f"two words/{kind}")
+            assert path.read_bytes() in {
+                Path(source).read_bytes()
+                for source in dataset.values("filepath")
+                if source.endswith(f"two words/{kind}")
+            }
     originals = dataset.match_tags("honeyimage", bool=False)
     num_files = sum(path.is_file() for path in folder.rglob("*"))
     assert num_files == len(originals) - len(marking.load_ledger().pairs)

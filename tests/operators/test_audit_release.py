@@ -49,8 +49,9 @@ def test_sdk_app_and_delegated_run_agree(
     assert delegated.progress[-1][0] == 1
     properties = delegated.outputs["type"]["properties"]
     # Coins are drawn anew each time, and one clean audit in a hundred alarms
-    label = "**No leak was found**" if report.passed else "**The release leaks**"
-    assert properties["verdict"]["view"]["label"] == label
+    assert immediate["headline"] == delegated.result["headline"] == report.headline
+    assert properties["verdict"]["view"]["label"] == f"**{report.headline}**"
+    assert properties["verdict"]["view"]["description"].startswith(report.headline)
     assert "noise level" in properties["summary"]["default"]
 
 
@@ -68,7 +69,9 @@ def test_a_leak_is_shown(released: tuple[Any, Path], delegate: Any) -> None:
     )
 
     view = done.outputs["type"]["properties"]["verdict"]["view"]
-    assert view["label"] == "**The release leaks**"
+    assert view["label"].startswith("**Files: ")
+    assert " leak" in view["label"].split("Pixels: ")[0]
+    assert view["severity"] == "error"
     assert "time: modified" in view["description"]
     assert "Do not publish" in done.outputs["type"]["properties"]["summary"]["default"]
     kept = json.dumps(done.result) + json.dumps(done.outputs, default=str)

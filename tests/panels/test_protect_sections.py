@@ -128,7 +128,7 @@ def test_releases_are_listed_and_audited_from_their_row(
     event = send("on_load", marked)
     rows = data(event, "releases")
     assert rows[0]["release"] == "second (gone)"
-    assert rows[1]["audit"].startswith("failed: 1 leak")
+    assert rows[1]["audit"].startswith("files failed: 1 leak; pixels: ")
     assert "HoneyImages stand out in first" in event.text()
     assert event.output["release_advice"]["view"]["severity"] == "error"
 

@@ -36,7 +36,14 @@ def test_rows_say_what_became_of_a_release(release: Any) -> None:
     made = [
         release(num_added=2, num_edited=1000),
         release("second", there=False, audit_passed=False, num_leaks=1, audited_at=audited),
-        release("third", exported_at=None, num_files=None, audit_passed=True, audited_at=audited),
+        release(
+            "third",
+            exported_at=None,
+            num_files=None,
+            audit_passed=True,
+            audited_at=audited,
+            audit_pixels="nothing tells HoneyImages apart",
+        ),
     ]
 
     rows = figures.rows(made)
@@ -49,11 +56,13 @@ def test_rows_say_what_became_of_a_release(release: Any) -> None:
         "changed": "2 added, 1,000 edited",
     }
     assert rows[1]["release"] == "second (gone)"
-    assert rows[1]["audit"] == "failed: 1 leak, 2026-03-05 06:07"
+    assert rows[1]["audit"] == "files failed: 1 leak, 2026-03-05 06:07"
     assert rows[1]["changed"] == "unchanged"
     assert rows[2]["exported"] == "not by this dataset"
     assert rows[2]["changed"] == "unknown"
-    assert rows[2]["audit"] == "passed, 2026-03-05 06:07"
+    assert rows[2]["audit"] == (
+        "files passed; pixels: nothing tells HoneyImages apart, 2026-03-05 06:07"
+    )
 
 
 def test_details_name_folder_and_format(release: Any) -> None:

@@ -61,12 +61,14 @@ class Records:
         order: for each image, the paths in their order
         positions: for each image, its record's place
         unread: files that were not read, with the reason
+        used: files that say something about an image
     """
 
     flat: list[dict[str, Any]]
     order: list[list[str]]
     positions: list[float]
     unread: list[str] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
 
     @property
     def is_empty(self) -> bool:
@@ -103,8 +105,11 @@ def read_records(folder: Path, names: Sequence[str], others: Sequence[str]) -> R
             continue
         before = sum(len(entry) for entry in records.order)
         _collect(content, index, records, PurePosixPath(name).name if side is None else "")
-        if side is not None and sum(len(entry) for entry in records.order) == before:
+        said = sum(len(entry) for entry in records.order) > before
+        if side is not None and not said:
             _add(records, side, "side file", content)
+        if side is not None or said:
+            records.used.add(name)
     return records
 
 

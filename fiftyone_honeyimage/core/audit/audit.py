@@ -23,6 +23,7 @@ from .features import Feature
 from .matching import match
 from .metadata import ALPHA, Release, audit_metadata, find_secrets, read_release, release_labels
 from .model_loss import FILTERS, ReleaseLosses, filtered_shares, release_losses
+from .originals import Policies
 from .pixels import (
     classify,
     colour_correlation,
@@ -66,11 +67,12 @@ def audit_files(
     labels: Mapping[str, str] | None = None,
     hardness: Mapping[str, float] | None = None,
     sources: Mapping[str, str | os.PathLike[str]] | None = None,
-    reencoded: bool = False,
+    policies: Policies | None = None,
     proxy: Proxy | None = "resnet_tiny",
     config: TrainingConfig | None = None,
     input_size: int = 32,
     found: Sequence[Leak] = (),
+    named: Sequence[Leak] = (),
     secrets: Collection[str] = (),
     alpha: float = ALPHA,
     max_pixels: int = MAX_PIXELS,
@@ -88,12 +90,15 @@ def audit_files(
     Args:
         folder: the release
         marked_files: the HoneyImages in it, relative to the folder or absolute
-        labels (None), hardness (None), sources (None), reencoded (False), max_pixels (40 million): see
+        labels (None), hardness (None), sources (None), max_pixels (40 million): see
             :func:`.metadata.check_metadata`
+        policies (None): how files were made from their originals; those of :class:`.originals.Policies` by
+            default
         proxy ("resnet_tiny"): the model that is trained on the release; None for no model
         config (None): how it is trained
         input_size (32): side of its input in pixels
         found (()): leaks that are certain already, for the report
+        named (()): what is to be named in the report and fails nothing
         secrets (()): words that must not be in the release, see :func:`.metadata.find_secrets`
         alpha (0.01): the probability that the metadata, or the pixel features, are said to separate if
             the marks fell at random
@@ -137,7 +142,7 @@ def audit_files(
         labels=labels,
         hardness=None if scores is None else dict(zip(names, scores.tolist(), strict=True)),
         sources=sources,
-        reencoded=reencoded,
+        policies=policies,
         alpha=alpha,
         max_pixels=max_pixels,
         seed=seed,
@@ -168,7 +173,8 @@ def audit_files(
         metadata=tuple(metadata.rows),
         constant=tuple(metadata.constant),
         pixels=tuple(_corrected(rows, alpha)),
-        found=(*found, *metadata.changed, *find_secrets(release, secrets)),
+        found=(*found, *metadata.certain, *find_secrets(release, secrets)),
+        named=(*named, *metadata.named),
         notes=(*metadata.notes, *notes),
     )
 

@@ -88,6 +88,9 @@ def _read_header(data: bytes, found: Container) -> None:
             found.content["width"], found.content["height"] = image.size
             found.structure["info"] = tuple(sorted(str(key) for key in image.info))
             found.structure["frames"] = getattr(image, "n_frames", 1)
+            if image.mode in ("LA", "RGBA"):
+                alpha = image.getchannel("A")
+                found.content["alpha: values"] = (*alpha.getextrema(), len(alpha.getcolors() or []))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
         found.structure["mode"] = "unreadable"
     except Image.DecompressionBombError:
@@ -243,8 +246,56 @@ def _read_exif(data: bytes, found: Container) -> None:
             tags.append(name)
             if not isinstance(value, dict):
                 found.content[f"exif.{name}"] = str(value)[:200]
+    _read_exif_rest(data, found)
     found.structure["exif"] = f"{data[:2].decode('latin-1')}: {', '.join(tags)}"
     found.numbers["exif.bytes"] = len(data)
+
+
+def _read_exif_rest(data: bytes, found: Container) -> None:
+    """Bytes that no directory accounts for, and how the thumbnail was encoded."""
+    with suppress(struct.error, IndexError):
+        pieces, thumbnail = _exif_pieces(data)
+        rest = bytearray(data)
+        for start, end in pieces:
+            rest[start:end] = bytes(max(0, min(end, len(data)) - start))
+        found.content["exif: bytes of no tag"] = _digest(bytes(rest)) if any(rest) else None
+        if thumbnail.startswith(b"\xff\xd8"):
+            inner = Container("jpeg")
+            _read_jpeg(thumbnail, inner)
+            for key, value in inner.structure.items():
+                found.content[f"exif: thumbnail: {key}"] = value
+
+
+def _exif_pieces(data: bytes) -> tuple[list[tuple[int, int]], bytes]:
+    """(start, end) of the header, of each directory and of its values; and the thumbnail, if it is a JPEG."""
+    order = "<" if data[:2] == b"II" else ">"
+    sizes = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+    pieces, thumbnail = [(0, 8)], b""
+    waiting, seen = [struct.unpack_from(order + "I", data, 4)[0]], set()
+    while waiting:
+        offset = waiting.pop()
+        if not offset or offset in seen:
+            continue
+        seen.add(offset)
+        (count,) = struct.unpack_from(order + "H", data, offset)
+        pieces.append((offset, offset + 6 + 12 * count))
+        places: dict[int, int] = {}
+        for number in range(count):
+            tag, kind, length, value = struct.unpack_from(
+                order + "HHII", data, offset + 2 + 12 * number
+            )
+            if sizes.get(kind, 1) * length > 4:
+                pieces.append((value, value + sizes.get(kind, 1) * length))
+            if tag in (0x8769, 0x8825, 0xA005):  # directories of EXIF, GPS and compatibility
+                waiting.append(value)
+            places[tag] = value
+        if 0x0201 in places and 0x0202 in places:
+            start, end = places[0x0201], places[0x0201] + places[0x0202]
+            pieces.append((start, end))
+            thumbnail = data[start:end]
+        if offset + 6 + 12 * count <= len(data):
+            waiting.append(struct.unpack_from(order + "I", data, offset + 2 + 12 * count)[0])
+    return pieces, thumbnail
 
 
 def _read_png(data: bytes, found: Container) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, JpegImagePlugin
 
+from ..codecs import RewrittenError, open_codec
+from ..errors import ImageError
 from .containers import Container, read_container
 from .features import CONTENT, NUMBER, Feature
 
@@ -54,7 +56,8 @@ def encoding_features(
 ) -> tuple[list[Feature], list[Feature], int]:
     """Encodes the matched images again and compares sizes.
 
-    Whole matched sets are encoded, those of the first marked images first, until ``max_pixels``.
+    Each marked image and its nearest control come first, then the other controls, until ``max_pixels``;
+    of whatever size, at least one set is encoded.
 
     Args:
         folder, names: the files
@@ -67,20 +70,23 @@ def encoding_features(
         the number of matched sets that were left out
     """
     found: dict[int, Recoded] = {}
-    left, skipped = max_pixels, 0
-    for members in sets:
-        rows = [int(row) for row in members if row >= 0]
-        cost = sum(num_pixels(containers[row]) for row in rows)
-        if cost > left:
-            skipped += 1
-            continue
-        left -= cost
-        for row in rows:
-            recoded = _recode(folder / names[row], containers[row])
-            if recoded is not None:
-                found[row] = recoded
-
     count = len(names)
+    comes_back: list[Hashable] = [None] * count
+    left, skipped = max_pixels, 0
+    for part in (sets[:, :2], sets[:, 2:]):
+        for members in part:
+            rows = [int(row) for row in members if row >= 0]
+            cost = sum(num_pixels(containers[row]) for row in rows)
+            if cost > left and found:
+                skipped += part.shape[1] == 2
+                continue
+            left -= cost
+            for row in rows:
+                comes_back[row] = _comes_back(folder / names[row])
+                recoded = _recode(folder / names[row], containers[row])
+                if recoded is not None:
+                    found[row] = recoded
+
     residuals = _residuals(found)
     encoders: list[str | None] = [None] * count
     filters, lossless, lossy = (np.full(count, np.nan) for _ in range(3))
@@ -91,7 +97,8 @@ def encoding_features(
             filters[row] = recoded.filters
     metadata = [
         # Known for the matched images alone, so compared among them alone
-        Feature("size: same bytes as Pillow", CONTENT, encoders),
+        Feature("size: same bytes as Pillow", CONTENT, encoders, is_partial=True),
+        Feature("written again: the same bytes", CONTENT, comes_back, is_partial=True),
         Feature("size: on disk, given the image", NUMBER, lossless.tolist()),
         Feature("size: PNG filters, given the image", NUMBER, filters.tolist()),
     ]
@@ -102,6 +109,17 @@ def encoder_of(path: Path, container: Container) -> str | None:
     """Pillow's setting that gives a lossless file's coded bytes, "other", or None for other files."""
     recoded = _recode(path, container)
     return recoded.encoder if recoded is not None and recoded.lossless else None
+
+
+def _comes_back(path: Path) -> Hashable:
+    """Whether a file written again has the same bytes, down to the padding behind its last code."""
+    try:
+        open_codec(path).check_comes_back()
+    except RewrittenError:
+        return False
+    except ImageError:
+        return "cannot be written"
+    return True
 
 
 def num_pixels(container: Container) -> int:

@@ -41,12 +41,14 @@ class Feature:
             it: compared within matched sets alone; "number" for what has an order, likewise
         values: one a file; None or NaN where a file has none
         by_class (True): whether a class may have values of its own
+        is_partial (False): whether None stands for files that were not looked at
     """
 
     name: str
     kind: str
     values: Sequence[Hashable]
     by_class: bool = True
+    is_partial: bool = False
 
     @property
     def is_constant(self) -> bool:

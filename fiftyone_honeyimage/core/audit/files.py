@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
 import sys
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,6 +17,7 @@ from PIL import Image
 from ..progress import Report, silent
 from .containers import Container, read_container
 from .features import CONTENT, NUMBER, STRUCTURE, Feature
+from .report import Leak
 
 _DIGITS = re.compile(r"\d+")
 
@@ -67,7 +69,7 @@ def file_features(
         if number % _BLOCK == 0 or number == len(names):
             report("Reading files", number, len(names))
     features = [
-        *_stat_features(folder, names, states),
+        *_stat_features(folder, names, labels, states),
         *name_features(names, labels, ignore_class_folders),
         *container_features(containers),
     ]
@@ -94,8 +96,8 @@ def name_features(
         Feature("name: words", STRUCTURE, [_DIGITS.sub("0", path.stem) for path in paths]),
         Feature("name: length", NUMBER, [float(len(path.stem)) for path in paths]),
         Feature("name: number", NUMBER, [_last_number(found) for found in numbers]),
-        Feature("order: of the names", NUMBER, _positions(names, labels, sort=True)),
-        Feature("order: in the folder", NUMBER, _positions(names, labels, sort=False)),
+        Feature("order: of the names", NUMBER, _places(names, labels, lambda row: names[row])),
+        Feature("order: in the folder", NUMBER, _places(names, labels, lambda row: row)),
     ]
 
 
@@ -124,7 +126,10 @@ def _shared(container: Container) -> Container:
 
 
 def _stat_features(
-    folder: Path, names: Sequence[str], states: Sequence[os.stat_result]
+    folder: Path,
+    names: Sequence[str],
+    labels: Sequence[str | None],
+    states: Sequence[os.stat_result],
 ) -> list[Feature]:
     times = [state.st_mtime_ns for state in states]
     first = min(times, default=0)
@@ -141,6 +146,8 @@ def _stat_features(
         Feature("owner", STRUCTURE, [f"{state.st_uid}:{state.st_gid}" for state in states]),
         Feature("links", STRUCTURE, [state.st_nlink for state in states]),
         Feature("extended attributes", STRUCTURE, [_attributes(folder / name) for name in names]),
+        Feature("allocated blocks", STRUCTURE, [_spare_blocks(state) for state in states]),
+        Feature("order: of the inodes", NUMBER, _inode_places(names, labels, states)),
     ]
 
 
@@ -148,9 +155,52 @@ def _attributes(path: Path) -> str | None:
     if not hasattr(os, "listxattr"):
         return None
     try:
-        return " ".join(sorted(os.listxattr(path, follow_symlinks=False)))
+        found = [
+            (name, os.getxattr(path, name, follow_symlinks=False))
+            for name in sorted(os.listxattr(path, follow_symlinks=False))
+        ]
     except OSError:
         return None
+    return " ".join(f"{name}={hashlib.sha256(value).hexdigest()[:12]}" for name, value in found)
+
+
+def _spare_blocks(state: os.stat_result) -> int | None:
+    """Blocks of 512 bytes that a file takes beyond its size, in the disk's own units; None where it does not say."""
+    blocks, unit = getattr(state, "st_blocks", None), getattr(state, "st_blksize", 0)
+    if blocks is None or not unit:
+        return None
+    return int(blocks - -(-state.st_size // unit) * unit // 512)
+
+
+def _inode_places(
+    names: Sequence[str], labels: Sequence[str | None], states: Sequence[os.stat_result]
+) -> list[float]:
+    """Each file's place among those of its folder and class by its number on the disk, from 0 to 1."""
+    return _places(names, labels, lambda row: states[row].st_ino)
+
+
+def folder_times(folder: Path, names: Sequence[str]) -> list[Leak]:
+    """Folders that were written to after an export had given all files and folders one time.
+
+    Nothing is said of folders whose files have various times, or where all folders differ from the
+    files, as a copy leaves them.
+    """
+    times = {os.lstat(folder / name).st_mtime_ns for name in names}
+    if len(times) != 1:
+        return []
+    folders = sorted(
+        {parent.as_posix() for name in names for parent in PurePosixPath(name).parents}
+    )
+    later = [name for name in folders if os.lstat(folder / name).st_mtime_ns not in times]
+    if not later or len(later) == len(folders):
+        return []
+    return [
+        Leak(
+            "time: folder",
+            f"{len(later)} of {len(folders)} folders have another time than all files: something was written there "
+            f"later, the first is '{later[0]}'",
+        )
+    ]
 
 
 def _trailing_zeros(time: int) -> int:
@@ -184,15 +234,16 @@ def _last_number(found: Sequence[str]) -> float:
     return float(found[-1]) if found and len(found[-1]) < 16 else np.nan
 
 
-def _positions(names: Sequence[str], labels: Sequence[str | None], sort: bool) -> list[float]:
+def _places(
+    names: Sequence[str], labels: Sequence[str | None], key: Callable[[int], Any]
+) -> list[float]:
     """Each file's place among those of its folder and class, from 0 to 1."""
     groups: dict[tuple[str, str | None], list[int]] = {}
     for row, (name, label) in enumerate(zip(names, labels, strict=True)):
         groups.setdefault((name.rpartition("/")[0], label), []).append(row)
     places = [0.0] * len(names)
     for rows in groups.values():
-        ordered = sorted(rows, key=lambda row: names[row]) if sort else rows
-        for place, row in enumerate(ordered):
+        for place, row in enumerate(sorted(rows, key=key)):
             places[row] = place / max(1, len(rows) - 1)
     return places
 

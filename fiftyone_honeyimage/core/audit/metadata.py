@@ -5,21 +5,25 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from ..errors import ParameterError, ReleaseError
 from ..progress import Report, silent
 from .annotations import Records, read_labels, read_records, record_features
-from .containers import Container, describe, read_container
-from .encoding import MAX_PIXELS, encoder_of, encoding_features, num_pixels
+from .containers import Container
+from .encoding import MAX_PIXELS, encoding_features
 from .features import Feature, score_features
-from .files import container_features, file_features, is_image_name, list_files
+from .files import file_features, folder_times, is_image_name, list_files
+from .layout import uneven_layouts
+from .lone_values import lone_values
 from .matching import match
+from .originals import Policies, changed_features, inherited_features, read_originals
 from .report import Leak, Separation
+from .strays import find_strays
 
 #: The probability with which an audit speaks of a separation if the marks fell at random
 ALPHA = 0.01
@@ -62,7 +66,9 @@ class MetadataAudit:
         labels: the class of each file
         containers: what each file says besides its pixels
         lossy_sizes: the size of lossy files given their pixels, which is a feature of the pixels
-        changed: what marked files do not have in common with their originals
+        certain: leaks that need no test: what marked files do not have in common with their originals, and
+            what lies in the folder or in label files and does not belong there
+        named: what marked files alone have, and their originals may have had
         notes: what was not looked at
     """
 
@@ -72,7 +78,8 @@ class MetadataAudit:
     labels: list[str | None]
     containers: list[Container]
     lossy_sizes: list[Feature]
-    changed: list[Leak]
+    certain: list[Leak]
+    named: list[Leak]
     notes: list[str]
 
 
@@ -84,6 +91,8 @@ def check_metadata(
     hardness: Mapping[str, float] | None = None,
     sources: Mapping[str, str | os.PathLike[str]] | None = None,
     reencoded: bool = False,
+    thumbnails_dropped: bool = False,
+    epsilon: float | None = None,
     alpha: float = EXPORT_ALPHA,
     max_pixels: int = MAX_PIXELS,
     seed: int = 51,
@@ -105,8 +114,11 @@ def check_metadata(
         sources (None): marked image → the original that it stands for, for all of them or none. What a
             marked file has from its original (the tables of a rare camera, say) is then no leak, even
             where marked files alone have it
-        reencoded (False): whether all files were encoded anew. If not, whatever of a marked file is unlike
-            its original is a leak, without a test and for a single file
+        reencoded (False): whether all files were encoded anew. In any case, whatever of a marked file is not its
+            original's and no pixel is a leak, without a test and for a single file
+        thumbnails_dropped (False): whether thumbnails were dropped from all files
+        epsilon (None): the largest change that was promised, in 0–255 units; with ``sources``, a marked image that
+            moved by more is reported
         alpha (0.0001): the probability with which a release is said to leak if the marks fell at random
         max_pixels (40 million): the most pixels that are encoded once more
         seed (51): of the choice of images to compare with
@@ -124,13 +136,13 @@ def check_metadata(
         labels=labels,
         hardness=hardness,
         sources=sources,
-        reencoded=reencoded,
+        policies=Policies(reencoded, thumbnails_dropped, epsilon),
         alpha=alpha,
         max_pixels=max_pixels,
         seed=seed,
         report=report,
     )
-    return [*(row.leak() for row in audit.rows if row.separates), *audit.changed]
+    return [*(row.leak() for row in audit.rows if row.separates), *audit.certain]
 
 
 def read_release(folder: Path, marked_files: Iterable[str | os.PathLike[str]]) -> Release:
@@ -169,7 +181,7 @@ def audit_metadata(
     labels: Mapping[str, str] | None = None,
     hardness: Mapping[str, float] | None = None,
     sources: Mapping[str, str | os.PathLike[str]] | None = None,
-    reencoded: bool = False,
+    policies: Policies | None = None,
     alpha: float = ALPHA,
     max_pixels: int = MAX_PIXELS,
     seed: int = 51,
@@ -177,6 +189,7 @@ def audit_metadata(
 ) -> MetadataAudit:
     """Tests every metadata feature of a release; the arguments are :func:`check_metadata`'s."""
     report = report or silent
+    policies = policies or Policies()
     names = release.names
     records = read_records(release.folder, names, release.others)
     known = release_labels(release, records, labels)
@@ -200,8 +213,8 @@ def audit_metadata(
         for name, container in zip(names, containers, strict=True)
     ]
     features += [*encoded, *record_features(records, names, sizes)]
-    originals = _read_originals(release, sources)
-    inherited = _inherited(release, features, containers, originals)
+    originals = read_originals(names, release.marked, sources, policies)
+    inherited = inherited_features(names, features, containers, originals)
     rows = score_features(features, names, release.marked, known, sets, alpha, inherited)
     notes = list(records.unread)
     alone = int(release.marked.sum()) - len(sets)
@@ -214,6 +227,9 @@ def audit_metadata(
         notes.append(
             f"{skipped} HoneyImages were not encoded once more (more than {max_pixels:,} pixels in all)"
         )
+    strays, documents = find_strays(release.folder, names, release.others, records)
+    told = {row.feature for row in rows if row.separates}
+    lone, named = lone_values(features, names, release.marked, inherited)
     return MetadataAudit(
         rows=rows,
         constant=[feature.name for feature in features if feature.is_constant],
@@ -221,7 +237,14 @@ def audit_metadata(
         labels=known,
         containers=containers,
         lossy_sizes=lossy_sizes,
-        changed=[] if reencoded else _changed(release, containers, originals, max_pixels),
+        certain=[
+            *changed_features(release.folder, names, containers, originals, policies),
+            *(leak for leak in lone if leak.feature not in told),
+            *folder_times(release.folder, names),
+            *uneven_layouts(release.folder, release.others),
+            *strays,
+        ],
+        named=[*(leak for leak in named if leak.feature not in told), *documents],
         notes=notes,
     )
 
@@ -289,104 +312,3 @@ def _relative(folder: Path, path: str | os.PathLike[str]) -> str:
 def _size(container: Container) -> tuple[int, int]:
     width, height = container.content.get("width"), container.content.get("height")
     return (int(str(width)), int(str(height))) if width is not None else (0, 0)
-
-
-@dataclass(frozen=True)
-class _Original:
-    """The file that a marked image stands for."""
-
-    path: Path
-    container: Container
-
-
-def _read_originals(
-    release: Release, sources: Mapping[str, str | os.PathLike[str]] | None
-) -> dict[int, _Original]:
-    """Row of a marked file → its original.
-
-    Raises:
-        ParameterError: if some marked files have an original and others have not
-    """
-    if not sources:
-        return {}
-    marked = {
-        name for name, is_marked in zip(release.names, release.marked, strict=True) if is_marked
-    }
-    wrong = sorted(marked.symmetric_difference(sources))
-    if wrong:
-        raise ParameterError(
-            f"sources must name the marked files and no others; '{wrong[0]}' is "
-            + ("missing" if wrong[0] in marked else "not among them")
-        )
-    return {
-        row: _Original(Path(sources[name]), read_container(Path(sources[name]).read_bytes()))
-        for row, name in enumerate(release.names)
-        if name in marked
-    }
-
-
-def _inherited(
-    release: Release,
-    features: Sequence[Feature],
-    containers: Sequence[Container],
-    originals: Mapping[int, _Original],
-) -> set[str]:
-    """Names of the features that every marked file has from its original."""
-    if not originals:
-        return set()
-    inherited = set()
-    for feature in container_features(containers):
-        found = [
-            (entry.structure | entry.content | entry.numbers).get(feature.name)
-            == (containers[row].structure | containers[row].content | containers[row].numbers).get(
-                feature.name
-            )
-            for row, entry in ((row, original.container) for row, original in originals.items())
-        ]
-        if all(found):
-            inherited.add(feature.name)
-    if all(PurePosixPath(release.names[row]).name == o.path.name for row, o in originals.items()):
-        inherited |= {f.name for f in features if f.name.startswith("name: ")}
-        inherited.discard("name: folder")
-        inherited.add("order: of the names")
-    return inherited
-
-
-def _changed(
-    release: Release,
-    containers: Sequence[Container],
-    originals: Mapping[int, _Original],
-    max_pixels: int,
-) -> list[Leak]:
-    """What marked files do not have in common with their originals."""
-    changed: dict[str, list[tuple[str, str]]] = {}
-    for row, original in originals.items():
-        name = release.names[row]
-        before = _made(original.container, original.path.name)
-        after = _made(containers[row], name)
-        max_pixels -= 2 * num_pixels(original.container)
-        if max_pixels >= 0:
-            key = "size: same bytes as Pillow"
-            before[key] = encoder_of(original.path, original.container)
-            after[key] = encoder_of(release.folder / name, containers[row])
-        for key in before.keys() | after.keys():
-            old, new = before.get(key), after.get(key)
-            if key == "png.IDAT size" and None in (old, new):
-                continue  # one of them fits into a single part
-            if old != new:
-                text = f"'{describe(old)}' in the original is '{describe(new)}' now"
-                changed.setdefault(key, []).append((name, text))
-    return [
-        Leak(
-            key,
-            f"{len(found)} HoneyImages differ from their originals: {found[0][1]}",
-            tuple(name for name, _ in found[:_NUM_EXAMPLES]),
-        )
-        for key, found in sorted(changed.items())
-    ]
-
-
-def _made(container: Container, name: str) -> dict[str, Hashable]:
-    """What software and cameras set in a file."""
-    extension = {"name: extension": PurePosixPath(name).suffix}
-    return {**container.structure, **container.content, **extension}

@@ -88,6 +88,8 @@ class AuditReport:
         constant: features that are the same for all files, and so tell nothing
         pixels: features of the decoded images; they are shown and fail nothing
         found: leaks that are certain, without a test
+        named: what is no leak for certain and has to be looked at: values that HoneyImages alone have, which their
+            originals may have had, and documents in the folder
         notes: what was not audited, and why
     """
 
@@ -100,6 +102,7 @@ class AuditReport:
     constant: tuple[str, ...]
     pixels: tuple[Separation, ...] = ()
     found: tuple[Leak, ...] = ()
+    named: tuple[Leak, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -124,6 +127,7 @@ class AuditReport:
             metadata=tuple(replace(row, files=()) for row in self.metadata),
             pixels=tuple(replace(row, files=()) for row in self.pixels),
             found=tuple(replace(leak, files=()) for leak in self.found),
+            named=tuple(replace(leak, files=()) for leak in self.named),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -136,24 +140,56 @@ class AuditReport:
         values = dict(content)
         for name in ("metadata", "pixels"):
             values[name] = tuple(_separation(row) for row in values[name])
-        values["found"] = tuple(
-            Leak(**{**row, "files": tuple(row["files"])}) for row in values["found"]
-        )
+        for name in ("found", "named"):
+            values[name] = tuple(
+                Leak(**{**row, "files": tuple(row["files"])}) for row in values[name]
+            )
         for name in ("constant", "notes"):
             values[name] = tuple(values[name])
         return cls(**values)
 
-    def summary(self) -> str:
-        """A few sentences."""
-        shown = ", ".join(row.feature for row in self.signals) or "none"
-        if self.passed:
-            verdict = "Nothing but the pixels tells HoneyImages from other images."
-        else:
-            verdict = f"{len(self.leaks)} leaks: " + "; ".join(str(leak) for leak in self.leaks)
+    @property
+    def files_result(self) -> str:
+        """What files, names and labels give away, in a few words."""
+        count = len(self.leaks)
         return (
-            f"{self.num_marked} HoneyImages among {self.num_files} images, compared by "
-            f"{self.compared_by}. {verdict} Pixel features that separate: {shown}."
+            f"{count} leak{'s' if count > 1 else ''}" if count else "nothing gives HoneyImages away"
         )
+
+    @property
+    def pixels_result(self) -> str:
+        """What the pixels give away, in a few words."""
+        if not self.pixels:
+            return "not compared"
+        if not self.signals:
+            return "nothing tells HoneyImages apart"
+        found = sorted(self.signals, key=lambda row: row.p_adjusted)
+        words = ", ".join(f"{_plain(row.feature)}{_share(row)}" for row in found)
+        return f"HoneyImages can be told apart, not for certain, by {words}"
+
+    @property
+    def headline(self) -> str:
+        """Both results in one line: what the files give away, which fails, and what the pixels do."""
+        return f"Files: {self.files_result}. Pixels: {self.pixels_result}."
+
+    @property
+    def severity(self) -> str:
+        """How the App shows it: "error" for leaks, "warning" if the pixels give something away, else "success"."""
+        if not self.passed:
+            return "error"
+        return "warning" if self.signals else "success"
+
+    def summary(self) -> str:
+        """A few sentences, the headline first."""
+        parts = [
+            self.headline,
+            f"{self.num_marked} HoneyImages among {self.num_files} images were compared by {self.compared_by}.",
+        ]
+        if self.leaks:
+            parts.append("Leaks: " + "; ".join(str(leak) for leak in self.leaks) + ".")
+        if self.named:
+            parts.append("To look at: " + "; ".join(str(leak) for leak in self.named) + ".")
+        return " ".join(parts)
 
     def markdown(self) -> str:
         """Tables of the leaks and of the pixel features."""
@@ -161,6 +197,9 @@ class AuditReport:
         if self.leaks:
             rows = [f"| {_cell(leak.feature)} | {_cell(leak.reason)} |" for leak in self.leaks]
             parts.append("\n".join(["| Leak | |", "| --- | --- |", *rows]))
+        if self.named:
+            rows = [f"| {_cell(leak.feature)} | {_cell(leak.reason)} |" for leak in self.named]
+            parts.append("\n".join(["| To look at | |", "| --- | --- |", *rows]))
         if self.pixels:
             rows = [
                 f"| {_cell(row.feature)} | {_auroc_text(row)} | {_number(row.auroc_class)} | "
@@ -189,6 +228,32 @@ def _separation(row: Mapping[str, Any]) -> Separation:
             "files": tuple(row["files"]),
         }
     )
+
+
+#: Features of pixels in a curator's words
+_PLAIN = {
+    "loss, trained": "how hard they are for a model that was trained on the release",
+    "loss, held out": "how hard they are for a model that has not seen them",
+    "loss, memorised": "how much easier training on them makes them",
+    "noise classifier": "a classifier of noise",
+    "compression classifier": "a classifier of traces of compression",
+    "noise level": "how noisy they are",
+    "colour noise": "how alike the noise of the three colours is",
+    "unusual noise": "how unusual their noise is",
+    "nearness to another image": "how near they are to another image",
+    "size of the coded pixels": "the size of their coded pixels",
+}
+
+
+def _plain(feature: str) -> str:
+    return _PLAIN.get(feature, feature)
+
+
+def _share(row: Separation) -> str:
+    """How often the feature ranks a HoneyImage on its side of a similar image."""
+    if row.auroc is None:
+        return ""
+    return f" ({max(row.auroc, 1 - row.auroc):.0%} of comparisons)"
 
 
 def _auroc_text(row: Separation) -> str:

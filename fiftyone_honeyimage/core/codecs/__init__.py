@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -16,10 +17,11 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ImageError
-from ..images import opened_image
-from .base import Codec
+from ..images import opened_image, read_image
+from .base import Codec, RewrittenError
 from .jpeg import JpegCodec, load_jpeglib
 from .png import PngCodec
+from .previews import without_previews
 from .raw import RawCodec
 from .tiff import TiffCodec
 from .webp import WebpCodec
@@ -27,10 +29,12 @@ from .webp import WebpCodec
 __all__ = [
     "Codec",
     "DecodedSources",
+    "RewrittenError",
     "check_markable",
     "encode_like",
     "encoder_versions",
     "open_codec",
+    "written_like_marked",
 ]
 
 #: Pillow's name of a format → codec. Uncompressed TIFF is patched in place like BMP.
@@ -66,20 +70,31 @@ def open_codec(path: str | os.PathLike[str]) -> Codec:
         return kind(path, image)
 
 
-def check_markable(path: str | os.PathLike[str]) -> None:
-    """Checks from a file's header whether it can be marked.
+def check_markable(path: str | os.PathLike[str], *, rewritten: bool = False) -> None:
+    """Finds out whether a file can be marked, by writing it again, changed and unchanged.
+
+    Args:
+        path: an image file
+        rewritten (False): whether it need not come back byte for byte, as all files of the release will be
+            encoded anew
 
     Raises:
-        ImageError: with the reason, if it cannot
+        RewrittenError: if it can hold a mark and would not come back byte for byte
+        ImageError: with the reason, if it cannot be marked
     """
-    open_codec(path)
+    codec = open_codec(path)
+    codec.check_change()
+    try:
+        codec.check_comes_back()
+    except RewrittenError:
+        if not rewritten:
+            raise
 
 
 def encode_like(source_path: str | os.PathLike[str], pixels: np.ndarray) -> bytes:
     """Returns a file with other pixels and everything else as in the source.
 
-    PNG, BMP, PPM, TIFF and lossless WebP hold the pixels bit by bit. JPEG and lossy WebP hold what
-    their tables let through.
+    PNG, BMP, PPM, TIFF and lossless WebP hold the pixels bit by bit, JPEG what its tables let through.
 
     Args:
         source_path: the file to be like
@@ -90,6 +105,28 @@ def encode_like(source_path: str | os.PathLike[str], pixels: np.ndarray) -> byte
         ImageError: with the reason, if the source cannot be written again, or the pixels do not fit it
     """
     return open_codec(source_path).encode(pixels)
+
+
+def written_like_marked(path: str | os.PathLike[str], *, anew: bool, drop: bool) -> bytes:
+    """What stands in a release for a file that is not marked.
+
+    Args:
+        path: the file
+        anew: whether it is encoded anew, as HoneyImages are
+        drop: whether previews are dropped
+
+    Returns:
+        the file's own bytes, or those written; its own too if no file of its kind can be marked
+
+    Raises:
+        ImageError: if it cannot be read
+    """
+    data = Path(path).read_bytes()
+    pixels = read_image(path)
+    with suppress(ImageError):
+        written = encode_like(path, pixels) if anew else data
+        data = without_previews(written, str(path)) if drop else written
+    return data
 
 
 class DecodedSources(Sequence[np.ndarray]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +14,15 @@ from PIL import Image
 from ..errors import ImageError
 from ..images import check_image, read_image, read_image_bytes
 
+#: How far the pixels of a trial are moved, in 0–255 units; more than any usual mark
+_TRIAL = 16
+
 #: Rows that are worked on at a time, a multiple of the largest block of JPEG (32); bounds memory.
 STRIP_ROWS = 256
+
+
+class RewrittenError(ImageError):
+    """A file that would not come back byte for byte if nothing of it were changed."""
 
 
 class Codec(ABC):
@@ -28,8 +36,8 @@ class Codec(ABC):
         format: Pillow's name of its format
         mode: Pillow's mode of its pixels
         lossless: whether :meth:`encode` stores pixels bit by bit
-        exact: whether the source's own pixels, written again, come back unchanged
-        local: whether :meth:`realise` may be given some rows alone, in strips of :data:`STRIP_ROWS`
+        exact: that the source's own pixels, written again, come back unchanged
+        local: that :meth:`realise` may be given some rows alone, in strips of :data:`STRIP_ROWS`
     """
 
     format: str
@@ -41,11 +49,6 @@ class Codec(ABC):
         self.path = path
         self.mode = image.mode
         self.width, self.height = image.size
-
-    @property
-    def limits(self) -> tuple[str, ...]:
-        """What of a written file may differ from its source besides the pixels, in words."""
-        return ()
 
     def original(self) -> np.ndarray:
         """The source's pixels, uint8 (H, W, 3)."""
@@ -69,13 +72,67 @@ class Codec(ABC):
                 lossless format is not what it should be
         """
         self.check_pixels(pixels)
-        data = self._encode(pixels)
+        try:
+            data = self._encode(pixels)
+        except ImageError:
+            raise
+        # Pillow's encoders report what they cannot write as any of these
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SystemError) as error:
+            raise ImageError(
+                f"{self.path} cannot be written again in its own form ({error}); convert it to a plain PNG"
+            ) from error
         if self.lossless and not np.array_equal(decode(data, str(self.path)), pixels):
             raise ImageError(
                 f"{self.path} cannot be written again without loss in its own form; convert it to a "
                 "plain PNG"
             )
         return data
+
+    def check_change(self) -> None:
+        """Finds out before anything expensive whether the file can hold a change of its pixels.
+
+        Raises:
+            ImageError: if it cannot
+        """
+        if not self.lossless:
+            return
+        pixels = self.original()
+        # One value a row, which is soon compressed
+        noise = np.random.default_rng(0).integers(-_TRIAL, _TRIAL + 1, (len(pixels), 1, 1))
+        data = self.encode(add_change(pixels, np.broadcast_to(noise, pixels.shape)))
+        if self._alpha(data) != self._alpha(self.path.read_bytes()):
+            raise ImageError(
+                f"{self.path} cannot be written again without changing what is transparent; convert it "
+                "to a plain PNG"
+            )
+
+    def check_comes_back(self) -> None:
+        """Checks that no change gives the very same file, so that a mark leaves nothing but itself.
+
+        Raises:
+            RewrittenError: if the file's encoder left something that is not written again
+            ImageError: if it cannot be written again at all
+        """
+        data = self.path.read_bytes()
+        if self.rewrite(data) != data:
+            raise RewrittenError(
+                f"{self.path} does not come back byte for byte when it is written again (another encoder "
+                "made it), so that its HoneyImage would stand out"
+            )
+
+    def rewrite(self, data: bytes) -> bytes:
+        """The source with what another file holds in place of its own coded pixels.
+
+        It gives the other file back if that is the source but for the pixels. Of a lossy format the coded values
+        are taken, not the pixels that they decode to.
+
+        Args:
+            data: a whole file, of the source's size and mode
+
+        Raises:
+            ImageError: if it does not fit the source
+        """
+        return self.encode(decode(data, str(self.path)))
 
     def encode_change(self, change: np.ndarray) -> bytes:
         """Returns a whole file for the source's pixels plus a change.
@@ -124,6 +181,12 @@ class Codec(ABC):
     def _encode(self, pixels: np.ndarray) -> bytes:
         """Writes pixels that were checked."""
 
+    def _alpha(self, data: bytes) -> bytes:
+        if self.mode not in ("LA", "RGBA"):
+            return b""
+        with Image.open(io.BytesIO(data)) as image:
+            return image.getchannel("A").tobytes()
+
     def _with_pixels(self, pixels: np.ndarray) -> Image.Image:
         """A Pillow image in the source's own mode: the pixels, and the source's own alpha channel."""
         colours = Image.fromarray(np.ascontiguousarray(pixels))
@@ -134,6 +197,34 @@ class Codec(ABC):
         with Image.open(self.path) as image:
             alpha = image.getchannel("A")
         return Image.merge(self.mode, [*colours.split(), alpha])
+
+
+def largest_change(original: np.ndarray, pixels: np.ndarray) -> int:
+    """The largest difference of any value of two uint8 images of one shape, a few rows at a time."""
+    return max(
+        int(np.abs(original[rows].astype(np.int16) - pixels[rows]).max())
+        for rows in strips(len(original))
+    )
+
+
+def check_change_kept(
+    original: np.ndarray, pixels: np.ndarray, epsilon: float, name: str | os.PathLike[str]
+) -> None:
+    """Checks that a written image keeps to what was promised, decoded against decoded.
+
+    Raises:
+        ImageError: if it does not
+    """
+    if original.shape != pixels.shape:
+        raise ImageError(
+            f"the HoneyImage of {name} has another size than its original; nothing was kept"
+        )
+    moved = largest_change(original, pixels)
+    if moved > epsilon:
+        raise ImageError(
+            f"the HoneyImage of {name} differs from its original by {moved} of 255, more than "
+            f"epsilon={epsilon:g} allows; nothing was kept. Please report this file"
+        )
 
 
 def decode(data: bytes, name: str) -> np.ndarray:

@@ -1,23 +1,25 @@
-"""JPEG: the coefficients or the pixels are written anew, every other segment is kept byte by byte."""
+"""JPEG: the coefficients are changed, every other segment is kept byte by byte."""
 
 from __future__ import annotations
 
 import os
+import struct
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, JpegImagePlugin
+from PIL import Image
 
 from ..errors import ImageError
 from . import jpeg_segments
-from .base import Codec, add_change, save, strips
+from .base import Codec, strips
 from .jpeg_blocks import JpegBlocks
+from .jpeg_huffman import ScanComponent, encode_scan, has_every_code
 from .jpeg_segments import PROGRESSIVE, SOF, Segments
 
 #: The largest coefficient of 8-bit JPEG, in steps.
@@ -25,17 +27,16 @@ _LARGEST = 1023
 
 
 class JpegCodec(Codec):
-    """8-bit baseline, extended and progressive Huffman JPEG, grey or colour.
+    """8-bit baseline and extended sequential Huffman JPEG, grey or colour, whose coefficients are changed.
 
-    Kept: quantisation tables, chroma subsampling, progressive or not, restart interval, every APPn
-    and COM segment (JFIF, EXIF with its orientation and thumbnail, ICC, XMP, Adobe) and their order,
-    whether Huffman tables are libjpeg's standard ones or made for the image, and what stands behind
-    the picture.
+    Kept: quantisation tables, chroma subsampling, restart interval, every APPn and COM segment (JFIF,
+    EXIF with its orientation and thumbnail, ICC, XMP, Adobe) and their order, what stands behind the
+    picture, and the Huffman tables if they are libjpeg's standard ones or its encoder's own fixed ones. Those
+    that libjpeg made for the image are made for the new one.
 
-    Sequential files without restarts are changed in their coefficients if the package jpeglib is
-    there: what is not changed stays bit for bit, and an unchanged image gives its own file back
-    (the same bytes, where libjpeg wrote it). Others are decoded and encoded by Pillow with the same
-    tables; rounding and clipping of the pixels then change a few values even of an unchanged image.
+    What is not changed stays bit for bit, and an unchanged image gives its own file back. This takes the
+    package jpeglib; decoding and encoding the pixels would add noise of its own, tens of grey levels here
+    and there.
     """
 
     format = "JPEG"
@@ -46,35 +47,9 @@ class JpegCodec(Codec):
         try:
             self._source = jpeg_segments.split(path.read_bytes())
             self.blocks = JpegBlocks(self._source)
-        except (ValueError, KeyError, IndexError) as error:
+        except (ValueError, KeyError, IndexError, struct.error) as error:
             raise ImageError(f"{path} is a JPEG that cannot be written again: {error}") from error
         self._check()
-        self._subsampling = JpegImagePlugin.get_sampling(image)
-        if not self.by_coefficients:
-            self._check_pixel_path()
-
-    @property
-    def by_coefficients(self) -> bool:
-        """Whether coefficients are changed; if not, pixels are encoded anew."""
-        return (
-            load_jpeglib() is not None
-            and self._source.frame[0] != PROGRESSIVE
-            and not self._source.restart_interval
-        )
-
-    @property
-    def exact(self) -> bool:  # type: ignore[override]
-        return self.by_coefficients
-
-    @property
-    def limits(self) -> tuple[str, ...]:
-        if self.by_coefficients:
-            return ()
-        if self._source.frame[0] == PROGRESSIVE:
-            return (
-                "progressive JPEG: the order of scans is libjpeg's, and re-encoding adds noise of its own",
-            )
-        return ("JPEG: re-encoding adds noise of its own",)
 
     def realise(self, change: np.ndarray) -> np.ndarray:
         return self.blocks.realise(change)
@@ -83,14 +58,15 @@ class JpegCodec(Codec):
         return self.blocks.project(super().project(gradient), self.grey)
 
     def encode_change(self, change: np.ndarray) -> bytes:
-        if not self.by_coefficients:
-            return self._by_pixels(add_change(self.original(), change))
-        return self._by_coefficients(change)
+        with _opened(self._source) as file:
+            return self._encoded(file, change)
+
+    def rewrite(self, data: bytes) -> bytes:
+        with _opened(jpeg_segments.split(data)) as file:
+            return self._encoded(file, None)
 
     def _encode(self, pixels: np.ndarray) -> bytes:
-        if not self.by_coefficients:
-            return self._by_pixels(pixels)
-        return self._by_coefficients(pixels.astype(np.int16) - self.original())
+        return self.encode_change(pixels.astype(np.int16) - self.original())
 
     def _check(self) -> None:
         marker = self._source.frame[0]
@@ -99,67 +75,76 @@ class JpegCodec(Codec):
                 f"{self.path} is an arithmetic-coded JPEG, which Pillow cannot write; with Huffman codes "
                 "it would stand out. Convert such files with: jpegtran -optimize"
             )
-        if marker not in (*SOF[:2], PROGRESSIVE) or self._source.precision != 8:
+        if marker == PROGRESSIVE:
+            raise ImageError(
+                f"{self.path} is a progressive JPEG, whose pixels would have to be encoded anew, with "
+                "changes larger than a mark's. Convert such files without loss with: jpegtran -optimize"
+            )
+        if marker not in SOF[:2] or self._source.precision != 8:
             raise ImageError(
                 f"{self.path} is a JPEG of a rare kind (lossless, hierarchical or not of 8 bits); convert it"
             )
-
-    def _check_pixel_path(self) -> None:
-        """Finds out before anything expensive whether Pillow can write such a file."""
-        size = (max(self.blocks.unit), max(self.blocks.unit))
-        blank = np.zeros((*size, 3), dtype=np.uint8)
-        written = jpeg_segments.split(self._write(blank))
-        wrong = []
-        if written.quantisation != self._source.quantisation:
-            wrong.append("quantisation tables")
-        if len(written.components) != len(self._source.components) or (
-            len(written.components) > 1
-            and [(c.horizontal, c.vertical) for c in written.components]
-            != [(c.horizontal, c.vertical) for c in self._source.components]
-        ):
-            wrong.append("chroma subsampling")
-        if wrong:
+        if load_jpeglib() is None:
             raise ImageError(
-                f"{self.path} has {' and '.join(wrong)} that Pillow cannot write; install the package "
-                "jpeglib, or convert the file to 4:4:4, 4:2:2 or 4:2:0"
+                f"{self.path} is a JPEG, and the package jpeglib, which changes JPEGs without encoding their "
+                "pixels anew, is not installed here"
             )
 
-    def _by_pixels(self, pixels: np.ndarray) -> bytes:
-        return self._join(self._write(pixels))
-
-    def _write(self, pixels: np.ndarray) -> bytes:
-        """Pillow's file of these pixels with the source's parameters."""
-        tables = self._source.quantisation
-        used = tables[:1] if len(set(tables)) == 1 else tables[:2]
-        image = Image.fromarray(np.ascontiguousarray(pixels))
-        if len(tables) == 1:
-            image = image.getchannel(0)
-        options: dict[str, Any] = {}
-        if len(tables) == 3:
-            options["subsampling"] = self._subsampling
-            options["keep_rgb"] = jpeg_segments.stores_rgb(self._source)
-        return save(
-            image,
-            "JPEG",
-            qtables=[_natural(table) for table in used],
-            progressive=self._source.frame[0] == PROGRESSIVE,
-            optimize=not self._source.has_standard_huffman,
-            restart_marker_blocks=self._source.restart_interval,
-            **options,
-        )
-
-    def _by_coefficients(self, change: np.ndarray) -> bytes:
-        optimise = not self._source.has_standard_huffman
+    @cached_property
+    def _writer(self) -> str:
+        """Whose Huffman tables a written file has: "standard", "optimised" or its "own"."""
+        if self._source.has_standard_huffman and not self._source.restart_interval:
+            return "standard"
+        if not has_every_code(self._source.huffman):
+            return "optimised"
+        if self._source.restart_interval:
+            return "own"
         with _opened(self._source) as file:
-            planes = [
-                (name, np.array(getattr(file, name)))
-                for name in ("Y", "Cb", "Cr")
-                if getattr(file, name) is not None
-            ]
-            self._add_steps([plane for _, plane in planes], change)
-            for name, plane in planes:
+            tables = jpeg_segments.split(_written(file, optimise=True)).huffman
+        return "optimised" if tables == self._source.huffman else "own"
+
+    def _encoded(self, file: Any, change: np.ndarray | None) -> bytes:
+        """The source with a file's coefficients and a change of them; ``file`` is opened in jpeglib."""
+        planes = {
+            name: np.array(getattr(file, name))
+            for name in ("Y", "Cb", "Cr")
+            if getattr(file, name) is not None
+        }
+        if change is not None:
+            self._add_steps(list(planes.values()), change)
+        try:
+            if self._writer == "own":
+                return self._with_own_tables(list(planes.values()))
+            for name, plane in planes.items():
                 setattr(file, name, plane)
-            return self._join(_written(file, optimise))
+            written = jpeg_segments.split(_written(file, self._writer == "optimised"))
+            return jpeg_segments.join(self._source, written)
+        except ValueError as error:
+            raise ImageError(f"{self.path} cannot be written as it was: {error}") from error
+
+    def _with_own_tables(self, planes: list[np.ndarray]) -> bytes:
+        scan = self._source.first_scan
+        tables, components = self._source.huffman, self._source.components
+        numbers = [number for number, _ in scan.tables]
+        if numbers != [component.number for component in components]:
+            raise ValueError("its components are in several scans")
+        alone = len(components) == 1
+        data = encode_scan(
+            [
+                ScanComponent(
+                    plane,
+                    1 if alone else component.vertical,
+                    1 if alone else component.horizontal,
+                    tables[table >> 4],
+                    tables[0x10 | table & 15],
+                )
+                for plane, component, (_, table) in zip(
+                    planes, components, scan.tables, strict=True
+                )
+            ],
+            self._source.restart_interval,
+        )
+        return jpeg_segments.with_scan(self._source, scan.header + data)
 
     def _add_steps(self, planes: list[np.ndarray], change: np.ndarray) -> None:
         """Adds a change to coefficients, int16 (rows, columns, 8, 8) of each component, in place."""
@@ -177,12 +162,6 @@ class JpegCodec(Codec):
                     out=target,
                 )
                 top[i] += len(target)
-
-    def _join(self, written: bytes) -> bytes:
-        try:
-            return jpeg_segments.join(self._source, jpeg_segments.split(written))
-        except ValueError as error:
-            raise ImageError(f"{self.path} cannot be written as it was: {error}") from error
 
 
 def load_jpeglib() -> Any | None:
@@ -225,13 +204,3 @@ def _written(file: Any, optimise: bool) -> bytes:
     path = os.path.join(_folder(os.getpid()).name, "written.jpg")
     file.write_dct(path, flags=["+OPTIMIZE_CODING"] if optimise else [])
     return Path(path).read_bytes()
-
-
-def _natural(zigzag: tuple[int, ...]) -> list[int]:
-    """A zigzag table row by row, as Pillow takes it."""
-    from .jpeg_blocks import _ZIGZAG
-
-    table = [0] * 64
-    for position, value in zip(_ZIGZAG, zigzag, strict=True):
-        table[position] = value
-    return table

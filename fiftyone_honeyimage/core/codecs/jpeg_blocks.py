@@ -25,7 +25,7 @@ _TO_YCC = np.array(
 )
 
 #: Position of the i-th value of a zigzag table in the 8x8 block, row by row.
-_ZIGZAG = sorted(
+ZIGZAG = sorted(
     range(64),
     key=lambda i: (
         i // 8 + i % 8,
@@ -67,7 +67,7 @@ class JpegBlocks:
                 if rest_down or rest_right:
                     raise ValueError("components of odd relative size")
             steps = np.empty(64, dtype=np.float32)
-            steps[_ZIGZAG] = table
+            steps[ZIGZAG] = table
             self.planes.append(_Plane(steps.reshape(8, 8), down, right))
         #: (height, width) in pixels of what is coded together
         self.unit = (

@@ -31,6 +31,19 @@ class Component:
 
 
 @dataclass(frozen=True)
+class Scan:
+    """The first scan of a file.
+
+    Attributes:
+        header: its SOS segment, marker included
+        tables: of each component its number and those of its Huffman tables, ``DC << 4 | AC``
+    """
+
+    header: bytes
+    tables: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
 class Segments:
     """A JPEG file in its parts.
 
@@ -84,6 +97,14 @@ class Segments:
             if marker == DHT:
                 tables.update(_huffman_tables(content))
         return tables
+
+    @property
+    def first_scan(self) -> Scan:
+        """The scan header that the coded data begin with."""
+        end = 2 + struct.unpack_from(">H", self.scans, 2)[0]
+        header = self.scans[:end]
+        tables = tuple((header[5 + 2 * i], header[6 + 2 * i]) for i in range(header[4]))
+        return Scan(header, tables)
 
     @property
     def restart_interval(self) -> int:
@@ -161,6 +182,12 @@ def join(source: Segments, written: Segments) -> bytes:
     }
     parts += [_renumber(written.scans, numbers), b"\xff\xd9", source.trailer]
     return b"".join(parts)
+
+
+def with_scan(source: Segments, scans: bytes) -> bytes:
+    """The source with other coded data."""
+    header = b"".join(_pack(marker, content) for marker, content in source.header)
+    return b"\xff\xd8" + header + scans + b"\xff\xd9" + source.trailer
 
 
 def _huffman_segments(source: Segments, written: Segments) -> list[bytes]:

@@ -13,7 +13,7 @@ from PIL import Image
 from ..errors import ImageError
 from .base import Codec, save
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 #: Levels of zlib that write each value of the two bits FLEVEL of a zlib stream's header.
 _LEVELS = {0: (0, 1), 1: (3, 5), 2: (6,), 3: (9, 7)}
@@ -23,8 +23,8 @@ class PngCodec(Codec):
     """8-bit grey, grey with alpha, RGB and RGBA.
 
     Kept: IHDR, every ancillary chunk (text, ICC profile, gamma, EXIF, time, density, ...) and their
-    order, the length of the IDAT chunks, and the compression level as far as the zlib header and the
-    file size tell it. The row filters are Pillow's choice.
+    order, the length of the IDAT chunks, and the compression level: the one that gives the source's own data, or
+    else the nearest in size. The row filters are Pillow's choice.
     """
 
     format = "PNG"
@@ -32,7 +32,7 @@ class PngCodec(Codec):
     def __init__(self, path: Path, image: Image.Image) -> None:
         super().__init__(path, image)
         data = path.read_bytes()
-        chunks = _chunks(data)
+        chunks = read_chunks(data)
         depth, _, _, _, interlace = struct.unpack(">5B", chunks[0][1][8:13])
         kinds = [kind for kind, _ in chunks]
         if depth < 8:
@@ -56,45 +56,43 @@ class PngCodec(Codec):
         self._after = b"".join(_pack(*chunk) for chunk in chunks[last + 1 :])
         self._idat_length = len(chunks[first][1]) if last > first else None
         stream = b"".join(content for kind, content in chunks[first : last + 1] if kind == b"IDAT")
-        self._stream_length = len(stream)
+        self._data = stream
         self._flevel = stream[1] >> 6 if len(stream) > 1 else 2
 
-    @property
-    def limits(self) -> tuple[str, ...]:
-        return (
-            "PNG: row filters are chosen by Pillow; the size on disk can differ by a few percent",
-        )
-
     @cached_property
-    def _level(self) -> int:
-        levels = _LEVELS[self._flevel]
-        if len(levels) == 1:
-            return levels[0]
+    def _options(self) -> dict[str, object]:
         pixels = self.original()
-        return min(
-            levels, key=lambda level: abs(len(self._stream(pixels, level)) - self._stream_length)
-        )
+        tried: list[dict[str, object]] = []
+        tried += [{"compress_level": level} for level in _LEVELS[self._flevel]]
+        tried += [{"optimize": True}]
+        nearest = {}
+        for options in tried:
+            stream = self._stream(pixels, options)
+            if stream == self._data:
+                return options
+            nearest[abs(len(stream) - len(self._data))] = options
+        return nearest[min(nearest)]
 
-    def _stream(self, pixels: np.ndarray, level: int) -> bytes:
-        written = save(self._with_pixels(pixels), "PNG", compress_level=level)
-        return b"".join(content for kind, content in _chunks(written) if kind == b"IDAT")
+    def _stream(self, pixels: np.ndarray, options: dict[str, object]) -> bytes:
+        written = save(self._with_pixels(pixels), "PNG", **options)
+        return b"".join(content for kind, content in read_chunks(written) if kind == b"IDAT")
 
     def _encode(self, pixels: np.ndarray) -> bytes:
-        stream = self._stream(pixels, self._level)
+        stream = self._stream(pixels, self._options)
         length = self._idat_length or len(stream)
         parts = [stream[start : start + length] for start in range(0, len(stream), length)]
         return (
-            _SIGNATURE
+            SIGNATURE
             + self._before
             + b"".join(_pack(b"IDAT", part) for part in parts)
             + self._after
         )
 
 
-def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+def read_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
     """(kind, content) of every chunk up to IEND; Pillow has read the file, so it is sound."""
     chunks = []
-    position = len(_SIGNATURE)
+    position = len(SIGNATURE)
     while position + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, position)
         kind = data[position + 4 : position + 8]

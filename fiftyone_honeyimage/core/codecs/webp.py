@@ -11,18 +11,19 @@ from PIL import Image
 
 from ..errors import ImageError
 from .base import Codec, save
-from .vp8_header import Vp8Header, read_vp8_header
 
-#: Qualities on either side of the one that the quantisers point to, which are tried too
-_NEIGHBOURS = 3
+_PICTURE = b"VP8L"
+
+#: Quality and method of the compressor that are tried, Pillow's defaults first
+_EFFORTS = ((80, 4), (75, 4), (100, 4), (100, 6), (80, 6), (75, 6), (80, 0), (100, 0))
 
 
 class WebpCodec(Codec):
-    """Lossless (VP8L) and lossy (VP8) still images.
+    """Lossless (VP8L) still images.
 
-    Kept: which of the two it is, the extended header, ICC profile, EXIF, XMP and the alpha channel of
-    lossy files, byte by byte. A lossy file does not say its quality: the one is taken with which the
-    decoded source gets a frame header most like the source's.
+    Kept: the extended header, ICC profile, EXIF and XMP, and the compressor's effort: the one that gives the
+    source's own data, or else Pillow's default. A lossy file would have to be encoded anew, which adds noise of
+    its own that can be many times a mark's.
     """
 
     format = "WEBP"
@@ -33,80 +34,32 @@ class WebpCodec(Codec):
         kinds = [kind for kind, _ in self._chunks]
         if b"ANIM" in kinds or b"ANMF" in kinds:
             raise ImageError(f"{path} is an animated WebP; only still images are supported")
-        self.lossless = self.exact = self.local = b"VP8L" in kinds
-        self._kind = b"VP8L" if self.lossless else b"VP8 "
-        if self._kind not in kinds:
+        if b"VP8 " in kinds:
+            raise ImageError(
+                f"{path} is a lossy WebP, whose pixels would have to be encoded anew, with changes larger "
+                "than a mark's; convert it to PNG or lossless WebP"
+            )
+        if _PICTURE not in kinds:
             raise ImageError(f"{path} has no picture that can be replaced; convert it to PNG")
 
-    @property
-    def limits(self) -> tuple[str, ...]:
-        if self.lossless:
-            return (
-                "WebP: the effort of the compressor is not known; the size can differ slightly",
-            )
-        return (
-            "lossy WebP: the quality is estimated from the quantisers, and re-encoding adds noise of its own",
-        )
-
     @cached_property
-    def quality(self) -> int:
-        """The quality of lossy compression, 0 to 100.
-
-        A file does not say it. It is the one that gives the decoded source a frame header most like
-        the source's own: the encoder derives the quantisers of the header from quality and picture. (The size
-        alone would mislead: a picture that was compressed before takes fewer bytes.)
-        """
+    def _effort(self) -> tuple[int, int]:
+        own = dict(self._chunks)[_PICTURE]
         pixels = self.original()
-        frame = dict(self._chunks)[self._kind]
-        wanted = read_vp8_header(frame)
-        distances: dict[int, tuple[int, int]] = {}
+        return next((e for e in _EFFORTS if self._picture(pixels, e) == own), _EFFORTS[0])
 
-        def coarseness(quality: int) -> int:
-            written = self._picture(pixels, quality)
-            header = read_vp8_header(written)
-            distances[quality] = (_distance(header, wanted), abs(len(written) - len(frame)))
-            return sum(header.quantisers)
-
-        low, high = 0, 100
-        while low < high:
-            middle = (low + high) // 2
-            if coarseness(middle) > sum(wanted.quantisers):
-                low = middle + 1
-            else:
-                high = middle
-        for near in range(max(low - _NEIGHBOURS, 0), min(low + _NEIGHBOURS, 100) + 1):
-            if near not in distances:
-                coarseness(near)
-        return min(distances, key=lambda quality: (*distances[quality], quality))
-
-    def _picture(self, pixels: np.ndarray, quality: int) -> bytes:
-        # The alpha channel of a lossy file is a chunk of its own, which is kept as it is.
-        image = self._with_pixels(pixels) if self.lossless else Image.fromarray(pixels)
-        written = save(image, "WEBP", lossless=self.lossless, quality=quality, exact=True)
-        return dict(split_chunks(written))[self._kind]
+    def _picture(self, pixels: np.ndarray, effort: tuple[int, int]) -> bytes:
+        quality, method = effort
+        image = self._with_pixels(np.ascontiguousarray(pixels))
+        written = save(image, "WEBP", lossless=True, quality=quality, method=method, exact=True)
+        return dict(split_chunks(written))[_PICTURE]
 
     def _encode(self, pixels: np.ndarray) -> bytes:
-        picture = self._picture(np.ascontiguousarray(pixels), 80 if self.lossless else self.quality)
+        picture = self._picture(pixels, self._effort)
         body = b"".join(
-            _pack(kind, picture if kind == self._kind else content)
-            for kind, content in self._chunks
+            _pack(kind, picture if kind == _PICTURE else content) for kind, content in self._chunks
         )
         return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
-
-    def realise(self, change: np.ndarray) -> np.ndarray:
-        if self.lossless:
-            return change
-        original = self.original()
-        from .base import add_change, decode
-
-        decoded = decode(self._encode(add_change(original, change)), str(self.path))
-        return decoded.astype(np.float32) - original
-
-
-def _distance(header: Vp8Header, wanted: Vp8Header) -> int:
-    """How far apart two headers are, in steps of quantisers and filter."""
-    steps = zip(header.quantisers, wanted.quantisers, strict=True)
-    return sum(abs(a - b) for a, b in steps) + abs(header.filter_level - wanted.filter_level)
 
 
 def split_chunks(data: bytes) -> list[tuple[bytes, bytes]]:

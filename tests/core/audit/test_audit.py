@@ -63,7 +63,10 @@ def test_clean_release(make_release: Callable[..., Any]) -> None:
     assert "other half" in report.compared_by
     assert {stage for stage, _, _ in stages} <= STAGES.keys()
     assert AuditReport.from_dict(json.loads(json.dumps(report.to_dict()))) == report
-    assert "Nothing but the pixels" in report.summary()
+    assert report.headline == (
+        "Files: nothing gives HoneyImages away. Pixels: nothing tells HoneyImages apart."
+    )
+    assert report.summary().startswith(report.headline)
     assert "| noise level |" in report.markdown()
 
 
@@ -90,6 +93,12 @@ def test_strong_perturbations_show(write_files: Any, cifar: dict[str, np.ndarray
     report = audit_files(release.folder, release.marked, proxy=None)
     assert {"noise classifier", "noise level", "colour noise"} <= signals(report)
     assert report.passed, "pixels are shown and fail nothing: " + report.summary()
+    assert report.severity == "warning"
+    files, _, pixels = report.headline.partition(" Pixels: ")
+    assert files == "Files: nothing gives HoneyImages away."
+    assert pixels.startswith("HoneyImages can be told apart, not for certain, by ")
+    assert "None" not in report.headline
+    assert "nothing tells" not in report.headline
     (row,) = (row for row in report.pixels if row.feature == "noise classifier")
     assert row.auroc is not None
     assert row.auroc > 0.9
@@ -143,7 +152,8 @@ def test_leaks_are_reported(make_release: Callable[..., Any]) -> None:
     (leak,) = (leak for leak in report.leaks if leak.feature == "permissions")
     assert "0o600" in leak.reason
     assert "12 files" in str(leak)
-    assert "leaks: " in report.summary()
+    assert report.headline.startswith(f"Files: {len(report.leaks)} leak")
+    assert "Leaks: permissions" in report.summary()
     assert "| permissions |" in report.markdown()
 
 

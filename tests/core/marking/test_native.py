@@ -128,8 +128,7 @@ FORMATS = {
     "q95.jpg": {"quality": 95},
     "q75.jpg": {"quality": 75},
     "q50 444.jpg": {"quality": 50, "subsampling": 0},
-    "progressive.jpg": {"progressive": True, "quality": 80},
-    "lossy.webp": {"quality": 80},
+    "restarts.jpg": {"restart_marker_blocks": 2, "quality": 80},
 }
 
 
@@ -147,17 +146,11 @@ def test_finished_files_keep_to_epsilon(photo, tmp_path, name, mode):
     assert result.data is not None
     np.testing.assert_array_equal(decode(result.data, name), result.pixels)
     moved = np.abs(result.pixels.astype(int) - original)
-    noise = np.zeros_like(moved)
-    if not codec.exact:
-        unchanged = decode(codec.encode_change(np.zeros(original.shape)), name)
-        noise = np.abs(unchanged.astype(int) - original)
-    assert moved.max() <= max(4, noise.max())
-    if codec.local:
-        assert (moved > np.maximum(4, noise)).mean() < 0.001
+    assert moved.max() <= 4
     assert moved.mean() > 0.5
     signs = np.sign(result.pixels.astype(int) - original) * np.sign(levels)
     assert signs.mean() > 0.3
-    if codec.grey and not name.startswith("lossy"):
+    if codec.grey:
         assert (result.pixels == result.pixels[:, :, :1]).all()
 
 
