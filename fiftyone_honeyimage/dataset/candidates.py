@@ -9,9 +9,11 @@ import numpy as np
 import torch
 
 from ..core.candidates import Candidates, select_candidates
-from ..core.codecs import check_markable
+from ..core.codecs import open_codec
 from ..core.errors import ImageError, ParameterError, SamplesError
 from ..core.hardness import find_duplicates
+from ..core.marking import KEEP_PIXELS
+from ..core.marking.room import budget_of, has_room
 from .samples import LabeledSamples
 
 #: What ``exclude=`` accepts.
@@ -68,7 +70,11 @@ def choose_candidates(
     masks: dict[str, np.ndarray],
     request: Mapping[str, Any],
 ) -> Candidates:
-    """Selects the candidates, leaving out images that cannot be written again, and duplicates."""
+    """Selects the candidates, leaving out duplicates, and images that cannot be written again or have no room.
+
+    Whether an image has room for a mark that no eye finds is told by the original alone, so that both twins
+    of a pair are judged alike, before anything is trained.
+    """
     duplicates = "duplicates" in request["exclude"]
     if duplicates:
         masks["duplicates"] = np.zeros(len(labeled), dtype=bool)
@@ -87,9 +93,26 @@ def choose_candidates(
         if duplicates:
             masks["duplicates"][new] = find_duplicates(images, new)
         for row in new:
-            try:
-                check_markable(labeled.filepaths[row])
-            except ImageError as error:
-                masks.setdefault("cannot_be_marked", np.zeros(len(labeled), dtype=bool))[row] = True
-                reason = reason or f". The first that cannot be marked: {error}"
+            name, why = _obstacle(labeled.filepaths[row], request)
+            if name:
+                masks.setdefault(name, np.zeros(len(labeled), dtype=bool))[row] = True
+                reason = reason or f". The first that cannot be marked: {why}"
         checked[new] = True
+
+
+def _obstacle(path: str, request: Mapping[str, Any]) -> tuple[str, str]:
+    """Why an image cannot be marked: the reason's short name and its words; both empty if it can."""
+    try:
+        codec = open_codec(path)
+        if request["method"] in KEEP_PIXELS:
+            return "", ""
+        cell, spill = codec.cell(grey=request["smoothing"] > 0)
+        if has_room(budget_of(codec.original(), request["epsilon"], cell, spill)):
+            return "", ""
+    except ImageError as error:
+        return "cannot_be_marked", str(error)
+    return (
+        "no_room",
+        f"{path} is flat, dark or saturated nearly everywhere, where a change would be seen; "
+        "method='unperturbed' changes no pixel and takes such images",
+    )

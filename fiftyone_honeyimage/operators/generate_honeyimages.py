@@ -149,6 +149,7 @@ class GenerateHoneyImages(foo.Operator):
             "commitment": marking.commitment,
             "excluded": dict(marking.excluded),
             "metrics": dict(marking.metrics),
+            "worst": dict(marking.worst),
         }
 
     def resolve_output(self, ctx: Any) -> types.Property:
@@ -158,19 +159,20 @@ class GenerateHoneyImages(foo.Operator):
 
 
 def _summary(result: dict[str, Any]) -> str:
-    metrics = result["metrics"]
+    metrics, worst = result["metrics"], result["worst"]
     rows = [
         ("HoneyImages in a release", f"{result['num_honeyimages']:,}"),
         ("Images withheld from it", f"{result['num_pairs']:,}"),
     ]
     for name, label in (
         ("linf", "Largest change of a value, 0 to 255"),
-        ("psnr", "PSNR, dB"),
-        ("ssim", "SSIM"),
-        ("lpips", "LPIPS"),
+        ("worst_window", "Most visible spot, SSIM (1: no change)"),
     ):
+        if worst.get(name) is not None:
+            rows.append((f"{label}: worst image", f"{worst[name]:.4g}"))
+    for name, label in (("psnr", "PSNR, dB"), ("ssim", "SSIM"), ("lpips", "LPIPS")):
         if metrics.get(name) is not None:
-            rows.append((label, f"{metrics[name]:.4g}"))
+            rows.append((f"{label}: mean", f"{metrics[name]:.4g}"))
     rows += [
         (f"Left out: {reason.replace('_', ' ')}", f"{count:,}")
         for reason, count in result["excluded"].items()

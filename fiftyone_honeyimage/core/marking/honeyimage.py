@@ -14,7 +14,7 @@ together, as detail does in photographs: a classifier of noise finds such marks 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,15 +29,13 @@ from ..resizing import differentiable_resize
 from ..seeds import derive_seed
 from ..training import TrainingConfig, cross_entropy, predict_logits, train_models
 from .base import CraftRequest, CraftResult
+from .finishing import DecodedFiles, FinishedFiles, finish, round_into_ball
 from .native import (
-    DecodedFiles,
-    FinishedFiles,
+    KEPT_BYTES,
     Perturbations,
     Scale,
     enlarge_gradient,
-    finish,
     realised,
-    round_into_ball,
     seen_by_model,
     shrink,
     smooth,
@@ -45,6 +43,7 @@ from .native import (
     to_bytes,
     working_rows,
 )
+from .room import budget_of
 from .transforms import TRANSFORMS
 
 __all__ = ["Crafting", "craft_honeyimages", "round_into_ball", "thumbnails", "train_out_model"]
@@ -158,6 +157,9 @@ class Crafting:
         else:
             shapes = [(codec.height, codec.width) for codec in request.codecs]
         self.perturbations = Perturbations(shapes, self._scale, request.checkpoint_dir)
+        pixels = sum(height * width for height, width in shapes)
+        self._keeps_budgets = pixels * np.dtype(np.float32).itemsize <= KEPT_BYTES
+        self._budgets: dict[int, np.ndarray] = {}
 
     def see_all(self) -> torch.Tensor:
         """Every candidate as the models see it now, float32 (K, 3, S, S), 0–255."""
@@ -217,7 +219,8 @@ class Crafting:
                 pixels = DecodedFiles(files)[row]
             else:
                 levels = self.perturbations.read(row)
-                result = finish(codec, original, levels, self._scale, request.epsilon)
+                budget = self._budget(row, original)
+                result = finish(codec, original, levels, self._scale, budget)
                 pixels = result.pixels
                 if result.data is not None:
                     files.put(row, result.data)
@@ -231,21 +234,37 @@ class Crafting:
             return images, None, finished, originals
         return DecodedFiles(files), files, finished, originals
 
+    def _budget(self, row: int, original: np.ndarray) -> np.ndarray:
+        """How much each pixel may change, float32 (H, W), kept where all of them take little memory."""
+        if row in self._budgets:
+            return self._budgets[row]
+        codec = self._codecs[row]
+        cell, spill = (1, False) if codec is None else codec.cell(grey=self._moves_together)
+        budget = budget_of(original, self._request.epsilon, cell, spill)
+        if self._keeps_budgets:
+            self._budgets[row] = budget
+        return budget
+
+    @property
+    def _moves_together(self) -> bool:
+        """Whether the three channels move together: colours stay as they are."""
+        return self._request.smoothing > 0
+
     def _see(self, row: int, original: np.ndarray, levels: np.ndarray) -> torch.Tensor:
         height, width = original.shape[:2]
-        parts = (
-            (rows, self._perturbed(row, original, levels, rows))
-            for rows in working_rows(self._codecs[row], height)
-        )
+        parts = self._perturbed(row, original, levels)
         return shrink(parts, height, width, self._size)
 
     def _perturbed(
-        self, row: int, original: np.ndarray, levels: np.ndarray, rows: slice
-    ) -> np.ndarray:
-        """Some rows of an image as its file would give them back, float32 (h, W, 3), 0–255."""
-        change = levels[rows] * np.float32(self._scale.unit)
-        change = realised(self._codecs[row], change, self._request.epsilon)[1]
-        return np.clip(original[rows] + change, 0, 255)
+        self, row: int, original: np.ndarray, levels: np.ndarray
+    ) -> Iterator[tuple[slice, np.ndarray]]:
+        """Rows of an image, and what its file would give back: float32 (h, W, 3), 0–255."""
+        codec = self._codecs[row]
+        budget = self._budget(row, original)
+        for rows in working_rows(codec, len(original)):
+            change = levels[rows] * np.float32(self._scale.unit)
+            change = realised(codec, change, budget[rows])[1]
+            yield rows, np.clip(original[rows] + change, 0, 255)
 
     def _move(
         self,
@@ -256,7 +275,7 @@ class Crafting:
         native: np.ndarray | None,
         moved: np.ndarray,
     ) -> None:
-        """Writes the levels one signed step up the gradient, inside the ε-ball and 0–255.
+        """Writes the levels one signed step up the gradient, inside the image's budget and 0–255.
 
         Args:
             gradient: float32 (3, S, S), to be carried back to native size
@@ -264,13 +283,16 @@ class Crafting:
         """
         codec, scale = self._codecs[row], self._scale
         height, width = original.shape[:2]
+        budget = self._budget(row, original)
         for rows in working_rows(codec, height):
             up = self._direction(gradient, native, rows, height, width)
             if codec is not None:
-                up = codec.project(up)
+                up = codec.project(up, grey=self._moves_together)
             pixels = original[rows].astype(np.float32)
-            lowest = np.maximum(-scale.bound, np.ceil(-pixels / scale.unit))
-            highest = np.minimum(scale.bound, np.floor((255 - pixels) / scale.unit))
+            # Levels of a whole ε come out a rounding below it
+            bound = np.minimum(scale.bound, np.floor(budget[rows, :, None] / scale.unit + 1e-3))
+            lowest = np.maximum(-bound, np.ceil(-pixels / scale.unit))
+            highest = np.minimum(bound, np.floor((255 - pixels) / scale.unit))
             moved[rows] = np.clip(levels[rows] + scale.step * np.sign(up), lowest, highest)
 
     def _direction(
@@ -303,12 +325,7 @@ class Crafting:
     ) -> tuple[torch.Tensor, np.ndarray | None]:
         """The gradient summed over the untransformed image and each transform (EOT, Athalye 2018)."""
         height, width = original.shape[:2]
-        current = np.concatenate(
-            [
-                self._perturbed(row, original, levels, rows)
-                for rows in working_rows(self._codecs[row], height)
-            ]
-        )
+        current = np.concatenate([part for _, part in self._perturbed(row, original, levels)])
         if height * width > _DIFFERENTIABLE_PIXELS:
             pixels = np.rint(current).astype(np.uint8)
             del current

@@ -10,7 +10,7 @@ import torch
 from ..training import cross_entropy, predict_logits
 from .base import CraftRequest, CraftResult
 from .honeyimage import thumbnails, train_out_model
-from .native import DecodedFiles, FinishedFiles
+from .finishing import DecodedFiles, FinishedFiles
 
 
 def keep_unperturbed(request: CraftRequest) -> CraftResult:

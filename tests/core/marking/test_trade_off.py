@@ -31,7 +31,7 @@ def request_() -> CraftRequest:
 
     loaded = load_digits()
     chosen = np.flatnonzero(loaded.target < 4)[:240]
-    pixels = (loaded.images[chosen] * 15.9375).astype(np.uint8).repeat(2, 1).repeat(2, 2)
+    pixels = (64 + loaded.images[chosen] * 8).astype(np.uint8).repeat(2, 1).repeat(2, 2)
     images = torch.from_numpy(pixels)[:, None].repeat(1, 3, 1, 1)
     return CraftRequest(
         candidates=[images[row].permute(1, 2, 0).numpy().copy() for row in range(12)],
@@ -61,7 +61,10 @@ def test_more_change_is_more_visible_and_tells_more(
     assert found is not None
     points = found.points
     assert [point["epsilon"] for point in points] == [1, 2, 4, 8, 16]
-    assert [point["linf"] for point in points] == [1, 2, 4, 8, 16]
+    largest = [point["linf"] for point in points]
+    assert largest[:4] == [1, 2, 4, 8]
+    # So much cannot be hidden everywhere
+    assert 8 < largest[4] <= 16
     gaps = [point["gap"] for point in points]
     assert gaps == sorted(gaps)
     assert gaps[-1] > 1.2 * gaps[0] > 0
