@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,6 +27,7 @@ from ..models import build_model
 from ..resizing import differentiable_resize
 from ..seeds import derive_seed
 from ..training import TrainingConfig, cross_entropy, predict_logits, train_models
+from .ascent import gap_gradients, gaps_of, shift_origin
 from .base import CraftRequest, CraftResult
 from .finishing import DecodedFiles, FinishedFiles, finish, round_into_ball
 from .native import (
@@ -35,7 +35,9 @@ from .native import (
     Perturbations,
     Scale,
     enlarge_gradient,
+    load_round,
     realised,
+    save_round,
     seen_by_model,
     shrink,
     smooth,
@@ -78,7 +80,7 @@ def craft_honeyimages(request: CraftRequest) -> CraftResult:
     f_out = train_out_model(request)
     f_in, history, first = None, [], 0
 
-    saved = _load_round(request.checkpoint_dir)
+    saved = load_round(request.checkpoint_dir)
     if saved is not None:
         crafting.perturbations.restore(saved["current"])
         history, first = saved["history"], saved["round"]
@@ -92,7 +94,7 @@ def craft_honeyimages(request: CraftRequest) -> CraftResult:
         every[len(request.rest) :] = to_bytes(seen)
         f_in = _train_in_model(request, f_in, every, every_labels, step)
         history.append(crafting.ascend(seen, labels, f_out, f_in, step))
-        _save_round(request.checkpoint_dir, crafting.perturbations, history, step + 1, f_in)
+        save_round(request.checkpoint_dir, crafting.perturbations, history, step + 1, f_in)
         request.report("Crafting HoneyImages", step + 1, request.num_steps)
 
     assert f_in is not None  # num_steps >= 1 is checked by the request
@@ -183,9 +185,12 @@ class Crafting:
         f_out.to(self._device).eval()
         f_in.to(self._device).eval()
         total = 0.0
+        origin = shift_origin(self._request.seed, step)
         for start in range(0, len(seen), _BATCH):
             rows = slice(start, min(start + _BATCH, len(seen)))
-            gaps, gradients = _gap_gradients(seen[rows], labels[rows], f_out, f_in, self._device)
+            gaps, gradients = gap_gradients(
+                seen[rows], labels[rows], f_out, f_in, self._device, origin
+            )
             total += float(gaps.sum())
             for row in range(rows.start, rows.stop):
                 original = self._request.candidates[row]
@@ -195,7 +200,7 @@ class Crafting:
                 if self._request.robust:
                     rng = np.random.default_rng(derive_seed(self._request.seed, "eot", step, row))
                     gradient, native = self._expected(
-                        row, original, levels, gradient, labels[row], f_out, f_in, rng
+                        row, original, levels, gradient, labels[row], f_out, f_in, rng, origin
                     )
                 moved = self.perturbations.next(row)
                 self._move(row, original, levels, gradient, native, moved)
@@ -322,6 +327,7 @@ class Crafting:
         f_out: torch.nn.Module,
         f_in: torch.nn.Module,
         rng: np.random.Generator,
+        origin: tuple[int, int],
     ) -> tuple[torch.Tensor, np.ndarray | None]:
         """The gradient summed over the untransformed image and each transform (EOT, Athalye 2018)."""
         height, width = original.shape[:2]
@@ -331,8 +337,8 @@ class Crafting:
             del current
             views = [seen_by_model(t.apply(pixels, rng), self._size) for t in TRANSFORMS]
             targets = label.expand(len(views))
-            _, gradients = _gap_gradients(
-                torch.stack(views).float(), targets, f_out, f_in, self._device
+            _, gradients = gap_gradients(
+                torch.stack(views).float(), targets, f_out, f_in, self._device, origin
             )
             return gradient + gradients.sum(dim=0), None
 
@@ -342,32 +348,8 @@ class Crafting:
             [differentiable_resize(t.differentiable(x, rng), self._size) for t in TRANSFORMS]
         )
         targets = label.to(self._device).expand(len(batch))
-        (native,) = torch.autograd.grad(_gaps(batch, targets, f_out, f_in).sum(), x)
+        (native,) = torch.autograd.grad(gaps_of(batch, targets, f_out, f_in, origin).sum(), x)
         return gradient, (native[0] / 255).permute(1, 2, 0).cpu().numpy()
-
-
-def _gap_gradients(
-    seen: torch.Tensor,
-    labels: torch.Tensor,
-    f_out: torch.nn.Module,
-    f_in: torch.nn.Module,
-    device: torch.device,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """``L_out − L_in`` of a batch (B,), and its gradient for the pixels (B, 3, S, S), on the CPU."""
-    x = seen.to(device).requires_grad_(True)
-    gaps = _gaps(x / 255, labels.to(device), f_out, f_in)
-    (gradients,) = torch.autograd.grad(gaps.sum(), x)
-    return gaps.detach().cpu(), gradients.cpu()
-
-
-def _gaps(
-    x: torch.Tensor, labels: torch.Tensor, f_out: torch.nn.Module, f_in: torch.nn.Module
-) -> torch.Tensor:
-    losses = (
-        torch.nn.functional.cross_entropy(model(x), labels, reduction="none")
-        for model in (f_out, f_in)
-    )
-    return next(losses) - next(losses)
 
 
 def _new_in_model(request: CraftRequest, step: int) -> torch.nn.Module:
@@ -411,24 +393,3 @@ def _losses(
     model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, device: torch.device
 ) -> np.ndarray:
     return cross_entropy(predict_logits(model, images, device=device), labels)
-
-
-def _save_round(
-    folder: Path | None,
-    perturbations: Perturbations,
-    history: list[float],
-    done: int,
-    f_in: torch.nn.Module,
-) -> None:
-    if folder is None:
-        return
-    state = {name: value.cpu() for name, value in f_in.state_dict().items()}
-    payload = {"current": perturbations.state(), "history": history, "round": done, "f_in": state}
-    save_checkpoint(folder / "rounds.pt", payload)
-
-
-def _load_round(folder: Path | None) -> dict | None:
-    path = folder / "rounds.pt" if folder else None
-    if path is None or not path.exists():
-        return None
-    return load_checkpoint(path)

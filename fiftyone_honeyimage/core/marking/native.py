@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
+from ..checkpoints import load_checkpoint, save_checkpoint
 from ..codecs.base import Codec, strips
 from ..resizing import resize_map
 
@@ -215,3 +216,26 @@ def realised(
         change = change - 0.5 * outside
         after = codec.realise(change)
     return change, after
+
+
+def save_round(
+    folder: Path | None,
+    perturbations: Perturbations,
+    history: list[float],
+    done: int,
+    f_in: torch.nn.Module,
+) -> None:
+    """Keeps a finished round in the checkpoint folder, if there is one."""
+    if folder is None:
+        return
+    state = {name: value.cpu() for name, value in f_in.state_dict().items()}
+    payload = {"current": perturbations.state(), "history": history, "round": done, "f_in": state}
+    save_checkpoint(folder / "rounds.pt", payload)
+
+
+def load_round(folder: Path | None) -> dict | None:
+    """The last round that was kept, or None."""
+    path = folder / "rounds.pt" if folder else None
+    if path is None or not path.exists():
+        return None
+    return load_checkpoint(path)

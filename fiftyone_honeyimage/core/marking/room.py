@@ -48,7 +48,9 @@ SMALLEST_SIDE = 128
 LEAST_ROOM = 0.1
 
 
-def budget_of(original: np.ndarray, epsilon: float, cell: int = 1, spill: bool = False) -> np.ndarray:
+def budget_of(
+    original: np.ndarray, epsilon: float, cell: int = 1, spill: bool = False
+) -> np.ndarray:
     """How much each pixel may change.
 
     Args:

@@ -9,8 +9,8 @@ import torch
 
 from ..training import cross_entropy, predict_logits
 from .base import CraftRequest, CraftResult
-from .honeyimage import thumbnails, train_out_model
 from .finishing import DecodedFiles, FinishedFiles
+from .honeyimage import thumbnails, train_out_model
 
 
 def keep_unperturbed(request: CraftRequest) -> CraftResult:

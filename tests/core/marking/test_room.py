@@ -132,15 +132,15 @@ def test_what_can_be_seen_is_made_weaker(tmp_path, name):
     path = tmp_path / name
     Image.fromarray(picture()).save(path, **({} if name == "a.png" else {"quality": 90}))
     codec, original = open_codec(path), read_image(path)
-    scale = Scale.of(4, 0.4)
+    scale = Scale.of(8, 0.8)
     levels = np.zeros(original.shape, dtype=scale.dtype)
     levels[20:36, 20:36] = scale.bound  # a dot in the sky
     levels[90:110, 90:110] = scale.bound  # and a change of what is busy
-    careless = finish(codec, original, levels, scale, 4, least_similarity=0).pixels
-    result = finish(codec, original, levels, scale, 4).pixels
+    careless = finish(codec, original, levels, scale, 8, least_similarity=0).pixels
+    result = finish(codec, original, levels, scale, 8).pixels
     floor = LEAST_SIMILARITY
     if not codec.exact:
-        unchanged = finish(codec, original, np.zeros_like(levels), scale, 4).pixels
+        unchanged = finish(codec, original, np.zeros_like(levels), scale, 8).pixels
         floor = min(floor, worst_window(original, unchanged))
     assert worst_window(original, careless) < floor
     assert worst_window(original, result) >= floor

@@ -13,6 +13,7 @@ from PIL import Image
 
 from fiftyone_honeyimage.core.codecs import DecodedSources, open_codec
 from fiftyone_honeyimage.core.marking import METHODS, CraftRequest, CraftResult
+from fiftyone_honeyimage.core.marking.ascent import PASSES
 from fiftyone_honeyimage.core.marking.trade_off import (
     MAX_SHARE,
     TradeOffPlan,
@@ -164,13 +165,13 @@ def test_it_takes_a_tenth_of_the_crafting_at_most(changes: dict) -> None:
     rounds = run["epochs"] + run["num_steps"] - 1
     if run["inner"] == "retrain":
         rounds = run["epochs"] * run["num_steps"]
-    ascents = run["num_candidates"] * run["num_steps"] * (2 + run["relative_size"])
+    ascents = run["num_candidates"] * run["num_steps"] * (PASSES + run["relative_size"])
     assert plan.num_passes <= MAX_SHARE * (every * rounds + ascents) + 1
     assert plan.num_images <= min(16, run["num_candidates"])
 
 
 def test_a_usual_run_measures_what_was_asked_for() -> None:
-    assert plan_trade_off(16, **RUN) == TradeOffPlan(16, 8, 16 * 12 * 3 * 5)
+    assert plan_trade_off(16, **RUN) == TradeOffPlan(16, 8, 16 * 12 * 9 * 5)
     assert plan_trade_off(0, **RUN).num_images == 0
     # Twelve megapixels: a few images, in a few rounds
     large = plan_trade_off(
