@@ -13,6 +13,7 @@ import fiftyone.operators.types as types
 
 from .. import generate_honeyimages as run
 from ..core.errors import HoneyImageError
+from ..panels.hardness_figures import weakness_text
 from . import calls, placements, questions, results, run_cost, training_questions
 from .form_errors import block, errors_on, errors_on_named, is_blocked
 from .form_parts import dropdown, form, multiple_choice, once, section, view_key
@@ -244,7 +245,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
 def _hardness(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) -> Any:
     """Asks for the hardness field; the scores, or None with the reason in the form."""
     from ..dataset.hardness_fields import read_hardness
-    from ..dataset.runs import HARDNESS, list_keys
+    from ..dataset.runs import HARDNESS, list_keys, run_results
 
     fields = list_keys(samples, HARDNESS)
     name = calls.values(ctx, run)["hardness_field"]
@@ -264,6 +265,10 @@ def _hardness(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) -> Any
         label="Hardness field",
         description="The scores of Compute hardness",
     )
+    with suppress(HoneyImageError):  # a run without results, which its own form reports
+        weakness = weakness_text(run_results(samples, name)) if name in fields else ""
+        if weakness:
+            inputs.md(weakness, name="weak_proxies")
     with errors_on(prop):
         return once(
             ctx,

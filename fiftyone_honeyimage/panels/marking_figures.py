@@ -33,7 +33,7 @@ _METHODS = {"honeyimage": "HoneyImages", "unperturbed": "hard images, unchanged"
 _MEASURES = {
     "linf": ("L∞, 0 to 255", "{:.3g}"),
     "psnr": ("PSNR, dB", "{:.1f}"),
-    "ssim": ("SSIM, whole image", "{:.4f}"),
+    "ssim": ("SSIM", "{:.4f}"),
     "worst_window": ("SSIM, most visible spot", "{:.4f}"),
     "lpips": ("LPIPS", "{:.4f}"),
 }
