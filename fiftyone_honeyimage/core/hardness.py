@@ -77,11 +77,13 @@ class HardnessResult:
         hardness: float64 (N,), cross-entropy in nats under the proxy that has not seen the image
         logits: float32 (N, C), that proxy's logits
         half: int8 (N,), the half (0 or 1) that the image was in
+        models: the proxy of half 0 and that of half 1, on the CPU
     """
 
     hardness: np.ndarray
     logits: np.ndarray
     half: np.ndarray
+    models: tuple[torch.nn.Module, ...] = ()
 
     @property
     def predictions(self) -> np.ndarray:
@@ -175,7 +177,10 @@ def compute_hardness(
         report("Scoring", index + 1, 2)
 
     return HardnessResult(
-        hardness=cross_entropy(torch.from_numpy(logits), targets), logits=logits, half=half
+        hardness=cross_entropy(torch.from_numpy(logits), targets),
+        logits=logits,
+        half=half,
+        models=tuple(model.cpu() for model in models),
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from ..core.audit import STAGES, AuditReport, Leak, audit_files
 from ..core.audit.audit import check_alpha
 from ..core.audit.files import list_files
+from ..core.audit.practice import MarkSettings
 from ..core.errors import ImageError, LedgerError, ReleaseError, SamplesError
 from ..core.evidence.ledger import Ledger, load_ledger
 from ..core.evidence.marked_images import MarkedImage
@@ -106,6 +107,7 @@ def audit_release(
             proxy=proxy,
             config=config,
             input_size=input_size or _usual_size(folder, sorted(found.marked)),
+            marks=MarkSettings(opened.header["epsilon"], opened.header["smoothing"]),
             found=found.leaks,
             secrets=_secrets(opened, samples),
             alpha=alpha,
