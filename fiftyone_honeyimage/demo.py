@@ -225,8 +225,8 @@ def _digits(folder: Path) -> list[fo.Sample]:
     for number, (pixels, label) in enumerate(zip(digits.images, digits.target, strict=True)):
         path = folder / str(label) / f"{number:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        # 17 grey levels, spread over the range of a byte.
-        image = Image.fromarray((pixels * 255 / 16).round().astype(np.uint8)).convert("RGB")
+        # 17 grey levels on grey paper: black and white areas have no room for a mark
+        image = Image.fromarray((64 + 8 * pixels).astype(np.uint8)).convert("RGB")
         image.resize((_SIZE, _SIZE), Image.Resampling.BICUBIC).save(path)
         samples.append(
             fo.Sample(filepath=str(path), ground_truth=fo.Classification(label=str(label)))

@@ -15,6 +15,7 @@ from ..core.audit import STAGES, AuditReport, Leak, audit_files
 from ..core.audit.audit import check_alpha
 from ..core.audit.files import is_image_name, list_files
 from ..core.audit.originals import Policies, altered_files
+from ..core.audit.practice import MarkSettings
 from ..core.codecs import encoder_versions
 from ..core.errors import ImageError, LedgerError, ReleaseError, SamplesError
 from ..core.evidence.ledger import Ledger, load_ledger
@@ -125,6 +126,7 @@ def audit_release(
             proxy=proxy,
             config=config,
             input_size=input_size or _usual_size(folder, sorted(found.marked)),
+            marks=MarkSettings(opened.header["epsilon"], opened.header["smoothing"]),
             found=leaks,
             named=named,
             secrets=_secrets(opened, samples),

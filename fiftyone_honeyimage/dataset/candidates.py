@@ -12,10 +12,12 @@ import numpy as np
 import torch
 
 from ..core.candidates import Candidates, select_candidates
-from ..core.codecs import RewrittenError, check_markable
+from ..core.codecs import RewrittenError, check_markable, open_codec
 from ..core.codecs.previews import find_preview, without_previews
 from ..core.errors import ImageError, ParameterError, SamplesError
 from ..core.hardness import find_duplicates
+from ..core.marking import KEEP_PIXELS
+from ..core.marking.room import budget_of, has_room
 from .samples import LabeledSamples
 
 #: What ``exclude=`` accepts.
@@ -107,7 +109,8 @@ def choose_candidates(
 
     These are files that cannot be written again, that would not come back byte for byte if nothing were changed
     (unless the whole release is to be encoded anew), and that hold a thumbnail of the unmarked picture (unless
-    thumbnails are dropped everywhere).
+    thumbnails are dropped everywhere), and images that have no room for a mark that no eye finds. All of it is
+    told by the original alone, so that both twins of a pair are judged alike, before anything is trained.
     """
     duplicates = "duplicates" in request["exclude"]
     if duplicates:
@@ -144,20 +147,37 @@ def choose_candidates(
 
 
 def _refusal(path: str, request: Mapping[str, Any]) -> _Refusal | None:
-    """Why a file may not become a HoneyImage."""
+    """Why an image may not become a HoneyImage."""
     try:
         check_markable(path, rewritten=request["reencode"] == "all")
+        shown = _preview_refusal(path, request["thumbnails"])
+        if shown is not None or request["method"] in KEEP_PIXELS:
+            return shown
+        codec = open_codec(path)
+        cell, spill = codec.cell(grey=request["smoothing"] > 0)
+        roomy = has_room(budget_of(codec.original(), request["epsilon"], cell, spill))
     except RewrittenError as error:
         return _Refusal(
             "would_be_rewritten", f"{error}; pass reencode='all', here and to the export"
         )
     except ImageError as error:
         return _Refusal("cannot_be_marked", str(error))
+    if roomy:
+        return None
+    return _Refusal(
+        "no_room",
+        f"{path} is flat, dark or saturated nearly everywhere, where a change would be seen; "
+        "method='unperturbed' changes no pixel and takes such images",
+    )
+
+
+def _preview_refusal(path: str, thumbnails: str) -> _Refusal | None:
+    """Why the thumbnail in a file keeps it from being chosen; None if there is none, or it can be dropped."""
     data = Path(path).read_bytes()
     preview = find_preview(data)
     if preview is None:
         return None
-    if request["thumbnails"] == "exclude":
+    if thumbnails == "exclude":
         return _Refusal(
             "has_thumbnail",
             f"{path} holds {preview}, which shows the unmarked picture; pass thumbnails='drop' to drop "

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 
 from ..core.errors import ImageError
 from ..core.images import read_image
+from ..core.marking.ascent import PASSES
 from ..core.marking.trade_off import plan_trade_off
 from ..core.training import TrainingConfig
 from .samples import LabeledSamples
 
 #: Files that are looked at to learn the usual size of an image.
 _NUM_PROBES = 16
-
-#: One ascent step takes a forward and a backward pass of both the out- and the in-model.
-_PASSES_PER_ASCENT = 2
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def marking_cost(
     passes = (count - marked) * config.epochs  # the out-model
     if method != "unperturbed":
         rounds = num_steps * config.epochs if inner == "retrain" else config.epochs + num_steps - 1
-        passes += count * rounds + _PASSES_PER_ASCENT * marked * num_steps
+        passes += count * rounds + PASSES * marked * num_steps
         passes += plan_trade_off(
             trade_off,
             num_candidates=marked,

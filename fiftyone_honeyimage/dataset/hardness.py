@@ -12,7 +12,7 @@ from .. import __version__
 from ..core.device import choose_device
 from ..core.errors import ParameterError
 from ..core.hardness import compute_hardness as score
-from ..core.hardness import find_label_errors
+from ..core.hardness import find_label_errors, measure_skill
 from ..core.models import Proxy, proxy_name
 from ..core.training import TrainingConfig
 from .checks import whole_number
@@ -32,8 +32,12 @@ class HardnessSummary:
         label_error_field: the boolean field with the suspected label errors
         num_images: images scored
         num_skipped: images that could not be read
-        num_label_errors: images that look mislabelled
+        num_label_errors: images that look mislabelled; 0 if the proxies are too weak to judge
         accuracy: out-of-fold accuracy of the two proxies, 0 to 1
+        chance: the accuracy of always naming the largest class
+        reliable: whether the proxies are good enough for their hardness to mean much, see
+            :class:`~..core.hardness.ProxySkill`
+        labels_judged: whether they are good enough to call a label wrong
         mean: mean hardness in nats
     """
 
@@ -43,6 +47,9 @@ class HardnessSummary:
     num_skipped: int
     num_label_errors: int
     accuracy: float
+    chance: float
+    reliable: bool
+    labels_judged: bool
     mean: float
 
 
@@ -84,13 +91,17 @@ def compute_hardness(
             report=bar.report,
         )
         errors = find_label_errors(result.logits, labeled.labels)
+        skill = measure_skill(result.predictions, labeled.labels)
         summary = HardnessSummary(
             hardness_field=hardness_field,
             label_error_field=label_error_field(hardness_field),
             num_images=len(labeled),
             num_skipped=len(loaded.failures),
             num_label_errors=int(errors.sum()),
-            accuracy=float((result.predictions == labeled.labels).mean()),
+            accuracy=skill.accuracy,
+            chance=skill.chance,
+            reliable=skill.is_reliable,
+            labels_judged=skill.judges_labels,
             mean=float(result.hardness.mean()),
         )
         bar.report("Writing", 0, 1)

@@ -97,7 +97,8 @@ def write_hardness(
             label_error_field(hardness_field),
             fo.BooleanField,
             errors,
-            "Looks mislabelled: confident learning on the proxies' out-of-fold predictions",
+            "Looks mislabelled: confident learning on the proxies' out-of-fold predictions; never true "
+            "where the proxies are too weak to judge",
         ),
     ):
         by_id: dict[str, Any] = {}

@@ -17,7 +17,7 @@ from .marking import HONEYIMAGE, ORIGINAL
 from .runs import MADE_BY, MARKING, is_complete, list_keys, made_by, save_run
 from .workspace import group_in_sidebar, tidy_sidebar
 
-_METRICS = ("linf", "psnr", "ssim", "lpips")
+_METRICS = ("linf", "psnr", "ssim", "worst_window", "lpips")
 
 
 def enter_in_dataset(
@@ -102,7 +102,7 @@ def _worst_visibility(images: Sequence[Mapping[str, Any]]) -> dict[str, float | 
     for name in _METRICS:
         values = [image[name] for image in images if image.get(name) is not None]
         # The more alike two images are, the larger PSNR and SSIM
-        most = min if name in ("psnr", "ssim") else max
+        most = min if name in ("psnr", "ssim", "worst_window") else max
         worst[name] = most(values) if values else None
     return worst
 
@@ -132,6 +132,7 @@ def _declare_fields(dataset: fo.Dataset, honey_key: str, folder: Path) -> None:
         ("linf", fo.FloatField, "Largest change of any value, 0 to 255"),
         ("psnr", fo.FloatField, "Peak signal-to-noise ratio to the original, dB"),
         ("ssim", fo.FloatField, "Structural similarity to the original, at most 1"),
+        ("worst_window", fo.FloatField, "Lowest structural similarity of any window of 11 pixels"),
         ("lpips", fo.FloatField, "LPIPS distance to the original"),
         ("proxy_loss", fo.FloatField, "Cross-entropy under the out-model, nats"),
     ):

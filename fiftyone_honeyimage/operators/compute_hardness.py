@@ -11,6 +11,7 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import compute_hardness as run
+from ..panels.hardness_figures import weakness_text
 from . import calls, placements, questions, results, run_cost, training_questions
 from .form_errors import errors_on, is_blocked
 from .form_parts import form, section
@@ -92,13 +93,21 @@ def _summary(result: dict[str, Any]) -> str:
     rows = [
         ("Images scored", f"{result['num_images']:,}"),
         ("Mean hardness", f"{result['mean']:.2f} nats"),
-        ("Accuracy on unseen images", f"{result['accuracy']:.1%}"),
-        ("Suspected label errors", f"{result['num_label_errors']:,}"),
+        (
+            "Accuracy on unseen images",
+            f"{result['accuracy']:.1%} (guessing: {result['chance']:.1%})",
+        ),
+        (
+            "Suspected label errors",
+            f"{result['num_label_errors']:,}" if result["labels_judged"] else "not judged",
+        ),
     ]
     if result["num_skipped"]:
         rows.append(("Images left out, unreadable", f"{result['num_skipped']:,}"))
+    parts = [results.table(("Hardness", ""), rows), weakness_text(result)]
+    said = "".join(f"{part}\n\n" for part in parts if part)
     return (
-        f"{results.table(('Hardness', ''), rows)}\n\nThe scores are in the field `{result['hardness_field']}`, the "
+        f"{said}The scores are in the field `{result['hardness_field']}`, the "
         f"suspected label errors in `{result['label_error_field']}`.\n\n"
         "**Next:** run *Generate HoneyImages*."
     )

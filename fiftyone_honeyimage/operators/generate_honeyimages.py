@@ -13,6 +13,7 @@ import fiftyone.operators.types as types
 
 from .. import generate_honeyimages as run
 from ..core.errors import HoneyImageError
+from ..panels.hardness_figures import weakness_text
 from . import calls, placements, questions, results, run_cost, training_questions
 from .form_errors import block, errors_on, errors_on_named, is_blocked
 from .form_parts import dropdown, form, multiple_choice, once, section, view_key
@@ -156,6 +157,7 @@ class GenerateHoneyImages(foo.Operator):
             "commitment": marking.commitment,
             "excluded": dict(marking.excluded),
             "metrics": dict(marking.metrics),
+            "worst": dict(marking.worst),
         }
 
     def resolve_output(self, ctx: Any) -> types.Property:
@@ -165,19 +167,20 @@ class GenerateHoneyImages(foo.Operator):
 
 
 def _summary(result: dict[str, Any]) -> str:
-    metrics = result["metrics"]
+    metrics, worst = result["metrics"], result["worst"]
     rows = [
         ("HoneyImages in a release", f"{result['num_honeyimages']:,}"),
         ("Images withheld from it", f"{result['num_pairs']:,}"),
     ]
     for name, label in (
         ("linf", "Largest change of a value, 0 to 255"),
-        ("psnr", "PSNR, dB"),
-        ("ssim", "SSIM"),
-        ("lpips", "LPIPS"),
+        ("worst_window", "Most visible spot, SSIM (1: no change)"),
     ):
+        if worst.get(name) is not None:
+            rows.append((f"{label}: worst image", f"{worst[name]:.4g}"))
+    for name, label in (("psnr", "PSNR, dB"), ("ssim", "SSIM"), ("lpips", "LPIPS")):
         if metrics.get(name) is not None:
-            rows.append((label, f"{metrics[name]:.4g}"))
+            rows.append((f"{label}: mean", f"{metrics[name]:.4g}"))
     rows += [
         (f"Left out: {reason.replace('_', ' ')}", f"{count:,}")
         for reason, count in result["excluded"].items()
@@ -249,7 +252,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
 def _hardness(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) -> Any:
     """Asks for the hardness field; the scores, or None with the reason in the form."""
     from ..dataset.hardness_fields import read_hardness
-    from ..dataset.runs import HARDNESS, list_keys
+    from ..dataset.runs import HARDNESS, list_keys, run_results
 
     fields = list_keys(samples, HARDNESS)
     name = calls.values(ctx, run)["hardness_field"]
@@ -269,6 +272,10 @@ def _hardness(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) -> Any
         label="Hardness field",
         description="The scores of Compute hardness",
     )
+    with suppress(HoneyImageError):  # a run without results, which its own form reports
+        weakness = weakness_text(run_results(samples, name)) if name in fields else ""
+        if weakness:
+            inputs.md(weakness, name="weak_proxies")
     with errors_on(prop):
         return once(
             ctx,

@@ -146,13 +146,40 @@ def hardness_rows(results: Mapping[str, Any], config: Mapping[str, Any]) -> list
         images += f", and {skipped:,} that could not be read"
     return [
         ("images scored", images),
-        ("out-of-fold accuracy", f"{results['accuracy']:.1%} of the two proxies, on unseen images"),
+        (
+            "out-of-fold accuracy",
+            f"{results['accuracy']:.1%} of the two proxies, on unseen images; guessing the largest class: "
+            f"{results['chance']:.1%}",
+        ),
         ("mean hardness", f"{results['mean']:.3f} nats"),
         (
             "proxy",
             f"{config['proxy']}, {config['training']['epochs']} epochs, on `{config['label_field']}`",
         ),
     ]
+
+
+def weakness_text(results: Mapping[str, Any]) -> str:
+    """What cannot be relied on, because the proxies are too weak; empty if nothing is.
+
+    Args:
+        results: of the run
+    """
+    if results["labels_judged"]:
+        return ""
+    right = (
+        f"{results['accuracy']:.0%} of unseen images, where guessing gets {results['chance']:.0%}"
+    )
+    better = "Train them for more epochs, or take a stronger proxy or more images."
+    if results["reliable"]:
+        return (
+            f"**No label is called wrong**: the proxies are right on {right}, and most of the labels that "
+            f"they contradict would be correct. {better}"
+        )
+    return (
+        f"**This hardness is unreliable**: the proxies are right on {right}. What is hard for them may be easy "
+        f"for any other model, and no label is called wrong. {better}"
+    )
 
 
 def label_error_text(total: int, hardest: int, num_hardest: int) -> str:

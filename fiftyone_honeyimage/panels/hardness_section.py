@@ -98,7 +98,10 @@ def show_hardness(ctx: Any, panel: types.Object, on: ProtectPanel) -> None:
         on_click=on.on_click_bar,
         on_selected=on.on_select_bars,
     )
-    if scores["num_errors"] is not None:
+    weakness = figures.weakness_text(run["results"])
+    if weakness:
+        panel.md(weakness, name="weak_proxies")
+    if scores["num_errors"] is not None and run["results"]["labels_judged"]:
         panel.md(
             figures.label_error_text(
                 scores["num_errors"], scores["num_hard_errors"], scores["num_hardest"]

@@ -34,6 +34,7 @@ _MEASURES = {
     "linf": ("L∞, 0 to 255", "{:.3g}"),
     "psnr": ("PSNR, dB", "{:.1f}"),
     "ssim": ("SSIM", "{:.4f}"),
+    "worst_window": ("SSIM, most visible spot", "{:.4f}"),
     "lpips": ("LPIPS", "{:.4f}"),
 }
 
@@ -86,6 +87,8 @@ def excluded_text(excluded: Mapping[str, int]) -> str:
         "label_errors": "suspected label errors",
         "duplicates": "duplicates",
         "no_hardness": "without hardness",
+        "no_room": "too flat, dark or bright to hide a change",
+        "cannot_be_marked": "of a file format that cannot be marked",
     }
     parts = [
         f"{count:,} {words.get(name, name)}" for name, count in sorted(excluded.items()) if count
@@ -97,8 +100,8 @@ def visibility_table(metrics: Mapping[str, float | None], worst: Mapping[str, fl
     """How visible the HoneyImages are, as a Markdown table.
 
     Args:
-        metrics: mean of each measure over the HoneyImages
-        worst: its most visible value, empty for markings of earlier versions
+        metrics: mean of each measure over the HoneyImages; of the most visible spot too
+        worst: its most visible value, which no HoneyImage exceeds
     """
     lines = ["| Visibility | Mean | Worst |", "| --- | --- | --- |"]
     for name, (label, form) in _MEASURES.items():
@@ -292,6 +295,7 @@ def _facts(point: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("L∞", "linf", "{:g}"),
         ("PSNR", "psnr", "{:.1f} dB"),
         ("SSIM", "ssim", "{:.4f}"),
+        ("most visible spot", "worst_window", "{:.4f}"),
         ("LPIPS", "lpips", "{:.4f}"),
         ("proxy loss", "proxy_loss", "{:.3g} nats"),
     )

@@ -26,7 +26,7 @@ from .protect_runs import (
 if TYPE_CHECKING:
     from .protect_panel import ProtectPanel
 
-POINT_FIELDS = ("pair", "linf", "psnr", "ssim", "lpips", "proxy_loss")
+POINT_FIELDS = ("pair", "linf", "psnr", "ssim", "worst_window", "lpips", "proxy_loss")
 
 
 def show_marking(ctx: Any, panel: types.Object, on: ProtectPanel) -> dict[str, Any] | None:

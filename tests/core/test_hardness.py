@@ -11,6 +11,7 @@ from fiftyone_honeyimage.core.hardness import (
     compute_hardness,
     find_duplicates,
     find_label_errors,
+    measure_skill,
     split_in_halves,
     symmetries,
 )
@@ -67,6 +68,53 @@ def test_scores_come_from_the_proxy_that_has_not_seen_the_image(images_and_label
     )
     assert result.hardness.mean() > np.log(4)
     assert (result.predictions == random).mean() < 0.4
+
+
+def test_a_weak_proxy_claims_nothing_and_says_so(images_and_labels):
+    """One epoch on a few images: it contradicts most labels, all of which are right."""
+    images, labels = images_and_labels
+    config = TrainingConfig(epochs=1, flip=False)
+    weak = compute_hardness(images, labels, 4, proxy="resnet_tiny", config=config, seed=1)
+    skill = measure_skill(weak.predictions, labels)
+    assert (weak.predictions != labels).mean() > 0.3
+    assert not skill.is_reliable
+    assert not skill.judges_labels
+    assert not find_label_errors(weak.logits, labels).any()
+
+    good = compute_hardness(images, labels, 4, proxy="resnet_tiny", config=CONFIG, seed=1)
+    skill = measure_skill(good.predictions, labels)
+    assert skill.accuracy > 0.9
+    assert skill.judges_labels
+
+
+@pytest.mark.parametrize(
+    ("right", "count", "classes", "reliable", "judges"),
+    [
+        (110, 250, 10, False, False),  # 44 % of 250 images in ten classes
+        (1800, 3000, 10, True, False),  # useful, and wrong too often to contradict anybody
+        (2700, 3000, 10, True, True),
+        (9, 10, 2, False, False),  # too few images to tell
+        (560, 1000, 2, False, False),
+        (0, 20, 2, False, False),
+        (20, 20, 1, False, False),  # one class: nothing was learned
+    ],
+)
+def test_skill_is_judged_against_guessing(right, count, classes, reliable, judges):
+    labels = np.arange(count) % classes
+    predictions = labels.copy()
+    predictions[right:] = (predictions[right:] + 1) % max(classes, 2)
+    skill = measure_skill(predictions, labels)
+    assert skill.accuracy == right / count
+    assert skill.lowest < skill.accuracy or right == 0
+    assert (skill.is_reliable, skill.judges_labels) == (reliable, judges)
+
+
+def test_naming_the_largest_class_is_no_skill():
+    labels = np.repeat([0, 1], [930, 70])
+    skill = measure_skill(np.zeros(1000, dtype=np.int64), labels)
+    assert skill.accuracy == skill.chance == 0.93
+    assert not skill.is_reliable
+    assert not find_label_errors(np.tile([3.0, 0.0], (1000, 1)), labels).any()
 
 
 def test_same_seed_same_scores(images_and_labels):

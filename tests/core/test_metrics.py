@@ -24,6 +24,7 @@ from fiftyone_honeyimage.core.metrics import (
     psnr,
     ssim,
     stealthiness,
+    worst_window,
 )
 
 #: Where the paper's networks are tapped: after which layers of torchvision's ``features``.
@@ -129,6 +130,44 @@ def test_ssim_is_the_formula_of_wang_et_al(photo, noisy):
     assert 0.9 < ssim(photo, noisy) < 1
 
 
+def test_the_worst_window_is_the_spot_that_is_changed():
+    rng = np.random.default_rng(0)
+    original = np.full((600, 90, 3), 128, dtype=np.uint8)
+    original[:, 40:] = rng.integers(60, 200, (600, 50, 3))
+    marked = original.copy()
+    # A dot of four levels in a plain sky, in the second strip of rows
+    marked[400:406, 10:16] += 4
+    assert ssim(original, marked) > 0.99
+    worst = worst_window(original, marked)
+    assert worst == pytest.approx(
+        structural_similarity_of(original[395:411, 5:21], marked[395:411, 5:21]), abs=1e-6
+    )
+    assert worst < 0.95
+    # The same change in what is busy shows less
+    hidden = original.copy()
+    hidden[400:406, 60:66] += 4
+    assert worst_window(original, hidden) > 0.998
+    assert worst_window(original, original) == 1
+    assert worst_window(original[:10], original[:10]) is None
+
+
+def structural_similarity_of(original, marked):
+    """The lowest window, by scikit-image on a crop around it."""
+    from skimage.metrics import structural_similarity
+
+    _, similarity = structural_similarity(
+        original,
+        marked,
+        channel_axis=2,
+        data_range=255,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
+    )
+    return float(similarity[5:-5, 5:-5].mean(axis=2).min())
+
+
 def test_ssim_needs_its_window(photo):
     assert ssim(photo[:11, :11], photo[:11, :11]) == pytest.approx(1)
     with pytest.raises(ImageError, match=r"at least 11 pixels a side, got 40x10"):
@@ -140,7 +179,7 @@ def test_stealthiness():
     assert stealthiness(0.1) == pytest.approx(1 / math.e)
 
 
-@pytest.mark.parametrize("measure", [linf, psnr, ssim, compare_images])
+@pytest.mark.parametrize("measure", [linf, psnr, ssim, worst_window, compare_images])
 def test_only_pairs_of_one_size_are_compared(photo, measure):
     with pytest.raises(ImageError, match="a mark keeps the size"):
         measure(photo, photo[:-1])
@@ -232,6 +271,7 @@ def test_all_measures_at_once_are_what_json_can_hold(photo, noisy, metric):
         "linf": 4,
         "psnr": psnr(photo, noisy),
         "ssim": ssim(photo, noisy),
+        "worst_window": worst_window(photo, noisy),
         "lpips": metric(photo, noisy),
         "stl": stealthiness(metric(photo, noisy)),
     }

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 import fiftyone_honeyimage as fhi
+from fiftyone_honeyimage.core.metrics import LEAST_SIMILARITY
 
 NUM, PAIRS = 6, 4
 
@@ -292,6 +293,50 @@ def test_excluded_images_are_counted_and_not_marked(make_dataset: Any, mark: Any
     assert left.excluded == {"no_hardness": 1, "label_errors": 2, "duplicates": 1}
     assert not {ids[hard[0]], *wrong, unscored} & by_source(left).keys()
     assert fhi.load_marking(dataset, "left").excluded == left.excluded
+
+
+def test_images_without_room_are_left_out_before_anything_is_trained(
+    make_dataset: Any, mark: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = make_dataset(30, hardness=True)
+    ids, paths = dataset.values(["id", "filepath"])
+    hard = np.argsort(dataset.values("hardness"))[::-1]
+    plain = {ids[row] for row in hard[:3]}
+    for row, value in zip(hard[:3], (255, 0, 128), strict=True):
+        Image.new("RGB", (8, 8), (value, value, value)).save(paths[row])
+
+    marking = mark(dataset, exclude=())
+    assert marking.excluded == {"no_room": 3}
+    assert not plain & by_source(marking).keys()
+    assert plain <= by_source(mark(dataset, "same", method="unperturbed", exclude=())).keys()
+
+    from fiftyone_honeyimage.core.marking import honeyimage
+
+    monkeypatch.setattr(honeyimage, "train_models", None)
+    for path in paths:
+        Image.new("RGB", (8, 8), "white").save(path)
+    with pytest.raises(fhi.SamplesError, match=r"no_room.*saturated.*method='unperturbed'"):
+        mark(dataset, "none", exclude=())
+
+
+def test_the_most_visible_window_is_kept_with_image_and_run(
+    write_digits: Any, fo: Any, mark: Any
+) -> None:
+    dataset = fo.Dataset()
+    for path, label in write_digits(num=30, size=24):
+        dataset.add_sample(
+            fo.Sample(filepath=str(path), ground_truth=fo.Classification(label=label))
+        )
+    dataset.add_sample_field("hardness", fo.FloatField)
+    dataset.set_values("hardness", np.linspace(0, 5, 30).tolist())
+    try:
+        marking = mark(dataset)
+        windows = dataset.match_tags("honeyimage").values("honey.worst_window")
+        assert marking.worst["worst_window"] == min(windows) >= LEAST_SIMILARITY
+        assert marking.metrics["worst_window"] == pytest.approx(np.mean(windows))
+        assert min(windows) < 1
+    finally:
+        dataset.delete()
 
 
 def test_a_view_is_marked_and_the_rest_left_alone(make_dataset: Any, mark: Any) -> None:

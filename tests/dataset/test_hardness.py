@@ -34,6 +34,17 @@ def test_fields_hold_what_the_summary_says(fo: Any, scored: Any) -> None:
     assert dataset.get_field("honey_hardness_label_error").description
 
 
+def test_weak_proxies_call_no_label_wrong(scored: Any) -> None:
+    dataset, summary = scored
+    assert summary.chance == pytest.approx(1 / 3)
+    assert summary.accuracy < 0.9
+    assert not summary.reliable
+    assert not summary.labels_judged
+    assert summary.num_label_errors == 0
+    results = dataset.load_run_results("honey_hardness", cache=False)
+    assert (results.reliable, results.labels_judged) == (False, False)
+
+
 def test_run_survives_a_reload(fo: Any, scored: Any, tiny: dict[str, Any]) -> None:
     dataset, summary = scored
     dataset.clear_cache()

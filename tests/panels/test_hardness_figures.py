@@ -60,3 +60,14 @@ def test_label_errors_are_counted_in_words() -> None:
     assert figures.label_error_text(1, 1, 6).startswith("**1 label looks wrong**, 1 of them among")
     text = figures.label_error_text(1234, 99, 6000)
     assert text.startswith("**1,234 labels look wrong**, 99 of them among the 6,000 hardest")
+
+
+def test_weak_proxies_are_called_weak() -> None:
+    results = {"accuracy": 0.44, "chance": 0.1, "reliable": False, "labels_judged": False}
+    text = figures.weakness_text(results)
+    assert text.startswith("**This hardness is unreliable**")
+    assert "44% of unseen images, where guessing gets 10%" in text
+    fair = figures.weakness_text({**results, "accuracy": 0.7, "reliable": True})
+    assert fair.startswith("**No label is called wrong**")
+    assert "unreliable" not in fair
+    assert not figures.weakness_text({**results, "reliable": True, "labels_judged": True})

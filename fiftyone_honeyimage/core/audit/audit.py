@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from .pixels import (
     outlyingness,
     residual_features,
 )
+from .practice import MarkDetector, MarkSettings, practise
 from .report import LOSS, PIXELS, AuditReport, Leak, Separation
 from .separation import TestResult, class_auroc, holm, matched_auroc, rank_test
 
@@ -48,6 +50,7 @@ STAGES = {
     "Scoring": 5,
     "Training on the release": 25,
     "Reading files": 10,
+    "Marking for practice": 10,
     "Looking at pixels": 15,
 }
 
@@ -71,6 +74,7 @@ def audit_files(
     proxy: Proxy | None = "resnet_tiny",
     config: TrainingConfig | None = None,
     input_size: int = 32,
+    marks: MarkSettings | None = None,
     found: Sequence[Leak] = (),
     named: Sequence[Leak] = (),
     secrets: Collection[str] = (),
@@ -97,6 +101,7 @@ def audit_files(
         proxy ("resnet_tiny"): the model that is trained on the release; None for no model
         config (None): how it is trained
         input_size (32): side of its input in pixels
+        marks (None): how images are marked for practice, as the release was; ε = 4, smoothed by default
         found (()): leaks that are certain already, for the report
         named (()): what is to be named in the report and fails nothing
         secrets (()): words that must not be in the release, see :func:`.metadata.find_secrets`
@@ -154,7 +159,15 @@ def audit_files(
         notes.append(f"pixels were looked at for {MAX_SETS} of {len(sets)} HoneyImages")
         chosen = np.random.default_rng(seed).choice(len(sets), MAX_SETS, replace=False)
         sets = sets[np.sort(chosen)]
-    rows = _pixel_rows(release, loaded, known, sets, metadata.lossy_sizes, seed, report)
+    detector = None
+    if losses is not None and len(sets):
+        how = marks or MarkSettings()
+        detector = _detector(release, loaded, known, losses, sets, how, seed, device, report)
+        if detector is None:
+            notes.append(
+                "nobody's own marks were learned from: too few unmarked images can be marked, or they are large"
+            )
+    rows = _pixel_rows(release, loaded, known, sets, metadata.lossy_sizes, detector, seed, report)
     if losses is not None:
         by_class = sets if hardness is not None else match(marked, known, seed=seed)
         by_class = _readable_sets(by_class, ~np.isnan(losses.held_out))
@@ -225,9 +238,42 @@ def _losses(
         device=device,
         report=report,
     )
-    spread = [np.full(len(labels), np.nan) for _ in range(2)]
-    spread[0][rows], spread[1][rows] = found.trained, found.held_out
-    return ReleaseLosses(*spread), ""
+    trained, held_out = (np.full(len(labels), np.nan) for _ in range(2))
+    half = np.full(len(labels), -1, dtype=np.int8)
+    trained[rows], held_out[rows], half[rows] = found.trained, found.held_out, found.half
+    return replace(found, trained=trained, held_out=held_out, half=half), ""
+
+
+def _detector(
+    release: Release,
+    loaded: _Loaded,
+    labels: Sequence[str | None],
+    losses: ReleaseLosses,
+    sets: np.ndarray,
+    marks: MarkSettings,
+    seed: int,
+    device: str | torch.device | None,
+    report: Report,
+) -> MarkDetector | None:
+    """What a stranger learns who marks images of the release himself."""
+    allowed = ~release.marked & (losses.half == 1)
+    allowed[sets[sets >= 0]] = False
+    classes = sorted({str(labels[row]) for row in np.flatnonzero(losses.half >= 0).tolist()})
+    numbers = np.array([classes.index(str(x)) if str(x) in classes else 0 for x in labels])
+    with tempfile.TemporaryDirectory(prefix="honeyimage-") as folder:
+        return practise(
+            [release.folder / name for name in release.names],
+            numbers,
+            len(classes),
+            allowed,
+            (losses.half_model, losses.whole_model),
+            int(loaded.images.shape[-1]),
+            marks,
+            seed=seed,
+            device=device,
+            folder=Path(folder),
+            report=report,
+        )
 
 
 def _readable_sets(sets: np.ndarray, usable: np.ndarray) -> np.ndarray:
@@ -245,6 +291,7 @@ def _pixel_rows(
     labels: Sequence[str | None],
     sets: np.ndarray,
     lossy_sizes: Sequence[Feature],
+    detector: MarkDetector | None,
     seed: int,
     report: Report,
 ) -> list[Separation]:
@@ -281,6 +328,13 @@ def _pixel_rows(
                 _row(name, PIXELS, classified.scores, result, release, labels, sets, detail)
             )
 
+    if detector is not None:
+        suspicion = np.full(count, np.nan)
+        suspicion[used] = detector.score(np.hstack([residuals, compression])[used])
+        detail = (
+            f"learned from {detector.num_practised} images of the release that were marked for it"
+        )
+        rows.append(_tested("own marks", PIXELS, suspicion, release, labels, sets, detail))
     rows.append(
         _tested("noise level", PIXELS, noise, release, labels, sets, "mean high-pass residual")
     )

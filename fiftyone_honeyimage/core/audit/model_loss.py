@@ -25,10 +25,16 @@ class ReleaseLosses:
     Attributes:
         trained: under a model that was trained on all of them
         held_out: under a model that was trained on the other half
+        half: int8 (N,), the half that the image was in; −1 for images that no model saw
+        half_model: the model of half 0
+        whole_model: the model of all of them
     """
 
     trained: np.ndarray
     held_out: np.ndarray
+    half: np.ndarray
+    half_model: torch.nn.Module
+    whole_model: torch.nn.Module
 
     @property
     def memorised(self) -> np.ndarray:
@@ -87,7 +93,13 @@ def release_losses(
         stage="Training on the release",
     )
     logits = predict_logits(model, images, device=device)
-    return ReleaseLosses(cross_entropy(logits, targets), halves.hardness)
+    return ReleaseLosses(
+        trained=cross_entropy(logits, targets),
+        held_out=halves.hardness,
+        half=halves.half,
+        half_model=halves.models[0],
+        whole_model=model.cpu(),
+    )
 
 
 def filtered_shares(

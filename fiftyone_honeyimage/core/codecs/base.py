@@ -153,11 +153,20 @@ class Codec(ABC):
         """
         return change
 
-    def project(self, gradient: np.ndarray) -> np.ndarray:
+    def cell(self, grey: bool) -> tuple[int, bool]:
+        """Pixels a side of the squares that only change as a whole, and whether they reach into their neighbours.
+
+        Args:
+            grey: whether the channels of a change are equal
+        """
+        return 1, False
+
+    def project(self, gradient: np.ndarray, grey: bool = False) -> np.ndarray:
         """A gradient for the decoded pixels as an ascent direction for the pixels before encoding.
 
         Args:
             gradient: float32 (H, W, 3)
+            grey (False): whether colour differences stay as they are
 
         Returns:
             float32 (H, W, 3); the same for all three channels of grey images

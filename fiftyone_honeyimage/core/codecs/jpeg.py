@@ -54,8 +54,13 @@ class JpegCodec(Codec):
     def realise(self, change: np.ndarray) -> np.ndarray:
         return self.blocks.realise(change)
 
-    def project(self, gradient: np.ndarray) -> np.ndarray:
-        return self.blocks.project(super().project(gradient), self.grey)
+    def cell(self, grey: bool) -> tuple[int, bool]:
+        if grey or self.grey:
+            return 8, False
+        return max(self.blocks.unit), max(self.blocks.unit) > 8
+
+    def project(self, gradient: np.ndarray, grey: bool = False) -> np.ndarray:
+        return self.blocks.project(super().project(gradient), grey or self.grey)
 
     def encode_change(self, change: np.ndarray) -> bytes:
         with _opened(self._source) as file:

@@ -12,4 +12,7 @@ METHODS: dict[str, MarkingMethod] = {
     "unperturbed": keep_unperturbed,
 }
 
-__all__ = ["METHODS", "CraftRequest", "CraftResult", "MarkingMethod"]
+#: Methods that leave every pixel as it is, which any image has room for.
+KEEP_PIXELS = frozenset({"unperturbed"})
+
+__all__ = ["KEEP_PIXELS", "METHODS", "CraftRequest", "CraftResult", "MarkingMethod"]

@@ -14,9 +14,8 @@ together, as detail does in photographs: a classifier of noise finds such marks 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,16 +27,17 @@ from ..models import build_model
 from ..resizing import differentiable_resize
 from ..seeds import derive_seed
 from ..training import TrainingConfig, cross_entropy, predict_logits, train_models
+from .ascent import gap_gradients, gaps_of, shift_origin
 from .base import CraftRequest, CraftResult
+from .finishing import DecodedFiles, FinishedFiles, finish, round_into_ball
 from .native import (
-    DecodedFiles,
-    FinishedFiles,
+    KEPT_BYTES,
     Perturbations,
     Scale,
     enlarge_gradient,
-    finish,
+    load_round,
     realised,
-    round_into_ball,
+    save_round,
     seen_by_model,
     shrink,
     smooth,
@@ -45,6 +45,7 @@ from .native import (
     to_bytes,
     working_rows,
 )
+from .room import budget_of
 from .transforms import TRANSFORMS
 
 __all__ = ["Crafting", "craft_honeyimages", "round_into_ball", "thumbnails", "train_out_model"]
@@ -79,7 +80,7 @@ def craft_honeyimages(request: CraftRequest) -> CraftResult:
     f_out = train_out_model(request)
     f_in, history, first = None, [], 0
 
-    saved = _load_round(request.checkpoint_dir)
+    saved = load_round(request.checkpoint_dir)
     if saved is not None:
         crafting.perturbations.restore(saved["current"])
         history, first = saved["history"], saved["round"]
@@ -93,7 +94,7 @@ def craft_honeyimages(request: CraftRequest) -> CraftResult:
         every[len(request.rest) :] = to_bytes(seen)
         f_in = _train_in_model(request, f_in, every, every_labels, step)
         history.append(crafting.ascend(seen, labels, f_out, f_in, step))
-        _save_round(request.checkpoint_dir, crafting.perturbations, history, step + 1, f_in)
+        save_round(request.checkpoint_dir, crafting.perturbations, history, step + 1, f_in)
         request.report("Crafting HoneyImages", step + 1, request.num_steps)
 
     assert f_in is not None  # num_steps >= 1 is checked by the request
@@ -158,6 +159,9 @@ class Crafting:
         else:
             shapes = [(codec.height, codec.width) for codec in request.codecs]
         self.perturbations = Perturbations(shapes, self._scale, request.checkpoint_dir)
+        pixels = sum(height * width for height, width in shapes)
+        self._keeps_budgets = pixels * np.dtype(np.float32).itemsize <= KEPT_BYTES
+        self._budgets: dict[int, np.ndarray] = {}
 
     def see_all(self) -> torch.Tensor:
         """Every candidate as the models see it now, float32 (K, 3, S, S), 0–255."""
@@ -181,9 +185,12 @@ class Crafting:
         f_out.to(self._device).eval()
         f_in.to(self._device).eval()
         total = 0.0
+        origin = shift_origin(self._request.seed, step)
         for start in range(0, len(seen), _BATCH):
             rows = slice(start, min(start + _BATCH, len(seen)))
-            gaps, gradients = _gap_gradients(seen[rows], labels[rows], f_out, f_in, self._device)
+            gaps, gradients = gap_gradients(
+                seen[rows], labels[rows], f_out, f_in, self._device, origin
+            )
             total += float(gaps.sum())
             for row in range(rows.start, rows.stop):
                 original = self._request.candidates[row]
@@ -193,7 +200,7 @@ class Crafting:
                 if self._request.robust:
                     rng = np.random.default_rng(derive_seed(self._request.seed, "eot", step, row))
                     gradient, native = self._expected(
-                        row, original, levels, gradient, labels[row], f_out, f_in, rng
+                        row, original, levels, gradient, labels[row], f_out, f_in, rng, origin
                     )
                 moved = self.perturbations.next(row)
                 self._move(row, original, levels, gradient, native, moved)
@@ -217,7 +224,8 @@ class Crafting:
                 pixels = DecodedFiles(files)[row]
             else:
                 levels = self.perturbations.read(row)
-                result = finish(codec, original, levels, self._scale, request.epsilon)
+                budget = self._budget(row, original)
+                result = finish(codec, original, levels, self._scale, budget)
                 pixels = result.pixels
                 if result.data is not None:
                     files.put(row, result.data)
@@ -231,21 +239,37 @@ class Crafting:
             return images, None, finished, originals
         return DecodedFiles(files), files, finished, originals
 
+    def _budget(self, row: int, original: np.ndarray) -> np.ndarray:
+        """How much each pixel may change, float32 (H, W), kept where all of them take little memory."""
+        if row in self._budgets:
+            return self._budgets[row]
+        codec = self._codecs[row]
+        cell, spill = (1, False) if codec is None else codec.cell(grey=self._moves_together)
+        budget = budget_of(original, self._request.epsilon, cell, spill)
+        if self._keeps_budgets:
+            self._budgets[row] = budget
+        return budget
+
+    @property
+    def _moves_together(self) -> bool:
+        """Whether the three channels move together: colours stay as they are."""
+        return self._request.smoothing > 0
+
     def _see(self, row: int, original: np.ndarray, levels: np.ndarray) -> torch.Tensor:
         height, width = original.shape[:2]
-        parts = (
-            (rows, self._perturbed(row, original, levels, rows))
-            for rows in working_rows(self._codecs[row], height)
-        )
+        parts = self._perturbed(row, original, levels)
         return shrink(parts, height, width, self._size)
 
     def _perturbed(
-        self, row: int, original: np.ndarray, levels: np.ndarray, rows: slice
-    ) -> np.ndarray:
-        """Some rows of an image as its file would give them back, float32 (h, W, 3), 0–255."""
-        change = levels[rows] * np.float32(self._scale.unit)
-        change = realised(self._codecs[row], change, self._request.epsilon)[1]
-        return np.clip(original[rows] + change, 0, 255)
+        self, row: int, original: np.ndarray, levels: np.ndarray
+    ) -> Iterator[tuple[slice, np.ndarray]]:
+        """Rows of an image, and what its file would give back: float32 (h, W, 3), 0–255."""
+        codec = self._codecs[row]
+        budget = self._budget(row, original)
+        for rows in working_rows(codec, len(original)):
+            change = levels[rows] * np.float32(self._scale.unit)
+            change = realised(codec, change, budget[rows])[1]
+            yield rows, np.clip(original[rows] + change, 0, 255)
 
     def _move(
         self,
@@ -256,7 +280,7 @@ class Crafting:
         native: np.ndarray | None,
         moved: np.ndarray,
     ) -> None:
-        """Writes the levels one signed step up the gradient, inside the ε-ball and 0–255.
+        """Writes the levels one signed step up the gradient, inside the image's budget and 0–255.
 
         Args:
             gradient: float32 (3, S, S), to be carried back to native size
@@ -264,13 +288,16 @@ class Crafting:
         """
         codec, scale = self._codecs[row], self._scale
         height, width = original.shape[:2]
+        budget = self._budget(row, original)
         for rows in working_rows(codec, height):
             up = self._direction(gradient, native, rows, height, width)
             if codec is not None:
-                up = codec.project(up)
+                up = codec.project(up, grey=self._moves_together)
             pixels = original[rows].astype(np.float32)
-            lowest = np.maximum(-scale.bound, np.ceil(-pixels / scale.unit))
-            highest = np.minimum(scale.bound, np.floor((255 - pixels) / scale.unit))
+            # Levels of a whole ε come out a rounding below it
+            bound = np.minimum(scale.bound, np.floor(budget[rows, :, None] / scale.unit + 1e-3))
+            lowest = np.maximum(-bound, np.ceil(-pixels / scale.unit))
+            highest = np.minimum(bound, np.floor((255 - pixels) / scale.unit))
             moved[rows] = np.clip(levels[rows] + scale.step * np.sign(up), lowest, highest)
 
     def _direction(
@@ -300,22 +327,18 @@ class Crafting:
         f_out: torch.nn.Module,
         f_in: torch.nn.Module,
         rng: np.random.Generator,
+        origin: tuple[int, int],
     ) -> tuple[torch.Tensor, np.ndarray | None]:
         """The gradient summed over the untransformed image and each transform (EOT, Athalye 2018)."""
         height, width = original.shape[:2]
-        current = np.concatenate(
-            [
-                self._perturbed(row, original, levels, rows)
-                for rows in working_rows(self._codecs[row], height)
-            ]
-        )
+        current = np.concatenate([part for _, part in self._perturbed(row, original, levels)])
         if height * width > _DIFFERENTIABLE_PIXELS:
             pixels = np.rint(current).astype(np.uint8)
             del current
             views = [seen_by_model(t.apply(pixels, rng), self._size) for t in TRANSFORMS]
             targets = label.expand(len(views))
-            _, gradients = _gap_gradients(
-                torch.stack(views).float(), targets, f_out, f_in, self._device
+            _, gradients = gap_gradients(
+                torch.stack(views).float(), targets, f_out, f_in, self._device, origin
             )
             return gradient + gradients.sum(dim=0), None
 
@@ -325,32 +348,8 @@ class Crafting:
             [differentiable_resize(t.differentiable(x, rng), self._size) for t in TRANSFORMS]
         )
         targets = label.to(self._device).expand(len(batch))
-        (native,) = torch.autograd.grad(_gaps(batch, targets, f_out, f_in).sum(), x)
+        (native,) = torch.autograd.grad(gaps_of(batch, targets, f_out, f_in, origin).sum(), x)
         return gradient, (native[0] / 255).permute(1, 2, 0).cpu().numpy()
-
-
-def _gap_gradients(
-    seen: torch.Tensor,
-    labels: torch.Tensor,
-    f_out: torch.nn.Module,
-    f_in: torch.nn.Module,
-    device: torch.device,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """``L_out − L_in`` of a batch (B,), and its gradient for the pixels (B, 3, S, S), on the CPU."""
-    x = seen.to(device).requires_grad_(True)
-    gaps = _gaps(x / 255, labels.to(device), f_out, f_in)
-    (gradients,) = torch.autograd.grad(gaps.sum(), x)
-    return gaps.detach().cpu(), gradients.cpu()
-
-
-def _gaps(
-    x: torch.Tensor, labels: torch.Tensor, f_out: torch.nn.Module, f_in: torch.nn.Module
-) -> torch.Tensor:
-    losses = (
-        torch.nn.functional.cross_entropy(model(x), labels, reduction="none")
-        for model in (f_out, f_in)
-    )
-    return next(losses) - next(losses)
 
 
 def _new_in_model(request: CraftRequest, step: int) -> torch.nn.Module:
@@ -394,24 +393,3 @@ def _losses(
     model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, device: torch.device
 ) -> np.ndarray:
     return cross_entropy(predict_logits(model, images, device=device), labels)
-
-
-def _save_round(
-    folder: Path | None,
-    perturbations: Perturbations,
-    history: list[float],
-    done: int,
-    f_in: torch.nn.Module,
-) -> None:
-    if folder is None:
-        return
-    state = {name: value.cpu() for name, value in f_in.state_dict().items()}
-    payload = {"current": perturbations.state(), "history": history, "round": done, "f_in": state}
-    save_checkpoint(folder / "rounds.pt", payload)
-
-
-def _load_round(folder: Path | None) -> dict | None:
-    path = folder / "rounds.pt" if folder else None
-    if path is None or not path.exists():
-        return None
-    return load_checkpoint(path)

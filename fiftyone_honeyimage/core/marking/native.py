@@ -1,4 +1,4 @@
-"""Candidates at native size: their perturbations, what a model sees of them, and finished files.
+"""Candidates at native size: their perturbations, and what a model sees of them.
 
 Whatever an image's size, a few hundred of its rows are worked on at a time. Beside the decoded image,
 only the perturbation is kept, as one byte a value; where that adds up to more than :data:`KEPT_BYTES`
@@ -14,29 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.ndimage import binary_dilation, gaussian_filter
+from scipy.ndimage import gaussian_filter
 
-from ..codecs.base import Codec, decode, strips
-from ..files import write_atomic
+from ..checkpoints import load_checkpoint, save_checkpoint
+from ..codecs.base import Codec, strips
 from ..resizing import resize_map
 
 #: Perturbations up to this size are kept in memory and in the round's checkpoint.
 KEPT_BYTES = 64 << 20
 
-#: Pixels a side of the cells in which a perturbation is made smaller until its file keeps to ε; those of JPEG.
-_CELL = 8
-
-_FIT_ROUNDS, _QUICK_ROUNDS = 16, 4
-#: How much of what is outside ε is taken back, value by value, in the first tries of fitting.
-_CORRECTIONS = (0.5,) * 4 + (1.0,) * 20
-#: Images with more pixels have the first eight of these tries, each of which encodes and decodes.
-_MANY_TRIES_PIXELS = 1 << 20
-#: How the perturbation of such a cell is scaled in the tries of fitting that follow.
-_SHRINKING = (0.9,) * 16 + (0.8,) * 6
-#: Cells a side of the blocks whose perturbation is dropped where all that does not help. Whole numbers of
-#: them cover what any JPEG codes together, so that such a block decodes to the source's own pixels.
-_BLOCK = 4
-_DROPPING = 40
+#: Rounds of taking back what is outside, while marks are searched.
+_QUICK_ROUNDS = 4
 
 
 @dataclass(frozen=True)
@@ -201,21 +189,28 @@ def working_rows(codec: Codec | None, height: int) -> list[slice]:
 
 
 def realised(
-    codec: Codec | None, change: np.ndarray, epsilon: float, rounds: int = _QUICK_ROUNDS
+    codec: Codec | None, change: np.ndarray, budget: np.ndarray, rounds: int = _QUICK_ROUNDS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Moves a change to where its file keeps to ε, as far as a few rounds can.
+    """Moves a change to where its file keeps to its budget, as far as a few rounds can.
 
-    What the codec makes of a change can leave the ε-ball. Half of what is outside is subtracted from
+    What the codec makes of a change can leave the budget. Half of what is outside is subtracted from
     the change, as often as needed.
+
+    Args:
+        codec: the file's codec; None for pixels without a file
+        change: float32 (h, W, 3), in 0–255 units
+        budget: float32 (h, W), how much each pixel may change
+        rounds: of subtracting
 
     Returns:
         the change before the codec, and after it; both float32 (h, W, 3)
     """
     if codec is None or codec.lossless:
         return change, change
+    most = budget[:, :, None]
     after = codec.realise(change)
     for _ in range(rounds):
-        outside = after - np.clip(after, -epsilon, epsilon)
+        outside = after - np.clip(after, -most, most)
         if not outside.any():
             break
         change = change - 0.5 * outside
@@ -223,206 +218,24 @@ def realised(
     return change, after
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A finished HoneyImage.
-
-    Attributes:
-        pixels: uint8 (H, W, 3), as decoded
-        data: the file, or None without a codec
-    """
-
-    pixels: np.ndarray
-    data: bytes | None
-
-
-def finish(
-    codec: Codec | None, original: np.ndarray, levels: np.ndarray, scale: Scale, epsilon: float
-) -> Finished:
-    """Makes the file of a perturbed image, such that decoded it is within ε of the decoded source.
-
-    Lossless formats hold the rounded perturbation. For lossy ones, what lies outside is taken back from
-    the perturbation a few times; then it is made smaller in cells of 8x8 pixels around each value that is
-    still outside, and dropped in blocks of 32x32 where that does not help.
-
-    Codecs that add noise of their own (``exact`` is False: JPEG that Pillow re-encodes, lossy WebP)
-    change even an untouched image, by N at most. What they write is within ``max(ε, N)``, and as far as
-    it can be had, only the values that they change in the untouched image are beyond ε.
-
-    Args:
-        codec: the file's codec; None for pixels without a file
-        original: uint8 (H, W, 3)
-        levels: the perturbation
-        scale: how levels count
-        epsilon: 0–255 units
-    """
-    if codec is None or codec.lossless:
-        pixels = np.empty_like(original)
-        for rows in strips(len(original)):
-            change = levels[rows] * np.float32(scale.unit)
-            pixels[rows] = round_into_ball(original[rows] + change, original[rows], epsilon)
-        return Finished(pixels, None if codec is None else codec.encode(pixels))
-
-    change = np.empty(original.shape, dtype=np.float16)
-    for rows in working_rows(codec, len(original)):
-        part = levels[rows] * np.float32(scale.unit)
-        change[rows] = realised(codec, part, epsilon, _FIT_ROUNDS)[0]
-    limit: np.ndarray | float = epsilon
-    if not codec.exact:
-        unchanged = Finished(*_written(codec, np.zeros_like(change))[::-1])
-        noise = np.maximum(_distance(original, unchanged.pixels), np.uint8(epsilon))
-        # Where the noise falls hangs on the whole picture in WebP.
-        limit = noise if codec.local else float(noise.max())
-    data, pixels = _written(codec, change)
-    many = original.shape[0] * original.shape[1] <= _MANY_TRIES_PIXELS
-    for correction in _CORRECTIONS if many else _CORRECTIONS[:8]:
-        if not _correct(change, original, pixels, limit, correction):
-            break
-        data, pixels = _written(codec, change)
-    for factor in _SHRINKING:
-        outside = _cells_outside(original, pixels, limit)
-        if not outside.any():
-            break
-        _scale_cells(change, outside, factor)
-        data, pixels = _written(codec, change)
-    dropped = np.zeros_like(_blocks_of(_cells_outside(original, original, epsilon)))
-    for _ in range(_DROPPING):
-        outside = _cells_outside(original, pixels, limit)
-        if not outside.any():
-            break
-        blocks = _blocks_of(outside)
-        # Where a dropped block is still outside, its neighbours' blurred colours reach into it.
-        dropped |= blocks | binary_dilation(blocks & dropped, np.ones((3, 3)))
-        _scale_cells(change, dropped.repeat(_BLOCK, axis=0).repeat(_BLOCK, axis=1), 0.0)
-        data, pixels = _written(codec, change)
-    if _cells_outside(original, pixels, float(np.max(limit))).any():
-        # A mark of nothing is better than one that can be seen.
-        return unchanged if not codec.exact else Finished(original, codec.encode(original))
-    return Finished(pixels, data)
+def save_round(
+    folder: Path | None,
+    perturbations: Perturbations,
+    history: list[float],
+    done: int,
+    f_in: torch.nn.Module,
+) -> None:
+    """Keeps a finished round in the checkpoint folder, if there is one."""
+    if folder is None:
+        return
+    state = {name: value.cpu() for name, value in f_in.state_dict().items()}
+    payload = {"current": perturbations.state(), "history": history, "round": done, "f_in": state}
+    save_checkpoint(folder / "rounds.pt", payload)
 
 
-def round_into_ball(values: np.ndarray, original: np.ndarray, epsilon: float) -> np.ndarray:
-    """Rounds to 8 bits without leaving the ε-ball.
-
-    Args:
-        values: float (H, W, 3), 0–255
-        original: uint8 (H, W, 3)
-        epsilon: 0–255 units; a fraction is rounded down, since the stored change is an integer
-
-    Returns:
-        uint8 (H, W, 3) with ``|result − original| ≤ epsilon``
-    """
-    budget = int(np.floor(epsilon))
-    change = np.clip(np.rint(values - original.astype(np.float32)), -budget, budget)
-    return np.clip(original.astype(np.int16) + change.astype(np.int16), 0, 255).astype(np.uint8)
-
-
-class FinishedFiles(Sequence[bytes]):
-    """Finished files, in memory or, with a folder, on disk, where a resumed run finds them.
-
-    Args:
-        length: how many
-        folder (None): where they lie
-    """
-
-    def __init__(self, length: int, folder: Path | None = None) -> None:
-        self._length = length
-        self._folder = folder
-        self._data: dict[int, bytes] = {}
-
-    def __contains__(self, row: object) -> bool:
-        return row in self._data or (self._folder is not None and self._path(row).exists())
-
-    def put(self, row: int, data: bytes) -> None:
-        """Keeps a file."""
-        if self._folder is None:
-            self._data[row] = data
-            return
-        self._folder.mkdir(exist_ok=True)
-        write_atomic(self._path(row), data, 0o600)
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, row):  # type: ignore[no-untyped-def]
-        if not -self._length <= row < self._length:
-            raise IndexError(row)
-        row %= self._length
-        return self._data[row] if self._folder is None else self._path(row).read_bytes()
-
-    def _path(self, row: object) -> Path:
-        assert self._folder is not None
-        return self._folder / f"{row}.bin"
-
-
-class DecodedFiles(Sequence[np.ndarray]):
-    """The pixels of finished files, decoded when they are asked for."""
-
-    def __init__(self, files: Sequence[bytes]) -> None:
-        self._files = files
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __getitem__(self, row):  # type: ignore[no-untyped-def]
-        return decode(self._files[row], f"HoneyImage {row}")
-
-
-def _written(codec: Codec, change: np.ndarray) -> tuple[bytes, np.ndarray]:
-    data = codec.encode_change(change)
-    return data, decode(data, str(codec.path))
-
-
-def _distance(original: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """|original − pixels|, uint8."""
-    return np.where(original > pixels, original - pixels, pixels - original)
-
-
-def _blocks_of(cells: np.ndarray) -> np.ndarray:
-    """Which blocks of cells hold a marked one."""
-    rows, columns = (-(-length // _BLOCK) for length in cells.shape)
-    padded = np.zeros((rows * _BLOCK, columns * _BLOCK), dtype=bool)
-    padded[: cells.shape[0], : cells.shape[1]] = cells
-    return np.any(padded.reshape(rows, _BLOCK, columns, _BLOCK), axis=(1, 3))
-
-
-def _scale_cells(change: np.ndarray, cells: np.ndarray, factor: float) -> None:
-    """Multiplies the marked cells of a change, in place."""
-    height, width = change.shape[:2]
-    for rows in strips(height):
-        inside = cells[rows.start // _CELL : -(-rows.stop // _CELL)]
-        mask = inside.repeat(_CELL, axis=0).repeat(_CELL, axis=1)
-        change[rows][mask[: rows.stop - rows.start, :width]] *= np.float16(factor)
-
-
-def _correct(
-    change: np.ndarray,
-    original: np.ndarray,
-    pixels: np.ndarray,
-    limit: np.ndarray | float,
-    share: float,
-) -> bool:
-    """Takes a share of what moved beyond the limit back from a change, in place; False if nothing did."""
-    found = False
-    for rows in strips(len(original)):
-        allowed = limit[rows].astype(np.int16) if isinstance(limit, np.ndarray) else limit
-        moved = pixels[rows].astype(np.int16) - original[rows]
-        outside = moved - np.clip(moved, -allowed, allowed)
-        if outside.any():
-            found = True
-            change[rows] -= (share * outside).astype(np.float16)
-    return found
-
-
-def _cells_outside(
-    original: np.ndarray, pixels: np.ndarray, limit: np.ndarray | float
-) -> np.ndarray:
-    """Which 8x8 cells hold a value that moved by more than the limit, bool."""
-    height, width = original.shape[:2]
-    cells = np.zeros((-(-height // _CELL), -(-width // _CELL)), dtype=bool)
-    for rows in strips(height):
-        allowed = limit[rows] if isinstance(limit, np.ndarray) else limit
-        moved = _distance(original[rows], pixels[rows])
-        where, columns = np.nonzero((moved > allowed).any(axis=2))
-        cells[(where + rows.start) // _CELL, columns // _CELL] = True
-    return cells
+def load_round(folder: Path | None) -> dict | None:
+    """The last round that was kept, or None."""
+    path = folder / "rounds.pt" if folder else None
+    if path is None or not path.exists():
+        return None
+    return load_checkpoint(path)

@@ -22,6 +22,7 @@ from ..metrics import LpipsMetric, compare_images
 from ..progress import Report, silent
 from ..seeds import derive_seed
 from ..training import cross_entropy, predict_logits
+from .ascent import PASSES
 from .base import CraftRequest, CraftResult
 from .honeyimage import Crafting, thumbnails
 
@@ -105,8 +106,8 @@ def plan_trade_off(
         relative_size: pixels of a candidate over pixels of the proxy's input: a round works on each
     """
     rounds = num_steps * epochs if inner == "retrain" else epochs + num_steps - 1
-    # A round passes an image through two proxies, and works on its pixels at native size
-    unit = 2 + relative_size
+    # A round passes an image through the proxies, and works on its pixels at native size
+    unit = PASSES + relative_size
     crafting = (num_candidates + num_rest) * rounds + num_candidates * num_steps * unit
     left = MAX_SHARE * crafting / (unit * len(budgets(epsilon)))
     for steps in range(_MAX_STEPS, _MIN_STEPS - 1, -1):

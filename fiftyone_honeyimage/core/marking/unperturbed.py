@@ -9,8 +9,8 @@ import torch
 
 from ..training import cross_entropy, predict_logits
 from .base import CraftRequest, CraftResult
+from .finishing import DecodedFiles, FinishedFiles
 from .honeyimage import thumbnails, train_out_model
-from .native import DecodedFiles, FinishedFiles
 
 
 def keep_unperturbed(request: CraftRequest) -> CraftResult:

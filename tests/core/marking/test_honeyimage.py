@@ -86,7 +86,7 @@ def test_images_of_several_sizes_keep_theirs(request_of):
     request = request_of(num_steps=1)
     sizes = [(8, 8), (20, 12), (9, 31)]
     candidates = [
-        np.random.default_rng(n).integers(0, 256, (*sizes[n % 3], 3), dtype=np.uint8)
+        np.random.default_rng(n).integers(40, 216, (*sizes[n % 3], 3), dtype=np.uint8)
         for n in range(12)
     ]
     result = METHODS["honeyimage"](replace(request, candidates=candidates))

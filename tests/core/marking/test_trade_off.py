@@ -13,6 +13,7 @@ from PIL import Image
 
 from fiftyone_honeyimage.core.codecs import DecodedSources, open_codec
 from fiftyone_honeyimage.core.marking import METHODS, CraftRequest, CraftResult
+from fiftyone_honeyimage.core.marking.ascent import PASSES
 from fiftyone_honeyimage.core.marking.trade_off import (
     MAX_SHARE,
     TradeOffPlan,
@@ -31,7 +32,7 @@ def request_() -> CraftRequest:
 
     loaded = load_digits()
     chosen = np.flatnonzero(loaded.target < 4)[:240]
-    pixels = (loaded.images[chosen] * 15.9375).astype(np.uint8).repeat(2, 1).repeat(2, 2)
+    pixels = (64 + loaded.images[chosen] * 8).astype(np.uint8).repeat(2, 1).repeat(2, 2)
     images = torch.from_numpy(pixels)[:, None].repeat(1, 3, 1, 1)
     return CraftRequest(
         candidates=[images[row].permute(1, 2, 0).numpy().copy() for row in range(12)],
@@ -61,7 +62,10 @@ def test_more_change_is_more_visible_and_tells_more(
     assert found is not None
     points = found.points
     assert [point["epsilon"] for point in points] == [1, 2, 4, 8, 16]
-    assert [point["linf"] for point in points] == [1, 2, 4, 8, 16]
+    largest = [point["linf"] for point in points]
+    assert largest[:4] == [1, 2, 4, 8]
+    # So much cannot be hidden everywhere
+    assert 8 < largest[4] <= 16
     gaps = [point["gap"] for point in points]
     assert gaps == sorted(gaps)
     assert gaps[-1] > 1.2 * gaps[0] > 0
@@ -161,13 +165,13 @@ def test_it_takes_a_tenth_of_the_crafting_at_most(changes: dict) -> None:
     rounds = run["epochs"] + run["num_steps"] - 1
     if run["inner"] == "retrain":
         rounds = run["epochs"] * run["num_steps"]
-    ascents = run["num_candidates"] * run["num_steps"] * (2 + run["relative_size"])
+    ascents = run["num_candidates"] * run["num_steps"] * (PASSES + run["relative_size"])
     assert plan.num_passes <= MAX_SHARE * (every * rounds + ascents) + 1
     assert plan.num_images <= min(16, run["num_candidates"])
 
 
 def test_a_usual_run_measures_what_was_asked_for() -> None:
-    assert plan_trade_off(16, **RUN) == TradeOffPlan(16, 8, 16 * 12 * 3 * 5)
+    assert plan_trade_off(16, **RUN) == TradeOffPlan(16, 8, 16 * 12 * 9 * 5)
     assert plan_trade_off(0, **RUN).num_images == 0
     # Twelve megapixels: a few images, in a few rounds
     large = plan_trade_off(

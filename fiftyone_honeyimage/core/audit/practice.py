@@ -1,0 +1,247 @@
+"""The stranger who has this tool: he marks images himself, and learns from them what marks look like.
+
+He needs no mark of the owner's. Of the release's images he takes some, marks them with models that he trained on
+the release, and has each of them twice, without and with a mark: what differs is the mark alone, and not the
+scene, so that a few dozen teach more than as many marked images among strange ones. Then he sorts the release.
+
+The scores that come out have seen neither the HoneyImages nor the images that they are compared with, so the rank
+test needs no correction for learning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.covariance import ledoit_wolf
+
+from ..codecs import Codec, DecodedSources, open_codec
+from ..device import choose_device
+from ..errors import ImageError
+from ..images import read_image
+from ..marking.base import CraftRequest
+from ..marking.honeyimage import Crafting
+from ..marking.room import budget_of, has_room
+from ..progress import Report, silent
+from .compression import compression_features
+from .pixels import residual_features
+
+#: Images that are marked for practice at most, and at least: with fewer nothing is learned.
+MOST, LEAST = 200, 30
+
+#: Pixels of all of them at most: rounds at native size take about a second for each million.
+_MOST_PIXELS = 16 << 20
+
+#: Rounds of searching, each of ε times 2.5 over their number (Madry et al., 2018).
+_ROUNDS = 6
+
+
+@dataclass(frozen=True)
+class MarkSettings:
+    """What the stranger knows of how the release was marked: the worst case, everything.
+
+    Attributes:
+        epsilon: ε, 0–255 units
+        smoothing: of the marks, pixels
+    """
+
+    epsilon: float = 4.0
+    smoothing: float = 1.0
+
+
+@dataclass(frozen=True)
+class MarkDetector:
+    """A linear score of features: the larger, the more an image looks marked.
+
+    Attributes:
+        weights: float64 (D,)
+        num_practised: images that were marked to learn it
+    """
+
+    weights: np.ndarray
+    num_practised: int
+
+    def score(self, features: np.ndarray) -> np.ndarray:
+        """float64 (N,) scores of float (N, D) features, see :func:`detector_features`."""
+        return features @ self.weights
+
+
+def detector_features(path: Path, image: np.ndarray) -> np.ndarray:
+    """What the stranger looks at in one image: float64 (251,), of its noise and its compression.
+
+    Args:
+        path: its file
+        image: uint8 (H, W, 3), its decoded pixels
+    """
+    return np.concatenate([residual_features(image), compression_features(path, image)])
+
+
+def choose_practice(
+    paths: Sequence[Path],
+    allowed: np.ndarray,
+    settings: MarkSettings,
+    seed: int,
+    most: int = MOST,
+) -> tuple[list[int], list[Codec]]:
+    """Images that can be marked, at random, and their codecs; fewer where they are large.
+
+    Args:
+        paths: N files
+        allowed: bool (N,)
+        settings: of the marks
+        seed: of the choice
+        most (200): how many at most
+    """
+    rows: list[int] = []
+    codecs: list[Codec] = []
+    pixels = 0
+    for row in np.random.default_rng(seed).permutation(np.flatnonzero(allowed)).tolist():
+        if len(rows) == most or pixels > _MOST_PIXELS:
+            break
+        try:
+            codec = open_codec(paths[row])
+            cell, spill = codec.cell(grey=settings.smoothing > 0)
+            budget = budget_of(codec.original(), settings.epsilon, cell, spill)
+        except ImageError:
+            continue
+        pixels += budget.size
+        if has_room(budget):
+            rows.append(row)
+            codecs.append(codec)
+    return rows, codecs
+
+
+def mark_for_practice(
+    codecs: Sequence[Codec],
+    labels: np.ndarray,
+    num_classes: int,
+    models: tuple[torch.nn.Module, torch.nn.Module],
+    input_size: int,
+    settings: MarkSettings,
+    *,
+    seed: int,
+    device: str | torch.device | None = None,
+    folder: Path,
+    report: Report | None = None,
+) -> list[np.ndarray]:
+    """Marks images with two finished models and returns their features.
+
+    Args:
+        codecs: of the K images
+        labels: int64 (K,)
+        num_classes: C
+        models: one that has not seen the images, and one that has
+        input_size: side of the models' input in pixels
+        settings: of the marks
+        seed: of the search
+        device (None): where to search
+        folder: where a marked file lies while it is looked at
+        report (None): called with the stage "Marking for practice"
+
+    Returns:
+        K arrays (D,), see :func:`detector_features`
+    """
+    report = report or silent
+    where = choose_device(device)
+    blank = torch.zeros((1, 3, input_size, input_size), dtype=torch.uint8)
+    request = CraftRequest(
+        candidates=DecodedSources(codecs),
+        candidate_labels=labels,
+        rest=blank,
+        rest_labels=labels[:1],
+        num_classes=num_classes,
+        codecs=codecs,
+        epsilon=settings.epsilon,
+        step_size=2.5 * settings.epsilon / _ROUNDS,
+        num_steps=_ROUNDS,
+        smoothing=settings.smoothing,
+        seed=seed,
+        device=device,
+    )
+    crafting = Crafting(request, where)
+    seen = crafting.see_all()
+    targets = torch.as_tensor(labels, dtype=torch.int64)
+    for step in range(_ROUNDS):
+        crafting.ascend(seen, targets, *models, step)
+        report("Marking for practice", step + 1, _ROUNDS)
+    images, files, *_ = crafting.finish_all()
+    for model in models:
+        model.cpu()
+    assert files is not None  # there are codecs
+    result = []
+    for number, codec in enumerate(codecs):
+        path = folder / f"practice{codec.path.suffix}"
+        path.write_bytes(files[number])
+        result.append(detector_features(path, images[number]))
+    return result
+
+
+def learn_detector(plain: np.ndarray, marked: np.ndarray) -> MarkDetector:
+    """Fisher's discriminant of the same images without and with a mark, with Ledoit–Wolf shrinkage.
+
+    Args:
+        plain: float (K, D), features of the images as they are
+        marked: float (K, D), of the same images with a mark
+    """
+    both = np.concatenate([plain, marked])
+    spread = both.std(axis=0)
+    kept = spread > 1e-9
+    weights = np.zeros(both.shape[1])
+    if not kept.any():
+        return MarkDetector(weights, len(plain))
+    shift = ((marked - plain)[:, kept] / spread[kept]).mean(axis=0)
+    # Scenes differ far more than a mark does: what is told apart is judged against them
+    scenes = np.concatenate(
+        [part[:, kept] - part[:, kept].mean(axis=0) for part in (plain, marked)]
+    )
+    covariance, _ = ledoit_wolf(scenes / spread[kept], assume_centered=True)
+    weights[kept] = np.linalg.solve(covariance, shift) / spread[kept]
+    return MarkDetector(weights, len(plain))
+
+
+def practise(
+    paths: Sequence[Path],
+    labels: np.ndarray,
+    num_classes: int,
+    allowed: np.ndarray,
+    models: tuple[torch.nn.Module, torch.nn.Module],
+    input_size: int,
+    settings: MarkSettings,
+    *,
+    seed: int,
+    device: str | torch.device | None,
+    folder: Path,
+    report: Report | None = None,
+) -> MarkDetector | None:
+    """Marks some images of a release and learns to tell them from what they were.
+
+    Args:
+        paths: N files
+        labels: int64 (N,); only those of allowed images are looked at
+        num_classes: C
+        allowed: bool (N,), images that the first model has not seen, and that no score is needed of
+        models, input_size, settings, seed, device, folder, report: see :func:`mark_for_practice`
+
+    Returns:
+        the detector, or None with fewer than 30 images that can be marked
+    """
+    rows, codecs = choose_practice(paths, allowed, settings, seed)
+    if len(rows) < LEAST:
+        return None
+    marked = mark_for_practice(
+        codecs,
+        labels[rows],
+        num_classes,
+        models,
+        input_size,
+        settings,
+        seed=seed,
+        device=device,
+        folder=folder,
+        report=report,
+    )
+    plain = [detector_features(paths[row], read_image(paths[row])) for row in rows]
+    return learn_detector(np.array(plain), np.array(marked))

@@ -1,0 +1,104 @@
+"""The stranger who marks images himself finds real marks, and nothing where there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fiftyone_honeyimage.core.audit import audit_files
+from fiftyone_honeyimage.core.audit.practice import (
+    MarkSettings,
+    choose_practice,
+    learn_detector,
+)
+from fiftyone_honeyimage.core.codecs import DecodedSources, open_codec
+from fiftyone_honeyimage.core.marking import METHODS, CraftRequest
+from fiftyone_honeyimage.core.marking.honeyimage import thumbnails
+from fiftyone_honeyimage.core.training import TrainingConfig
+
+SETTINGS = {"config": TrainingConfig(epochs=4, batch_size=32), "device": "cpu", "input_size": 8}
+
+
+def mark(release: Any, epsilon: float) -> None:
+    """Marks the release's marked files as the tool does, with proxies that the audit does not know."""
+    codecs = [open_codec(release.path(name)) for name in release.marked]
+    others = [name for name in release.names if name not in release.marked]
+    result = METHODS["honeyimage"](
+        CraftRequest(
+            candidates=DecodedSources(codecs),
+            codecs=codecs,
+            candidate_labels=np.array([int(name[0]) for name in release.marked]),
+            rest=thumbnails([release.arrays[name] for name in others], 8),
+            rest_labels=np.array([int(name[0]) for name in others]),
+            num_classes=3,
+            proxy="resnet_tiny",
+            config=TrainingConfig(epochs=4, batch_size=32),
+            epsilon=epsilon,
+            step_size=epsilon / 4,
+            num_steps=8,
+            seed=99,
+            device="cpu",
+        )
+    )
+    for name, image in zip(release.marked, result.images, strict=True):
+        release.save(name, image)
+    release.settle()
+
+
+def own_marks(report: Any) -> Any:
+    (row,) = (row for row in report.pixels if row.feature == "own marks")
+    return row
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_strong_marks_are_found_by_who_makes_his_own(
+    make_release: Callable[..., Any], seed: int
+) -> None:
+    release = make_release(num=300, num_marked=20, seed=seed)
+    marks = MarkSettings(16.0, 1.0)
+    clean = own_marks(audit_files(release.folder, release.marked, marks=marks, **SETTINGS))
+    assert not clean.separates
+    assert clean.interval[0] <= 0.5 <= clean.interval[1]
+    assert "marked for it" in clean.detail
+
+    mark(release, 16.0)
+    found = own_marks(audit_files(release.folder, release.marked, marks=marks, **SETTINGS))
+    assert found.separates
+    assert found.auroc > 0.75
+    assert found.auroc > clean.auroc
+
+
+def test_too_few_images_to_learn_from_are_said(make_release: Callable[..., Any]) -> None:
+    release = make_release(num=60, num_marked=15)
+    report = audit_files(release.folder, release.marked, **SETTINGS)
+    assert "own marks" not in {row.feature for row in report.pixels}
+    assert any("nobody's own marks" in note for note in report.notes)
+
+
+def test_practice_is_on_allowed_images_with_room(make_release: Callable[..., Any]) -> None:
+    release = make_release(num=60, num_marked=15)
+    release.save(release.names[3], np.full((24, 24, 3), 255, dtype=np.uint8))
+    paths = [release.path(name) for name in release.names]
+    allowed = np.arange(60) < 40
+    rows, codecs = choose_practice(paths, allowed, MarkSettings(), seed=1)
+    assert len(rows) == len(codecs) == len(set(rows))
+    assert set(rows) <= set(range(40)) - {3}
+    assert len(rows) > 20
+    assert choose_practice(paths, allowed, MarkSettings(), seed=1)[0] == rows
+    assert len(choose_practice(paths, allowed, MarkSettings(), seed=1, most=5)[0]) == 5
+
+
+def test_the_detector_learns_the_difference_and_not_the_scene() -> None:
+    rng = np.random.default_rng(0)
+    scenes = 10 * rng.standard_normal((60, 8))
+    scenes[:, 7] = 4  # a feature that never changes
+    shift = np.array([0, 0, 1.0, 0, 0, 0, 0, 0])
+    detector = learn_detector(scenes, scenes + shift + 0.1 * rng.standard_normal((60, 8)))
+    others = 10 * rng.standard_normal((400, 8))
+    gain = detector.score(others + shift) - detector.score(others)
+    assert (gain > 0).all()
+    assert np.argmax(np.abs(detector.weights)) == 2
+    assert not learn_detector(np.ones((4, 3)), np.ones((4, 3))).weights.any()
