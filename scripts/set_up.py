@@ -147,7 +147,7 @@ def ensure_database(python: Path) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
         )
         if check.returncode == 0:
             print(check.stdout.strip().splitlines()[-1], flush=True)
@@ -161,9 +161,9 @@ def ensure_database(python: Path) -> None:
 
 def _database_folder(python: Path) -> Path:
     """Where FiftyOne looks for `mongod`, found without importing FiftyOne, which would start it."""
-    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    packages = subprocess.run([python, "-c", code], check=True, stdout=subprocess.PIPE, text=True)
-    return Path(packages.stdout.strip()) / "fiftyone" / "db" / "bin"
+    code = "import os, sys, sysconfig; sys.stdout.buffer.write(os.fsencode(sysconfig.get_path('purelib')))"
+    packages = subprocess.run([python, "-c", code], check=True, stdout=subprocess.PIPE)
+    return Path(os.fsdecode(packages.stdout)) / "fiftyone" / "db" / "bin"
 
 
 def _link_machines_own(mongod: Path) -> bool:

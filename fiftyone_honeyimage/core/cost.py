@@ -120,9 +120,13 @@ def _measure_apart(proxy: str, request: str) -> float:
         done = subprocess.run(
             [sys.executable, "-m", f"{package.name}.core.cost", request],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=_TIMEOUT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(paths),
+                "PYTHONIOENCODING": "utf-8",
+            },
         )
     except subprocess.TimeoutExpired as error:
         raise ParameterError(

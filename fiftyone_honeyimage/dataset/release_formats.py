@@ -16,6 +16,7 @@ import fiftyone.utils.data as foud
 from bson import ObjectId
 
 from ..core.errors import ParameterError
+from .csv_labels import CSVExporter
 from .progress import inner_bars_hidden
 from .runs import MADE_BY, root_dataset
 
@@ -168,16 +169,19 @@ def _write_by_dataset(
             ],
             progress=False,
         )
-        options: dict[str, Any] = {"export_media": True}
+        options: dict[str, Any] = {
+            "export_dir": str(folder),
+            "dataset_type": kind,
+            "export_media": True,
+        }
         if kind is fot.CSVDataset:
-            options["fields"] = {"filepath": "filepath", f"{label_field}.label": "label"}
-            options["fields"].update({name: name for name in fields})
+            columns = {"filepath": "filepath", f"{label_field}.label": "label"}
+            columns.update({name: name for name in fields})
+            options = {"dataset_exporter": CSVExporter(str(folder), columns)}
         elif kind is fot.COCODetectionDataset:
             options["label_field"] = label_field
         with inner_bars_hidden():
             clean.export(
-                export_dir=str(folder),
-                dataset_type=kind,
                 progress=lambda bar: report(min(bar.iteration, len(files))),
                 **options,
             )

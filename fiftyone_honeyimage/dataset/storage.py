@@ -67,7 +67,7 @@ def is_ours(folder: Path) -> bool:
 
 def read_request(folder: Path) -> dict[str, Any]:
     """What the run was asked for that is making, or was killed while it made, this folder."""
-    return json.loads((folder / REQUEST).read_text())
+    return json.loads((folder / REQUEST).read_text(encoding="utf-8"))
 
 
 @contextmanager
@@ -223,7 +223,7 @@ def read_manifest(output_dir: Path) -> dict[str, Any]:
             f"the marking's files are not at '{output_dir}' (no {MANIFEST}); if the folder was moved, "
             "move it back"
         )
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def delete_files(output_dir: Path) -> int:
