@@ -52,10 +52,10 @@ def test_demo_on_digits(clean, tmp_path, capsys):
     # It may run again over its own folder, and over nobody else's.
     stranger = tmp_path / "mine"
     stranger.mkdir()
-    (stranger / "thesis.txt").write_text("three years")
+    (stranger / "thesis.txt").write_text("three years", encoding="utf-8")
     with pytest.raises(fhi.ParameterError, match="holds files that no demo made"):
         run_demo(folder=stranger, epochs=2)
-    assert (stranger / "thesis.txt").read_text() == "three years"
+    assert (stranger / "thesis.txt").read_text(encoding="utf-8") == "three years"
 
 
 @pytest.mark.slow
@@ -95,9 +95,9 @@ def test_command_line_from_a_dataset_to_checked_evidence(make_digits_dataset, tm
     assert '"verdict": "not shown"' in printed
     assert Path(release).is_dir()
 
-    content = json.loads(Path(evidence).read_text())
+    content = json.loads(Path(evidence).read_text(encoding="utf-8"))
     content["verdict"]["p_value"] = 1e-9
-    Path(evidence).write_text(json.dumps(content))
+    Path(evidence).write_text(json.dumps(content), encoding="utf-8")
     assert main(["check", evidence]) == 1
     assert main(["list", "no-such-dataset"]) == 2
     assert "there is no dataset 'no-such-dataset'" in capsys.readouterr().err

@@ -70,10 +70,10 @@ def test_a_precision_can_be_forced():
 
 def test_cpus_use_bfloat16_where_they_multiply_it():
     info = Path("/proc/cpuinfo")
-    if not info.exists() or "flags" not in info.read_text():
+    if not info.exists() or "flags" not in info.read_text(encoding="utf-8"):
         pytest.skip("This machine does not list its CPU's flags in /proc/cpuinfo")
 
-    flags = info.read_text()
+    flags = info.read_text(encoding="utf-8")
     native = "avx512_bf16" in flags or "amx_bf16" in flags
     assert autocast_dtype(torch.device("cpu"), "auto") is (torch.bfloat16 if native else None)
 

@@ -58,7 +58,7 @@ def test_honeyimages_keep_name_format_mode_and_size(
 ) -> None:
     marking = mark(mixed, num_honeyimages=16, num_pairs=12)
     assert marking.excluded["cannot_be_marked"] == 1
-    manifest = json.loads((marking.output_dir / "manifest.json").read_text())
+    manifest = json.loads((marking.output_dir / "manifest.json").read_text(encoding="utf-8"))
     assert len(manifest["images"]) == 28
     changed = 0
     formats = set()
@@ -91,7 +91,7 @@ def test_survival_is_kept_with_the_run_and_each_image(mark: Callable[..., Any], 
     marking = mark(mixed)
     assert list(marking.survival) == NAMES
     assert fhi.load_marking(mixed, "honey").survival == marking.survival
-    manifest = json.loads((marking.output_dir / "manifest.json").read_text())
+    manifest = json.loads((marking.output_dir / "manifest.json").read_text(encoding="utf-8"))
     for name in NAMES:
         gaps = [image["survival"][name]["gap"] for image in manifest["images"]]
         assert marking.survival[name]["gap"] == pytest.approx(np.mean(gaps))
@@ -116,7 +116,7 @@ def test_robust_marks_are_other_marks_and_reproducible(
 def test_unperturbed_has_no_survival(mark: Callable[..., Any], mixed: Any) -> None:
     marking = mark(mixed, method="unperturbed")
     assert marking.survival == {}
-    manifest = json.loads((marking.output_dir / "manifest.json").read_text())
+    manifest = json.loads((marking.output_dir / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["models"] == ["f_out.pt"]
 
 

@@ -22,7 +22,7 @@ PARAMS = {
 
 
 def manifest(folder: Path) -> Any:
-    return json.loads((folder / "manifest.json").read_text())["images"]
+    return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["images"]
 
 
 def test_sdk_app_and_delegated_run_agree(

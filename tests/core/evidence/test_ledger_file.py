@@ -152,7 +152,7 @@ def test_killed_at_any_moment_leaves_a_whole_ledger(make_ledger: MakeLedger) -> 
     ["", "{", "[]", "null", "{}", '{"log": NaN}', '{"log": 1, "log": 1}', "[" * 100_000, "\x00"],
 )
 def test_other_files_are_no_ledgers(tmp_path: Path, text: str) -> None:
-    (tmp_path / "ledger.json").write_text(text)
+    (tmp_path / "ledger.json").write_text(text, encoding="utf-8")
     with pytest.raises(LedgerError):
         load_ledger(tmp_path / "ledger.json")
 
@@ -175,9 +175,9 @@ def test_a_missing_ledger(tmp_path: Path) -> None:
 
 def test_a_ledger_of_a_later_version(make_ledger: MakeLedger) -> None:
     ledger = make_ledger()
-    content = json.loads(ledger.path.read_text())
+    content = json.loads(ledger.path.read_text(encoding="utf-8"))
     content["header"]["format"] = "honeyimage-ledger/2"
-    ledger.path.write_text(json.dumps(content))
+    ledger.path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(LedgerError, match="this version reads"):
         load_ledger(ledger.path)
 

@@ -118,7 +118,7 @@ def test_the_published_commitment(evidence: tuple[Path, Ledger, str]) -> None:
 
 def test_only_what_was_used_is_opened(evidence: tuple[Path, Ledger, str]) -> None:
     path, ledger, verification_id = evidence
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     used = set(ledger.verifications[verification_id].pairs)
     for pair in ledger.pairs:
         for image in (pair.a, pair.b):
@@ -163,11 +163,11 @@ def altered(value: Any) -> list[Any]:
 
 def test_any_single_change_is_found_out(evidence: tuple[Path, Ledger, str]) -> None:
     path, _, _ = evidence
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     found: dict[str, int] = {}
     for part, value in content.items():
         for other in altered(value):
-            path.write_text(json.dumps({**content, part: other}))
+            path.write_text(json.dumps({**content, part: other}), encoding="utf-8")
             try:
                 check = check_evidence(path)
             except LedgerError:
@@ -180,7 +180,9 @@ def test_any_single_change_is_found_out(evidence: tuple[Path, Ledger, str]) -> N
     assert found.keys() == content.keys()
     assert sum(found.values()) > 400
     for part in content:
-        path.write_text(json.dumps({name: v for name, v in content.items() if name != part}))
+        path.write_text(
+            json.dumps({name: v for name, v in content.items() if name != part}), encoding="utf-8"
+        )
         if part == "format":
             with pytest.raises(LedgerError):
                 check_evidence(path)
@@ -203,13 +205,13 @@ def test_consistent_hashes_do_not_make_a_verdict_true(
 ) -> None:
     """With every hash of the log recomputed, the verdict still has to follow from the answers."""
     path, _, _ = evidence
-    original = path.read_text()
+    original = path.read_text(encoding="utf-8")
 
     def check_forged(message: str, change: Callable[[dict], None]) -> None:
         content = json.loads(original)
         change(content)
         forge(content)
-        path.write_text(json.dumps(content))
+        path.write_text(json.dumps(content), encoding="utf-8")
         check = check_evidence(path)
         assert not check.ok
         assert message in check.failed[0], check.failed
@@ -257,12 +259,12 @@ def test_a_forged_file_from_an_innocent_model_has_no_derived_verdict(
     verification_id, answers = verify(ledger, None, ask, 20, derived=False)
     path = tmp_path / "evidence.json"
     export_evidence(ledger, verification_id, answers, path)
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     for result in (content["verdict"], content["log"][-1]["private"]["result"]):
         result.update(verdict="derived", p_value=1e-5, p_adjusted=2e-5)
     content["log"][-1]["public"].update(verdict="derived", p_value=1e-5)
     forge(content)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     check = check_evidence(path)
     assert not check.ok
     assert check.verdict is None
@@ -288,7 +290,7 @@ def test_no_evidence_without_a_verdict(make_ledger: MakeLedger, ask: Ask, tmp_pa
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "honeyimage-evidence/9"}'])
 def test_other_files_are_no_evidence(tmp_path: Path, text: str) -> None:
     path = tmp_path / "evidence.json"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(LedgerError):
         check_evidence(path)
     with pytest.raises(LedgerError, match="cannot be read"):
