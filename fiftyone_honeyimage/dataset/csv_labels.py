@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
+from typing import Any
 
 from fiftyone.utils.csv import CSVDatasetExporter
 
@@ -15,6 +16,8 @@ class CSVExporter(CSVDatasetExporter):
         export_dir: the folder to make
         columns: path of a field → its name in the file
     """
+
+    _f: Any
 
     def __init__(self, export_dir: str, columns: Mapping[str, str]) -> None:
         self._columns = dict(columns)

@@ -23,7 +23,7 @@ class ExportEvidence(foo.Operator):
         return calls.operator_config(
             "export_evidence",
             "Export evidence",
-            "Writes the file from which a third party recomputes a verdict",
+            "Step 6: writes the file from which a third party recomputes a verdict",
             # The file tells which twins of the used pairs were released
             risk=types.RiskLevel.HIGH,
             view_target=False,

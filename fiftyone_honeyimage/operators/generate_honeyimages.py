@@ -45,7 +45,7 @@ class GenerateHoneyImages(foo.Operator):
         return calls.operator_config(
             "generate_honeyimages",
             "Generate HoneyImages",
-            "Turns the hardest images into HoneyImages that no one can see, and writes the secret "
+            "Step 2: turns hard images into HoneyImages that no one can see, and writes the secret "
             "ledger with which a model can be verified later",
             risk=types.RiskLevel.MEDIUM,
             long=True,
@@ -136,7 +136,9 @@ class GenerateHoneyImages(foo.Operator):
         return f"HoneyImages '{ctx.params.get('honey_key')}'"
 
     def execute(self, ctx: Any) -> dict[str, Any]:
-        marking = run(ctx.target_view(), progress=calls.progress(ctx), **calls.given(ctx, run))
+        marking = run(
+            ctx.target_view(), progress=calls.progress(ctx), **training_questions.given(ctx, run)
+        )
         if not ctx.delegated:
             ctx.trigger("reload_dataset")
             ctx.ops.set_view(view=marking.view())

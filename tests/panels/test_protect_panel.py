@@ -335,8 +335,8 @@ def test_the_panel_in_the_app(marked: Any, open_app: Any, screenshot: Any, tmp_p
     # The workspace, from the list of operators
     page.keyboard.press("`")
     search = page.get_by_placeholder("Search operations by name")
-    search.fill("Open HoneyImage workspace")
-    page.get_by_text("Open HoneyImage workspace", exact=True).first.click()
+    search.fill("HoneyImage: open workspace")
+    page.get_by_text("HoneyImage: open workspace", exact=True).first.click()
     page.get_by_text("matches the commitment").wait_for()
     page.locator(".bars path").first.wait_for()
     screenshot(page, "protect-panel-hardness")
