@@ -263,4 +263,4 @@ def test_no_search_opens_what_deletes(fo: Any) -> None:
     assert first_of_the_app("hardness") == "compute_hardness"
     assert {word for word in words if first_of_the_app(word) == "delete_run"} == set()
     assert first_of_the_app("delete") == "delete_run"
-    assert all(config.label.startswith("HoneyImage: ") for config in own)
+    assert all(config.label.startswith("HoneyImage") for config in own)
