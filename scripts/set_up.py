@@ -111,14 +111,17 @@ def install_package(python: Path) -> None:
         "Installing the package and its requirements (PyTorch: several GB and minutes the first time)"
     )
     # The pip that comes with an older Python may not know how packages are described today
-    pip_install(python, "--upgrade", "pip")
+    pip_install(python, "--quiet", "--upgrade", "pip")
     if not pip_install(python, "--editable", f"{ROOT}[test]"):
         raise SetUpError("pip could not install the package; what it said stands above.")
 
 
 def pip_install(python: Path, *arguments: str) -> bool:
-    """Runs ``pip install`` in the virtual environment and returns whether it succeeded."""
-    return run(python, "-m", "pip", "--disable-pip-version-check", "install", "-qq", *arguments)
+    """Runs ``pip install`` in the virtual environment and returns whether it succeeded.
+
+    What it fetches is shown as it goes: several gigabytes in silence look like a set-up that hangs.
+    """
+    return run(python, "-m", "pip", "--disable-pip-version-check", "install", *arguments)
 
 
 def ensure_database(python: Path) -> None:

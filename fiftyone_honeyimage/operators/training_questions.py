@@ -23,7 +23,7 @@ TRAINING_OPTIONS = ("input_size", "training", "seed", "device", "skip_failures")
 #: The choice that is made by the machine that runs it, which need not be the App's
 FITTING = "automatic"
 
-_FITTING = "What suits the machine that runs this: wrn28_2 with a GPU, resnet_tiny with a CPU alone"
+_FITTING = "Chosen by the machine that runs this"
 
 _PROXIES = {
     "wrn28_2": "Wide residual network, 1.5 M parameters: the default, for a GPU",
@@ -73,7 +73,8 @@ def proxy(ctx: Any, inputs: types.Object) -> str:
         meanings,
         default=FITTING,
         label="Proxy model",
-        description="The architecture that stands for models you do not know; it is trained by this run",
+        description="The architecture that stands for models you do not know; it is trained by this run. "
+        "Automatic: wrn28_2 on a machine with a GPU, resnet_tiny on one without",
     )
     return _fitting(ctx.params.get("device")) if chosen == FITTING else chosen
 
