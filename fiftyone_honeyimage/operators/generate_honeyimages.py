@@ -229,6 +229,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         num_pairs=num_pairs,
         num_steps=values["num_steps"],
         inner=values["inner"],
+        robust=values["robust"],
         epsilon=values["epsilon"],
         trade_off=values["trade_off"],
     )
