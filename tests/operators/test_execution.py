@@ -9,10 +9,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 PLUGIN = "@honeyimage/ownership"
 
 WORKER = "`fiftyone delegated launch -m`"
@@ -264,3 +266,21 @@ def test_no_search_opens_what_deletes(fo: Any) -> None:
     assert {word for word in words if first_of_the_app(word) == "delete_run"} == set()
     assert first_of_the_app("delete") == "delete_run"
     assert all(config.label.startswith("HoneyImage") for config in own)
+
+
+def test_no_text_puts_the_setting_on_the_worker() -> None:
+    files = [ROOT / "README.md", ROOT / "skills" / "honeyimage" / "SKILL.md"]
+    files += sorted((ROOT / "fiftyone_honeyimage").rglob("*.py"))
+    texts = {path: path.read_text(encoding="utf-8") for path in files}
+    told = {path for path, text in texts.items() if "ALLOW_LEGACY_ORCHESTRATORS" in text}
+
+    assert set(files[:2]) <= told
+    wrong = r"ORCHESTRATORS=true[`'\"]? +fiftyone +delegated"
+    assert [path for path, text in texts.items() if re.search(wrong, text)] == []
+    # The command that every place prints is one that there is
+    program = Path(sys.executable).with_name("fiftyone")
+    shown = subprocess.run(
+        [program, "delegated", "launch", "--help"], capture_output=True, encoding="utf-8"
+    )
+    assert shown.returncode == 0
+    assert "--monitor" in shown.stdout
