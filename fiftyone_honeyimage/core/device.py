@@ -65,8 +65,10 @@ def check_name(device: str | torch.device) -> torch.device:
         ParameterError: if the name is unknown
     """
     try:
+        if not isinstance(device, (str, torch.device)):
+            raise TypeError
         named = torch.device(device)
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
         raise ParameterError(
             f"Unknown device {device!r}: use 'cuda', 'cuda:<index>', 'mps' or 'cpu', or leave it "
             "out to take the best one"
