@@ -49,7 +49,7 @@ def load_cifar10(start: int = 0, stop: int = NUM_TRAIN) -> tuple[np.ndarray, np.
         raise FileNotFoundError("HONEYIMAGE_DATA is not set: it must name the folder of image sets")
 
     folder = root / "cifar10"
-    answers = json.loads((folder / "labels.json").read_text())
+    answers = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
     if not 0 <= start < stop <= len(answers["labels"]):
         raise IndexError(f"Images {start} to {stop} leave the {len(answers['labels'])} of the set")
 

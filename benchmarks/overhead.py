@@ -120,7 +120,7 @@ def measure(folder: Path, num_images: int) -> dict[str, Any]:
     timed(f"(FiftyOne's slow way: save {num_saved:,} samples one by one)", one_by_one)
 
     command = [sys.executable, "-m", "benchmarks.overhead", "--memory", dataset.name]
-    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
     half_growth, half_pixels, growth, pixels = map(int, answer.split()[-4:])
     # What is taken once, however many images there are, drops out of the difference
     slope = (growth - half_growth) / (pixels - half_pixels)
@@ -170,7 +170,7 @@ def measure_memory(name: str) -> str:
     figures = []
     for part in (labeled.keep(range(len(labeled) // 2)), labeled):
         before = resident_bytes()
-        Path("/proc/self/clear_refs").write_text("5")  # forgets earlier peaks
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # forgets earlier peaks
         loaded = load_images(part, CIFAR_SIZE)
         figures += [resident_bytes(peak=True) - before, loaded.images.nbytes]
         del loaded
@@ -180,7 +180,7 @@ def measure_memory(name: str) -> str:
 def resident_bytes(peak: bool = False) -> int:
     """What the process holds in memory now, or at most has held."""
     name = "VmHWM:" if peak else "VmRSS:"
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 

@@ -24,8 +24,8 @@ def media(folder: Path, count: int) -> tuple[list[str], list[str]]:
     listed = folder / "media.json"
     if not listed.exists():
         paths, labels, _ = write_small_images(folder / "media", count)
-        listed.write_text(json.dumps([paths, labels]))
-    paths, labels = json.loads(listed.read_text())
+        listed.write_text(json.dumps([paths, labels]), encoding="utf-8")
+    paths, labels = json.loads(listed.read_text(encoding="utf-8"))
     if len(paths) < count:
         raise SystemExit(f"{folder} holds {len(paths):,} images; name another folder")
     return paths, labels

@@ -43,7 +43,7 @@ def write_results(
     record = {"benchmark": name, **environment(device), "seeds": list(seeds), "figures": figures}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}_{device.type}.json"
-    path.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n")
+    path.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return path
 
 
@@ -69,7 +69,7 @@ def _device_name(device: torch.device) -> str:
 
     info = Path("/proc/cpuinfo")
     if info.exists():
-        for line in info.read_text().splitlines():
+        for line in info.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
 
@@ -95,7 +95,7 @@ def _commit() -> str | None:
                 ["git", *arguments],
                 cwd=Path(__file__).parents[1],
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
                 check=True,
             ).stdout.strip()
             for arguments in (

@@ -17,16 +17,20 @@ from .core.printing import printable
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that lacks a letter shows its number
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    _show_every_letter()
     args = _parser().parse_args(arguments)
     try:
         return args.run(args)
     except (HoneyImageError, OSError) as error:
         print(printable(f"{type(error).__name__}: {error}"), file=sys.stderr)
         return 2
+
+
+def _show_every_letter() -> None:
+    """A console that lacks a letter shows its number: what was computed is not lost by printing it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _parser() -> argparse.ArgumentParser:

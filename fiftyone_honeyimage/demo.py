@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -32,6 +34,7 @@ from .dataset.loading import load_images
 from .dataset.samples import LabeledSamples, proxy_input_size, read_labels
 from .dataset.verification import Verification
 from .dataset.workspace import beside_grid
+from .panels.pending import START_WORKER
 
 DATASET_NAME = "honeyimage-demo"
 HONEY_KEY = "demo"
@@ -141,9 +144,21 @@ def run_demo(
 def open_app(dataset: fo.Dataset) -> None:
     """Opens the App on the verdict and waits until it is closed."""
     link_plugin()
+    # The App's process alone decides whether runs can be scheduled. Whoever has set it otherwise keeps that
+    os.environ.setdefault("FIFTYONE_ALLOW_LEGACY_ORCHESTRATORS", "true")
+    print(
+        f"Runs that you schedule in the App need a worker: {_worker()} in another terminal",
+        flush=True,
+    )
     view = dataset.load_saved_view(HONEY_KEY)
     session = fo.launch_app(view=view, spaces=beside_grid("verification_panel"))
     session.wait(-1)
+
+
+def _worker() -> str:
+    """The command that starts a worker, of this environment."""
+    program = Path(sys.executable).with_name("fiftyone")
+    return START_WORKER.replace("fiftyone", str(program), 1) if program.exists() else START_WORKER
 
 
 def link_plugin() -> None:

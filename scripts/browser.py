@@ -46,9 +46,10 @@ def _candidates() -> Iterator[str]:
         if path is not None:
             yield path
 
-    code = f"{WITH_PLAYWRIGHT} print(p.chromium.executable_path)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    path = done.stdout.strip()
+    told = "sys.stdout.buffer.write(os.fsencode(p.chromium.executable_path))"
+    code = f"import os, sys; {WITH_PLAYWRIGHT} {told}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    path = os.fsdecode(done.stdout)
     if done.returncode == 0 and Path(path).exists():
         yield path
 

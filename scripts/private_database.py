@@ -102,7 +102,7 @@ def _wait_for_port(process: subprocess.Popen[bytes], port: int, log: Path) -> No
             time.sleep(0.1)
         else:
             return
-    said = log.read_text(errors="replace")[-2000:]
+    said = log.read_text(errors="replace", encoding="utf-8")[-2000:]
     raise DatabaseError(f"mongod does not start. It said:\n{said}")
 
 

@@ -111,14 +111,17 @@ def install_package(python: Path) -> None:
         "Installing the package and its requirements (PyTorch: several GB and minutes the first time)"
     )
     # The pip that comes with an older Python may not know how packages are described today
-    pip_install(python, "--upgrade", "pip")
+    pip_install(python, "--quiet", "--upgrade", "pip")
     if not pip_install(python, "--editable", f"{ROOT}[test]"):
         raise SetUpError("pip could not install the package; what it said stands above.")
 
 
 def pip_install(python: Path, *arguments: str) -> bool:
-    """Runs ``pip install`` in the virtual environment and returns whether it succeeded."""
-    return run(python, "-m", "pip", "--disable-pip-version-check", "install", "-qq", *arguments)
+    """Runs ``pip install`` in the virtual environment and returns whether it succeeded.
+
+    What it fetches is shown as it goes: several gigabytes in silence look like a set-up that hangs.
+    """
+    return run(python, "-m", "pip", "--disable-pip-version-check", "install", *arguments)
 
 
 def ensure_database(python: Path) -> None:
@@ -147,7 +150,7 @@ def ensure_database(python: Path) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
         )
         if check.returncode == 0:
             print(check.stdout.strip().splitlines()[-1], flush=True)
@@ -161,9 +164,9 @@ def ensure_database(python: Path) -> None:
 
 def _database_folder(python: Path) -> Path:
     """Where FiftyOne looks for `mongod`, found without importing FiftyOne, which would start it."""
-    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    packages = subprocess.run([python, "-c", code], check=True, stdout=subprocess.PIPE, text=True)
-    return Path(packages.stdout.strip()) / "fiftyone" / "db" / "bin"
+    code = "import os, sys, sysconfig; sys.stdout.buffer.write(os.fsencode(sysconfig.get_path('purelib')))"
+    packages = subprocess.run([python, "-c", code], check=True, stdout=subprocess.PIPE)
+    return Path(os.fsdecode(packages.stdout)) / "fiftyone" / "db" / "bin"
 
 
 def _link_machines_own(mongod: Path) -> bool:

@@ -51,7 +51,6 @@ def _isolate_fiftyone() -> None:
             "FIFTYONE_DATASET_ZOO_DIR": str(_PRIVATE / "media"),
             "FIFTYONE_MODEL_ZOO_DIR": str(_PRIVATE / "models"),
             "FIFTYONE_PLUGINS_DIR": str(_PRIVATE / "plugins"),
-            "FIFTYONE_ALLOW_LEGACY_ORCHESTRATORS": "true",
             "FIFTYONE_DO_NOT_TRACK": "true",
             "FIFTYONE_SHOW_PROGRESS_BARS": "false",
         }
@@ -281,8 +280,11 @@ def browser(browser_path: str | None) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def app_address(fo: Any) -> Iterator[str]:
-    """The address of a running FiftyOne App."""
-    with launch_app(fo) as address:
+    """The address of a running FiftyOne App that can schedule runs, which its own process alone decides."""
+    with ExitStack() as running:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FIFTYONE_ALLOW_LEGACY_ORCHESTRATORS", "true")
+            address = running.enter_context(launch_app(fo))
         yield address
 
 

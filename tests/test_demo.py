@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,10 +54,10 @@ def test_demo_on_digits(clean, tmp_path, capsys):
     # It may run again over its own folder, and over nobody else's.
     stranger = tmp_path / "mine"
     stranger.mkdir()
-    (stranger / "thesis.txt").write_text("three years")
+    (stranger / "thesis.txt").write_text("three years", encoding="utf-8")
     with pytest.raises(fhi.ParameterError, match="holds files that no demo made"):
         run_demo(folder=stranger, epochs=2)
-    assert (stranger / "thesis.txt").read_text() == "three years"
+    assert (stranger / "thesis.txt").read_text(encoding="utf-8") == "three years"
 
 
 @pytest.mark.slow
@@ -72,6 +74,36 @@ def test_demo_on_a_folder_of_class_folders(clean, write_digits, tmp_path):
     assert len(suspects) == 3
     with pytest.raises(fhi.ParameterError, match="neither a folder"):
         run_demo("no-such-thing", folder=tmp_path / "other", epochs=1)
+
+
+def test_the_app_of_the_demo_can_schedule_runs(
+    make_marked, monkeypatch: pytest.MonkeyPatch, capsys, fo
+):
+    from fiftyone_honeyimage import demo
+
+    variable = "FIFTYONE_ALLOW_LEGACY_ORCHESTRATORS"
+    monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(demo, "HONEY_KEY", "honey")
+    opened = []
+
+    class Session:
+        def wait(self, seconds: int) -> None:
+            assert seconds == -1, "until the App is closed"
+
+    def launch_app(**_) -> Session:
+        # The App's server is a process of its own, which inherits the environment
+        opened.append(os.environ.get(variable))
+        return Session()
+
+    monkeypatch.setattr(fo, "launch_app", launch_app)
+    dataset = make_marked()
+    demo.open_app(dataset)
+    monkeypatch.setenv(variable, "false")
+    demo.open_app(dataset)
+    # What the user has set stays
+    assert opened == ["true", "false"]
+    worker = Path(sys.executable).with_name("fiftyone")
+    assert f"need a worker: {worker} delegated launch" in capsys.readouterr().out
 
 
 def test_command_line_from_a_dataset_to_checked_evidence(make_digits_dataset, tmp_path, capsys):
@@ -95,9 +127,9 @@ def test_command_line_from_a_dataset_to_checked_evidence(make_digits_dataset, tm
     assert '"verdict": "not shown"' in printed
     assert Path(release).is_dir()
 
-    content = json.loads(Path(evidence).read_text())
+    content = json.loads(Path(evidence).read_text(encoding="utf-8"))
     content["verdict"]["p_value"] = 1e-9
-    Path(evidence).write_text(json.dumps(content))
+    Path(evidence).write_text(json.dumps(content), encoding="utf-8")
     assert main(["check", evidence]) == 1
     assert main(["list", "no-such-dataset"]) == 2
     assert "there is no dataset 'no-such-dataset'" in capsys.readouterr().err

@@ -80,7 +80,7 @@ def test_looking_needs_no_torch(
     done = subprocess.run(
         [sys.executable, "-c", CODE, dataset.name, str(tmp_path / "evidence.json")],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         cwd=ROOT,
     )
 

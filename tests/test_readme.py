@@ -24,7 +24,7 @@ def test_python_snippets_run_in_order(fo, digits, tmp_path, monkeypatch):
     torch.jit.save(torch.jit.trace(module, torch.zeros(2, 3, 8, 8)), str(tmp_path / "suspect.pt"))
     monkeypatch.setattr(fo.config, "default_dataset_dir", str(tmp_path / "fiftyone"))
 
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     snippets = re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
     assert len(snippets) >= 6
     names: dict = {}

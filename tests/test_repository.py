@@ -23,12 +23,12 @@ HEAVY = ("torch", "torchvision", "lpips", "onnxruntime", "scipy", "sklearn", "sk
 
 @pytest.fixture(scope="module")
 def manifest() -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "fiftyone.yml").read_text())
+    return yaml.safe_load((ROOT / "fiftyone.yml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
 def requirements() -> dict[str, Requirement]:
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     parsed = [Requirement(line) for line in lines if line and not line.startswith("#")]
     return {requirement.name: requirement for requirement in parsed}
 
@@ -36,7 +36,7 @@ def requirements() -> dict[str, Requirement]:
 def run_python(code: str, *arguments: str) -> Any:
     """Runs code in a fresh Python and returns what it printed last, as JSON."""
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-c", code, *arguments], capture_output=True, encoding="utf-8", cwd=ROOT
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

@@ -22,12 +22,12 @@ def test_fiftyone_finds_it(fo: Any) -> None:
     assert Path(skill.path).samefile(SKILL)
     assert "trained on" in skill.description
     assert skill.category
-    manifest = yaml.safe_load((ROOT / "fiftyone.yml").read_text())
+    manifest = yaml.safe_load((ROOT / "fiftyone.yml").read_text(encoding="utf-8"))
     assert manifest["skills"] == [folder.name for folder in (ROOT / "skills").iterdir()]
 
 
 def test_it_forbids_what_does_harm() -> None:
-    text = SKILL.read_text()
+    text = SKILL.read_text(encoding="utf-8")
     never = text[text.index("## Never") : text.index("## Before")]
     for words in ("ledger", "acquittal", "again and again", "delete_files=True", "audit failed"):
         assert words in never
@@ -38,8 +38,8 @@ def test_it_forbids_what_does_harm() -> None:
 
 
 def test_it_names_operators_that_there_are() -> None:
-    text = SKILL.read_text()
-    known = yaml.safe_load((ROOT / "fiftyone.yml").read_text())["operators"]
+    text = SKILL.read_text(encoding="utf-8")
+    known = yaml.safe_load((ROOT / "fiftyone.yml").read_text(encoding="utf-8"))["operators"]
     called = re.findall(r'uri \+ "(\w+)"', text)
     assert set(called) <= set(known)
     steps = ["compute_hardness", "generate_honeyimages", "export_release", "audit_release"]
@@ -72,7 +72,7 @@ def test_its_calls_run_in_order(
     names: dict[str, Any] = {}
     try:
         dataset.add_samples(samples)
-        text = SKILL.read_text()
+        text = SKILL.read_text(encoding="utf-8")
         for snippet in re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):
             # Shorter training: the text is what is tested here, not the model
             code = snippet.replace("/path/to", str(tmp_path)).replace('"epochs": 30', '"epochs": 2')
@@ -83,7 +83,7 @@ def test_its_calls_run_in_order(
         assert check_evidence(tmp_path / "evidence.json").ok
         dataset.reload()
         assert "their_model_v1" in dataset.list_runs()
-        ledger = Path(names["marking"]["ledger_path"]).read_text()
+        ledger = Path(names["marking"]["ledger_path"]).read_text(encoding="utf-8")
         printed = capsys.readouterr().out
         salts = re.findall(r'"([0-9a-f]{64})"', ledger)
         assert salts

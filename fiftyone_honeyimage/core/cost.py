@@ -24,9 +24,12 @@ from .training import TrainingConfig, train_models
 
 #: Images of a measured step on a CPU, which shows its speed on a few; a GPU has to be kept busy.
 _CPU_BATCH = 16
+
+#: Steps that are measured, after one that is not
 _NUM_STEPS = 2
 
-_TIMEOUT = 120  # seconds
+#: Seconds for all of it, with starting Python and importing torch
+_TIMEOUT = 120
 
 _ONE_AT_A_TIME = Lock()
 
@@ -47,7 +50,7 @@ def measure_training_seconds(
         proxy: see :func:`.models.build_model`
         num_classes: the number of classes
         input_size: side of the images in pixels
-        batch_size (128): images a batch; at most 16 on a CPU, where the time is the same
+        batch_size (128): images a batch; at most 16 on a CPU, where an image takes as long in either
         precision ("auto"): see :func:`.device.autocast_dtype`
         device (None): see :func:`.device.choose_device`
 
@@ -120,13 +123,18 @@ def _measure_apart(proxy: str, request: str) -> float:
         done = subprocess.run(
             [sys.executable, "-m", f"{package.name}.core.cost", request],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=_TIMEOUT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(paths),
+                "PYTHONIOENCODING": "utf-8",
+            },
         )
     except subprocess.TimeoutExpired as error:
         raise ParameterError(
-            f"one training step of {proxy} takes over a minute here; use a smaller proxy or a GPU"
+            f"{1 + _NUM_STEPS} training steps of {proxy} take over {_TIMEOUT // 60} minutes here; use a smaller "
+            "proxy or a GPU"
         ) from error
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]

@@ -30,14 +30,7 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
             return torch.device("cuda", torch.cuda.current_device())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
-    try:
-        chosen = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ParameterError(
-            f"Unknown device {device!r}: use 'cuda', 'cuda:<index>', 'mps' or 'cpu', or leave it "
-            "out to take the best one"
-        ) from error
-
+    chosen = check_name(device)
     if chosen.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         index = chosen.index
@@ -56,12 +49,35 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
             "best one"
         )
 
-    if chosen.type not in ("cpu", "mps"):
-        raise ParameterError(
-            f"Device {str(chosen)!r} is not supported: use 'cuda', 'cuda:<index>', 'mps' or 'cpu'"
-        )
-
     return chosen
+
+
+def check_name(device: str | torch.device) -> torch.device:
+    """Checks that a device is one that some machine could have.
+
+    Args:
+        device: a torch device or its name
+
+    Returns:
+        the device as it was named, which this machine need not have
+
+    Raises:
+        ParameterError: if the name is unknown
+    """
+    try:
+        if not isinstance(device, (str, torch.device)):
+            raise TypeError
+        named = torch.device(device)
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        raise ParameterError(
+            f"Unknown device {device!r}: use 'cuda', 'cuda:<index>', 'mps' or 'cpu', or leave it "
+            "out to take the best one"
+        ) from error
+    if named.type not in ("cpu", "cuda", "mps"):
+        raise ParameterError(
+            f"Device {str(named)!r} is not supported: use 'cuda', 'cuda:<index>', 'mps' or 'cpu'"
+        )
+    return named
 
 
 def autocast_dtype(device: torch.device, precision: str = "auto") -> torch.dtype | None:

@@ -25,8 +25,8 @@ SCHEDULES = ("one_cycle", "cosine", "constant")
 class TrainingConfig:
     """How proxy models are trained: SGD with Nesterov momentum, random crops and flips.
 
-    The HoneyImage paper states SGD with a learning rate of 0.1, batches of 128 and a weight decay
-    of 0.05. That decay is 100 times the one of TDDBench, from which the other values come
+    The HoneyImage paper states SGD with a learning rate of 0.1, 150 epochs in batches of 256 and a weight
+    decay of 0.05. That decay is 100 times the one of TDDBench, from which the other values come
     unchanged, and with it a model memorises next to nothing; it is taken for a misprint, and the
     default is 5e-4.
 

@@ -10,6 +10,7 @@ from ..core.errors import ImageError
 from ..core.images import read_image
 from ..core.marking.ascent import PASSES
 from ..core.marking.trade_off import plan_trade_off
+from ..core.marking.transforms import TRANSFORMS
 from ..core.training import TrainingConfig
 from .samples import LabeledSamples
 
@@ -67,6 +68,7 @@ def marking_cost(
     num_pairs: int,
     num_steps: int,
     inner: str,
+    robust: bool = False,
     epsilon: float = 4,
     trade_off: int = 0,
 ) -> RunCost:
@@ -81,6 +83,7 @@ def marking_cost(
         num_pairs: M
         num_steps: T
         inner: "warm" or "retrain"
+        robust (False): whether every step also looks at each transform that is to be survived
         epsilon (4): ε
         trade_off (0): candidates for the plot of loss gap against visibility, at most
     """
@@ -90,7 +93,8 @@ def marking_cost(
     passes = (count - marked) * config.epochs  # the out-model
     if method != "unperturbed":
         rounds = num_steps * config.epochs if inner == "retrain" else config.epochs + num_steps - 1
-        passes += count * rounds + PASSES * marked * num_steps
+        views = 1 + len(TRANSFORMS) if robust else 1
+        passes += count * rounds + PASSES * views * marked * num_steps
         passes += plan_trade_off(
             trade_off,
             num_candidates=marked,

@@ -29,7 +29,10 @@ class StageBar:
     def __init__(self, stages: Mapping[str, float], progress: Progress = None) -> None:
         self._stages = dict(stages)
         self._total = sum(self._stages.values()) or 1.0
-        self._bar = fou.ProgressBar(total=_UNITS, progress=progress, iters_str="‰")
+        # The bar's units are shares of the whole: how many there are, or are done in a second, tells nobody anything
+        self._bar = fou.ProgressBar(
+            total=_UNITS, progress=progress, show_iteration=False, show_iter_rate=False
+        )
         self._bar.stage = ""
         self._reached = 0
 

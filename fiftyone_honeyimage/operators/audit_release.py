@@ -10,7 +10,8 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import audit_release as run
-from . import calls, questions, results
+from . import calls, questions, results, run_cost
+from .execution import elsewhere, worker_may_run
 from .form_errors import is_blocked, reject
 from .form_parts import dropdown, form
 
@@ -25,8 +26,8 @@ class AuditRelease(foo.Operator):
         return calls.operator_config(
             "audit_release",
             "Audit a release",
-            "Tries to tell the HoneyImages of an exported release from its other images, as somebody "
-            "without the ledger would",
+            "Step 4: tries to tell the HoneyImages of an exported release from its other images, as "
+            "somebody without the ledger would",
             risk=types.RiskLevel.LOW,
             long=True,
             view_target=False,
@@ -138,7 +139,11 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     )
     folder = ctx.params.get("export_dir")
     if folder and not Path(folder).expanduser().is_dir():
-        reject(prop, f"There is no folder '{folder}'")
+        absent = f"There is no folder '{folder}'"
+        if worker_may_run(ctx):
+            elsewhere(inputs, "folder_elsewhere", f"{absent} on the App's machine")
+        else:
+            reject(prop, absent)
     ledger = questions.ledger(ctx, inputs, marking)
     dropdown(
         inputs,
@@ -155,11 +160,10 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     questions.device(ctx, inputs)
     if ledger is None or is_blocked(inputs):
         return
-    inputs.view(
-        "cost",
-        types.Notice(
-            label="What this run takes",
-            description=f"- every file of the release is read, {len(ledger.released_images()):,} of them "
-            "HoneyImages\n- nothing is written",
-        ),
+    run_cost.notice(
+        inputs,
+        [
+            f"every file of the release is read, {len(ledger.released_images()):,} of them HoneyImages",
+            "nothing is written",
+        ],
     )

@@ -24,15 +24,20 @@ def operator_config(
 ) -> foo.OperatorConfig:
     """The config of an operator of this plugin.
 
+    The App's list of operators is searched in labels, addresses and descriptions, and sorted by the first
+    *letter of the description*. So descriptions begin with "Step" where something is made, and what deletes comes
+    last; and no description says what another operator is searched by.
+
     Args:
-        name, label, description: see ``fiftyone.operators.OperatorConfig``
+        name, description: see ``fiftyone.operators.OperatorConfig``
+        label: what it does; :func:`titled` makes it one of ours
         risk: what running it may do
         long (False): whether it may take minutes, so that it is delegated by default
         asks (True): whether it has a form
     """
     return foo.OperatorConfig(
         name=name,
-        label=label,
+        label=titled(label),
         description=description,
         dynamic=asks,
         allow_immediate_execution=True,
@@ -43,6 +48,11 @@ def operator_config(
         risk_level=risk,
         **kwargs,
     )
+
+
+def titled(label: str) -> str:
+    """A label that tells this plugin's operators and buttons apart: another one has a "Compute hardness" too."""
+    return f"HoneyImage: {label[:1].lower()}{label[1:]}"
 
 
 def call(

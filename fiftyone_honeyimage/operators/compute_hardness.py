@@ -25,8 +25,7 @@ class ComputeHardness(foo.Operator):
         return calls.operator_config(
             "compute_hardness",
             "Compute hardness",
-            "Scores how hard each image is for a model that has not seen it: the first step of "
-            "making HoneyImages",
+            "Step 1: scores how hard each image is for a model that has not seen it",
             risk=types.RiskLevel.MEDIUM,
             long=True,
         )
@@ -78,7 +77,9 @@ class ComputeHardness(foo.Operator):
         return f"Hardness of {ctx.params.get('label_field')}"
 
     def execute(self, ctx: Any) -> dict[str, Any]:
-        summary = run(ctx.target_view(), progress=calls.progress(ctx), **calls.given(ctx, run))
+        summary = run(
+            ctx.target_view(), progress=calls.progress(ctx), **training_questions.given(ctx, run)
+        )
         if not ctx.delegated:
             ctx.trigger("reload_dataset")
         return asdict(summary)

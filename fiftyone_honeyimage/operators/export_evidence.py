@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ class ExportEvidence(foo.Operator):
         return calls.operator_config(
             "export_evidence",
             "Export evidence",
-            "Writes the file from which a third party recomputes a verdict",
+            "Step 6: writes the file from which a third party recomputes a verdict",
             # The file tells which twins of the used pairs were released
             risk=types.RiskLevel.HIGH,
             view_target=False,
@@ -58,15 +61,22 @@ class ExportEvidence(foo.Operator):
         target = _target(ctx, key)
         target.parent.mkdir(parents=True, exist_ok=True)
         overwrite = bool(ctx.params.get("overwrite"))
-        return {"verify_key": key, "path": str(run(ctx.dataset, key, target, overwrite=overwrite))}
+        path = run(ctx.dataset, key, target, overwrite=overwrite)
+        return {"verify_key": key, "path": str(path), "check": _check_command(path)}
 
     def resolve_output(self, ctx: Any) -> types.Property:
-        path = ctx.results["path"]
         text = (
-            f"`{path}`\n\nWhoever has this file recomputes the verdict with\n\n"
-            f"`python -m fiftyone_honeyimage check {path}`"
+            f"`{ctx.results['path']}`\n\nThis recomputes the verdict from that file alone, in a terminal with "
+            f"FiftyOne's Python:\n\n`{ctx.results['check']}`\n\nA third party needs the file and these "
+            "programs: the folder of this plugin, as it is, will do."
         )
         return results.output(text, "The evidence is exported")
+
+
+def _check_command(path: Path) -> str:
+    """What to type in a terminal, wherever the plugin lies: FiftyOne downloads it without installing the package."""
+    words = ["python", str(Path(__file__).resolve().parents[2]), "check", str(path)]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
 def _fill(ctx: Any, inputs: types.Object) -> None:

@@ -37,7 +37,7 @@ class ExportRelease(foo.Operator):
         return calls.operator_config(
             "export_release",
             "Export protected release",
-            "Exports the dataset with HoneyImages in place of their originals, and without the "
+            "Step 3: exports the dataset with HoneyImages in place of their originals, and without the "
             "withheld twins",
             # What is released cannot be taken back
             risk=types.RiskLevel.HIGH,

@@ -48,7 +48,7 @@ class GenerateHoneyImages(foo.Operator):
         return calls.operator_config(
             "generate_honeyimages",
             "Generate HoneyImages",
-            "Turns the hardest images into HoneyImages that no one can see, and writes the secret "
+            "Step 2: turns hard images into HoneyImages that no one can see, and writes the secret "
             "ledger with which a model can be verified later",
             risk=types.RiskLevel.MEDIUM,
             long=True,
@@ -144,7 +144,9 @@ class GenerateHoneyImages(foo.Operator):
         return f"HoneyImages '{ctx.params.get('honey_key')}'"
 
     def execute(self, ctx: Any) -> dict[str, Any]:
-        marking = run(ctx.target_view(), progress=calls.progress(ctx), **calls.given(ctx, run))
+        marking = run(
+            ctx.target_view(), progress=calls.progress(ctx), **training_questions.given(ctx, run)
+        )
         if not ctx.delegated:
             ctx.trigger("reload_dataset")
             ctx.ops.set_view(view=marking.view())
@@ -237,6 +239,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         num_pairs=num_pairs,
         num_steps=values["num_steps"],
         inner=values["inner"],
+        robust=values["robust"],
         epsilon=values["epsilon"],
         trade_off=values["trade_off"],
     )

@@ -20,8 +20,8 @@ class ListRuns(foo.Operator):
     def config(self) -> foo.OperatorConfig:
         return calls.operator_config(
             "list_runs",
-            "List HoneyImage runs",
-            "Lists the hardness runs, markings and verifications of this dataset",
+            "List runs",
+            "Tells which scores, markings and verifications this dataset has",
             risk=types.RiskLevel.LOW,
             view_target=False,
         )

@@ -19,8 +19,8 @@ class OpenWorkspace(foo.Operator):
     def config(self) -> foo.OperatorConfig:
         return calls.operator_config(
             "open_workspace",
-            "Open HoneyImage workspace",
-            "Opens the HoneyImage panels beside the grid, and saves this layout as a workspace",
+            "Open workspace",
+            "Shows the HoneyImage panels beside the grid, and saves this layout as a workspace",
             risk=types.RiskLevel.LOW,
             asks=False,
             view_target=False,
@@ -35,7 +35,7 @@ class OpenWorkspace(foo.Operator):
         return calls.call(self, samples, {})
 
     def resolve_placement(self, ctx: Any) -> types.Placement:
-        return placements.placement("Open HoneyImage workspace", "workspace", None, asks=False)
+        return placements.placement("Open workspace", "workspace", None, asks=False)
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         from ..dataset.workspace import NAME, workspace

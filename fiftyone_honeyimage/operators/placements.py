@@ -14,6 +14,7 @@ from bson import ObjectId
 from fiftyone.core import odm
 
 from ..core.errors import HoneyImageError
+from .calls import titled
 
 #: What tells that a dataset is still the same: the first changes with its fields and runs, the second with
 #: its first sample
@@ -36,7 +37,7 @@ def placement(label: str, icon: str, reason: str | None, asks: bool = True) -> t
     return types.Placement(
         types.Places.SAMPLES_GRID_SECONDARY_ACTIONS,
         types.Button(
-            label=f"{label} ({reason})" if reason else label,
+            label=titled(f"{label} ({reason})" if reason else label),
             icon=f"/assets/{icon}-light.svg",
             darkIcon=f"/assets/{icon}-dark.svg",  # the App reads this name as it is
             prompt=asks,

@@ -11,6 +11,7 @@ import fiftyone as fo
 import fiftyone.operators.types as types
 
 from ..core.errors import HoneyImageError
+from .execution import elsewhere, worker_may_run
 from .form_errors import block, blocking, errors_on, is_blocked, reject
 from .form_parts import dropdown, once, view_key
 
@@ -221,11 +222,22 @@ def new_path(ctx: Any, folder: str, key: str, suffix: str = "") -> Path:
 
 
 def device(ctx: Any, inputs: types.Object) -> None:
-    """Asks where to compute."""
-    from ..core.device import choose_device
+    """Asks where to compute, on the machine that runs it."""
+    from ..core.device import check_name, choose_device
 
     prop = inputs.str(
-        "device", label="Device", description="cuda, cuda:1, mps or cpu; empty for the best one"
+        "device",
+        label="Device",
+        description="Of the machine that runs this: cuda, cuda:1, mps or cpu; empty for its best one",
     )
+    name = ctx.params.get("device") or None
+    if name is None:
+        return
     with errors_on(prop):
-        choose_device(ctx.params.get("device") or None)
+        check_name(name)
+        try:
+            choose_device(name)
+        except HoneyImageError:
+            if not worker_may_run(ctx):
+                raise
+            elsewhere(inputs, "device_elsewhere", f"The App's machine has no '{name}'")

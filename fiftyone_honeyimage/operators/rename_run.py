@@ -21,8 +21,8 @@ class RenameRun(foo.Operator):
     def config(self) -> foo.OperatorConfig:
         return calls.operator_config(
             "rename_run",
-            "Rename HoneyImage run",
-            "Renames a marking, with its field, tag and saved view, or a verification",
+            "Rename a run",
+            "To give a marking, with its field, tag and saved view, or a verification another name",
             risk=types.RiskLevel.MEDIUM,
             view_target=False,
         )

@@ -7,6 +7,8 @@ from typing import Any
 
 import fiftyone.operators.types as types
 
+from ..panels.pending import START_WORKER
+
 
 def scheduled(ctx: Any) -> types.Property | None:
     """What a run shows that was put in the queue; None if it was not, and has a result.
@@ -19,7 +21,7 @@ def scheduled(ctx: Any) -> types.Property | None:
     text = (
         "It waits in the queue until a worker takes it. If none is running, start one in a terminal, "
         "on this machine or on one with a GPU that reaches the same database and files:\n\n"
-        "`FIFTYONE_ALLOW_LEGACY_ORCHESTRATORS=true fiftyone delegated launch -m`\n\n"
+        f"`{START_WORKER}`\n\n"
         "`fiftyone delegated list` tells how far it is."
     )
     return output(text, "The run is scheduled")

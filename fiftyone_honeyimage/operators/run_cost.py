@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import fiftyone as fo
 import fiftyone.operators.types as types
 
+from ..core.errors import HoneyImageError
+from ..panels.pending import START_WORKER
+from .execution import ALLOW, can_schedule
 from .form_errors import is_blocked
 
 if TYPE_CHECKING:
@@ -29,20 +33,66 @@ def cost(inputs: types.Object, cost: RunCost, lines: Sequence[str], seconds: flo
     if seconds is not None:
         facts.append(
             f"about **{time_text(cost.seconds(seconds))}** of training on this machine, from a "
-            "step measured just now"
+            "step measured just now" + ("; a worker's may differ" if can_schedule() else "")
         )
-    notice(inputs, facts)
+    notice(inputs, facts, None if seconds is None else cost.seconds(seconds))
 
 
-def notice(inputs: types.Object, facts: Sequence[str]) -> None:
-    """Shows what a run takes, and what becomes of it when it is scheduled."""
-    facts = [
-        *facts,
-        "once scheduled it waits for a worker: `fiftyone delegated launch -m` in a terminal starts "
-        "one, `fiftyone delegated list` tells how far it is",
-    ]
-    text = "\n".join(f"- {fact}" for fact in facts)
+def notice(inputs: types.Object, facts: Sequence[str], seconds: float | None = None) -> None:
+    """Shows what a run takes, and what becomes of it.
+
+    Args:
+        inputs: the form
+        facts: what it takes
+        seconds (None): what it is expected to take, if that is known
+    """
+    text = "\n".join(f"- {fact}" for fact in (*facts, *_execution()))
     inputs.view("cost", types.Notice(label="What this run takes", description=text))
+    _warn_if_too_long(inputs, seconds)
+
+
+def _execution() -> list[str]:
+    """What becomes of a run of this App."""
+    waits = (
+        f"executed at once, it runs inside the App, which stops waiting after {_patience()} and shows an "
+        "error: the run goes on, and a reload shows its result"
+    )
+    if can_schedule():
+        return [
+            f"scheduled, it waits for a worker: `{START_WORKER}` in a terminal starts one, `fiftyone "
+            "delegated list` tells how far it is",
+            waits,
+        ]
+    return [f"this App can only execute it at once: it was started without `{ALLOW}`", waits]
+
+
+def _warn_if_too_long(inputs: types.Object, seconds: float | None) -> None:
+    """Warns if the App would not wait for the end of a run.
+
+    Args:
+        inputs: the form
+        seconds: what it is expected to take, if that is known
+    """
+    limit = fo.config.operator_timeout
+    if seconds is None or not limit or seconds < limit:
+        return
+    way = (
+        "Schedule it"
+        if can_schedule()
+        else f"Start the App with `{ALLOW}` and schedule it, or call the function of the package from Python"
+    )
+    inputs.view(
+        "too_long",
+        types.Warning(
+            label=f"It takes about {time_text(seconds)}, and the App waits {_patience()}",
+            description=f"{way}: that has no limit. Executed at once, the App will show a timeout, and the run "
+            "ends with the App if you close it before it is done.",
+        ),
+    )
+
+
+def _patience() -> str:
+    return time_text(fo.config.operator_timeout)
 
 
 def training_time(ctx: Any, inputs: types.Object, training: ProxyTraining) -> float | None:
@@ -57,6 +107,8 @@ def training_time(ctx: Any, inputs: types.Object, training: ProxyTraining) -> fl
     """
     if not ctx.prompt_id or ctx.delegated:
         return None  # nobody is waiting in front of a form
+    if not is_here(ctx.params.get("device")):
+        return None  # only a worker has it
     request = {
         "proxy": training.proxy,
         "num_classes": training.num_classes,
@@ -78,6 +130,17 @@ def training_time(ctx: Any, inputs: types.Object, training: ProxyTraining) -> fl
     if loaded.get("state") != "loaded" or data.get("request") != request:
         return None
     return data.get("seconds")
+
+
+def is_here(device: str | None) -> bool:
+    """Whether this machine has a device."""
+    from ..core.device import choose_device
+
+    try:
+        choose_device(device or None)
+    except HoneyImageError:
+        return False
+    return True
 
 
 def warn_if_powerless(inputs: types.Object, num_pairs: int, plan: Plan, position: int) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import fiftyone.operators.types as types
 
+from ..core.errors import HoneyImageError
 from . import calls, questions
 from .form_errors import blocking, errors_on, errors_on_named
 from .form_parts import dropdown
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 #: Options of every run that trains proxies, as the SDK's functions name them.
 TRAINING_OPTIONS = ("input_size", "training", "seed", "device", "skip_failures")
+
+#: The choice that is made by the machine that runs it, which need not be the App's
+FITTING = "automatic"
+
+_FITTING = "Chosen by the machine that runs this"
 
 _PROXIES = {
     "wrn28_2": "Wide residual network, 1.5 M parameters: the default, for a GPU",
@@ -47,15 +53,16 @@ class ProxyTraining:
 
 
 def proxy(ctx: Any, inputs: types.Object) -> str:
-    """Asks for the proxy architecture."""
-    from ..core.device import choose_device
+    """Asks for the proxy architecture.
+
+    Returns:
+        the one that is chosen; of :data:`FITTING` what this machine would take
+    """
     from ..core.models import PROXIES
 
-    # The paper's kind on a GPU, a small one on a CPU
-    default = "resnet_tiny" if choose_device().type == "cpu" else "wrn28_2"
-    chosen = ctx.params.get("proxy") or default
-    choices = [*PROXIES]
-    meanings = dict(_PROXIES)
+    chosen = ctx.params.get("proxy") or FITTING
+    choices = [FITTING, *PROXIES]
+    meanings = {FITTING: _FITTING, **_PROXIES}
     if chosen.startswith("torchvision:"):
         choices.append(chosen)
         meanings[chosen] = "An architecture of torchvision"
@@ -64,11 +71,31 @@ def proxy(ctx: Any, inputs: types.Object) -> str:
         "proxy",
         choices,
         meanings,
-        default=default,
+        default=FITTING,
         label="Proxy model",
-        description="The architecture that stands for models you do not know; it is trained here",
+        description="The architecture that stands for models you do not know; it is trained by this run. "
+        "Automatic: wrn28_2 on a machine with a GPU, resnet_tiny on one without",
     )
-    return chosen
+    return _fitting(ctx.params.get("device")) if chosen == FITTING else chosen
+
+
+def given(ctx: Any, function: Callable[..., Any]) -> dict[str, Any]:
+    """As :func:`.calls.given`, on the machine that runs it: with a proxy that fits it, if that was asked for."""
+    values = calls.given(ctx, function)
+    if values.get("proxy") == FITTING:
+        values["proxy"] = _fitting(values.get("device"))
+    return values
+
+
+def _fitting(device: str | None) -> str:
+    """The paper's kind of network on a GPU, a small one on a CPU."""
+    from ..core.device import choose_device
+
+    try:
+        kind = choose_device(device or None).type
+    except HoneyImageError:  # a worker's, or a typing error that its own field tells
+        kind = str(device).partition(":")[0]
+    return "resnet_tiny" if kind == "cpu" else "wrn28_2"
 
 
 def training(

@@ -15,6 +15,7 @@ from .. import verify_model as run
 from ..panels.layout import open_panel
 from ..panels.verification_figures import VERDICTS
 from . import calls, placements, questions, results, run_cost
+from .execution import elsewhere, worker_may_run
 from .form_errors import block, blocking, errors_on, errors_on_named, is_blocked
 from .form_parts import dropdown, form, section
 
@@ -49,7 +50,7 @@ class VerifyModel(foo.Operator):
         return calls.operator_config(
             "verify_model",
             "Verify a model",
-            "Queries a suspect model on the twins and gives a verdict: derived from the release, "
+            "Step 5: queries a suspect model on the twins and gives a verdict: derived from the release, "
             "not shown, or inconclusive",
             # Queries show the suspect's operator the images, and count in the ledger for good
             risk=types.RiskLevel.HIGH,
@@ -119,7 +120,7 @@ class VerifyModel(foo.Operator):
         from ..dataset.runs import MARKING
 
         reason = placements.unavailable(ctx, MARKING)
-        return placements.placement("Verify a model with HoneyImages", "icon", reason)
+        return placements.placement("Verify a model", "icon", reason)
 
     def resolve_input(self, ctx: Any) -> types.Property:
         return form(ctx, _fill, "Verify a model")
@@ -345,21 +346,28 @@ def _check(ctx: Any, inputs: types.Object, marking: Any, ledger: Any) -> None:
         if ledger is not None:
             ledger.plan.alpha_for(params.get("alpha"))
         for reference in params.get("references", ()):
-            _check_suspect(ctx, marking, reference, classes)
+            _check_suspect(ctx, inputs, marking, reference, classes)
         num_controls(params.get("suspect"), params.get("num_random"))
     if classes is not None and ctx.params.get("suspect"):
         with errors_on(suspect):
-            _check_suspect(ctx, marking, ctx.params["suspect"], classes)
+            _check_suspect(ctx, inputs, marking, ctx.params["suspect"], classes)
 
 
-def _check_suspect(ctx: Any, marking: Any, suspect: str, classes: Sequence[str]) -> None:
-    """Checks a suspect as far as that goes without loading a model file."""
+def _check_suspect(
+    ctx: Any, inputs: types.Object, marking: Any, suspect: str, classes: Sequence[str]
+) -> None:
+    """Checks a suspect as far as that goes without loading a model file, which only a worker may have."""
     from ..core.suspects import onnx, torchscript
     from ..dataset.suspects import open_suspect
 
     path = Path(suspect).expanduser()
-    if path.is_file() and path.suffix.lower() in (*onnx.SUFFIXES, *torchscript.SUFFIXES):
-        return
+    if path.suffix.lower() in (*onnx.SUFFIXES, *torchscript.SUFFIXES):
+        if path.is_file():
+            return
+        if worker_may_run(ctx) and not path.exists():
+            label = f"There is no file '{suspect}' on the App's machine"
+            elsewhere(inputs, f"elsewhere_{len(inputs.properties)}", label)
+            return
     open_suspect(ctx.dataset, marking, suspect, classes, None, {})
 
 

@@ -57,7 +57,8 @@ _ERROR_LINE = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Fai
 #: What FiftyOne puts before the reason why a form was refused
 _FORM_ERROR = re.compile(r"^Validation error\. Path: .*?\. Reason: ")
 
-START_WORKER = "FIFTYONE_ALLOW_LEGACY_ORCHESTRATORS=true fiftyone delegated launch -m"
+#: Starts a worker, which needs no setting of its own
+START_WORKER = "fiftyone delegated launch -m"
 
 
 @dataclass(frozen=True)

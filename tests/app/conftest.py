@@ -116,7 +116,7 @@ def worker(fo: Any, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
         alive = process.poll() is None
         process.terminate()
         process.wait(30)
-    assert alive, f"the worker ended: {log.read_text()}"
+    assert alive, f"the worker ended: {log.read_text(encoding='utf-8')}"
 
 
 @pytest.fixture

@@ -49,3 +49,13 @@ def test_it_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert first == second > 0
     assert len(runs) == 1
+
+
+def test_what_takes_too_long_says_how_long_it_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(command: list[str], timeout: float, **_: object) -> None:
+        raise cost.subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(cost.subprocess, "run", run)
+
+    with pytest.raises(ParameterError, match="3 training steps of resnet_tiny take over 2 minutes"):
+        cost.training_seconds("resnet_tiny", 7, 8)

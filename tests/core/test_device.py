@@ -11,6 +11,7 @@ import torch
 
 from fiftyone_honeyimage.core.device import (
     autocast_dtype,
+    check_name,
     choose_device,
     seeded,
     seeded_generator,
@@ -31,10 +32,18 @@ def test_an_accelerator_comes_first():
         assert chosen.type == ("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-@pytest.mark.parametrize("name", ["gpu", "", "cpu:x", 3.5])
+@pytest.mark.parametrize("name", ["gpu", "", "cpu:x", 3.5, 3, ["cpu"], "cuda:" + "9" * 30])
 def test_unknown_devices_are_refused(name):
-    with pytest.raises(ParameterError, match="Unknown device"):
-        choose_device(name)
+    for check in (choose_device, check_name):
+        with pytest.raises(ParameterError, match="Unknown device"):
+            check(name)
+
+
+def test_a_device_can_be_named_that_is_not_here(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert check_name("cuda:7") == torch.device("cuda", 7)
+    with pytest.raises(ParameterError, match="not available"):
+        choose_device("cuda:7")
 
 
 def test_devices_that_could_never_train_are_refused():
@@ -70,10 +79,10 @@ def test_a_precision_can_be_forced():
 
 def test_cpus_use_bfloat16_where_they_multiply_it():
     info = Path("/proc/cpuinfo")
-    if not info.exists() or "flags" not in info.read_text():
+    if not info.exists() or "flags" not in info.read_text(encoding="utf-8"):
         pytest.skip("This machine does not list its CPU's flags in /proc/cpuinfo")
 
-    flags = info.read_text()
+    flags = info.read_text(encoding="utf-8")
     native = "avx512_bf16" in flags or "amx_bf16" in flags
     assert autocast_dtype(torch.device("cpu"), "auto") is (torch.bfloat16 if native else None)
 

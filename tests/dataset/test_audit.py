@@ -163,9 +163,9 @@ def test_ids_of_the_working_dataset_are_found(fo: Any, marked: Any, tmp_path: Pa
     fhi.export_release(
         dataset, "honey", folder, dataset_type=fo.types.FiftyOneDataset, progress=False
     )
-    document = json.loads((folder / "samples.json").read_text())
+    document = json.loads((folder / "samples.json").read_text(encoding="utf-8"))
     document["samples"][0]["note"] = dataset.first().id
-    (folder / "samples.json").write_text(json.dumps(document))
+    (folder / "samples.json").write_text(json.dumps(document), encoding="utf-8")
     report = fhi.audit_release(folder, marking.ledger_path, samples=dataset, **FAST)
     assert ("samples.json",) in {leak.files for leak in report.leaks if leak.feature == "secrets"}
 

@@ -512,10 +512,10 @@ def test_output_folders(
 ) -> None:
     media = Path(dataset.first().filepath).parent
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "file").write_text("mine")
+    (tmp_path / "mine" / "file").write_text("mine", encoding="utf-8")
     (tmp_path / "link").symlink_to(media)
     (tmp_path / "foreign.partial").mkdir()
-    (tmp_path / "foreign.partial" / "file").write_text("mine")
+    (tmp_path / "foreign.partial" / "file").write_text("mine", encoding="utf-8")
     for folder, words in (
         (tmp_path / "mine", "output_dir .*mine' exists"),
         (tmp_path / "mine" / "file", "exists"),

@@ -57,7 +57,7 @@ def pixels(path: str | Path) -> np.ndarray:
 
 def by_source(marking: Any) -> dict[str, bytes]:
     """The bytes of each HoneyImage by the id of its source."""
-    manifest = json.loads((marking.output_dir / "manifest.json").read_text())
+    manifest = json.loads((marking.output_dir / "manifest.json").read_text(encoding="utf-8"))
     return {i["source"]: (marking.output_dir / i["file"]).read_bytes() for i in manifest["images"]}
 
 
@@ -159,7 +159,9 @@ def test_the_ledger_is_private(marked: Any) -> None:
 def test_nothing_but_the_marking_is_left(marked: Any) -> None:
     _, marking, _ = marked
     assert sorted(path.name for path in marking.output_dir.parent.iterdir()) == ["honey"]
-    models = json.loads((marking.output_dir / "manifest.json").read_text())["models"]
+    models = json.loads((marking.output_dir / "manifest.json").read_text(encoding="utf-8"))[
+        "models"
+    ]
     known = {".ledger.json.lock", "images", "ledger.json", "manifest.json", *models}
     assert {path.name for path in marking.output_dir.iterdir()} == known
 
@@ -249,7 +251,9 @@ def test_coins_come_last_and_from_the_system(
     marking = mark(make_dataset(30, hardness=True))
 
     (before,) = files
-    images = json.loads((marking.output_dir / "manifest.json").read_text())["images"]
+    images = json.loads((marking.output_dir / "manifest.json").read_text(encoding="utf-8"))[
+        "images"
+    ]
     assert {image["file"] for image in images} | {"manifest.json", "f_out.pt"} <= before
 
 

@@ -48,7 +48,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def by_source(folder: Path) -> dict[str, bytes]:
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     return {i["source"]: (folder / i["file"]).read_bytes() for i in manifest["images"]}
 
 
@@ -100,7 +100,9 @@ class Protected:
         assert len(marking.view()) == 10
         tags = self.dataset.count_values("tags")
         assert tags == {"mine": 24, "honeyimage": 10, "earlier": 5, "honey": 5}
-        models = json.loads((marking.output_dir / "manifest.json").read_text())["models"]
+        models = json.loads((marking.output_dir / "manifest.json").read_text(encoding="utf-8"))[
+            "models"
+        ]
         known = {".ledger.json.lock", "images", "ledger.json", "manifest.json", *models}
         assert {path.name for path in marking.output_dir.iterdir()} == known
         assert not list(self.folder.rglob("*.tmp"))
@@ -195,7 +197,7 @@ def test_other_arguments_start_anew(
     killed(protected.dataset, "generate_honeyimages", arguments(protected), **point)
     marking, stages = protected.finish(method="unperturbed")
     assert stages[0] == "Reading images"
-    manifest = json.loads((marking.output_dir / "manifest.json").read_text())
+    manifest = json.loads((marking.output_dir / "manifest.json").read_text(encoding="utf-8"))
     originals = dict(zip(*protected.dataset.values(["id", "filepath"]), strict=True))
     assert marking.metrics["linf"] == 0
     assert {image["source"] for image in manifest["images"]} == protected.undisturbed.keys()

@@ -171,7 +171,7 @@ def test_the_folder_of_a_deleted_run_is_not_written_over(
 
 def test_delete_spares_what_is_not_the_markings(marked: Any) -> None:
     dataset, marking = marked
-    (marking.output_dir / "notes.txt").write_text("mine")
+    (marking.output_dir / "notes.txt").write_text("mine", encoding="utf-8")
     (marking.output_dir / "images" / "mine.png").write_bytes(b"mine")
     fhi.delete_run(dataset, "honey", delete_files=True)
     assert own_files(marking.output_dir) == {"notes.txt", "images/mine.png"}
@@ -187,13 +187,13 @@ def test_delete_takes_what_a_killed_process_was_writing(marked: Any) -> None:
 
 def test_delete_never_leaves_the_folder(marked: Any, tmp_path: Path) -> None:
     dataset, marking = marked
-    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "precious").write_text("mine", encoding="utf-8")
     manifest = marking.output_dir / "manifest.json"
-    text = manifest.read_text().replace('"f_out.pt"', '"../precious"')
-    manifest.write_text(text)
+    text = manifest.read_text(encoding="utf-8").replace('"f_out.pt"', '"../precious"')
+    manifest.write_text(text, encoding="utf-8")
     (marking.output_dir / "images" / "link").symlink_to(tmp_path)
     fhi.delete_run(dataset, "honey", delete_files=True)
-    assert (tmp_path / "precious").read_text() == "mine"
+    assert (tmp_path / "precious").read_text(encoding="utf-8") == "mine"
 
 
 def test_delete_without_a_manifest_changes_nothing(marked: Any, unchanged: Any) -> None:

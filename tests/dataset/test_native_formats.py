@@ -92,7 +92,7 @@ def test_survival_is_kept_with_the_run_and_each_image(mark: Callable[..., Any], 
     marking = mark(mixed)
     assert list(marking.survival) == NAMES
     assert fhi.load_marking(mixed, "honey").survival == marking.survival
-    manifest = json.loads((marking.output_dir / "manifest.json").read_text())
+    manifest = json.loads((marking.output_dir / "manifest.json").read_text(encoding="utf-8"))
     for name in NAMES:
         gaps = [image["survival"][name]["gap"] for image in manifest["images"]]
         assert marking.survival[name]["gap"] == pytest.approx(np.mean(gaps))
@@ -117,7 +117,7 @@ def test_robust_marks_are_other_marks_and_reproducible(
 def test_unperturbed_has_no_survival(mark: Callable[..., Any], mixed: Any) -> None:
     marking = mark(mixed, method="unperturbed")
     assert marking.survival == {}
-    manifest = json.loads((marking.output_dir / "manifest.json").read_text())
+    manifest = json.loads((marking.output_dir / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["models"] == ["f_out.pt"]
 
 

@@ -27,7 +27,7 @@ def test_random_images_touch_neither_verdict_nor_ledger(fresh, tmp_path):
     assert without.random_images == {}
     assert with_them.verdict == without.verdict
     assert with_them.pairs == without.pairs
-    logs = [json.loads(path.read_text())["log"] for path in (ledger, copy)]
+    logs = [json.loads(path.read_text(encoding="utf-8"))["log"] for path in (ledger, copy)]
     assert [[e["event"] for e in log] for log in logs] == [["open", "close"]] * 2
     private = [{**log[1]["private"], "salt": None} for log in logs]  # drawn anew each time
     assert private[0] == private[1]

@@ -249,8 +249,8 @@ def altered() -> Iterator[Any]:
 
 def test_existing_folder(refused: Any, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "file").write_text("mine")
-    (tmp_path / "file").write_text("mine")
+    (tmp_path / "mine" / "file").write_text("mine", encoding="utf-8")
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for name in ("mine", "file", "link"):
         refused(fhi.ParameterError, f"{name}' exists", export_dir=tmp_path / name)
@@ -311,13 +311,13 @@ def test_missing_and_altered_ledger(
     refused: Any, marked: Any, altered: Any, tmp_path: Path
 ) -> None:
     _, marking = marked
-    text = marking.ledger_path.read_text()
+    text = marking.ledger_path.read_text(encoding="utf-8")
     edited = text.replace('"released": "a"', '"released": "b"', 1)
     if edited == text:
         edited = text.replace('"released": "b"', '"released": "a"', 1)
-    (tmp_path / "edited.json").write_text(edited)
+    (tmp_path / "edited.json").write_text(edited, encoding="utf-8")
     refused(fhi.LedgerError, "was altered", ledger_path=tmp_path / "edited.json")
-    (tmp_path / "cut.json").write_text(text[: len(text) // 2])
+    (tmp_path / "cut.json").write_text(text[: len(text) // 2], encoding="utf-8")
     refused(fhi.LedgerError, "cut.json", ledger_path=tmp_path / "cut.json")
     refused(fhi.LedgerError, "is not at", ledger_path=tmp_path / "none.json")
     altered(marking.ledger_path, None)
@@ -528,7 +528,9 @@ def test_ledger_of_a_renamed_dataset_still_fits(
     try:
         report = fhi.export_release(dataset, "honey", tmp_path / "r", progress=False)
         assert report.num_images == 27
-        assert json.loads(fhi.load_marking(dataset, "honey").ledger_path.read_text())
+        assert json.loads(
+            fhi.load_marking(dataset, "honey").ledger_path.read_text(encoding="utf-8")
+        )
     finally:
         dataset.name = name
 

@@ -82,7 +82,7 @@ def test_every_type_holds_the_images_and_tells_nothing(fo, marked, tmp_path, nam
     for path in folder.rglob("*"):
         assert path.stat().st_mtime == 946_684_800
         if path.is_file() and path.suffix != ".png":
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8")
             assert [secret for secret in secrets if secret in text] == []
 
 
@@ -98,7 +98,7 @@ def test_every_type_loads_again_with_its_labels(fo, marked, tmp_path, name):
         for path, label in zip(*originals.values(["filepath", "ground_truth.label"]), strict=True)
     }
     if name == "CSVDataset":
-        with open(folder / "labels.csv", newline="") as file:
+        with open(folder / "labels.csv", newline="", encoding="utf-8") as file:
             rows = [(Path(row["filepath"]).name, row["label"]) for row in csv.DictReader(file)]
     else:
         options = {"label_field": "label"} if name != "FiftyOneDataset" else {}
@@ -129,7 +129,7 @@ def test_carried_fields_are_those_of_the_originals_with_ids_of_their_own(fo, mar
         fields=["boxes", "caption"],
         progress=False,
     )
-    samples = json.loads((folder / "samples.json").read_text())["samples"]
+    samples = json.loads((folder / "samples.json").read_text(encoding="utf-8"))["samples"]
     captions = dict(zip(*dataset.values(["id", "caption"]), strict=True))
     withheld = {image.sample_id for image in marking.load_ledger().withheld_images()}
     originals = dataset.match_tags("honeyimage", bool=False).values("id")

@@ -69,7 +69,7 @@ def test_a_failed_audit_is_noted_even_of_an_unknown_folder(marked: Any, tmp_path
     folder, copy = tmp_path / "release", tmp_path / "copy"
     fhi.export_release(dataset, "honey", folder, progress=False)
     shutil.copytree(folder, copy)
-    (copy / "notes.txt").write_text(marking.commitment)
+    (copy / "notes.txt").write_text(marking.commitment, encoding="utf-8")
     fhi.audit_release(copy, marking.ledger_path, samples=dataset, **FAST)
     # Nobody's dataset is touched
     fhi.audit_release(copy, marking.ledger_path, **FAST)
@@ -128,7 +128,7 @@ def test_nothing_of_it_is_in_a_release(fo: Any, marked: Any, tmp_path: Path) -> 
     for secret in ("honey", earlier.name, str(tmp_path), marking.commitment, "export_dir"):
         assert secret.encode() not in written
         assert secret not in names
-    metadata = json.loads((folder / "metadata.json").read_text())
+    metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
     assert not metadata.get("runs")
     assert not metadata.get("info")
     loaded = fo.Dataset.from_dir(str(folder), dataset_type=fo.types.FiftyOneDataset)

@@ -91,7 +91,7 @@ def test_papers_measures_for_known_models(fresh, remembering_suspect, guessing_s
     assert known.gap.num_infringing == NUM_PAIRS
     # It knows nothing but the HoneyImages: on the rest it always answers class 0.
     assert 0.2 < known.hl < 0.6
-    assert json.loads(ledger.read_text())["log"] == []
+    assert json.loads(ledger.read_text(encoding="utf-8"))["log"] == []
 
 
 def test_same_model_asked_again_and_again_is_held_to_smaller_levels(fresh, guessing_suspect):
@@ -152,7 +152,7 @@ def test_suspect_that_fails_in_the_middle_is_recorded_and_leaves_the_dataset_alo
         fhi.verify_model(dataset, "honey", broken_by_batch, batch_size=8, ledger_path=ledger)
     assert dataset.list_runs() == runs
     # The ledger tells that pairs were shown, and the next verification is the second.
-    log = json.loads(ledger.read_text())["log"]
+    log = json.loads(ledger.read_text(encoding="utf-8"))["log"]
     assert [entry["event"] for entry in log] == ["open", "close"]
     # Nobody can show which were not: all count as used
     assert log[-1]["public"] == {"concluded": False, "num_queried": NUM_PAIRS}
@@ -197,11 +197,11 @@ def test_ledger_that_is_missing_altered_or_foreign_is_refused(fresh, tmp_path, g
     dataset, _, ledger = fresh
     with pytest.raises(fhi.LedgerError, match="is not at"):
         fhi.verify_model(dataset, "honey", guessing_suspect, ledger_path=tmp_path / "gone.json")
-    content = json.loads(ledger.read_text())
+    content = json.loads(ledger.read_text(encoding="utf-8"))
     released = content["pairs"][0]["released"]
     content["pairs"][0]["released"] = "b" if released == "a" else "a"
     altered = tmp_path / "altered.json"
-    altered.write_text(json.dumps(content))
+    altered.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(fhi.LedgerError, match="altered"):
         fhi.verify_model(dataset, "honey", guessing_suspect, ledger_path=altered)
 
@@ -236,9 +236,9 @@ def test_evidence_convinces_a_third_party_and_tampering_shows(fresh, tmp_path, r
     assert check.ok, check.failed
     assert check.verdict == verification.verdict
 
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     content["answers"]["a"][0] = 99.0
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     assert not check_evidence(path).ok
 
 
@@ -287,7 +287,9 @@ def test_a_verification_remembers_what_it_rests_on(fo, fresh, guessing_suspect):
     config = fhi.load_verification(dataset, found.verify_key).config
     assert config["user"] == "Ada"
     assert config["commitment"] == marking.commitment
-    assert config["ledger_head"] == json.loads(ledger.read_text())["log"][-1]["hash"]
+    assert (
+        config["ledger_head"] == json.loads(ledger.read_text(encoding="utf-8"))["log"][-1]["hash"]
+    )
     assert config["seed"] == marking.config["seed"]
     assert config["versions"]["fiftyone"] == fo.__version__
     assert config["versions"]["torch"].startswith(torch.__version__.split("+")[0])

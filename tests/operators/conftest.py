@@ -81,7 +81,7 @@ def resolve(fo: Any) -> Callable[..., Form]:
             request["dataset_name"] = samples._root_dataset.name
             request["view"] = samples.view()._serialize()
         if prompt:
-            request["prompt_id"] = "prompt"
+            request.update(prompt_id="prompt", target="inputs")
         ctx = executor.ExecutionContext(request, operator_uri=uri)
         return Form(operators.get_operator(uri).resolve_type(ctx, "inputs").to_json())
 

@@ -30,6 +30,9 @@ def test_the_file_convinces_a_third_party(
 
     result = execute("export_evidence", verified, verify_key="theirs", path=str(path))
 
+    command = result.result.pop("check")
+    assert command.startswith("python ")
+    assert command.endswith(f" check {path}")
     assert result.result == {"verify_key": "theirs", "path": str(path)}
     assert check(path).ok
     again = resolve("export_evidence", verified, verify_key="theirs", path=str(path))

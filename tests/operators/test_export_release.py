@@ -134,7 +134,7 @@ def test_every_option_reaches_the_release(
         fields=["camera"],
     )
 
-    lines = (tmp_path / "release" / "labels.csv").read_text().splitlines()
+    lines = (tmp_path / "release" / "labels.csv").read_text(encoding="utf-8").splitlines()
     assert "camera" in lines[0]
     assert len(lines) == 61
     assert sorted(path.name for path in (tmp_path / "release").rglob("*.png"))[-1] == "59.png"

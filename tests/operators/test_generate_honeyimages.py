@@ -22,7 +22,7 @@ PARAMS = {
 
 
 def manifest(folder: Path) -> Any:
-    return json.loads((folder / "manifest.json").read_text())["images"]
+    return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["images"]
 
 
 def test_sdk_app_and_delegated_run_agree(
@@ -117,6 +117,10 @@ def test_form_shows_the_cost(make_hard: Callable[..., Any], resolve: Any) -> Non
     passes = 52 + 72 * (1 + 1) + 2 * 20 * 2
     assert f"{passes} training passes" in cost()
     assert f"{52 + 72 * 2 + 2 * 20 * 2} training passes" in cost(inner="retrain")
+    # Each step looks at every transform, too
+    transforms = importlib.import_module("fiftyone_honeyimage.core.marking.transforms").TRANSFORMS
+    views = 1 + len(transforms)
+    assert f"{52 + 72 * 2 + views * 2 * 20 * 2} training passes" in cost(robust=True)
     assert "52 training passes" in cost(method="unperturbed")
     assert f"about {5 * 20 * 8 * 8 * 3 / 1000:.0f} KB written" in cost()
 

@@ -10,11 +10,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 PLACED = {
-    "compute_hardness": "Compute hardness",
-    "generate_honeyimages": "Generate HoneyImages",
-    "export_release": "Export protected release",
-    "verify_model": "Verify a model with HoneyImages",
-    "open_workspace": "Open HoneyImage workspace",
+    "compute_hardness": "HoneyImage: compute hardness",
+    "generate_honeyimages": "HoneyImage: generate HoneyImages",
+    "export_release": "HoneyImage: export protected release",
+    "verify_model": "HoneyImage: verify a model",
+    "open_workspace": "HoneyImage: open workspace",
 }
 
 
@@ -38,7 +38,7 @@ def test_buttons_say_why_they_cannot_be_used(
     dataset = make_digits_dataset(num=12, size=8)
     found = buttons(dataset)
     assert sorted(found) == sorted(PLACED)
-    assert found["compute_hardness"]["label"] == "Compute hardness"
+    assert found["compute_hardness"]["label"] == "HoneyImage: compute hardness"
     assert not found["compute_hardness"]["disabled"]
     assert found["generate_honeyimages"]["label"].endswith("(compute hardness first)")
     for name in ("export_release", "verify_model"):

@@ -87,11 +87,11 @@ def test_what_is_shown_gives_no_coin_away(marked: Any, send: Any) -> None:
     before = send("on_load", marked).output
 
     # The same marking with every coin turned: only the state of the ledger differs
-    text = marking.ledger_path.read_text()
+    text = marking.ledger_path.read_text(encoding="utf-8")
     turn = {'"a"': '"b"', '"b"': '"a"'}
     turned = re.sub('(?<="released": )"[ab]"', lambda coin: turn[coin[0]], text)
     assert turned != text
-    marking.ledger_path.write_text(turned)
+    marking.ledger_path.write_text(turned, encoding="utf-8")
     after = send("on_load", marked).output
 
     assert [name for name in after if after[name] != before[name]] == ["ledger"]
@@ -335,8 +335,8 @@ def test_the_panel_in_the_app(marked: Any, open_app: Any, screenshot: Any, tmp_p
     # The workspace, from the list of operators
     page.keyboard.press("`")
     search = page.get_by_placeholder("Search operations by name")
-    search.fill("Open HoneyImage workspace")
-    page.get_by_text("Open HoneyImage workspace", exact=True).first.click()
+    search.fill("HoneyImage: open workspace")
+    page.get_by_text("HoneyImage: open workspace", exact=True).first.click()
     page.get_by_text("matches the commitment").wait_for()
     page.locator(".bars path").first.wait_for()
     screenshot(page, "protect-panel-hardness")

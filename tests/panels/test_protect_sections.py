@@ -122,7 +122,9 @@ def test_releases_are_listed_and_audited_from_their_row(
 
     ledger = fhi.load_marking(marked, "honey").ledger_path
     fast = {"proxy": None, "progress": False, "alpha": 1e-6}
-    (tmp_path / "first" / "notes.txt").write_text(fhi.load_marking(marked, "honey").commitment)
+    (tmp_path / "first" / "notes.txt").write_text(
+        fhi.load_marking(marked, "honey").commitment, encoding="utf-8"
+    )
     fhi.audit_release(tmp_path / "first", ledger, samples=marked, **fast)
     (tmp_path / "second").rename(tmp_path / "published")
     event = send("on_load", marked)
@@ -299,7 +301,7 @@ def test_a_failed_run_says_why_and_can_be_dismissed(marked: Any, send: Any, tmp_
     operator(marked, "honey", tmp_path / "release", delegate=True)
     state = {**STATE, **send("on_load", marked).state}
     (tmp_path / "release").mkdir()
-    (tmp_path / "release" / "mine.txt").write_text("not to be overwritten")
+    (tmp_path / "release" / "mine.txt").write_text("not to be overwritten", encoding="utf-8")
     service = delegated.DelegatedOperationService()
     service.execute_queued_operations(operator=f"{PLUGIN}/export_release")
 

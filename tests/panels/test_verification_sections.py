@@ -299,7 +299,9 @@ def test_a_verification_that_failed_half_way_is_told(
         )
 
     event = send("on_load", dataset)
-    ledger = json.loads(Path(fhi.load_marking(dataset, "honey").ledger_path).read_text())
+    ledger = json.loads(
+        Path(fhi.load_marking(dataset, "honey").ledger_path).read_text(encoding="utf-8")
+    )
     assert [entry["event"] for entry in ledger["log"]] == ["open", "close"]
     assert "No model has been verified yet" in event.text()
     assert "1 that began and gave no verdict (their API)" in event.text()

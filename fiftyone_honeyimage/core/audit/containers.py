@@ -1,7 +1,7 @@
 """What a file says besides its pixels: segments, chunks, tables and metadata of image formats.
 
-Written from the formats' specifications and independent of the code that writes releases, so that a blind spot
-of the one is not a blind spot of the other. Nothing here decodes pixels, and nothing raises on damaged
+Written from the formats' specifications and, but for the header of VP8, independent of the code that writes
+releases, so that a blind spot of the one is not a blind spot of the other. Nothing here decodes pixels, and nothing raises on damaged
 files: that a file cannot be parsed is a feature, too.
 """
 
@@ -11,7 +11,6 @@ import hashlib
 import io
 import re
 import struct
-import zlib
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -39,7 +38,7 @@ class Container:
         structure: features that the encoder sets, whatever the image shows
         content: features that a camera or a person sets, such as the EXIF values
         numbers: features on a scale
-        payload: bytes of the coded pixels alone
+        payload: bytes of the coded pixels alone; of BMP, GIF and unknown formats, the whole file's
     """
 
     format: str
@@ -68,7 +67,7 @@ def read_container(data: bytes) -> Container:
     else:
         try:
             read(data, found)
-        except (struct.error, IndexError, KeyError, ValueError, zlib.error) as error:
+        except (struct.error, IndexError, KeyError, ValueError) as error:
             found.structure["damage"] = type(error).__name__
     _read_header(data, found)
     return found
@@ -395,7 +394,7 @@ def _read_bmp(data: bytes, found: Container) -> None:
     found.structure["bmp.offset"] = offset
     found.structure["bmp.header"] = header
     if header >= 40:
-        # Planes, bits, compression; resolution, colours. Width, height and size are the image's
+        # Planes, bits and compression; then the resolution. Width, height and size are the image's
         found.structure["bmp.fields"] = data[26:34].hex()
         found.structure["bmp.resolution"] = data[38:46].hex()
         found.structure["bmp.top down"] = struct.unpack_from("<i", data, 22)[0] < 0

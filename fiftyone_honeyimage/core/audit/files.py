@@ -21,7 +21,7 @@ from .report import Leak
 
 _DIGITS = re.compile(r"\d+")
 
-#: Above this share of distinct values a run of letters is a name, and its length says little
+#: Files between two reports of progress
 _BLOCK = 512
 
 

@@ -140,7 +140,7 @@ def eurosat(data_dir: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="session")
 def cifar(data_dir: Path) -> dict[str, np.ndarray]:
     """Three classes of the first 1,000 images of CIFAR-10: name in the release → pixels."""
-    answers = json.loads((data_dir / "cifar10" / "labels.json").read_text())
+    answers = json.loads((data_dir / "cifar10" / "labels.json").read_text(encoding="utf-8"))
     with Image.open(data_dir / "cifar10" / "mosaic_00.webp") as image:
         mosaic = np.asarray(image.convert("RGB"))
     tiles = mosaic.reshape(25, 32, 40, 32, 3).swapaxes(1, 2).reshape(-1, 32, 32, 3)

@@ -72,14 +72,14 @@ def write_samples(release: Any, fields: Fields) -> None:
         }
         for name, content in fields.items()
     ]
-    (release.folder / "samples.json").write_text(json.dumps({"samples": samples}))
+    (release.folder / "samples.json").write_text(json.dumps({"samples": samples}), encoding="utf-8")
 
 
 def write_labels(release: Any, fields: Fields) -> None:
     """FiftyOneImageClassificationDataset."""
     labels = {name[5:-4]: int(content["label"]) for name, content in fields.items()}
     content = {"classes": ["0", "1", "2"], "labels": labels}
-    (release.folder / "labels.json").write_text(json.dumps(content))
+    (release.folder / "labels.json").write_text(json.dumps(content), encoding="utf-8")
 
 
 def write_coco(release: Any, fields: Fields) -> None:
@@ -90,7 +90,7 @@ def write_coco(release: Any, fields: Fields) -> None:
         category = {"image_id": number, "category_id": int(content["label"])}
         annotations.append({"id": number, **category, **extra})
     document = {"info": {}, "categories": [], "images": images, "annotations": annotations}
-    (release.folder / "labels.json").write_text(json.dumps(document))
+    (release.folder / "labels.json").write_text(json.dumps(document), encoding="utf-8")
 
 
 def write_csv(release: Any, fields: Fields) -> None:
@@ -100,7 +100,7 @@ def write_csv(release: Any, fields: Fields) -> None:
     writer.writeheader()
     for name, content in fields.items():
         writer.writerow({"filepath": name, "note": "", **content})
-    (release.folder / "labels.csv").write_text(buffer.getvalue())
+    (release.folder / "labels.csv").write_text(buffer.getvalue(), encoding="utf-8")
 
 
 def write_xml(release: Any, fields: Fields) -> None:
@@ -118,7 +118,9 @@ def write_side_files(release: Any, fields: Fields) -> None:
     (release.folder / "labels").mkdir()
     for name, content in fields.items():
         path = release.folder / "labels" / f"{name[5:-4]}.txt"
-        path.write_text(f"{content['label']} 0.5 0.5 1 1\n" * content.get("lines", 1))
+        path.write_text(
+            f"{content['label']} 0.5 0.5 1 1\n" * content.get("lines", 1), encoding="utf-8"
+        )
         os.utime(path, (TIME_STAMP, TIME_STAMP))
 
 
@@ -261,11 +263,11 @@ def test_finds_planted_leaks(
 def test_a_size_that_is_no_longer_the_files_is_found(release: Any) -> None:
     fields = plain_fields(release)
     write_samples(release, fields)
-    document = json.loads((release.folder / "samples.json").read_text())
+    document = json.loads((release.folder / "samples.json").read_text(encoding="utf-8"))
     for sample in document["samples"]:
         if sample["filepath"] in release.marked:
             sample["metadata"]["size_bytes"] -= 7
-    (release.folder / "samples.json").write_text(json.dumps(document))
+    (release.folder / "samples.json").write_text(json.dumps(document), encoding="utf-8")
     leaks = check_metadata(release.folder, release.marked)
     assert {leak.feature for leak in leaks} == {
         "labels: samples.json/samples.metadata.size_bytes is the file's"
@@ -288,7 +290,7 @@ def test_side_files_tell_by_their_times(release: Any) -> None:
 
 
 def test_files_that_cannot_be_read_are_named(release: Any) -> None:
-    (release.folder / "labels.json").write_text("{")
+    (release.folder / "labels.json").write_text("{", encoding="utf-8")
     (release.folder / "labels.tfrecord").write_bytes(b"x")
     audit = audit_metadata(read_release(release.folder, release.marked))
     assert sum("was not read" in note for note in audit.notes) == 2

@@ -598,7 +598,7 @@ def test_finds_words_of_the_working_dataset(make_release: Any) -> None:
     release = make_release(num=30, num_marked=3)
     secret = "65a1b2c3d4e5f60718293a4b"
     assert find_secrets(read_release(release.folder, release.marked), [secret, "0001"]) == []
-    (release.folder / "info.json").write_text(json.dumps({"id": secret}))
+    (release.folder / "info.json").write_text(json.dumps({"id": secret}), encoding="utf-8")
     info = PngImagePlugin.PngInfo()
     info.add_text("Source", "fiftyone_HoneyImage")
     release.save(release.marked[0], pnginfo=info)

@@ -82,7 +82,7 @@ def commit(content: dict[str, Any], hashes: list[Any]) -> str:
 
 
 def verdict_of(path: Path, content: dict[str, Any], commitment: str) -> tuple[bool, str]:
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     check = check_evidence(path, commitment)
     assert check.ok == (not check.failed)
     assert (check.verdict is None) == (not check.ok)

@@ -158,7 +158,7 @@ def test_killed_at_any_moment_leaves_a_whole_ledger(make_ledger: MakeLedger) -> 
     ["", "{", "[]", "null", "{}", '{"log": NaN}', '{"log": 1, "log": 1}', "[" * 100_000, "\x00"],
 )
 def test_other_files_are_no_ledgers(tmp_path: Path, text: str) -> None:
-    (tmp_path / "ledger.json").write_text(text)
+    (tmp_path / "ledger.json").write_text(text, encoding="utf-8")
     with pytest.raises(LedgerError):
         load_ledger(tmp_path / "ledger.json")
 

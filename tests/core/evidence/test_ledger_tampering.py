@@ -40,16 +40,16 @@ def test_any_single_change_is_found_out(make_ledger: MakeLedger, verify: Verify)
         different = [key for key in content if other.get(key) != content[key]]
         pytest.fail(f"a change of {different} was not found out")
     assert changes > 500
-    copied.write_text(json.dumps(content))
+    copied.write_text(json.dumps(content), encoding="utf-8")
     assert load_ledger(copied).log == ledger.log
 
 
 def test_a_coin_that_was_turned_is_named(make_ledger: MakeLedger) -> None:
     ledger = make_ledger()
-    content = json.loads(ledger.path.read_text())
+    content = json.loads(ledger.path.read_text(encoding="utf-8"))
     pair = content["pairs"][4]
     pair["released"] = "b" if pair["released"] == "a" else "a"
-    ledger.path.write_text(json.dumps(content))
+    ledger.path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(LedgerError, match="does not fit its commitment"):
         load_ledger(ledger.path)
 
@@ -109,7 +109,7 @@ def logged(make_ledger: MakeLedger, verify: Verify) -> dict[str, Any]:
     ledger = make_ledger(num_pairs=36)
     for _ in range(3):
         verify(ledger, 12, derived=False)
-    content: dict[str, Any] = json.loads(ledger.path.read_text())
+    content: dict[str, Any] = json.loads(ledger.path.read_text(encoding="utf-8"))
     assert len(content["log"]) == 6
     return content
 
@@ -137,11 +137,11 @@ def test_a_tampered_log_is_found_out(
     make_ledger: MakeLedger, logged: dict[str, Any], tamper: Callable[[dict], object]
 ) -> None:
     path = make_ledger(name="other.json").path
-    path.write_text(json.dumps(logged))
+    path.write_text(json.dumps(logged), encoding="utf-8")
     load_ledger(path)
     content = copy.deepcopy(logged)
     tamper(content)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(LedgerError):
         load_ledger(path)
 

@@ -135,7 +135,7 @@ def test_the_published_commitment(evidence: tuple[Path, Ledger, str]) -> None:
 
 def test_only_what_was_used_is_opened(evidence: tuple[Path, Ledger, str]) -> None:
     path, ledger, verification_id = evidence
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     used = set(ledger.verifications[verification_id].pairs)
     for pair in ledger.pairs:
         for image in (pair.a, pair.b):
@@ -167,11 +167,11 @@ def small(make_ledger: MakeLedger, ask: Ask, tmp_path: Path) -> Path:
 
 
 def test_any_single_change_is_found_out(small: Path) -> None:
-    content = json.loads(small.read_text())
+    content = json.loads(small.read_text(encoding="utf-8"))
     found: dict[str, int] = {}
     for part, value in content.items():
         for other in altered(value):
-            small.write_text(json.dumps({**content, part: other}))
+            small.write_text(json.dumps({**content, part: other}), encoding="utf-8")
             try:
                 check = check_evidence(small)
             except LedgerError:
@@ -184,7 +184,9 @@ def test_any_single_change_is_found_out(small: Path) -> None:
     assert found.keys() == content.keys()
     assert sum(found.values()) > 1000
     for part in content:
-        small.write_text(json.dumps({name: v for name, v in content.items() if name != part}))
+        small.write_text(
+            json.dumps({name: v for name, v in content.items() if name != part}), encoding="utf-8"
+        )
         if part == "format":
             with pytest.raises(LedgerError):
                 check_evidence(small)
@@ -194,7 +196,7 @@ def test_any_single_change_is_found_out(small: Path) -> None:
 
 def test_any_change_with_hashes_made_to_fit_fails_or_shows(small: Path) -> None:
     """The owner can write any log that fits itself: then what is printed is another thing."""
-    content = json.loads(small.read_text())
+    content = json.loads(small.read_text(encoding="utf-8"))
     honest = check_evidence(small)
     accepted = 0
     for other in altered(content["log"]):
@@ -203,7 +205,7 @@ def test_any_change_with_hashes_made_to_fit_fails_or_shows(small: Path) -> None:
             forge(changed)
         if changed == content:
             continue  # a hash, which was made to fit again
-        small.write_text(json.dumps(changed))
+        small.write_text(json.dumps(changed), encoding="utf-8")
         check = check_evidence(small)
         if check.ok:
             accepted += 1
@@ -233,13 +235,13 @@ def test_consistent_hashes_do_not_make_a_verdict_true(
 ) -> None:
     """With every hash of the log recomputed, the verdict still has to follow from the answers."""
     path, _, _ = evidence
-    original = path.read_text()
+    original = path.read_text(encoding="utf-8")
 
     def check_forged(message: str, change: Callable[[dict], None]) -> None:
         content = json.loads(original)
         change(content)
         forge(content)
-        path.write_text(json.dumps(content))
+        path.write_text(json.dumps(content), encoding="utf-8")
         check = check_evidence(path)
         assert not check.ok
         assert message in check.failed[0], check.failed
@@ -290,7 +292,7 @@ def test_a_forged_file_from_an_innocent_model_has_no_derived_verdict(
     for result in (content["log"][-1]["private"]["result"],):
         result.update(verdict="derived", p_value=1e-5, p_adjusted=2e-5)
     forge(content)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     check = check_evidence(path)
     assert not check.ok
     assert check.verdict is None
@@ -318,7 +320,7 @@ def test_no_evidence_without_a_verdict(make_ledger: MakeLedger, ask: Ask, tmp_pa
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "honeyimage-evidence/9"}'])
 def test_other_files_are_no_evidence(tmp_path: Path, text: str) -> None:
     path = tmp_path / "evidence.json"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(LedgerError):
         check_evidence(path)
     with pytest.raises(LedgerError, match="cannot be read"):

@@ -303,7 +303,7 @@ def test_twelve_megapixels_stay_within_the_stated_memory(photo, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     script = PEAK.format(root=str(root), path=str(path), folder=str(tmp_path / "checkpoints"))
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True
     )
     before, after, change = map(int, done.stdout.split())
     assert 0 < change <= 4
