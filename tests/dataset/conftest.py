@@ -288,7 +288,7 @@ def worker(fo: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[subpro
         env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     assert process.stdout is not None
     while process.stdout.readline().strip() not in ("ready", ""):

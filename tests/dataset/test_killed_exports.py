@@ -105,7 +105,12 @@ def test_a_killed_export_tells_no_coin_and_the_next_call_clears_it(
     assert {path.suffix for path in left} <= {".lock"}
     # The notes are private, and tell no coin either
     (note,) = notes.glob("*.json")
-    assert set(json.loads(note.read_text())) == {"target", "parents", "pid", "started"}
+    assert set(json.loads(note.read_text(encoding="utf-8"))) == {
+        "target",
+        "parents",
+        "pid",
+        "started",
+    }
 
     name = list(NEXT)[row % len(NEXT)]
     NEXT[name](dataset, tmp_path)

@@ -59,7 +59,7 @@ def test_honeyimages_keep_name_format_mode_and_size(
 ) -> None:
     marking = mark(mixed, num_honeyimages=16, num_pairs=12)
     assert marking.excluded["cannot_be_marked"] > 1, "a palette, and progressive files"
-    manifest = json.loads((marking.output_dir / "manifest.json").read_text())
+    manifest = json.loads((marking.output_dir / "manifest.json").read_text(encoding="utf-8"))
     assert len(manifest["images"]) == 28
     changed = 0
     formats = set()

@@ -509,7 +509,7 @@ def test_what_a_killed_export_left_is_cleaned_and_other_hidden_folders_stay(
 
     dataset, marking = marked
     (tmp_path / ".release.partial").mkdir()
-    (tmp_path / ".release.partial" / "mine").write_text("mine")
+    (tmp_path / ".release.partial" / "mine").write_text("mine", encoding="utf-8")
     left = work_folder(tmp_path / "release") / "release" / "0"
     left.mkdir(parents=True)
     (left / "old.png").write_bytes(b"old")

@@ -224,7 +224,7 @@ def test_a_database_that_dies_in_the_middle(tmp_path: Path) -> None:
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "scripts")]),
         },
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=180,
     )
     lines = [

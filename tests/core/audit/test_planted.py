@@ -320,11 +320,11 @@ def test_whatever_is_no_file_of_a_release_is_named(make_release: Any) -> None:
     release = make_release(num=40, num_marked=4)
     settle(release)
     assert found(release) == ([], [])
-    (release.folder / ".index").write_text("\n".join(release.marked))
+    (release.folder / ".index").write_text("\n".join(release.marked), encoding="utf-8")
     (release.folder / "names.bin").write_bytes("\n".join(release.marked).encode("utf-16"))
     (release.folder / "Thumbs.db").write_bytes(bytes(100))
     (release.folder / "empty").mkdir()
-    (release.folder / "LICENSE").write_text("Anybody may use it.")
+    (release.folder / "LICENSE").write_text("Anybody may use it.", encoding="utf-8")
     os.symlink(release.folder / "0", release.folder / "link")
     release.save("0/.hidden.png", release.arrays[release.names[0]])
     leaks, named = found(release)
@@ -337,7 +337,7 @@ def test_whatever_is_no_file_of_a_release_is_named(make_release: Any) -> None:
 
 def test_an_index_of_the_marked_names_is_found(make_release: Any) -> None:
     release = make_release(num=120, num_marked=6)
-    (release.folder / "index.json").write_text(json.dumps(release.marked[:1]))
+    (release.folder / "index.json").write_text(json.dumps(release.marked[:1]), encoding="utf-8")
     records = read_records(release.folder, release.names, ["index.json"])
     assert "index.json" in records.used or find_strays(
         release.folder, release.names, ["index.json"], records

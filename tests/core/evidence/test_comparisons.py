@@ -195,9 +195,9 @@ def test_images_that_are_missing_or_others(case: Case) -> None:
 
 
 def test_comparisons_are_not_made_with_a_file_that_does_not_hold(case: Case) -> None:
-    content = json.loads(case.evidence.read_text())
+    content = json.loads(case.evidence.read_text(encoding="utf-8"))
     content["answers"]["a"][0] = 0.0
-    case.evidence.write_text(json.dumps(content))
+    case.evidence.write_text(json.dumps(content), encoding="utf-8")
     check = case.check(release=case.release, images=case.marking, head="0" * 64)
     assert len(check.failed) == 1
     assert check.facts == ()
@@ -325,9 +325,9 @@ def test_text_from_a_file_cannot_act_on_the_terminal(
         assert "\\x1b[2J\\rholds\\nFAILS\\u2028y\\u202ez\\x9b\\u200b\\u2066" in out
         assert all(character == "\n" or character.isprintable() for character in out)
         assert "\nFAILS\u2028" not in out
-    broken = json.loads((tmp_path / "evil.json").read_text())
+    broken = json.loads((tmp_path / "evil.json").read_text(encoding="utf-8"))
     broken["format"] = name
-    (tmp_path / "evil.json").write_text(json.dumps(broken))
+    (tmp_path / "evil.json").write_text(json.dumps(broken), encoding="utf-8")
     assert main(["check", str(tmp_path / "evil.json")]) == 2
     assert main(["check", f"/nowhere/{name}"]) == 2
     err = capsys.readouterr().err
@@ -352,7 +352,7 @@ def test_the_evidence_of_one_suspect_says_nothing_about_another(
         told.append(answers)
     path = tmp_path / "y.json"
     export_evidence(case.ledger, ids[1], told[1], path)
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     for entry in content["log"]:
         assert ("private" in entry) == (entry["id"] == ids[1])
         expected = {
@@ -367,11 +367,11 @@ def test_the_evidence_of_one_suspect_says_nothing_about_another(
         assert word not in others
     for entry in case.ledger.log:
         if entry["id"] == ids[0]:
-            assert entry["private"]["salt"] not in path.read_text()
+            assert entry["private"]["salt"] not in path.read_text(encoding="utf-8")
     assert hash_answers(told[0]) not in others
 
     # Two files of one ledger: what one says of the other's is the same as its public part
-    first = json.loads(case.evidence.read_text())
+    first = json.loads(case.evidence.read_text(encoding="utf-8"))
     for one, other in zip(first["log"], content["log"], strict=False):
         assert {k: v for k, v in one.items() if k != "private"} == {
             k: v for k, v in other.items() if k != "private"
@@ -388,7 +388,7 @@ def test_pairs_that_were_not_asked_stay_secret(
     answers = ask(ledger, asked)
     ledger.conclude(verification_id, answers)
     export_evidence(ledger, verification_id, answers, tmp_path / "evidence.json")
-    text = (tmp_path / "evidence.json").read_text()
+    text = (tmp_path / "evidence.json").read_text(encoding="utf-8")
     first_pair = 1 + len(ledger.singles)
     for pair in ledger.pairs:
         is_open = pair.index in asked
@@ -410,7 +410,7 @@ def test_evidence_replaces_nothing_without_saying(case: Case, ask: Ask, tmp_path
     with pytest.raises(LedgerError, match="exists already"):
         export(case.evidence)
     assert case.evidence.read_bytes() == before
-    case.evidence.write_text('{"format": "honeyimage-evidence/1"}')
+    case.evidence.write_text('{"format": "honeyimage-evidence/1"}', encoding="utf-8")
     export(case.evidence, overwrite=True)
     assert case.evidence.read_bytes() == before
 
@@ -421,7 +421,7 @@ def test_evidence_replaces_nothing_without_saying(case: Case, ask: Ask, tmp_path
     link = tmp_path / "link.json"
     link.symlink_to(case.ledger.path)
     note = tmp_path / "note.txt"
-    note.write_text("mine")
+    note.write_text("mine", encoding="utf-8")
     for path in (case.ledger.path, backup, torn, link, note):
         kept = path.read_bytes()
         for options in ({}, {"overwrite": True}):
@@ -442,8 +442,8 @@ def test_words_may_change_between_versions(
     """Old evidence holds when a sentence is put better; the checker's own words are what is shown."""
     from fiftyone_honeyimage.core.evidence import statement
 
-    assert "derived from the release" not in case.evidence.read_text()
-    assert "signed-rank" not in case.evidence.read_text()
+    assert "derived from the release" not in case.evidence.read_text(encoding="utf-8")
+    assert "signed-rank" not in case.evidence.read_text(encoding="utf-8")
     monkeypatch.setitem(statement._TEST_NAMES, "signed_rank", "test of Wilcoxon")
     check = case.check()
     assert check.failed == ()

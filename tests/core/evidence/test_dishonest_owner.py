@@ -48,7 +48,7 @@ def honest(make_ledger: MakeLedger, ask: Ask, tmp_path: Path) -> dict[str, Any]:
     path = tmp_path / "evidence.json"
     export_evidence(ledger, verification_id, answers, path)
     assert check_evidence(path).ok
-    content: dict[str, Any] = json.loads(path.read_text())
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
 
 
@@ -337,12 +337,12 @@ def test_a_log_that_was_rewritten_fits_no_published_head(
     """Attempts before the one that pleased are left out: only a published head shows it."""
     path = tmp_path / "attack.json"
     heads = [entry["hash"] for entry in honest["log"]]
-    path.write_text(json.dumps(honest))
+    path.write_text(json.dumps(honest), encoding="utf-8")
     for head in (honest["commitment"], *heads):
         assert check_evidence(path, head=head).ok
     honest["log"][0]["at"] = "2020-01-01T00:00:00+00:00"
     chain(honest)
-    path.write_text(json.dumps(honest))
+    path.write_text(json.dumps(honest), encoding="utf-8")
     assert check_evidence(path).ok
     for head in heads:
         check = check_evidence(path, head=head)

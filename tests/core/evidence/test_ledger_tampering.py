@@ -25,13 +25,13 @@ def test_any_single_change_is_found_out(make_ledger: MakeLedger, verify: Verify)
     ledger = make_ledger(num_pairs=14, num_singles=2)
     verify(ledger, 10)
     ledger.open_verification("another", None, "labels", ledger.pairs_left[:2], protocol=PROTOCOL)
-    content = json.loads(ledger.path.read_text())
+    content = json.loads(ledger.path.read_text(encoding="utf-8"))
     copied = ledger.path.with_name("altered.json")
 
     changes = 0
     for other in altered(content):
         assert json.dumps(other) != json.dumps(content)
-        copied.write_text(json.dumps(other))
+        copied.write_text(json.dumps(other), encoding="utf-8")
         try:
             load_ledger(copied)
         except LedgerError:

@@ -288,7 +288,7 @@ def test_a_forged_file_from_an_innocent_model_has_no_derived_verdict(
     verification_id, answers = verify(ledger, None, ask, 20, derived=False)
     path = tmp_path / "evidence.json"
     export_evidence(ledger, verification_id, answers, path)
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     for result in (content["log"][-1]["private"]["result"],):
         result.update(verdict="derived", p_value=1e-5, p_adjusted=2e-5)
     forge(content)
