@@ -162,10 +162,7 @@ class Ledger:
         return [item for item in self.verifications.values() if not item.closed]
 
     def record_release(self, digest: str, num_files: int) -> None:
-        """Writes a release down, once. It takes no position.
-
-        Args:
-            digest, num_files: see :func:`.release_digest.release_digest`
+        """Writes a release down, once, by :func:`.release_digest.release_digest`; it takes no position.
 
         Raises:
             LedgerError: if it is no digest, or the file was altered meanwhile
