@@ -60,6 +60,7 @@ class CallableSuspect(Suspect):
         self.dtype = torch.float32
         self.model = model
         if not isinstance(model, nn.Module):
+            self.metered = True  # a function may be somebody's paid service
             return
 
         self.digest = digest_of_state(model)
