@@ -28,9 +28,9 @@ def can_reach(plan: Plan, num_pairs: int, alpha: float, position: int) -> bool:
 
 
 def pairs_needed(plan: Plan, alpha: float, position: int) -> int:
-    """The smallest number of pairs that can reach the level."""
+    """The smallest number of pairs that can reach the level, up to 2,000 (for levels beyond floats)."""
     number = plan.min_pairs
-    while not can_reach(plan, number, alpha, position):
+    while number < 2_000 and not can_reach(plan, number, alpha, position):
         number += 1
     return number
 
