@@ -83,9 +83,7 @@ class Preprocessing:
         if self.input_size is not None:
             object.__setattr__(self, "input_size", height_width(self.input_size))
         if self.channels not in CHANNELS:
-            raise ParameterError(
-                f"channels is one of {', '.join(CHANNELS)}; got {self.channels!r}"
-            )
+            raise ParameterError(f"channels is one of {', '.join(CHANNELS)}; got {self.channels!r}")
         for name, values, low in (("mean", self.mean, True), ("std", self.std, False)):
             if values is not None:
                 object.__setattr__(self, name, _channel_values(name, values, zero_allowed=low))

@@ -78,8 +78,9 @@ class Protocol:
         outputs: str,
         batch_size: int,
         references: Sequence[Suspect] = (),
+        **about: Any,
     ) -> Protocol:
-        """The protocol of a loaded suspect; ``classes`` in the order of its outputs."""
+        """The protocol of a loaded suspect; ``classes`` in the order of its outputs, ``about`` is what is known else."""
         how = suspect.preprocessing or Preprocessing()
         return cls(
             classes={name: index for index, name in enumerate(classes)},
@@ -92,12 +93,15 @@ class Protocol:
             way=type(suspect).__name__,
             device=None if suspect.device is None else str(suspect.device),
             references=tuple(one.digest or one.name for one in references),
+            **about,
         )
 
     def asking(self) -> dict[str, Any]:
         """What decides how images are turned into answers, in JSON's own types."""
         values = self.to_dict()
-        return {name: value for name, value in values.items() if name not in ("unmarked", "caution")}
+        return {
+            name: value for name, value in values.items() if name not in ("unmarked", "caution")
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, in JSON's own types."""

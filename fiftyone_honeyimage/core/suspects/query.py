@@ -74,8 +74,6 @@ class Asking:
         Raises:
             SuspectError: naming the images, if more fail than may
         """
-        start = len(self._keys)
-        self._keys.extend(keys)
         absent = self.suspect.unanswerable(keys)
         positions = []
         for i, key in enumerate(keys):
@@ -86,18 +84,9 @@ class Asking:
                 self.failures[key] = reason
             else:
                 raise SuspectError(reason)
-        if not positions:
-            return
-        asked = [keys[i] for i in positions]
-        try:
-            answer = self._try([images[i] for i in positions], asked)
-        except Exception as e:
-            if self.tolerance == 0:
-                raise SuspectError(self._explain(e, start + positions[0], asked)) from e
-            for i in positions:
-                self._ask_alone(start + i, images[i], keys[i], labels[i])
-        else:
-            self._take(answer, asked, labels[positions])
+        if positions:
+            self._ask_at(positions, images, keys, labels)
+        self._keys.extend(keys)
 
     def answers(self) -> Answers:
         """All answers so far, in the order asked."""
@@ -118,6 +107,25 @@ class Asking:
             failed=failed,
             failures=dict(self.failures),
         )
+
+    def _ask_at(
+        self,
+        positions: Sequence[int],
+        images: Sequence[np.ndarray],
+        keys: Sequence[str],
+        labels: np.ndarray,
+    ) -> None:
+        start = len(self._keys)
+        asked = [keys[i] for i in positions]
+        try:
+            answer = self._try([images[i] for i in positions], asked)
+        except Exception as e:
+            if self.tolerance == 0:
+                raise SuspectError(self._explain(e, start + positions[0], asked)) from e
+            for i in positions:
+                self._ask_alone(start + i, images[i], keys[i], labels[i])
+        else:
+            self._take(answer, asked, labels[list(positions)])
 
     def _ask_alone(self, at: int, image: np.ndarray, key: str, label: int) -> None:
         try:

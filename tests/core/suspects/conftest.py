@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import nn
 
 
-
 @dataclass(frozen=True)
 class Digits:
     """Images uint8 (8, 8, 3), their labels and names."""
