@@ -12,20 +12,32 @@ from .marking import Marking
 PAIRS = ("all", "unused")
 
 
+def check_choice(pairs: str, num_pairs: int | None) -> None:
+    """Checks what is asked for, before the ledger is looked at.
+
+    Raises:
+        ParameterError: if it is unknown, or a number of used pairs is asked for
+    """
+    if pairs not in PAIRS:
+        raise ParameterError(f"pairs must be 'all' or 'unused'; found {pairs!r}")
+    if num_pairs is None:
+        return
+    whole_number(num_pairs, "num_pairs", 1)
+    if pairs == "all":
+        raise ParameterError(
+            "num_pairs goes with pairs='unused'. Pairs that were used can only be asked about all "
+            "together: a number chosen after earlier results would be a choice among p-values"
+        )
+
+
 def choose_pairs(ledger: Ledger, marking: Marking, pairs: str, num_pairs: int | None) -> list[int]:
     """The pairs' indices in the committed order: all, or the first so many that no verification has used.
 
     Raises:
-        ParameterError: if there are not so many, or a number of used ones is asked for
+        ParameterError: if there are not so many, or see :func:`check_choice`
     """
-    if pairs not in PAIRS:
-        raise ParameterError(f"pairs must be 'all' or 'unused'; found {pairs!r}")
+    check_choice(pairs, num_pairs)
     if pairs == "all":
-        if num_pairs is not None:
-            raise ParameterError(
-                "num_pairs goes with pairs='unused'. Pairs that were used can only be asked about all "
-                "together: a number chosen after earlier results would be a choice among p-values"
-            )
         return [index for index, _ in ledger.query_order]
     left = ledger.pairs_left
     if not left and ledger.pairs:
@@ -33,10 +45,7 @@ def choose_pairs(ledger: Ledger, marking: Marking, pairs: str, num_pairs: int | 
             f"all {len(ledger.pairs)} pairs of marking '{marking.honey_key}' were used by earlier "
             "verifications; pass pairs='all' to use them again, or mark the dataset again"
         )
-    if num_pairs is None:
-        return left
-    whole_number(num_pairs, "num_pairs", 1)
-    if num_pairs > len(left):
+    if num_pairs is not None and num_pairs > len(left):
         raise ParameterError(
             f"num_pairs is {num_pairs}, and {len(left)} of {len(ledger.pairs)} pairs have not been used "
             f"yet; pass at most {len(left)}"

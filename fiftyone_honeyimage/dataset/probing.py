@@ -138,6 +138,7 @@ def probe(
         chance=_chance(dataset, marking),
         proxies=_proxies(dataset, marking),
         others=others,
+        losses=answers.losses[:number],
     )
     return Probe(answers.outputs, found, _fingerprint(answers))
 
@@ -266,6 +267,7 @@ def _read_held(
         classes,
         chance=_chance(dataset, marking),
         proxies=_proxies(dataset, marking),
+        losses=answers.losses,
     )
     return Probe(
         meaning, found, _fingerprint(read(keys, np.zeros(len(keys), dtype=np.int64), meaning))

@@ -53,6 +53,10 @@ class Questions:
         pairs: the pairs to be asked about
         images: the twins' images by sample id
         protocol: how the suspect is asked
+
+    Attributes:
+        protocol: likewise
+        failures: by sample id, the reason of every failure
     """
 
     def __init__(
@@ -65,7 +69,7 @@ class Questions:
         self._queries = ledger.queries(pairs)
         self._images = images
         self._ledger = ledger
-        self._protocol = protocol
+        self.protocol = protocol
         self._twin = {image.sample_id: (index, twin) for index, twin, image in self._queries}
         self._losses: dict[tuple[int, str], float] = {}
         self._correct: dict[tuple[int, str], bool] = {}
@@ -75,7 +79,7 @@ class Questions:
     @property
     def kind(self) -> str:
         """What the suspect answers: "scores" or "labels"."""
-        return "labels" if self._protocol.outputs == "labels" else "scores"
+        return "labels" if self.protocol.outputs == "labels" else "scores"
 
     def ask(
         self,
@@ -95,8 +99,8 @@ class Questions:
         """
         asking = Asking(
             suspect,
-            len(self._protocol.classes),
-            self._protocol.outputs,  # type: ignore[arg-type]
+            len(self.protocol.classes),
+            self.protocol.outputs,  # type: ignore[arg-type]
             None if skip_failures else TOLERANCE,
             lambda keys, losses, correct: journal.keep(
                 [self._twin[key] for key in keys], losses, correct
@@ -137,8 +141,8 @@ class Questions:
             (self._images[image.sample_id] for image in images),
             [image.sample_id for image in images],
             self._labels(self._queries),
-            num_classes=len(self._protocol.classes),
-            batch_size=self._protocol.batch_size,
+            num_classes=len(self.protocol.classes),
+            batch_size=self.protocol.batch_size,
         )
         if answers.kind != "scores":
             raise SuspectError(
@@ -155,8 +159,8 @@ class Questions:
             return query[:2] not in journal.answers and query[:2] not in journal.failures
 
         new = [query for query in queries if is_new(query)]
-        for start in range(0, len(new), self._protocol.batch_size):
-            batch = new[start : start + self._protocol.batch_size]
+        for start in range(0, len(new), self.protocol.batch_size):
+            batch = new[start : start + self.protocol.batch_size]
             keys = [image.sample_id for _, _, image in batch]
             asking.ask([self._images[key] for key in keys], keys, self._labels(batch))
             if not asking.is_failing:
@@ -169,7 +173,7 @@ class Questions:
         journal.fail({self._twin[key]: reason for key, reason in asking.failures.items()})
 
     def _labels(self, queries: Sequence[Query]) -> np.ndarray:
-        classes = self._protocol.classes
+        classes = self.protocol.classes
         return np.array([classes[image.label] for _, _, image in queries], dtype=np.int64)
 
     def _collected(self, journal: Journal, queries: Sequence[Query]) -> PairAnswers:

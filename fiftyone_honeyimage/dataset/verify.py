@@ -13,16 +13,14 @@ from .. import __version__
 from ..core.errors import LedgerError, ParameterError, SuspectError
 from ..core.evidence.ledger import Ledger
 from ..core.evidence.verdict import Verdict
-from ..core.evidence.verification_log import Verification as Logged
 from ..core.files import locked
-from ..core.suspects import OUTPUTS, Protocol, Suspect, check_batch_size
+from ..core.suspects import OUTPUTS, check_batch_size
 from ..core.suspects.journal import Journal
 from .marking import Marking, load_marking, open_ledger
-from .pair_choice import check_reach, choose_pairs
-from .probing import Probe, probe, same_suspect
+from .pair_choice import check_choice
 from .progress import Progress, StageBar
 from .provenance import provenance
-from .queries import Questions, ask_references, paper_figures, read_twins
+from .queries import paper_figures
 from .random_images import ask_controls, num_controls
 from .runs import (
     MARKING,
@@ -37,6 +35,7 @@ from .runs import (
 )
 from .suspects import open_suspect, suspect_classes
 from .verification import Verification, known_verifications, load_verification, next_verify_key
+from .verification_call import Begun, Call, begin
 
 _logger = logging.getLogger(__name__)
 
@@ -81,6 +80,7 @@ def verify_model(
     if outputs not in OUTPUTS:
         raise ParameterError(f"outputs is one of {', '.join(OUTPUTS)}; got {outputs!r}")
     check_batch_size(batch_size)
+    check_choice(pairs, num_pairs)
 
     load = {
         "input_size": input_size,
@@ -94,17 +94,21 @@ def verify_model(
         open_suspect(samples, marking, reference, names, None, load) for reference in references
     ]
 
-    def protocol(found: str, **about: Any) -> Protocol:
-        return Protocol.of(model, names, found, batch_size, others, **about)
+    call = Call(
+        samples=samples,
+        marking=marking,
+        ledger=ledger,
+        model=model,
+        references=others,
+        classes=names,
+        outputs=outputs,
+        batch_size=batch_size,
+        alpha=level,
+        pairs=pairs,
+        num_pairs=num_pairs,
+        insist=insist,
+    )
 
-    call = {
-        "suspect": model.digest or model.name,
-        "asking": protocol("labels" if outputs == "auto" else outputs).asking(),
-        "outputs": outputs,
-        "alpha": level,
-        "pairs": pairs,
-        "num_pairs": num_pairs,
-    }
     stages = {
         "Asking about unmarked images": 10,
         "Querying reference models": 10 * len(others),
@@ -112,218 +116,84 @@ def verify_model(
         "Deciding": 1,
         "Querying random images": 30 if num_random else 0,
     }
-    journal = Journal.open(ledger.path, call)
-    try:
-        with StageBar(stages, progress) as bar:
-            bar.report("Asking about unmarked images", 0, 1)
-            logged = _begun(samples, ledger, journal, model, protocol)
-            _name_left_open(ledger, logged)
-            wanted = (
-                list(logged.pairs) if logged else choose_pairs(ledger, marking, pairs, num_pairs)
+    with Journal.open(ledger.path, call.key()) as journal, StageBar(stages, progress) as bar:
+        begun = begin(call, journal, bar)
+        asked, logged = begun.asked, begun.logged
+        verdict = _decide(call, begun, journal, skip_failures, bar)
+        results = {
+            "verdict": verdict.to_dict(),
+            "pairs": asked.table(),
+            "failures": asked.failures,
+            "random_images": {},
+        }
+        # Hours may have passed: what took the key meanwhile is kept, and so is this verdict
+        with locked(ledger.path):
+            catch_up(root_dataset(samples))
+            marking = renamed(samples, marking)
+            verify_key = free_key(samples, verify_key, marking.honey_key)
+            save_run(
+                samples,
+                verify_key,
+                VERIFICATION,
+                {
+                    "honey_key": marking.honey_key,
+                    "suspect_name": model.name,
+                    "suspect_digest": model.digest,
+                    "verification_id": logged.id,
+                    "ledger_path": str(ledger.path),
+                    "classes": list(names),
+                    "outputs": asked.protocol.outputs,
+                    "protocol": asked.protocol.to_dict(),
+                    "alpha": level,
+                    "pairs": pairs,
+                    "num_references": len(others),
+                    "num_random": num_random,
+                    "version": __version__,
+                    **provenance(marking, ledger, user),
+                },
+                results,
             )
-            if logged is None:
-                check_reach(ledger, len(wanted), level)
-            images = read_twins(ledger, wanted, marking.output_dir)
-            how = {
-                "outputs": outputs,
-                "batch_size": batch_size if ledger.plan.test != "e_process" else min(batch_size, 2),
-                "twins": images,
-                "num_queries": 2 * len(wanted),
-            }
-            if logged is None:
-                found = probe(model, samples, marking, names, **how)
-                fixed = protocol(
-                    found.outputs,
-                    unmarked=found.competence.to_dict(),
-                    caution=found.caution(insist),
-                )
-                if fixed.caution:
-                    _logger.warning(fixed.caution)
-            else:
-                fixed = protocol(
-                    logged.protocol["outputs"],
-                    unmarked=logged.protocol["unmarked"],
-                    caution=logged.protocol["caution"],
-                )
-                if model.digest is None and not logged.closed:
-                    _check_same(journal, model, probe(model, samples, marking, names, **how))
-            asked = Questions(ledger, wanted, images, fixed)
-            # First of all: what a reference model does wrong must not cost a verification.
-            reference_losses = ask_references(asked, others, bar)
-            if logged is None:
-                journal.begin(found.fingerprint)
-                logged = ledger.verifications[
-                    ledger.open_verification(
-                        model.name,
-                        model.digest,
-                        asked.kind,
-                        wanted,
-                        protocol=fixed.to_dict(),
-                        alpha=level,
-                        reuse=pairs == "all",
-                    )
-                ]
-                journal.opened(logged.id)
-            verdict = _verdict(
-                asked, model, marking, ledger, journal, logged, reference_losses, skip_failures, bar
+        journal.remove()
+        if num_random:
+            # Last of all: nothing that happens here can touch the verdict
+            bar.report("Querying random images", 0, 1)
+            gaps = ask_controls(
+                samples,
+                marking,
+                suspect,
+                model,
+                names,
+                num_random,
+                batch_size,
+                asked.protocol.outputs,
+                bar,
             )
-            results = {
-                "verdict": verdict.to_dict(),
-                "pairs": asked.table(),
-                "failures": asked.failures,
-                "random_images": {},
-            }
-            # Hours may have passed: what took the key meanwhile is kept, and so is this verdict
-            with locked(ledger.path):
-                catch_up(root_dataset(samples))
-                marking = renamed(samples, marking)
-                verify_key = free_key(samples, verify_key, marking.honey_key)
-                save_run(
-                    samples,
-                    verify_key,
-                    VERIFICATION,
-                    {
-                        "honey_key": marking.honey_key,
-                        "suspect_name": model.name,
-                        "suspect_digest": model.digest,
-                        "verification_id": logged.id,
-                        "ledger_path": str(ledger.path),
-                        "classes": list(names),
-                        "outputs": fixed.outputs,
-                        "protocol": fixed.to_dict(),
-                        "alpha": level,
-                        "pairs": pairs,
-                        "num_references": len(others),
-                        "num_random": num_random,
-                        "version": __version__,
-                        **provenance(marking, ledger, user),
-                    },
-                    results,
-                )
-            journal.remove()
-            if num_random:
-                # Last of all: nothing that happens here can touch the verdict
-                bar.report("Querying random images", 0, 1)
-                gaps = ask_controls(
-                    samples,
-                    marking,
-                    suspect,
-                    model,
-                    names,
-                    num_random,
-                    batch_size,
-                    fixed.outputs,
-                    bar,
-                )
-                save_results(samples, verify_key, {**results, "random_images": gaps})
-    finally:
-        if journal.probe is None:
-            journal.remove()  # nothing was begun
-        journal.close()
+            save_results(samples, verify_key, {**results, "random_images": gaps})
     return load_verification(samples, verify_key)
 
 
-def _verdict(
-    asked: Questions,
-    model: Suspect,
-    marking: Marking,
-    ledger: Ledger,
-    journal: Journal,
-    logged: Logged,
-    reference_losses: Sequence[Mapping[tuple[int, str], float]],
-    skip_failures: bool,
-    bar: StageBar,
+def _decide(
+    call: Call, begun: Begun, journal: Journal, skip_failures: bool, bar: StageBar
 ) -> Verdict:
     """Asks what is left to ask and concludes; of a verification that was concluded, its verdict."""
+    asked, logged = begun.asked, begun.logged
     if logged.closed:
-        return ledger.verdict_of(logged.id, asked.replay(journal))
+        return call.ledger.verdict_of(logged.id, asked.replay(journal))
     try:
-        answers = asked.ask(model, bar, journal, logged.id, logged.alpha, skip_failures)
+        answers = asked.ask(call.model, bar, journal, logged.id, logged.alpha, skip_failures)
     except BaseException as error:
         where = (
-            f"{len(journal.answers)} of {2 * len(logged.pairs)} images are answered, and the answers are "
-            "kept beside the ledger. The same call goes on from there, as the same verification; it counts "
-            "until then, and takes no further place in the ledger"
+            f"{len(journal.answers)} of {2 * len(logged.pairs)} images are answered, and their answers are "
+            "kept. The same call goes on from there, as the same verification, and takes no further place in "
+            "the ledger"
         )
         if isinstance(error, SuspectError):
             raise SuspectError(f"{error}. {where}") from error
-        _logger.warning("The verification of '%s' was interrupted: %s", model.name, where)
+        _logger.warning("The verification of '%s' was interrupted: %s", call.model.name, where)
         raise
-    paper = paper_figures(asked, answers, marking, ledger, reference_losses)
+    paper = paper_figures(asked, answers, call.marking, call.ledger, begun.reference_losses)
     bar.report("Deciding", 0, 1)
-    return ledger.conclude(logged.id, answers, paper=paper)
-
-
-def _begun(
-    samples: fo.core.collections.SampleCollection,
-    ledger: Ledger,
-    journal: Journal,
-    model: Suspect,
-    protocol: Any,
-) -> Logged | None:
-    """The verification that an earlier, interrupted call began, if this one is to go on with it.
-
-    Raises:
-        LedgerError: if the ledger does not know the one that was begun
-    """
-    if not journal.was_there:
-        return None
-    if journal.verification_id is None:
-        # Killed between the ledger and the journal
-        for logged in ledger.open_verifications():
-            same = (logged.suspect_name, logged.suspect_digest) == (model.name, model.digest)
-            asking = protocol(logged.protocol["outputs"]).asking()
-            if same and asking.items() <= logged.protocol.items():
-                journal.opened(logged.id)
-                return logged
-        return None
-    logged = ledger.verifications.get(journal.verification_id)
-    if logged is None:
-        raise LedgerError(
-            f"the ledger at '{ledger.path}' does not hold the verification of '{model.name}' that was "
-            f"interrupted, of which '{journal.path.name}' beside it holds the answers: it is an older copy. "
-            "Restore the newest one"
-        )
-    saved = {
-        run_config(samples, key, VERIFICATION)["verification_id"]
-        for key in list_keys(samples, VERIFICATION)
-    }
-    if logged.closed and (not logged.concluded or logged.id in saved):
-        return None  # what it held is where it belongs
-    _logger.warning(
-        "Going on with the verification of '%s' that was opened at %s and interrupted: %d of %d images "
-        "are answered",
-        model.name,
-        logged.opened_at,
-        len(journal.answers),
-        2 * len(logged.pairs),
-    )
-    return logged
-
-
-def _name_left_open(ledger: Ledger, logged: Logged | None) -> None:
-    for other in ledger.open_verifications():
-        if logged is None or other.id != logged.id:
-            _logger.warning(
-                "The verification of '%s' that was opened at %s has no verdict yet: it is running, or was "
-                "interrupted. It stays counted; the call that began it goes on with it",
-                other.suspect_name,
-                other.opened_at,
-            )
-
-
-def _check_same(journal: Journal, model: Suspect, found: Probe) -> None:
-    """A suspect without a digest has to answer as the one of that name that was interrupted.
-
-    Raises:
-        SuspectError: if it does not
-    """
-    if not same_suspect(journal.probe, found.fingerprint):
-        raise SuspectError(
-            f"an earlier verification of '{model.name}' was interrupted, and on unmarked images this suspect "
-            "answers otherwise than that one did. If it is another model, pass another name=: it then has its "
-            "own verification"
-        )
+    return call.ledger.conclude(logged.id, answers, paper=paper)
 
 
 def check_log(

@@ -13,7 +13,6 @@ from torch import Tensor
 from ..errors import ParameterError
 from ..resizing import differentiable_resize, height_width
 
-
 CHANNELS = ("RGB", "BGR")
 
 

@@ -29,6 +29,9 @@ FAR_BETTER = 0.1
 #: Of the proxies' accuracy above chance, less than this is wrong and less than that is doubtful
 WRONG, DOUBTFUL = 0.5, 0.8
 
+#: With more losses that are exactly 0 the answers tell nothing
+SATURATED = 0.5
+
 _LEVEL = 0.05
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _BYTES = (1 / 255, 1 / 255, 1 / 255)
@@ -44,6 +47,7 @@ class Competence:
         chance: the share of the largest class, which a constant answer reaches
         proxies: out-of-fold accuracy of the marking's proxies, None where it is not known
         better: other ways of asking that are far more accurate on the same images, in words → accuracy
+        saturated: share of losses that are exactly 0, as of scores too extreme to be told apart
     """
 
     num_images: int
@@ -51,6 +55,7 @@ class Competence:
     chance: float
     proxies: float | None
     better: Mapping[str, float]
+    saturated: float = 0.0
 
     @property
     def is_wrong(self) -> bool:
@@ -67,8 +72,10 @@ class Competence:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether it is notably worse than the proxies."""
-        return self.accuracy is not None and self._less_than(DOUBTFUL)
+        """Whether it is notably worse than the proxies, or too extreme to be compared."""
+        if self.accuracy is None:
+            return False
+        return self.saturated > SATURATED or self._less_than(DOUBTFUL)
 
     def sentence(self) -> str:
         """What was found, for the record and for errors."""
@@ -84,6 +91,12 @@ class Competence:
         )
         for way, accuracy in self.better.items():
             text += f" With {way} it is right on {_percent(accuracy)} of the same images."
+        if self.saturated > SATURATED:
+            text += (
+                f" Its loss is exactly 0 on {_percent(self.saturated)} of them: between such answers nothing "
+                "can be told. Pixels of 0–255 where [0, 1] is expected do this, and probabilities that are "
+                "rounded."
+            )
         return text
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,6 +107,7 @@ class Competence:
             "chance": self.chance,
             "proxies": self.proxies,
             "better": dict(self.better),
+            "saturated": self.saturated,
         }
 
     def _less_than(self, share: float) -> bool:
@@ -112,6 +126,7 @@ def judge(
     chance: float,
     proxies: float | None,
     others: Mapping[str, np.ndarray] | None = None,
+    losses: np.ndarray | None = None,
 ) -> Competence:
     """Judges a suspect by its answers on unmarked images.
 
@@ -122,6 +137,7 @@ def judge(
         chance: share of the largest class among unmarked images
         proxies: the proxies' out-of-fold accuracy, if known
         others (None): what it answers if it is asked in other ways, in words → int (m,), the first m images
+        losses (None): float (n,), nats; NaN where there is none
     """
     answered = predicted >= 0
     number = int(answered.sum())
@@ -130,7 +146,8 @@ def judge(
     right = predicted == labels
     better: dict[str, float] = {}
     reordered, order = _reordered(predicted[answered], labels[answered], len(classes))
-    if _far_better(reordered, right[answered], 1):
+    # The two halves agree by chance together: a tenth of the level
+    if _far_better(reordered, right[answered], 10):
         better[_order_in_words(order, classes)] = float(reordered.mean())
     found = {
         way: other == labels[: len(other)]
@@ -140,7 +157,8 @@ def judge(
     if found:
         best = max(found, key=lambda way: float(found[way].mean()))
         better[best] = float(found[best].mean())
-    return Competence(number, float(right[answered].mean()), chance, proxies, better)
+    saturated = 0.0 if losses is None else float((losses[answered] == 0).mean())
+    return Competence(number, float(right[answered].mean()), chance, proxies, better, saturated)
 
 
 def ask_otherwise(

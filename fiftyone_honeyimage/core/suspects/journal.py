@@ -27,7 +27,8 @@ Twin = tuple[int, str]
 
 
 class Journal:
-    """The journal of one call of ``verify_model``; opened by :meth:`open`, and locked until it is closed.
+    """The journal of one call of ``verify_model``; opened by :meth:`open` in a ``with``, and locked
+    that long.
 
     Attributes:
         path: its file
@@ -119,6 +120,14 @@ class Journal:
             self._write(rows)
             self._take(rows)
 
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.probe is None:
+            self.remove()  # nothing was begun
+        self.close()
+
     def close(self) -> None:
         """Lets go of it; the same call may go on with it."""
         if self._descriptor >= 0:
@@ -127,6 +136,8 @@ class Journal:
 
     def remove(self) -> None:
         """Removes it: what it held is in the ledger and on the dataset."""
+        if self._descriptor < 0:
+            return
         if sys.platform == "win32":
             self.close()
         self.path.unlink(missing_ok=True)
