@@ -372,7 +372,7 @@ def _show_cost(ctx: Any, inputs: types.Object, ledger: Any) -> None:
     unused = calls.values(ctx, run)["pairs"] == "unused"
     left = len(ledger.pairs_left)
     count = left if unused else len(ledger.pairs)
-    position = 1 + sum(earlier.counts for earlier in ledger.verifications.values())
+    position = 1 + len(ledger.verifications)
     level = alpha_effective(ledger.plan.alpha_for(params.get("alpha")), position)
     facts = [
         f"**{2 * count:,} queries**, two for each of {count:,} pairs of twins",

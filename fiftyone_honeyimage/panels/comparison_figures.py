@@ -311,7 +311,7 @@ def effect_kinds(suspects: Sequence[Suspect]) -> list[str]:
 
 
 def from_ledger(entries: Mapping[str, Any], known: Collection[Any]) -> list[Suspect]:
-    """The verifications that the ledger counts and the dataset does not hold.
+    """The verifications of the ledger that the dataset does not hold.
 
     Args:
         entries: the ledger's verifications by their ids
@@ -319,7 +319,7 @@ def from_ledger(entries: Mapping[str, Any], known: Collection[Any]) -> list[Susp
     """
     found = []
     for verification_id, entry in entries.items():
-        if verification_id in known or not entry.counts:
+        if verification_id in known:
             continue
         result = entry.result or {}
         found.append(

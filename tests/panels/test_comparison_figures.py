@@ -55,7 +55,7 @@ def test_a_verdict_becomes_a_suspect() -> None:
         Plan(),
         [0.5 + 0.01 * number for number in range(14)],
         kind="scores",
-        num_failed=1,
+        failed=[False] * 14 + [True],
         num_left=3,
         position=2,
     )
@@ -128,12 +128,8 @@ def test_the_ledger_adds_what_the_dataset_does_not_hold() -> None:
         alpha = 0.001
         position = 2
         result = None
-        counts = True
 
-    class Silent(Entry):
-        counts = False
-
-    entries = {"known": Entry(), "unknown": Entry(), "silent": Silent()}
+    entries = {"known": Entry(), "unknown": Entry()}
     (found,) = figures.from_ledger(entries, ["known"])
 
     assert (found.key, found.verdict, found.position) == (None, figures.UNFINISHED, 2)

@@ -27,7 +27,8 @@ def pair(number: int, released: float | None, withheld: float | None, **kwargs: 
 
 def verdict(**kwargs: Any) -> Verdict:
     differences = [0.5 + 0.01 * number for number in range(14)]
-    arguments = {"kind": "scores", "num_failed": 1, "num_left": 3, "position": 2, **kwargs}
+    failed = [False] * 14 + [True]
+    arguments = {"kind": "scores", "failed": failed, "num_left": 3, "position": 2, **kwargs}
     return decide(Plan(), differences, **arguments)
 
 
@@ -36,8 +37,8 @@ def test_rows_hold_every_figure() -> None:
     rows = dict(figures.summary_rows(given))
 
     assert rows["p-value"] == (
-        f"**{2 * 3 * 2**-14:.2g}**, as verification number 2 with this ledger; uncorrected "
-        f"{2**-14:.2g}"
+        f"**{2 * 3 * given.p_value:.2g}**, as verification number 2 with this ledger; uncorrected "
+        f"{given.p_value:.2g}"
     )
     assert rows["significance level α"] == "0.001"
     assert rows["pairs of twins"].startswith("14 used, 1 with a failed query, 3 not used")
@@ -105,7 +106,6 @@ def test_the_line_of_e_values_is_where_this_verification_accuses() -> None:
         Plan(test="e_process"),
         [1.0] * 14,
         kind="scores",
-        num_failed=0,
         num_left=0,
         position=3,
     )

@@ -12,10 +12,13 @@ from ..errors import LedgerError
 from .twins import PairAnswers
 
 _HEX = re.compile(r"[0-9a-f]{64}")
-_LEAF = b"fiftyone-honeyimage leaf 1\n"
-_LEAVES = b"fiftyone-honeyimage commitment 1\n"
-_ENTRY = b"fiftyone-honeyimage log entry 1\n"
-_PRIVATE = b"fiftyone-honeyimage log detail 1\n"
+# One domain a kind of value: no text of one kind can stand for one of another
+_LEAF = b"fiftyone-honeyimage leaf 2\n"
+_LEAVES = b"fiftyone-honeyimage commitment 2\n"
+_ENTRY = b"fiftyone-honeyimage log entry 2\n"
+_PRIVATE = b"fiftyone-honeyimage log detail 2\n"
+_ANSWERS = b"fiftyone-honeyimage answers 2\n"
+_RELEASE = b"fiftyone-honeyimage release 2\n"
 
 
 def list_leaves(
@@ -37,29 +40,54 @@ def list_leaves(
 
 
 def hash_leaf(leaf: Mapping[str, Any], salt: str) -> str:
-    """Returns the SHA-256 of a leaf's canonical JSON behind its 32-byte salt."""
-    return hashlib.sha256(_LEAF + bytes.fromhex(salt) + canonical(leaf)).hexdigest()
+    """Returns the hash of a leaf with its salt of 32 bytes.
+
+    Raises:
+        LedgerError: if the salt has another length or form, in which a second leaf could hide
+    """
+    return _sha256(_LEAF, {"leaf": leaf, "salt": _digest(salt, "salt of a leaf")})
 
 
 def hash_leaves(leaf_hashes: Sequence[str]) -> str:
-    """Returns the commitment: the SHA-256 over all leaf hashes, each of 32 bytes."""
-    return hashlib.sha256(_LEAVES + b"".join(map(bytes.fromhex, leaf_hashes))).hexdigest()
+    """Returns the commitment: the hash of the list of all leaf hashes, each of 32 bytes.
+
+    Raises:
+        LedgerError: if it is no list, or one of them has another length or form
+    """
+    if not isinstance(leaf_hashes, list):
+        raise LedgerError("The leaf hashes must be a list")
+    return _sha256(_LEAVES, [_digest(value, "hash of a leaf") for value in leaf_hashes])
 
 
 def hash_entry(entry: Mapping[str, Any]) -> str:
     """Returns a log entry's hash; its private part enters by its own hash and can be left out."""
-    chained = {key: value for key, value in entry.items() if key not in ("hash", "private")}
-    return hashlib.sha256(_ENTRY + canonical(chained)).hexdigest()
+    return _sha256(
+        _ENTRY, {key: value for key, value in entry.items() if key not in ("hash", "private")}
+    )
 
 
 def hash_private(private: Mapping[str, Any]) -> str:
-    """Returns the hash of a log entry's private part, which holds its own salt."""
-    return hashlib.sha256(_PRIVATE + canonical(private)).hexdigest()
+    """Returns the hash of a log entry's private part, which holds its own salt of 32 bytes.
+
+    Raises:
+        LedgerError: if the salt is missing, or has another length or form
+    """
+    _digest(private["salt"], "salt of the log's details")
+    return _sha256(_PRIVATE, private)
 
 
 def hash_answers(answers: PairAnswers) -> str:
-    """Returns the SHA-256 of a suspect's answers."""
-    return hashlib.sha256(canonical(answers.to_dict())).hexdigest()
+    """Returns the hash of a suspect's answers.
+
+    It has no salt of its own and stands in private parts alone: whoever can ask the same suspect
+    would find out by it which of two images is twin a, and so on.
+    """
+    return _sha256(_ANSWERS, answers.to_dict())
+
+
+def hash_manifest(files: Sequence[tuple[str, str]]) -> str:
+    """Returns the hash of a release: of the sorted list of its files' (relative path, SHA-256)."""
+    return _sha256(_RELEASE, [list(file) for file in sorted(files)])
 
 
 def is_digest(value: Any) -> bool:
@@ -71,6 +99,29 @@ def canonical(value: Any) -> bytes:
     """Returns the one JSON text of a value: sorted keys, no spaces, ASCII."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text.encode("ascii")
+
+
+def check_text(value: Any, what: str) -> None:
+    """Checks that every text within a JSON value can be written as UTF-8.
+
+    Names of files outside UTF-8 come with surrogates in place of their bytes.
+
+    Raises:
+        LedgerError: with the text, if one cannot
+    """
+    if isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise LedgerError(
+                f"{what} {value!a} holds bytes that are no UTF-8 and cannot be written down; rename "
+                "it, or give it another name"
+            )
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            check_text(key, what)
+            check_text(item, what)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            check_text(item, what)
 
 
 def parse_json(text: str, name: str) -> dict[str, Any]:
@@ -95,3 +146,15 @@ def parse_json(text: str, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise LedgerError(f"{name} holds no JSON object")
     return value
+
+
+def _sha256(domain: bytes, value: Any) -> str:
+    return hashlib.sha256(domain + canonical(value)).hexdigest()
+
+
+def _digest(value: Any, what: str) -> str:
+    if not is_digest(value):
+        raise LedgerError(
+            f"A {what} must be 32 bytes in 64 lower-case hexadecimal digits, not {value!r}"
+        )
+    return str(value)

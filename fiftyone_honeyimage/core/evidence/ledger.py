@@ -6,8 +6,9 @@ hashes, one for the header, each single HoneyImage, each pair and the query orde
 hashed with 32 random bytes of its own, so that the commitment and the leaf hashes tell nothing
 about the coins, and single leaves can be opened as evidence while the others stay secret.
 
-The part that grows is a log, chained by hashes from the commitment on. A verification is written
-down before its first query and its entry is never removed, so that attempts with no success count.
+The part that grows is a log, chained by hashes from the commitment on. Releases stand in it, and a
+verification is written down before its first query, with how the suspect will be asked; its entry
+is never removed, so that attempts with no success count.
 
 What this protects against, and what not: a damaged or edited file is found out. Whoever holds the
 ledger can write a consistent other one; only a commitment published before the release (and, for
@@ -26,12 +27,20 @@ from typing import Any
 
 from ..errors import LedgerError, ParameterError
 from ..files import locked
-from .hashes import hash_answers, hash_leaf, hash_leaves, is_digest, list_leaves
-from .ledger_file import FORMAT, keep_private, read_ledger_file, write_ledger_file
-from .marked_images import MarkedImage, read_pair, read_query_order
+from .hashes import check_text, hash_answers, hash_leaf, hash_leaves, is_digest, list_leaves
+from .header import check_header
+from .ledger_file import (
+    keep_private,
+    read_ledger_file,
+    refuse_links,
+    write_ledger_file,
+)
+from .marked_images import MarkedImage, check_images, read_pair, read_query_order
+from .protocol import check_protocol
 from .twins import KINDS, PairAnswers
 from .verdict import Plan, Verdict, decide
 from .verification_log import (
+    LoggedRelease,
     Verification,
     check_answered_pairs,
     may_open,
@@ -39,6 +48,7 @@ from .verification_log import (
     num_left_after,
     read_log,
     unspent,
+    without_words,
 )
 
 
@@ -62,10 +72,6 @@ class Ledger:
     def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
         self.path = path
         self.header: dict[str, Any] = content["header"]
-        if self.header.get("format") != FORMAT:
-            raise LedgerError(
-                f"{path} has format {self.header.get('format')!r}; this version reads {FORMAT!r}"
-            )
         self.plan = Plan.from_dict(self.header["plan"])
         self.singles = [MarkedImage(**entry) for entry in content["singles"]]
         self.pairs = [read_pair(entry) for entry in content["pairs"]]
@@ -73,6 +79,9 @@ class Ledger:
         self.salts: list[str] = content["salts"]
         self.commitment: str = content["commitment"]
         self.log: list[dict[str, Any]] = content["log"]
+
+        check_header(self.header, len(self.singles), len(self.pairs))
+        check_images(self.singles, [(pair.a, pair.b) for pair in self.pairs])
 
         leaves = self.leaves()
         if len(self.salts) != len(leaves) or not all(map(is_digest, self.salts)):
@@ -85,11 +94,21 @@ class Ledger:
                 f"{path} was altered: its content does not fit its commitment. Restore the file "
                 "that was written at the marking"
             )
-        self.verifications = read_log(self.log, self.commitment, self.query_order, self.plan)
-        if not all(entry.get("private") for entry in self.log):
+        self._known = read_log(self.log, self.commitment, self.query_order, self.plan)
+        if not all("private" in entry for entry in self.log):
             raise LedgerError(f"{path} was altered: details of its log are missing")
         if content["head"] != self.head:
             raise LedgerError(f"{path} was altered: the end of its log is missing")
+
+    @property
+    def verifications(self) -> dict[str, Verification]:
+        """Every verification ever opened, by id, in the order of the openings."""
+        return self._known.verifications
+
+    @property
+    def releases(self) -> tuple[LoggedRelease, ...]:
+        """The releases that were logged, oldest first."""
+        return self._known.releases
 
     @property
     def head(self) -> str:
@@ -140,8 +159,8 @@ class Ledger:
     def position(self, verification_id: str) -> int:
         """Returns which verification it is, and so the share of alpha it is held to.
 
-        Every one opened before it counts, but for those that were closed without a single answer by
-        then. It is settled at the opening: nothing that happens later changes a verdict.
+        Every one opened before it counts, whatever became of it. It is settled at the opening:
+        nothing that happens later changes a verdict.
 
         Raises:
             LedgerError: if there is no such verification
@@ -150,24 +169,55 @@ class Ledger:
             raise LedgerError(f"{self.path} knows no verification {verification_id!r}")
         return self.verifications[verification_id].position
 
+    def open_verifications(self) -> list[Verification]:
+        """Returns the verifications that were opened and not closed, oldest first.
+
+        One that was interrupted goes on under its id and keeps its position.
+        """
+        return [item for item in self.verifications.values() if not item.closed]
+
+    def record_release(self, digest: str, num_files: int) -> None:
+        """Writes a release down, so that evidence can show which files were released, and when.
+
+        It takes no position. A release that is in the log already is not logged again.
+
+        Args:
+            digest: see :func:`.release_digest.release_digest`
+            num_files: how many files it has
+
+        Raises:
+            LedgerError: if the digest is none, or the file was altered meanwhile
+        """
+        with locked(self.path):
+            self._reload()
+            if any(digest == release.digest for release in self.releases):
+                return
+            public = {"digest": digest, "num_files": int(num_files)}
+            self._append("release", secrets.token_hex(8), public, {})
+
     def open_verification(
         self,
         suspect_name: str,
         suspect_digest: str | None,
-        kind: str | None,
+        kind: str,
         pairs: Sequence[int],
         *,
+        protocol: Mapping[str, Any],
         alpha: float | None = None,
         reuse: bool = False,
     ) -> str:
         """Writes a verification down, before its first query.
 
+        From here on it counts, whatever becomes of it.
+
         Args:
             suspect_name: what the owner calls the suspect
             suspect_digest: the SHA-256 of its file, None where there is none
-            kind: "scores" or "labels", None if the suspect has yet to show it
+            kind: what it answers, "scores" or "labels": whoever could choose after the answers
+                would have two p-values to choose from
             pairs: the pairs to be queried: the first so many of :attr:`pairs_left`, or with
                 ``reuse`` all pairs in the committed order. No other choice is possible
+            protocol: how it will be asked, see :func:`.protocol.check_protocol`
             alpha (None): a smaller level than the plan's
             reuse (False): whether pairs may be queried that earlier verifications have used. The
                 p-value of a model that does not depend on the coins is as good as with new pairs;
@@ -178,13 +228,17 @@ class Ledger:
             the verification's id
 
         Raises:
-            LedgerError: if the pairs are not the next ones, or the file was altered meanwhile
+            LedgerError: if the pairs are not the next ones, the protocol is incomplete, a text is
+                outside UTF-8, or the file was altered meanwhile
             ParameterError: if alpha exceeds the plan's
         """
-        if kind is not None and kind not in KINDS:
+        if kind not in KINDS:
             raise ParameterError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
+        check_text(suspect_name, "The suspect's name")
+        check_text(suspect_digest, "The suspect's digest")
         verification_id = secrets.token_hex(8)
         wanted = [int(pair) for pair in pairs]
+        protocol = check_protocol(protocol, kind, self._labels())
         with locked(self.path):
             self._reload()
             if not may_open(wanted, reuse, self.query_order, self.verifications.values()):
@@ -196,13 +250,13 @@ class Ledger:
             self._append(
                 "open",
                 verification_id,
+                {"pairs": wanted, "alpha": self.plan.alpha_for(alpha), "reuse": bool(reuse)},
                 {
+                    "suspect_name": suspect_name,
+                    "suspect_digest": suspect_digest,
                     "kind": kind,
-                    "pairs": wanted,
-                    "alpha": self.plan.alpha_for(alpha),
-                    "reuse": bool(reuse),
+                    "protocol": protocol,
                 },
-                {"suspect_name": suspect_name, "suspect_digest": suspect_digest},
             )
         return verification_id
 
@@ -222,32 +276,24 @@ class Ledger:
             paper (None): the published method's figures, passed through
 
         Raises:
-            LedgerError: if it is not open, or the answers are to other pairs
+            LedgerError: if it is not open, or the answers are to other pairs or of another kind
         """
         with locked(self.path):
             self._reload()
             verdict = self._decide(verification_id, answers, paper)
-            self._close(verification_id, verdict, answers, len(answers.pairs))
+            self._close(verification_id, verdict, answers)
         return verdict
 
     def close_verification(
-        self,
-        verification_id: str,
-        result: Verdict | None,
-        answers: PairAnswers | None = None,
-        *,
-        num_queried: int | None = None,
+        self, verification_id: str, result: Verdict | None, answers: PairAnswers | None = None
     ) -> None:
         """Closes a verification, with a verdict or without.
 
         Args:
             verification_id: an open verification
             result: the verdict that follows from the answers (see :meth:`conclude`), or None if
-                the verification is given up; it counts all the same
+                the verification is given up. It counts all the same, and its pairs are used
             answers (None): the answers; needed with a verdict
-            num_queried (None): if it is given up, how many of its pairs the suspect may have seen,
-                with or without an answer; None means all. With 0 nothing was asked, and it gives up
-                its position
 
         Raises:
             LedgerError: if it is not open, or the verdict does not follow from the answers
@@ -255,13 +301,8 @@ class Ledger:
         with locked(self.path):
             self._reload()
             if result is None:
-                opened = self._opened(verification_id)
-                queried = len(opened.pairs) if num_queried is None else num_queried
-                if not 0 <= queried <= len(opened.pairs):
-                    raise LedgerError(
-                        f"num_queried must lie between 0 and {len(opened.pairs)}, not {queried}"
-                    )
-                self._close(verification_id, None, answers, queried)
+                self._opened(verification_id)
+                self._close(verification_id, None, None)
                 return
             if answers is None:
                 raise LedgerError("A verdict is closed with the answers that it rests on")
@@ -270,7 +311,7 @@ class Ledger:
                     "This verdict does not follow from these answers and the ledger as it is now; "
                     "decide again"
                 )
-            self._close(verification_id, result, answers, len(answers.pairs))
+            self._close(verification_id, result, answers)
 
     def _decide(
         self, verification_id: str, answers: PairAnswers, paper: Mapping[str, Any] | None
@@ -281,7 +322,7 @@ class Ledger:
             self.plan,
             answers.compare(self.released()),
             kind=answers.kind,
-            num_failed=answers.num_failed,
+            failed=answers.failed,
             num_left=num_left_after(self.query_order, self.verifications, opened, answers),
             position=opened.position,
             alpha=opened.alpha,
@@ -297,37 +338,36 @@ class Ledger:
         return verification
 
     def _close(
-        self,
-        verification_id: str,
-        result: Verdict | None,
-        answers: PairAnswers | None,
-        num_queried: int,
+        self, verification_id: str, result: Verdict | None, answers: PairAnswers | None
     ) -> None:
-        # Not known without answers, and so counted, unless nothing was asked
-        num_answers = 2 * num_queried if answers is None else answers.num_answers
+        given_up = result is None or answers is None
+        opened = self.verifications[verification_id]
         self._append(
             "close",
             verification_id,
             {
-                "p_value": 1.0 if result is None else result.p_value,
-                "verdict": None if result is None else result.verdict,
-                "num_queried": num_queried,
-                "num_answers": num_answers,
+                "concluded": not given_up,
+                "num_queried": len(opened.pairs if answers is None else answers.pairs),
+            },
+            {
+                "result": None if result is None else without_words(result),
                 "answers_sha256": None if answers is None else hash_answers(answers),
             },
-            {"result": None if result is None else result.to_dict()},
         )
 
     def _append(
-        self, event: str, verification_id: str, public: dict[str, Any], private: dict[str, Any]
+        self, event: str, entry_id: str, public: dict[str, Any], private: dict[str, Any]
     ) -> None:
-        entry = new_entry(
-            event, verification_id, public, private, index=len(self.log), previous=self.head
-        )
+        refuse_links(self.path)
+        entry = new_entry(event, entry_id, public, private, index=len(self.log), previous=self.head)
         log = [*self.log, entry]
-        verifications = read_log(log, self.commitment, self.query_order, self.plan)
+        known = read_log(log, self.commitment, self.query_order, self.plan)
         write_ledger_file(self.path, {**self._content(), "log": log, "head": entry["hash"]})
-        self.log, self.verifications = log, verifications
+        self.log, self._known = log, known
+
+    def _labels(self) -> set[str]:
+        labels = {image.label for pair in self.pairs for image in (pair.a, pair.b)}
+        return labels.union(self.header.get("classes", ()))
 
     def _content(self) -> dict[str, Any]:
         return {
@@ -349,7 +389,7 @@ class Ledger:
                 f"{self.path} was altered: verifications were removed from its log. Restore the "
                 "newest copy"
             )
-        self.log, self.verifications = current.log, current.verifications
+        self.log, self._known = current.log, current._known
 
 
 def load_ledger(path: str | os.PathLike[str], commitment: str | None = None) -> Ledger:

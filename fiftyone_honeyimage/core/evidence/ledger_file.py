@@ -12,8 +12,6 @@ from ..errors import LedgerError
 from ..files import write_json_atomic
 from .hashes import parse_json
 
-FORMAT = "honeyimage-ledger/1"
-
 _logger = logging.getLogger(__name__)
 _KEYS = {
     "header",
@@ -51,6 +49,24 @@ def read_ledger_file(path: Path) -> dict[str, Any]:
 def write_ledger_file(path: Path, content: Mapping[str, Any]) -> None:
     """Writes a ledger's content: all of it or, if that fails, none. Permissions are 0600."""
     write_json_atomic(path, content, mode=0o600)
+
+
+def refuse_links(path: Path) -> None:
+    """Raises LedgerError if the file has a second name on this disk.
+
+    Writing replaces a file: the other name would keep the older content, as a ledger of its own
+    that knows nothing of what comes now.
+    """
+    try:
+        links = path.stat().st_nlink
+    except OSError as error:
+        raise LedgerError(f"The ledger {path} cannot be read: {error}") from error
+    if links > 1:
+        raise LedgerError(
+            f"The ledger {path} has {links} names on this disk (hard links), which would become "
+            "ledgers of their own. Keep one: copy the file, delete every name of it, and give the "
+            "copy the name of the ledger"
+        )
 
 
 def keep_private(path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from ..errors import LedgerError
-from .hashes import is_digest
+from .hashes import check_text, is_digest
 
 TWINS = ("a", "b")
 
@@ -84,6 +85,8 @@ class Pair:
 def read_pair(entry: Mapping[str, Any]) -> Pair:
     """Reads a pair from plain values."""
     fields = dict(entry)
+    if type(fields["index"]) is not int:
+        raise LedgerError(f"A pair's index must be a whole number, not {fields['index']!r}")
     return Pair(
         **{**fields, "a": MarkedImage(**fields["a"]), "b": MarkedImage(**fields["b"])},
     )
@@ -96,8 +99,54 @@ def read_query_order(entries: Sequence[Any], num_pairs: int) -> list[tuple[int, 
         LedgerError: if it is no order of the pairs
     """
     order = [(index, first) for index, first in entries]
-    if sorted(index for index, _ in order) != list(range(num_pairs)):
+    indices = [index for index, _ in order]
+    if not all(type(index) is int for index in indices) or sorted(indices) != list(
+        range(num_pairs)
+    ):
         raise LedgerError(f"The query order is no permutation of {num_pairs} pairs")
     if not all(first in TWINS for _, first in order):
         raise LedgerError("The query order must name a or b as the first of each pair")
     return order
+
+
+def check_images(
+    singles: Sequence[MarkedImage], pairs: Sequence[tuple[MarkedImage, MarkedImage]]
+) -> None:
+    """Checks that marked images can stand in one ledger, or one evidence file.
+
+    Args:
+        singles: HoneyImages without a twin
+        pairs: the twins (a, b) of each pair
+
+    Raises:
+        LedgerError: if an image occurs twice, twins have different labels, or a text is outside UTF-8
+    """
+    images = [*singles, *(image for pair in pairs for image in pair)]
+    for image in images:
+        check_text(dataclasses.asdict(image), f"Sample {image.sample_id!a}:")
+    for a, b in pairs:
+        if a.label != b.label:
+            raise LedgerError(
+                f"Twins need the same label, but sample {a.sample_id} has {a.label!r} and "
+                f"{b.sample_id} {b.label!r}"
+            )
+    for name in ("sample_id", "file"):
+        seen: set[str] = set()
+        for image in images:
+            value = getattr(image, name)
+            if value in seen:
+                raise LedgerError(
+                    f"Two marked images have the {name} {value!r}; each needs its own"
+                )
+            seen.add(value)
+
+    # A twin that also lies in the release under another name would not be withheld
+    owner: dict[str, MarkedImage] = {}
+    in_pairs = {image.marked_sha256 for pair in pairs for image in pair}
+    for image in images:
+        other = owner.setdefault(image.marked_sha256, image)
+        if other is not image and image.marked_sha256 in in_pairs:
+            raise LedgerError(
+                f"The HoneyImages of samples {other.sample_id} and {image.sample_id} are the same "
+                "file, so that one would give the other away; remove duplicates first"
+            )

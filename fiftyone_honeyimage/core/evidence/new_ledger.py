@@ -12,10 +12,11 @@ from typing import Any
 
 from ..errors import LedgerError
 from ..files import locked
-from .hashes import hash_leaf, hash_leaves, list_leaves
+from .hashes import check_text, hash_leaf, hash_leaves, list_leaves
+from .header import RESERVED, own_header
 from .ledger import Ledger, load_ledger
-from .ledger_file import FORMAT, write_ledger_file
-from .marked_images import TWINS, MarkedImage, Pair
+from .ledger_file import write_ledger_file
+from .marked_images import TWINS, MarkedImage, Pair, check_images
 from .verdict import Plan
 
 CoinSource = Callable[[int], Sequence[str]]
@@ -36,6 +37,9 @@ def create_ledger(
     pairs: Sequence[tuple[MarkedImage, MarkedImage]],
     plan: Plan,
     draw_coins: CoinSource = draw_coins,
+    *,
+    earlier_commitments: Sequence[str] = (),
+    register: Callable[[str], None] | None = None,
 ) -> Ledger:
     """Draws the coins and writes a new ledger: the last step of a marking.
 
@@ -44,13 +48,16 @@ def create_ledger(
 
     Args:
         path: the file to write (permissions 0600); a folder that does not exist is made with 0700
-        header: what the marking was made from and with; a JSON object without the keys "format"
-            and "plan"
+        header: what the marking was made from and with; a JSON object without the keys that the
+            ledger sets (:data:`.header.RESERVED`)
         singles: the HoneyImages without a twin
         pairs: the twins (a, b) of each pair, without coins
         plan: the plan of the verifications
         draw_coins (draw_coins): gives "a" or "b" for each of so many pairs. To be replaced in
             tests only: coins that depend on the images or can be guessed make every verdict void
+        earlier_commitments (()): of every earlier marking of the dataset, oldest first
+        register (None): takes the commitment down before the file is written, so that coins that
+            were drawn count as a marking whatever happens next
 
     Returns:
         the ledger, as read back from the disk
@@ -60,8 +67,9 @@ def create_ledger(
         OSError: if the file cannot be written
     """
     path = Path(path)
-    header = _checked_header(header, plan)
-    _check_images(singles, pairs)
+    own = own_header(len(singles), len(pairs), earlier_commitments)
+    header = _checked_header(header, own, plan)
+    check_images(singles, pairs)
     if not path.parent.exists():
         path.parent.mkdir(mode=0o700, parents=True)
 
@@ -95,15 +103,20 @@ def create_ledger(
             raise LedgerError(
                 f"{path} exists already, and its coins cannot be drawn again; choose another file"
             )
+        if register is not None:
+            register(content["commitment"])
         write_ledger_file(path, content)
     return load_ledger(path, content["commitment"])
 
 
-def _checked_header(header: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
-    reserved = {"format", "plan"} & set(header)
+def _checked_header(
+    header: Mapping[str, Any], own: Mapping[str, Any], plan: Plan
+) -> dict[str, Any]:
+    reserved = set(RESERVED) & set(header)
     if reserved:
         raise LedgerError(f"The header's {', '.join(sorted(reserved))} is set by the ledger")
-    full = {"format": FORMAT, **header, "plan": plan.to_dict()}
+    full = {**own, **header, "plan": plan.to_dict()}
+    check_text(full, "The header's text")
     try:
         plain = json.loads(json.dumps(full, allow_nan=False))
     except (TypeError, ValueError) as error:
@@ -111,29 +124,3 @@ def _checked_header(header: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     if plain != full:
         raise LedgerError("The header must be JSON with text as keys and lists, not tuples")
     return plain
-
-
-def _check_images(
-    singles: Sequence[MarkedImage], pairs: Sequence[tuple[MarkedImage, MarkedImage]]
-) -> None:
-    images = [*singles, *(image for pair in pairs for image in pair)]
-    for name in ("sample_id", "file"):
-        seen: set[str] = set()
-        for image in images:
-            value = getattr(image, name)
-            if value in seen:
-                raise LedgerError(
-                    f"Two marked images have the {name} {value!r}; each needs its own"
-                )
-            seen.add(value)
-
-    # A twin that also lies in the release under another name would not be withheld
-    owner: dict[str, MarkedImage] = {}
-    in_pairs = {image.marked_sha256 for pair in pairs for image in pair}
-    for image in images:
-        other = owner.setdefault(image.marked_sha256, image)
-        if other is not image and image.marked_sha256 in in_pairs:
-            raise LedgerError(
-                f"The HoneyImages of samples {other.sample_id} and {image.sample_id} are the same "
-                "file, so that one would give the other away; remove duplicates first"
-            )

@@ -12,6 +12,11 @@ Two families of bets are played side by side, each spread evenly over the fracti
 - "rank": ``bet = f * w_i``, where ``w_i`` in (0, 1] grows with the rank of ``|d_i|`` among the
   magnitudes so far. A pair whose twins hardly differ says little, and little is bet on it.
 
+A pair with a failed query loses the largest bet of each fraction, and its magnitude is unknown: a
+later pair that wins gets the smallest weight that any magnitude of the failed ones would give it,
+one that loses the largest. So the capital is at most what the answers would have given, whichever
+pairs fail and whoever chose them knowing the coins.
+
 ``|d_i|`` does not depend on the coin of pair ``i`` (see :mod:`.twins`), so that it may be known when
 the bet is made. An average of martingales is a martingale: no fraction has to be chosen after the
 fact, and the capital grows nearly as fast as with the best one. All signs alike reach 1,000 after
@@ -47,10 +52,12 @@ class EProcess:
 
     Attributes:
         e_values: the capital after each pair so far
+        num_failed: how many of them had a failed query
     """
 
     def __init__(self) -> None:
         self.e_values: list[float] = []
+        self.num_failed = 0
         self._log_capital = np.zeros((2, _NUM_FRACTIONS))
         self._magnitudes: list[float] = []
         self._largest = 1.0
@@ -67,13 +74,23 @@ class EProcess:
         """
         if math.isnan(difference):
             raise ParameterError(
-                f"The difference of pair {len(self.e_values)} is NaN; drop pairs with a failed "
-                "query and count them"
+                f"The difference of pair {len(self.e_values)} is NaN; call fail() for a pair "
+                "with a failed query"
             )
         if difference != 0:
             sign = math.copysign(1.0, difference)
-            bets = np.stack([_FRACTIONS, _FRACTIONS * self._weight(abs(difference))])
+            weight = self._weight(abs(difference), is_won=sign > 0)
+            bets = np.stack([_FRACTIONS, _FRACTIONS * weight])
             self._log_capital += np.log1p(sign * bets)
+        return self._played()
+
+    def fail(self) -> float:
+        """Plays a pair with a failed query, which is lost, and returns the capital."""
+        self.num_failed += 1
+        self._log_capital += np.log1p(-_FRACTIONS)
+        return self._played()
+
+    def _played(self) -> float:
         self.e_values.append(self._capital())
         self._largest = max(self._largest, self.e_values[-1])
         return self.e_values[-1]
@@ -83,13 +100,16 @@ class EProcess:
         """``1 / max e``, at most 1: valid whenever one stops."""
         return min(1.0, 1.0 / self._largest)
 
-    def _weight(self, magnitude: float) -> float:
-        """Twice the midrank of the magnitude over (number so far + 1), at most 1; 1 if all tie."""
+    def _weight(self, magnitude: float, is_won: bool) -> float:
+        """Twice the midrank of the magnitude over (number so far + 1), at most 1; 1 if all tie.
+
+        Failed pairs count as larger ones for a pair that is won, as smaller ones for one that is lost.
+        """
         below = bisect.bisect_left(self._magnitudes, magnitude)
         equal = bisect.bisect_right(self._magnitudes, magnitude) - below
         bisect.insort(self._magnitudes, magnitude)
-        midrank = below + equal / 2 + 1
-        return min(1.0, 2 * midrank / (len(self._magnitudes) + 1))
+        midrank = below + equal / 2 + 1 + (0 if is_won else self.num_failed)
+        return min(1.0, 2 * midrank / (len(self._magnitudes) + self.num_failed + 1))
 
     def _capital(self) -> float:
         peak = float(self._log_capital.max())
@@ -97,16 +117,28 @@ class EProcess:
         return math.exp(min(peak + math.log(mean), _LARGEST_LOG)) * (1 - _ROUNDING)
 
 
-def e_process(differences: npt.ArrayLike) -> EProcess:
+def e_process(differences: npt.ArrayLike, failed: npt.ArrayLike | None = None) -> EProcess:
     """Plays all pairs in the order given and returns the process.
 
     Args:
-        differences: ``d`` in the committed order of the queries, shape (n,)
+        differences: ``d`` of the answered pairs in the committed order of the queries, shape (n,)
+        failed (None): whether each pair has a failed query, bool of shape (n + number failed,);
+            None if none has
 
     Raises:
-        ParameterError: if a difference is NaN
+        ParameterError: if a difference is NaN, or the numbers do not fit
     """
+    values = np.asarray(differences, np.float64)
+    lost = np.zeros(len(values), bool) if failed is None else np.asarray(failed, bool)
+    if int((~lost).sum()) != len(values):
+        raise ParameterError(
+            f"There are {len(values)} differences, but {int((~lost).sum())} pairs that did not fail"
+        )
     process = EProcess()
-    for difference in np.asarray(differences, np.float64):
-        process.update(float(difference))
+    answered = iter(values)
+    for is_lost in lost:
+        if is_lost:
+            process.fail()
+        else:
+            process.update(float(next(answered)))
     return process

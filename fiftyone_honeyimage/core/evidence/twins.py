@@ -12,10 +12,10 @@ sign patterns, so that ``P(p <= alpha) <= alpha`` holds for every number of pair
 - Float noise. IEEE subtraction is antisymmetric (``a - b == -(b - a)`` exactly), so that losses are
   compared exactly and need no tolerance: should rounding decide between two losses, it decides
   before the coin is looked at. A tolerance would be one more number to choose after the answers.
-- Failed queries. If one twin of a pair gets no answer, the whole pair is dropped and counted.
-  Which pairs drop depends on the answers to the two twins, not on which of them was released, so
-  that the coins of the remaining pairs are as fair as before. Dropping only the failed twin, or
-  putting a worst loss in its place, would not be symmetric.
+- Failed queries. Whoever makes queries fail may know the coins. So a pair with a failed query counts
+  against the owner: as the largest difference in favour of the withheld twin. Whichever pairs
+  fail, the p-value is then at least the one that their answers would have given, and
+  ``P(p <= alpha) <= alpha`` holds for every choice of failures.
 - Clipped losses. Clipping changes both twins by the same rule. Infinite losses are equal to each
   other and larger than finite ones.
 """
@@ -47,7 +47,7 @@ class TwinTest:
         p_value: one-sided, ``2**-num_pairs <= p_value <= 1``
         statistic: the sum of the ranks (signed-rank) or the number (sign) of the pairs in which the
             released twin has the lower loss
-        num_pairs: pairs with a difference other than zero, on which the test rests
+        num_pairs: pairs with a difference other than zero, and failed ones, on which the test rests
         num_zeros: pairs without a difference, set aside
     """
 
@@ -82,7 +82,7 @@ def loss_differences(released: npt.ArrayLike, withheld: npt.ArrayLike) -> FloatA
     return np.subtract(withheld, released, out=np.zeros_like(withheld), where=~equal)
 
 
-def signed_rank_test(differences: npt.ArrayLike) -> TwinTest:
+def signed_rank_test(differences: npt.ArrayLike, num_failed: int = 0) -> TwinTest:
     """Wilcoxon's signed-rank test, exact also with ties and zeros.
 
     The midranks of ``|d|`` are doubled to integers, and the distribution of their sum over the
@@ -91,8 +91,13 @@ def signed_rank_test(differences: npt.ArrayLike) -> TwinTest:
     rounded up. Equals ``scipy.stats.wilcoxon(d, alternative="greater", method="exact")`` where that
     is exact, without ties. Time grows with ``n**3``: a millisecond for 50 pairs, seconds for 2,000.
 
+    Failed pairs get the largest ranks, above those of all differences, and the negative sign. Every
+    other rank is then at most what it would be had they been answered, by as much as theirs are
+    larger, so that the sum can only be smaller.
+
     Args:
         differences: ``d``, shape (n,), infinities allowed
+        num_failed (0): further pairs, of which a query failed
 
     Raises:
         ParameterError: if a difference is NaN
@@ -103,34 +108,38 @@ def signed_rank_test(differences: npt.ArrayLike) -> TwinTest:
     signed, num_zeros = _nonzero(differences)
     doubled_ranks = np.rint(2 * stats.rankdata(np.abs(signed))).astype(np.int64)
     observed = int(doubled_ranks[signed > 0].sum())
+    failed_ranks = 2 * (signed.size + 1 + np.arange(num_failed, dtype=np.int64))
+    doubled_ranks = np.concatenate([doubled_ranks, failed_ranks])
     return TwinTest(
         name="signed_rank",
         p_value=_upper_tail(doubled_ranks, observed),
         statistic=observed / 2,
-        num_pairs=signed.size,
+        num_pairs=signed.size + num_failed,
         num_zeros=num_zeros,
     )
 
 
-def sign_test(differences: npt.ArrayLike) -> TwinTest:
+def sign_test(differences: npt.ArrayLike, num_failed: int = 0) -> TwinTest:
     """The exact sign test; on differences of correct answers it is McNemar's exact test.
 
     Args:
         differences: ``d``, or for labels ``correct(released) - correct(withheld)``, shape (n,)
+        num_failed (0): further pairs, of which a query failed: each is lost
 
     Raises:
         ParameterError: if a difference is NaN
     """
     signed, num_zeros = _nonzero(differences)
     wins = int((signed > 0).sum())
+    num_pairs = signed.size + num_failed
     p_value = 1.0
-    if signed.size:
-        p_value = stats.binomtest(wins, signed.size, 0.5, alternative="greater").pvalue
+    if num_pairs:
+        p_value = stats.binomtest(wins, num_pairs, 0.5, alternative="greater").pvalue
     return TwinTest(
         name="sign",
-        p_value=_never_zero(float(p_value), signed.size),
+        p_value=_never_zero(float(p_value), num_pairs),
         statistic=float(wins),
-        num_pairs=signed.size,
+        num_pairs=num_pairs,
         num_zeros=num_zeros,
     )
 
@@ -306,19 +315,19 @@ class PairAnswers:
         )
 
     @property
-    def num_answers(self) -> int:
-        """How many images got an answer."""
-        return sum(value is not None for value in (*self.a, *self.b))
+    def failed(self) -> tuple[bool, ...]:
+        """Whether a query on either twin failed, for each pair in the order of the queries."""
+        return tuple(a is None or b is None for a, b in zip(self.a, self.b, strict=True))
 
     @property
     def num_failed(self) -> int:
-        """How many pairs are dropped, because a query on either twin failed."""
-        return sum(a is None or b is None for a, b in zip(self.a, self.b, strict=True))
+        """How many pairs have a failed query."""
+        return sum(self.failed)
 
     def compare(
         self, released: Mapping[int, str]
     ) -> FloatArray | tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """Looks at the coins: what :func:`.verdict.decide` takes, failed pairs dropped.
+        """Looks at the coins: what :func:`.verdict.decide` takes, of the pairs that did not fail.
 
         Args:
             released: for each pair's index, which twin was released, "a" or "b"
@@ -372,8 +381,8 @@ def _checked(differences: npt.ArrayLike) -> FloatArray:
         raise ParameterError(f"Differences must have shape (n,), not {values.shape}")
     if np.isnan(values).any():
         raise ParameterError(
-            f"The difference of pair {int(np.isnan(values).argmax())} is NaN; drop pairs with a "
-            "failed query and count them"
+            f"The difference of pair {int(np.isnan(values).argmax())} is NaN; leave out pairs "
+            "with a failed query and count them"
         )
     return values
 
@@ -384,8 +393,8 @@ def _losses(values: npt.ArrayLike, name: str) -> FloatArray:
         raise ParameterError(f"The {name} losses must have shape (n,), not {losses.shape}")
     if np.isnan(losses).any():
         raise ParameterError(
-            f"The {name} loss of pair {int(np.isnan(losses).argmax())} is NaN; drop pairs with a "
-            "failed query and count them"
+            f"The {name} loss of pair {int(np.isnan(losses).argmax())} is NaN; leave out pairs "
+            "with a failed query and count them"
         )
     return losses
 

@@ -41,6 +41,7 @@ _TEST_NAMES = {
     "sign": "exact sign test on labels",
     "e_process": "sequential betting test",
 }
+_FIXED_TESTS = {"signed_rank": signed_rank_test, "sign": sign_test}
 
 
 @dataclass(frozen=True)
@@ -120,13 +121,13 @@ class Verdict:
         p_value: one-sided, exact (or ``1 / max e`` of a sequential test); 1 without pairs
         p_adjusted: corrected for all verifications with the ledger (see :mod:`.multiple`)
         alpha: the level; "derived" means ``p_adjusted <= alpha``
-        family_size: the number of verifications with the ledger so far that count, with this one
+        family_size: the number of verifications opened with the ledger so far, with this one
         test: "signed_rank", "sign" or "e_process"
         kind: what the suspect answers, "scores" or "labels"
-        num_pairs: pairs used
-        num_failed: pairs dropped, because a query on one of their twins failed
+        num_pairs: pairs that were answered
+        num_failed: pairs with a failed query, which count against the owner
         num_left: pairs of the ledger that no verification has used
-        effect_size: by how much the released twins do better, None where it is undefined
+        effect_size: by how much the released twins of answered pairs do better, None where it is undefined
         effect_interval: its 95% confidence interval, None where so few pairs give none
         effect_name: what the effect size is, its unit and method
         e_values: the capital after each pair, for a sequential test
@@ -218,8 +219,8 @@ def decide(
     answers: npt.ArrayLike | tuple[npt.ArrayLike, npt.ArrayLike],
     *,
     kind: str,
-    num_failed: int,
     num_left: int,
+    failed: npt.ArrayLike | None = None,
     position: int = 1,
     alpha: float | None = None,
     paper: Mapping[str, Any] | None = None,
@@ -228,13 +229,14 @@ def decide(
 
     Args:
         plan: what was committed
-        answers: for scores, ``loss(withheld) - loss(released)`` of each usable pair, shape (n,); for
+        answers: for scores, ``loss(withheld) - loss(released)`` of each answered pair, shape (n,); for
             labels, whether the (released, withheld) twins were classified correctly, two boolean
             arrays of shape (n,). In the committed order. :meth:`.twins.PairAnswers.compare` gives
             both
         kind: "scores" or "labels"
-        num_failed: pairs dropped, because a query on one of their twins failed
         num_left: pairs of the ledger that no verification has used
+        failed (None): whether each pair has a failed query, bool of shape (n + number failed,), in
+            the committed order; None if none has. Such pairs count against the owner
         position (1): which verification with this ledger it is (:meth:`.ledger.Ledger.position`)
         alpha (None): a smaller level than the plan's
         paper (None): the published method's figures, passed through
@@ -244,8 +246,8 @@ def decide(
     """
     level = plan.alpha_for(alpha)
     test = plan.test_for(kind)
-    if not _is_count(num_failed) or not _is_count(num_left):
-        raise ParameterError("num_failed and num_left must be whole numbers")
+    if not _is_count(num_left):
+        raise ParameterError(f"num_left must be a whole number, not {num_left!r}")
 
     if kind == "labels":
         released_correct, withheld_correct = _both(answers)
@@ -262,15 +264,22 @@ def decide(
             "(Hodges-Lehmann; 95% interval: exact signed-rank)"
         )
 
+    lost = np.zeros(differences.size, bool) if failed is None else np.asarray(failed, bool)
+    num_failed = int(lost.sum())
+    if lost.shape != (differences.size + num_failed,):
+        raise ParameterError(
+            f"There are answers on {differences.size} pairs; failed must hold False so many times, "
+            f"not {lost.size - num_failed}"
+        )
     e_values: list[float] = []
     if test == "e_process":
-        process = e_process(differences)
+        process = e_process(differences, lost)
         p_value, e_values = process.p_value, process.e_values
     else:
-        p_value = (sign_test if test == "sign" else signed_rank_test)(differences).p_value
+        p_value = _FIXED_TESTS[test](differences, num_failed).p_value
 
     p_adjusted = adjusted_p(p_value, position)
-    reason = _why_inconclusive(plan, test, differences.size, num_failed, level, position)
+    reason = _why_inconclusive(plan, test, lost, level, position)
     decided = DERIVED if p_adjusted <= level else NOT_SHOWN
     verdict = INCONCLUSIVE if reason else decided
     return Verdict(
@@ -282,13 +291,15 @@ def decide(
         test=test,
         kind=kind,
         num_pairs=int(differences.size),
-        num_failed=int(num_failed),
+        num_failed=num_failed,
         num_left=int(num_left),
         effect_size=effect_size,
         effect_interval=interval,
         effect_name=effect_name,
         e_values=tuple(e_values),
-        statement=_statement(verdict, reason, test, differences.size, p_value, p_adjusted, level),
+        statement=_statement(
+            verdict, reason, test, (differences.size, num_failed), p_value, p_adjusted, level
+        ),
         paper=dict(paper or {}),
     )
 
@@ -302,40 +313,51 @@ def may_stop(process: EProcess, plan: Plan, position: int, alpha: float | None =
         position: which verification with this ledger it is
         alpha (None): a smaller level than the plan's
     """
-    if len(process.e_values) < plan.min_pairs:
+    num_failed = process.num_failed
+    num_pairs = len(process.e_values) - num_failed
+    if num_pairs < max(plan.min_pairs, num_failed):
         return False
     return adjusted_p(process.p_value, position) <= plan.alpha_for(alpha)
 
 
 def _why_inconclusive(
-    plan: Plan, test: str, num_pairs: int, num_failed: int, alpha: float, position: int
+    plan: Plan, test: str, failed: npt.NDArray[np.bool_], alpha: float, position: int
 ) -> str:
     """Why these pairs could not have decided, whatever the answers; empty if they could.
 
-    Depends on the answers only through the number of failed queries, and so not on the coins.
+    Depends on the answers only through the failed queries.
     """
+    num_failed = int(failed.sum())
+    num_pairs = failed.size - num_failed
     if num_pairs + num_failed == 0:
         return "no pair of twins was queried"
     if num_failed > num_pairs:
         return f"queries failed on {num_failed} of {num_pairs + num_failed} pairs of twins"
     if num_pairs < plan.min_pairs:
         return f"{num_pairs} usable pairs of twins are fewer than the {plan.min_pairs} planned"
-    best = min_attainable_p(num_pairs)
-    if test == "e_process":
-        best = e_process(np.ones(num_pairs)).p_value
-    if adjusted_p(best, position) > alpha:
+    if adjusted_p(_least_p(test, failed), position) > alpha:
+        lost = f" and {num_failed} failed" if num_failed else ""
         return (
-            f"{num_pairs} usable pairs of twins cannot reach the significance level {alpha:g} at "
-            f"verification number {position} with this ledger"
+            f"{num_pairs} usable{lost} pairs of twins cannot reach the significance level {alpha:g} "
+            f"at verification number {position} with this ledger"
         )
     return ""
+
+
+def _least_p(test: str, failed: npt.NDArray[np.bool_]) -> float:
+    """No answers give less than this: every answered pair is won, the failed ones are lost."""
+    won = 1.0 + np.arange(failed.size - int(failed.sum()))
+    if test == "e_process":
+        return e_process(won, failed).p_value
+    # Of signed ranks too: their sum over lost pairs is least, at most, for that many or fewer
+    return sign_test(won, int(failed.sum())).p_value
 
 
 def _statement(
     verdict: str,
     reason: str,
     test: str,
-    num_pairs: int,
+    counts: tuple[int, int],
     p_value: float,
     p_adjusted: float,
     alpha: float,
@@ -345,8 +367,10 @@ def _statement(
         return (
             f"No conclusion: {reason}. This says nothing about whether the model used the release."
         )
+    num_pairs, num_failed = counts
+    lost = f" and {num_failed} more that failed and count against it" if num_failed else ""
     figures = (
-        f"{_TEST_NAMES[test]} on {num_pairs} pairs of twins, p = {p_value:.2g}, corrected for all "
+        f"{_TEST_NAMES[test]} on {num_pairs} pairs of twins{lost}, p = {p_value:.2g}, corrected for all "
         f"verifications with this ledger {p_adjusted:.2g}, significance level {alpha:g}"
     )
     if verdict == DERIVED:

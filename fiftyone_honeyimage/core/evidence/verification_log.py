@@ -1,7 +1,9 @@
-"""The log of the verifications: what each entry says, and by which rules it may be written.
+"""The log of releases and verifications: what each entry says, and by which rules it may be written.
 
 The entries are chained by hashes from the commitment on. Of each entry a public part is always
-given; a private one, bound by its own hash, can be left out in an evidence file.
+given; a private one, bound by its own hash, can be left out in an evidence file. Public are times,
+counts, levels and the pairs asked; whose model it was, how it was asked and what came out is
+private.
 """
 
 from __future__ import annotations
@@ -10,14 +12,28 @@ import dataclasses
 import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
 from ..errors import LedgerError
-from .hashes import hash_entry, hash_private
-from .twins import PairAnswers
+from .hashes import hash_entry, hash_private, is_digest
+from .twins import KINDS, PairAnswers
 from .verdict import Plan, Verdict
+
+_ENTRY_KEYS = {"index", "event", "id", "at", "public", "private_sha256", "previous", "hash"}
+_PUBLIC_KEYS = {
+    "release": {"digest", "num_files"},
+    "open": {"pairs", "alpha", "reuse"},
+    "close": {"concluded", "num_queried"},
+}
+_PRIVATE_KEYS = {
+    "release": {"salt"},
+    "open": {"salt", "suspect_name", "suspect_digest", "kind", "protocol"},
+    "close": {"salt", "result", "answers_sha256"},
+}
+#: Words that follow from a verdict's numbers, and are no part of what is logged
+WORDS = ("statement", "effect_name")
 
 
 @dataclass(frozen=True)
@@ -27,42 +43,81 @@ class Verification:
     Attributes:
         id: its name in the log
         pairs: the pairs it was opened for, in the committed order
-        position: which verification it is, counted from 1 at its opening over those that count
+        position: which verification it is, counted from 1 in the order of the openings
         alpha: the level it was opened with
+        opened_at: when it was opened, by the owner's clock, ISO 8601
         suspect_name: the suspect's name, None where the log's details are closed
         suspect_digest: the digest of the suspect's file, where there is one
+        kind: what the suspect answers, "scores" or "labels"; None where details are closed
+        protocol: how it is asked (see :mod:`.protocol`); empty where details are closed
         closed: whether it was brought to its end
-        num_queried: how many of its pairs were queried; all of them while it is open
-        num_answers: how many images got an answer; None while it is open
-        p_value: its p-value; 1 while it is open or without a result
-        verdict: its verdict; None without a result
-        result: the whole verdict; None without a result or where the log's details are closed
-        answers_sha256: the digest of the answers; None without answers
+        concluded: whether that was a verdict; a verification without one was abandoned
+        num_queried: how many of its pairs were queried; all of them but where a sequential test
+            stopped early
+        result: the verdict without its words (:data:`WORDS`); None without one or where details
+            are closed
+        answers_sha256: the digest of the answers; None in the same cases
     """
 
     id: str
     pairs: tuple[int, ...]
     position: int
     alpha: float
+    opened_at: str
     suspect_name: str | None
     suspect_digest: str | None
+    kind: str | None
+    protocol: dict[str, Any] = field(default_factory=dict)
     closed: bool = False
+    concluded: bool = False
     num_queried: int = 0
-    num_answers: int | None = None
-    p_value: float = 1.0
-    verdict: str | None = None
     result: dict[str, Any] | None = None
     answers_sha256: str | None = None
 
     @property
-    def counts(self) -> bool:
-        """Whether it takes a position: not if it was closed without a single answer."""
-        return self.num_answers != 0
+    def p_value(self) -> float:
+        """Its p-value; 1 without a result."""
+        return 1.0 if self.result is None else float(self.result["p_value"])
+
+    @property
+    def verdict(self) -> str | None:
+        """Its verdict; None without a result."""
+        return None if self.result is None else str(self.result["verdict"])
+
+
+@dataclass(frozen=True)
+class LoggedRelease:
+    """A release, as the log tells it.
+
+    Attributes:
+        digest: see :func:`.release_digest.release_digest`
+        num_files: how many files it has
+        at: when it was logged, by the owner's clock, ISO 8601
+        index: its place in the log
+    """
+
+    digest: str
+    num_files: int
+    at: str
+    index: int
+
+
+@dataclass(frozen=True)
+class Log:
+    """What a log tells.
+
+    Attributes:
+        verifications: by id, in the order of their openings
+        releases: in the order in which they were logged
+    """
+
+    verifications: dict[str, Verification]
+    releases: tuple[LoggedRelease, ...]
 
 
 def new_entry(
     event: str,
-    verification_id: str,
+    entry_id: str,
     public: Mapping[str, Any],
     private: Mapping[str, Any],
     *,
@@ -72,8 +127,8 @@ def new_entry(
     """Returns a log entry with its hashes, in JSON's own types.
 
     Args:
-        event: "open" or "close"
-        verification_id: the verification it is about
+        event: "release", "open" or "close"
+        entry_id: the verification it is about, or a name of the release's own
         public: what every evidence file tells
         private: what only this verification's own evidence tells; it gets a salt
         index: its place in the log
@@ -83,7 +138,7 @@ def new_entry(
     entry = {
         "index": index,
         "event": event,
-        "id": verification_id,
+        "id": entry_id,
         "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "public": public,
         "private_sha256": hash_private(private),
@@ -100,8 +155,8 @@ def read_log(
     commitment: str,
     query_order: Sequence[tuple[int, str]],
     plan: Plan,
-) -> dict[str, Verification]:
-    """Checks a log entry by entry and returns its verifications by id.
+) -> Log:
+    """Checks a log entry by entry and returns what it tells.
 
     Private parts may be left out; those present must fit their hashes.
 
@@ -109,25 +164,22 @@ def read_log(
         LedgerError: if the chain is broken or an entry cannot have been written by the rules
     """
     verifications: dict[str, Verification] = {}
+    releases: list[LoggedRelease] = []
     previous = commitment
     for index, entry in enumerate(log):
-        if (
-            entry["index"] != index
-            or entry["previous"] != previous
-            or entry["hash"] != hash_entry(entry)
-        ):
-            raise LedgerError(f"The log was altered at entry {index}: its hashes do not fit")
-        private = entry.get("private")
-        if private is not None and hash_private(private) != entry["private_sha256"]:
-            raise LedgerError(f"The log was altered at entry {index}: its details do not fit")
-        previous = entry["hash"]
+        previous = _check_entry(entry, index, previous)
         if entry["event"] == "open":
             _read_open(entry, verifications, query_order, plan)
         elif entry["event"] == "close":
-            _read_close(entry, verifications)
+            _read_close(entry, verifications, plan)
         else:
-            raise LedgerError(f"The log's entry {index} is of an unknown kind")
-    return verifications
+            public = entry["public"]
+            if not is_digest(public["digest"]) or not _is_count(public["num_files"]):
+                raise LedgerError(f"The log's entry {index} names no release")
+            releases.append(
+                LoggedRelease(public["digest"], public["num_files"], entry["at"], index)
+            )
+    return Log(verifications, tuple(releases))
 
 
 def unspent(
@@ -162,12 +214,18 @@ def num_left_after(
 
 
 def check_answered_pairs(opened: Verification, answers: PairAnswers, plan: Plan) -> None:
-    """Checks that the answers are to the pairs that the verification was opened for.
+    """Checks that the answers are of the kind and to the pairs that the verification was opened for.
 
     Raises:
-        LedgerError: if a pair is missing, added or out of order. Only a sequential test may leave
-            out pairs at the end
+        LedgerError: if they are of another kind, or a pair is missing, added or out of order. Only
+            a sequential test may leave out pairs at the end
     """
+    if answers.kind != opened.kind:
+        # Else one could look at both and take the better
+        raise LedgerError(
+            f"Verification {opened.id} was opened for {opened.kind}, but the answers are "
+            f"{answers.kind}"
+        )
     if answers.pairs != opened.pairs[: len(answers.pairs)]:
         raise LedgerError(
             f"Verification {opened.id} was opened for the pairs {list(opened.pairs)} in this "
@@ -181,48 +239,110 @@ def check_answered_pairs(opened: Verification, answers: PairAnswers, plan: Plan)
         )
 
 
+def without_words(verdict: Verdict) -> dict[str, Any]:
+    """Returns a verdict's plain values without the words that follow from them."""
+    return {name: value for name, value in verdict.to_dict().items() if name not in WORDS}
+
+
+def _check_entry(entry: Mapping[str, Any], index: int, previous: str) -> str:
+    """Checks an entry's form and hashes, and returns its own hash."""
+    if (
+        not isinstance(entry, Mapping)
+        or set(entry) - {"private"} != _ENTRY_KEYS
+        or type(entry["index"]) is not int
+        or entry["index"] != index
+        or entry["previous"] != previous
+        or not is_digest(entry["private_sha256"])
+        or entry["hash"] != hash_entry(entry)
+    ):
+        raise LedgerError(f"The log was altered at entry {index}: its hashes do not fit")
+    event = entry["event"]
+    if event not in _PUBLIC_KEYS or set(entry["public"]) != _PUBLIC_KEYS[event]:
+        raise LedgerError(f"The log's entry {index} is of an unknown kind")
+    if not isinstance(entry["id"], str) or datetime.fromisoformat(entry["at"]).tzinfo is None:
+        raise LedgerError(f"The log's entry {index} has no name or no time")
+    if "private" in entry:
+        private = entry["private"]
+        if not isinstance(private, Mapping) or set(private) != _PRIVATE_KEYS[event]:
+            raise LedgerError(f"The log was altered at entry {index}: its details are incomplete")
+        if hash_private(private) != entry["private_sha256"]:
+            raise LedgerError(f"The log was altered at entry {index}: its details do not fit")
+    return str(entry["hash"])
+
+
 def _read_open(
     entry: Mapping[str, Any],
     verifications: dict[str, Verification],
     query_order: Sequence[tuple[int, str]],
     plan: Plan,
 ) -> None:
-    public, private = entry["public"], entry.get("private") or {}
+    public, private = entry["public"], entry.get("private")
     pairs = tuple(public["pairs"])
     if entry["id"] in verifications:
         raise LedgerError(f"The log opens verification {entry['id']} twice")
+    if not isinstance(public["reuse"], bool) or not all(type(pair) is int for pair in pairs):
+        raise LedgerError(f"The log opens verification {entry['id']} with impossible pairs")
     if not may_open(pairs, public["reuse"], query_order, verifications.values()):
         raise LedgerError(
             f"Verification {entry['id']} was opened for other pairs than the next ones"
         )
+    if private is not None:
+        name, digest = private["suspect_name"], private["suspect_digest"]
+        if not isinstance(name, str) or not (digest is None or isinstance(digest, str)):
+            raise LedgerError(f"Verification {entry['id']} names no suspect")
+        if private["kind"] not in KINDS or not isinstance(private["protocol"], Mapping):
+            raise LedgerError(f"Verification {entry['id']} does not say how the suspect is asked")
+    known = private or {}
     verifications[entry["id"]] = Verification(
         id=entry["id"],
         pairs=pairs,
-        position=1 + sum(item.counts for item in verifications.values()),
+        # Whatever becomes of it, it keeps its place: nothing is taken back that was tried
+        position=len(verifications) + 1,
         alpha=plan.alpha_for(public["alpha"]),
-        suspect_name=private.get("suspect_name"),
-        suspect_digest=private.get("suspect_digest"),
+        opened_at=entry["at"],
+        suspect_name=known.get("suspect_name"),
+        suspect_digest=known.get("suspect_digest"),
+        kind=known.get("kind"),
+        protocol=dict(known.get("protocol", {})),
         num_queried=len(pairs),
     )
 
 
-def _read_close(entry: Mapping[str, Any], verifications: dict[str, Verification]) -> None:
-    public, private = entry["public"], entry.get("private") or {}
+def _read_close(
+    entry: Mapping[str, Any], verifications: dict[str, Verification], plan: Plan
+) -> None:
+    public, private = entry["public"], entry.get("private")
     opened = verifications.get(entry["id"])
     if opened is None or opened.closed:
         raise LedgerError(f"The log closes verification {entry['id']}, which is not open")
-    if not 0 <= public["num_queried"] <= len(opened.pairs) or not 0 <= public["p_value"] <= 1:
+    concluded, num_queried = public["concluded"], public["num_queried"]
+    # A verification that is given up has used its pairs: nobody can show that they were not asked
+    may_stop = concluded and plan.test == "e_process"
+    least = 0 if may_stop else len(opened.pairs)
+    if (
+        not isinstance(concluded, bool)
+        or not _is_count(num_queried)
+        or not least <= num_queried <= len(opened.pairs)
+    ):
         raise LedgerError(f"The log closes verification {entry['id']} with impossible figures")
-    result = private.get("result")
+    result = answers = None
+    if private is not None:
+        result, answers = private["result"], private["answers_sha256"]
+        if (result is not None) != concluded or is_digest(answers) != concluded:
+            raise LedgerError(f"Verification {entry['id']} has a verdict without answers")
     if result is not None:
-        Verdict.from_dict(result)
+        verdict = Verdict.from_dict({**result, **dict.fromkeys(WORDS, "")})
+        if verdict.num_pairs + verdict.num_failed != num_queried:
+            raise LedgerError(f"The log closes verification {entry['id']} with impossible figures")
     verifications[entry["id"]] = dataclasses.replace(
         opened,
         closed=True,
-        num_queried=public["num_queried"],
-        num_answers=public["num_answers"],
-        p_value=public["p_value"],
-        verdict=public["verdict"],
+        concluded=concluded,
+        num_queried=num_queried,
         result=result,
-        answers_sha256=public["answers_sha256"],
+        answers_sha256=answers,
     )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from protocols import PROTOCOL
 
 from fiftyone_honeyimage.core.evidence.ledger import Ledger
 from fiftyone_honeyimage.core.evidence.marked_images import MarkedImage
@@ -22,7 +23,7 @@ def marked_image(number: int) -> MarkedImage:
 
     return MarkedImage(
         sample_id=f"sample-{number}",
-        label="cat" if number % 2 else "dog",
+        label="cat" if number // 2 % 2 else "dog",
         file=f"images/{number:04d}.png",
         source_sha256=digest("source"),
         marked_sha256=digest("marked"),
@@ -81,7 +82,11 @@ def verify(ask: Callable[..., PairAnswers]) -> Callable[..., str]:
 
     def run(ledger: Ledger, num_pairs: int | None = None, **options: Any) -> str:
         verification_id = ledger.open_verification(
-            "suspect", "ab" * 32, None, ledger.pairs_left[:num_pairs]
+            "suspect",
+            "ab" * 32,
+            options.get("kind", "scores"),
+            ledger.pairs_left[:num_pairs],
+            protocol=PROTOCOL,
         )
         pairs = list(ledger.verifications[verification_id].pairs)
         ledger.conclude(verification_id, ask(ledger, pairs, **options))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from protocols import PROTOCOL
 
 from fiftyone_honeyimage.core.errors import LedgerError
 from fiftyone_honeyimage.core.evidence.ledger import Ledger, load_ledger
@@ -89,13 +90,17 @@ def test_a_full_disk_changes_nothing(
         folder.mkdir()
     else:
         ledger = make_ledger()
-        verification_id = ledger.open_verification("suspect", None, None, ledger.pairs_left[:12])
+        verification_id = ledger.open_verification(
+            "suspect", None, "scores", ledger.pairs_left[:12], protocol=PROTOCOL
+        )
         answers = ask(ledger, ledger.verifications[verification_id].pairs)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     actions: dict[str, Callable[[], object]] = {
         "creation": make_ledger,
-        "opening": lambda: ledger.open_verification("another", None, None, ledger.pairs_left),
+        "opening": lambda: ledger.open_verification(
+            "another", None, "scores", ledger.pairs_left, protocol=PROTOCOL
+        ),
         "closing": lambda: ledger.conclude(verification_id, answers),
     }
     monkeypatch.setattr(os, function, fail)
@@ -117,12 +122,13 @@ def test_killed_at_any_moment_leaves_a_whole_ledger(make_ledger: MakeLedger) -> 
     ledger = make_ledger(num_pairs=400)
     code = (
         "import sys\n"
+        f"protocol = {PROTOCOL!r}\n"
         "from fiftyone_honeyimage.core.evidence.ledger import load_ledger\n"
         "ledger = load_ledger(sys.argv[1])\n"
         "while True:\n"
-        "    opened = ledger.open_verification('x', None, None, ledger.pairs_left[:1])\n"
+        "    opened = ledger.open_verification('x', None, 'scores', [], protocol=protocol)\n"
         "    print('opened', flush=True)\n"
-        "    ledger.close_verification(opened, None, num_queried=0)\n"
+        "    ledger.close_verification(opened, None)\n"
     )
     rng = random.Random(0)
     seen = 0
@@ -176,7 +182,7 @@ def test_a_missing_ledger(tmp_path: Path) -> None:
 def test_a_ledger_of_a_later_version(make_ledger: MakeLedger) -> None:
     ledger = make_ledger()
     content = json.loads(ledger.path.read_text())
-    content["header"]["format"] = "honeyimage-ledger/2"
+    content["header"]["format"] = "honeyimage-ledger/3"
     ledger.path.write_text(json.dumps(content))
     with pytest.raises(LedgerError, match="this version reads"):
         load_ledger(ledger.path)
@@ -188,7 +194,7 @@ def test_a_link_to_a_ledger_stays_a_link(make_ledger: MakeLedger, tmp_path: Path
     (tmp_path / "elsewhere").mkdir()
     link = tmp_path / "elsewhere" / "link.json"
     link.symlink_to(ledger.path)
-    load_ledger(link).open_verification("one", None, None, [])
+    load_ledger(link).open_verification("one", None, "scores", [], protocol=PROTOCOL)
     assert link.is_symlink()
     assert list((tmp_path / "elsewhere").iterdir()) == [link]
     assert len(load_ledger(ledger.path).log) == 1
@@ -202,7 +208,11 @@ def test_verifications_from_several_threads_are_all_kept(make_ledger: MakeLedger
         own = load_ledger(ledger.path)
         while own.pairs_left:
             try:
-                opened.append(own.open_verification("x", None, None, own.pairs_left[:1]))
+                opened.append(
+                    own.open_verification(
+                        "x", None, "scores", own.pairs_left[:1], protocol=PROTOCOL
+                    )
+                )
             except LedgerError:
                 # Another thread took that pair; the reload has shown what is left
                 continue

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from protocols import PROTOCOL
 
 from fiftyone_honeyimage.core.errors import LedgerError
 from fiftyone_honeyimage.core.evidence.hashes import hash_leaf, hash_leaves
@@ -52,7 +53,7 @@ def altered(value: Any) -> Iterator[Any]:
 def test_any_single_change_is_found_out(make_ledger: MakeLedger, verify: Verify) -> None:
     ledger = make_ledger(num_pairs=14, num_singles=2)
     verify(ledger, 10)
-    ledger.open_verification("another", None, "labels", ledger.pairs_left[:2])
+    ledger.open_verification("another", None, "labels", ledger.pairs_left[:2], protocol=PROTOCOL)
     content = json.loads(ledger.path.read_text())
     copied = ledger.path.with_name("altered.json")
 
@@ -149,8 +150,8 @@ def logged(make_ledger: MakeLedger, verify: Verify) -> dict[str, Any]:
         lambda content: content["log"].insert(0, content["log"].pop(2)),
         lambda content: content["log"].append(content["log"][-1]),
         lambda content: content["log"].__setitem__(slice(4, 6), []),
-        lambda content: content["log"][1]["public"].update(p_value=1e-9),
-        lambda content: content["log"][1]["public"].update(num_answers=0),
+        lambda content: content["log"][1]["public"].update(concluded=False),
+        lambda content: content["log"][1]["public"].update(num_queried=0),
         lambda content: content["log"][0]["private"].update(suspect_name="nobody"),
         lambda content: content["log"][0].pop("private"),
         lambda content: content["log"][0].update(at="2020-01-01T00:00:00+00:00"),
@@ -175,7 +176,9 @@ def test_an_older_copy_is_found_out_by_whoever_saw_the_newer(
 ) -> None:
     ledger = make_ledger()
     before = ledger.path.read_bytes()
-    verification_id = ledger.open_verification("suspect", None, None, ledger.pairs_left)
+    verification_id = ledger.open_verification(
+        "suspect", None, "scores", ledger.pairs_left, protocol=PROTOCOL
+    )
     ledger.path.write_bytes(before)
     with pytest.raises(LedgerError, match="were removed"):
         ledger.close_verification(verification_id, None)

@@ -91,7 +91,7 @@ def test_coins_are_drawn_last(make_ledger: MakeLedger, monkeypatch: pytest.Monke
         monkeypatch.setattr(
             new_ledger.secrets, name, record("random", getattr(new_ledger.secrets, name))
         )
-    monkeypatch.setattr(new_ledger, "_check_images", record("check", new_ledger._check_images))
+    monkeypatch.setattr(new_ledger, "check_images", record("check", new_ledger.check_images))
     make_ledger(coins=record("coins", lambda number: ["a"] * number))
     assert events.count("coins") == 1
     assert events[-1] == "coins"
@@ -151,7 +151,18 @@ def test_marked_images_refused(make_ledger: MakeLedger, changes: dict) -> None:
 
 @pytest.mark.parametrize(
     "header",
-    [{"plan": {}}, {"format": "x"}, {"x": {1, 2}}, {"x": float("nan")}, {"x": (1,)}, {1: 2}],
+    [
+        {"plan": {}},
+        {"format": "x"},
+        {"counts": {}},
+        {"marking_number": 1},
+        {"earlier_commitments": []},
+        {"x": "\udce9"},
+        {"x": {1, 2}},
+        {"x": float("nan")},
+        {"x": (1,)},
+        {1: 2},
+    ],
 )
 def test_headers_refused(tmp_path: Path, header: dict) -> None:
     with pytest.raises(LedgerError, match="header"):

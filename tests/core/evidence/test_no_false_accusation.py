@@ -279,7 +279,6 @@ def verdicts_on(ledger: Ledger, losses: np.ndarray, correct: np.ndarray) -> list
                 Plan(alpha=alpha, test=test),
                 answers.compare(ledger.released()),
                 kind=kind,
-                num_failed=0,
                 num_left=0,
             )
             assert verdict.test == name

@@ -21,7 +21,11 @@ SEQUENTIAL = Plan(alpha=0.001, test="e_process")
 
 
 def verdict_on(answers: Any, plan: Plan = PLAN, kind: str = "scores", **options: Any) -> Verdict:
-    options = {"num_failed": 0, "num_left": 0, **options}
+    """``num_failed`` pairs fail, the last in the order."""
+    options = {"num_left": 0, **options}
+    if num_failed := options.pop("num_failed", 0):
+        size = len(answers[0] if kind == "labels" else answers)
+        options["failed"] = [False] * size + [True] * num_failed
     return decide(plan, answers, kind=kind, **options)
 
 
@@ -79,7 +83,7 @@ def test_inconclusive_whatever_the_answers(size: int, options: dict, reason: str
 
 def test_eleven_pairs_suffice_for_one_in_a_thousand() -> None:
     assert verdict_on(rising(11)).verdict == "derived"
-    assert verdict_on(rising(12), num_failed=12).verdict == "derived"
+    assert verdict_on(rising(12), num_failed=1).verdict == "inconclusive"
 
 
 def test_inconclusive_when_a_sequential_test_has_too_few() -> None:
@@ -298,6 +302,13 @@ def test_answers_that_do_not_fit_their_kind(answers: Any, kind: str) -> None:
 
 
 def test_counts_must_be_whole() -> None:
-    for changes in ({"num_failed": 1.5}, {"num_left": -1}, {"num_failed": None}):
+    for changes in ({"num_left": 1.5}, {"num_left": -1}, {"num_left": None}):
         with pytest.raises(ParameterError):
             verdict_on(rising(12), **changes)
+
+
+@pytest.mark.parametrize("failed", [[False] * 11, [False] * 13, [True] * 12, [[False] * 12]])
+def test_failures_must_fit_the_answers(failed: list) -> None:
+    for plan in (PLAN, SEQUENTIAL):
+        with pytest.raises(ParameterError):
+            decide(plan, rising(12), kind="scores", num_left=0, failed=failed)

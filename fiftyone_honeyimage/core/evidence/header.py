@@ -1,0 +1,61 @@
+"""What a ledger's header says for itself: its format, its counts and which marking of a dataset it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import LedgerError
+from .hashes import is_digest
+
+FORMAT = "honeyimage-ledger/2"
+
+#: Keys of the header that the ledger sets, beside those that a marking gives it
+RESERVED = ("format", "plan", "counts", "marking_number", "earlier_commitments")
+
+
+def own_header(
+    num_singles: int, num_pairs: int, earlier_commitments: Sequence[str]
+) -> dict[str, Any]:
+    """Returns the header's own part, without the plan.
+
+    Args:
+        num_singles, num_pairs: how many there are
+        earlier_commitments: of every earlier marking of the dataset, oldest first
+    """
+    return {
+        "format": FORMAT,
+        "counts": {"singles": num_singles, "pairs": num_pairs},
+        # Who commits often enough and publishes late could choose among the coins
+        "marking_number": len(earlier_commitments) + 1,
+        "earlier_commitments": list(earlier_commitments),
+    }
+
+
+def check_header(header: Mapping[str, Any], num_singles: int, num_pairs: int) -> None:
+    """Checks the header's own part.
+
+    Raises:
+        LedgerError: if it is of another format, has other counts, or its number of the marking does
+            not fit the earlier commitments
+    """
+    if header.get("format") != FORMAT:
+        raise LedgerError(
+            f"The ledger has format {header.get('format')!r}; this version reads {FORMAT!r}"
+        )
+    if header["counts"] != {"singles": num_singles, "pairs": num_pairs}:
+        raise LedgerError(
+            f"The header counts {header['counts']}, but there are {num_singles} singles and "
+            f"{num_pairs} pairs"
+        )
+    earlier = header["earlier_commitments"]
+    if (
+        not isinstance(earlier, list)
+        or not all(map(is_digest, earlier))
+        or len(set(earlier)) != len(earlier)
+        or header["marking_number"] != len(earlier) + 1
+    ):
+        raise LedgerError(
+            f"The header calls this marking number {header['marking_number']!r} of its dataset, "
+            "which does not fit the earlier commitments that it lists"
+        )
