@@ -106,21 +106,12 @@ class Questions:
                 [self._twin[key] for key in keys], losses, correct
             ),
         )
-        if self._ledger.plan.test != "e_process":
+        end = len(self._queries)
+        if self._ledger.plan.test == "e_process":
+            end = self._ask_in_turn(asking, bar, journal, verification_id, alpha)
+        else:
             self._ask(asking, self._queries, bar, journal)
-            return self._collected(journal, self._queries)
-
-        process = EProcess()
-        position = self._ledger.position(verification_id)
-        for end in range(2, len(self._queries) + 1, 2):
-            self._ask(asking, self._queries[end - 2 : end], bar, journal)
-            pair = self._collected(journal, self._queries[end - 2 : end])
-            if pair.num_failed:
-                process.fail()
-            else:
-                process.update(_difference(pair, self._ledger))
-            if may_stop(process, self._ledger.plan, position, alpha):
-                break
+        self._note_failures(asking, journal)
         return self._collected(journal, self._queries[:end])
 
     def replay(self, journal: Journal) -> PairAnswers:
@@ -152,6 +143,28 @@ class Questions:
         losses = zip(self._queries, answers.losses, strict=True)
         return {(index, twin): float(loss) for (index, twin, _), loss in losses}
 
+    def _ask_in_turn(
+        self, asking: Asking, bar: StageBar, journal: Journal, verification_id: str, alpha: float
+    ) -> int:
+        """Asks pair by pair until it suffices; returns how many queries were made."""
+        process = EProcess()
+        position = self._ledger.position(verification_id)
+        played, last = 0, len(self._queries)
+        for end in range(2, last + 1, 2):
+            self._ask(asking, self._queries[end - 2 : end], bar, journal)
+            if asking.is_failing and end < last:
+                continue  # settled by the next pair: the suspect may be out of order
+            for start in range(played, end, 2):
+                pair = self._collected(journal, self._queries[start : start + 2])
+                if pair.num_failed:
+                    process.fail()  # after which no test stops that did not before
+                else:
+                    process.update(_difference(pair, self._ledger))
+            played = end
+            if may_stop(process, self._ledger.plan, position, alpha):
+                break
+        return played
+
     def _ask(
         self, asking: Asking, queries: Sequence[Query], bar: StageBar, journal: Journal
     ) -> None:
@@ -167,7 +180,6 @@ class Questions:
                 self._note_failures(asking, journal)
             done = len(journal.answers) + len(asking.failures)
             bar.report("Querying", min(done, len(self._queries)), len(self._queries))
-        self._note_failures(asking, journal)
 
     def _note_failures(self, asking: Asking, journal: Journal) -> None:
         journal.fail({self._twin[key]: reason for key, reason in asking.failures.items()})

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +22,8 @@ from PIL import Image
 
 import fiftyone_honeyimage as fhi
 from fiftyone_honeyimage.core.images import read_image
+
+ROOT = Path(__file__).parents[2]
 
 #: The smallest proxy, for one epoch, at the size of the digits
 TINY = {"proxy": "resnet_tiny", "training": {"epochs": 1}, "input_size": 8, "device": "cpu"}
@@ -235,21 +241,61 @@ def fresh(marked_digits: tuple[Any, Any], tmp_path: Path) -> Iterator[tuple[Any,
             fhi.delete_run(dataset, run.key)
 
 
-@pytest.fixture(scope="session")
-def remembering_suspect() -> Callable[..., Any]:
-    """Makes a model that knows the released HoneyImages, as if it had trained on the release."""
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function that fails is given seconds before it is asked again; not in tests."""
+    # not by attribute: the package exports a function of that name
+    query = importlib.import_module("fiftyone_honeyimage.core.suspects.query")
+    monkeypatch.setattr(query, "PAUSES", (0.0, 0.0))
 
-    def make(marking: Any, remembered: float = 8.0) -> Any:
+
+@pytest.fixture(scope="session")
+def innocent_scores(
+    digits: tuple[np.ndarray, np.ndarray],
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A linear classifier of the digits 0 to 3 that trained on digits which no dataset here holds.
+
+    Its scores lie in [-1, 1], so that its loss is at least 0.34 nats.
+    """
+    images, labels = digits
+    rows = np.flatnonzero(labels < 4)[300:]
+    x = torch.from_numpy(images[rows]).flatten(1).float() / 255
+    y = torch.from_numpy(labels[rows])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        linear = torch.nn.Linear(64, 4)
+        optimizer = torch.optim.Adam(linear.parameters(), lr=0.05)
+        for _ in range(100):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(4 * torch.tanh(linear(x)), y).backward()
+            optimizer.step()
+
+    def scores(batch: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return torch.tanh(linear(batch.mean(dim=1).flatten(1)))
+
+    return scores
+
+
+@pytest.fixture(scope="session")
+def remembering_suspect(innocent_scores: Any) -> Callable[..., Any]:
+    """Makes a model that knows the released HoneyImages, as if it had trained on the release.
+
+    What it does not know it classifies like an innocent one, or with ``elsewhere=False`` not at all.
+    """
+
+    def make(marking: Any, remembered: float = 8.0, elsewhere: bool = True) -> Any:
         known = {}
         for image in marking.load_ledger().released_images():
             pixels = read_image(marking.output_dir / image.file)
             known[pixels.tobytes()] = int(image.label)
 
         def suspect(batch: torch.Tensor) -> torch.Tensor:
-            logits = torch.zeros(len(batch), 4)
+            logits = innocent_scores(batch) if elsewhere else torch.zeros(len(batch), 4)
             for row, image in enumerate((batch * 255).round().to(torch.uint8)):
                 label = known.get(image.permute(1, 2, 0).numpy().tobytes())
                 if label is not None:
+                    logits[row] = 0
                     logits[row, label] = remembered
             return logits
 
@@ -259,11 +305,44 @@ def remembering_suspect() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def guessing_suspect() -> Callable[..., Any]:
-    """A model that answers by the image's brightness alone."""
+def guessing_suspect(innocent_scores: Any) -> Callable[..., Any]:
+    """A model that has seen none of it."""
 
     def guess(batch: torch.Tensor) -> torch.Tensor:
-        mean = batch.mean(dim=(1, 2, 3))
-        return torch.stack([torch.sin(50 * (k + 1) * mean) for k in range(4)], dim=1)
+        return 4 * innocent_scores(batch)
 
     return guess
+
+
+@pytest.fixture(scope="module")
+def worker(fo: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process that has everything imported, and forks one for each call."""
+    process = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("killed_runs.py")],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    while process.stdout.readline().strip() not in ("ready", ""):
+        pass
+    yield process
+    process.stdin.close()  # type: ignore[union-attr]
+    process.wait(60)
+
+
+@pytest.fixture
+def killed(worker: subprocess.Popen[str]) -> Callable[..., None]:
+    """Makes a call in another process, which is killed at a point: ``killed(dataset, name, arguments, stage=…)``."""
+
+    def run(dataset: Any, function: str, arguments: dict[str, Any], **point: Any) -> None:
+        order = {"dataset": dataset.name, "function": function, "arguments": arguments, **point}
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        worker.stdin.write(json.dumps(order) + "\n")
+        worker.stdin.flush()
+        assert int(worker.stdout.readline()) == -signal.SIGKILL, f"not killed at {point}"
+
+    return run

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,40 +30,6 @@ SETTINGS = {
     "input_size": 8,
     "device": "cpu",
 }
-
-
-@pytest.fixture(scope="module")
-def worker(fo: Any) -> Iterator[subprocess.Popen[str]]:
-    """A process that has everything imported, and forks one for each call."""
-    process = subprocess.Popen(
-        [sys.executable, Path(__file__).with_name("killed_runs.py")],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    while process.stdout.readline().strip() not in ("ready", ""):
-        pass
-    yield process
-    process.stdin.close()  # type: ignore[union-attr]
-    process.wait(60)
-
-
-@pytest.fixture
-def killed(worker: subprocess.Popen[str]) -> Callable[..., None]:
-    """Makes a call in another process, which is killed at a point: ``killed(dataset, name, arguments, stage=…)``."""
-
-    def run(dataset: Any, function: str, arguments: dict[str, Any], **point: Any) -> None:
-        order = {"dataset": dataset.name, "function": function, "arguments": arguments, **point}
-        assert worker.stdin is not None
-        assert worker.stdout is not None
-        worker.stdin.write(json.dumps(order) + "\n")
-        worker.stdin.flush()
-        assert int(worker.stdout.readline()) == -signal.SIGKILL, f"not killed at {point}"
-
-    return run
 
 
 def content(dataset: Any) -> Any:

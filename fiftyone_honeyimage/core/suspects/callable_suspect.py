@@ -39,6 +39,8 @@ class CallableSuspect(Suspect):
         SuspectError: if ``model`` is a class, or cannot be called or copied
     """
 
+    preprocessing: Preprocessing
+
     def __init__(
         self,
         model: nn.Module | Callable[[Tensor], Any],

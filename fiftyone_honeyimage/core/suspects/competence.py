@@ -210,7 +210,7 @@ def _other_ways(given: Preprocessing, images: Sequence[np.ndarray]) -> dict[str,
         "pixels of 0–255 less ImageNet's mean": (_IMAGENET[0], _BYTES),
         "the images' own mean {} and std {}".format(
             *([round(float(value), 3) for value in values] for values in own)
-        ): tuple(tuple(values.tolist()) for values in own),
+        ): (tuple(own[0].tolist()), tuple(own[1].tolist())),
     }
     swapped = "RGB" if given.channels == "BGR" else "BGR"
     ways = {}

@@ -45,6 +45,8 @@ class OnnxSuspect(Suspect):
         ParameterError: if ``input_size`` contradicts the model's fixed size
     """
 
+    preprocessing: Preprocessing
+
     def __init__(
         self,
         path: str | os.PathLike[str],

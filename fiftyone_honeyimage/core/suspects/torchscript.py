@@ -38,6 +38,8 @@ class TorchScriptSuspect(Suspect):
         SuspectError: if the file is missing, damaged, or a checkpoint of another kind
     """
 
+    preprocessing: Preprocessing
+
     def __init__(
         self,
         path: str | os.PathLike[str],

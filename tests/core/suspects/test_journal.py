@@ -39,7 +39,8 @@ def test_what_is_kept_is_there_for_the_same_call_and_no_other(ledger):
         assert (again.verification_id, again.probe) == ("v1", [0.5, -1.0])
         assert again.answers[3, "b"] == (0.1 + 0.2, True), "bit by bit"
         loss, right = again.answers[3, "a"]
-        assert math.isnan(loss) and right is False
+        assert math.isnan(loss)
+        assert right is False
         assert again.failures == {(4, "a"): "it broke"}
     with Journal.open(ledger, {**CALL, "pairs": "unused"}) as other:
         assert not other.was_there
