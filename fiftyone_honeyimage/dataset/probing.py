@@ -100,7 +100,8 @@ def probe(
     dataset = root_dataset(samples)
     shape = _check_sizes(suspect, twins)
     if isinstance(suspect, PredictionsSuspect):
-        return _read_held(suspect, dataset, marking, classes, outputs, list(twins))
+        check_answerable(suspect, list(twins))
+        return read_held(suspect, dataset, marking, classes, outputs)
 
     least = NUM_METERED if suspect.metered else NUM_AT_HAND
     sizes = batch_sizes(num_queries, batch_size)
@@ -227,16 +228,18 @@ def _check_shape(
         ) from error
 
 
-def _read_held(
+def read_held(
     suspect: PredictionsSuspect,
     dataset: fo.Dataset,
     marking: Marking,
     classes: Sequence[str],
     outputs: str,
-    keys: Sequence[str],
 ) -> Probe:
-    """Nothing is asked where the answers are held: they are read, those on unmarked images first."""
-    check_answerable(suspect, keys)
+    """What a suspect's held answers on unmarked images tell; nothing has to be asked.
+
+    Raises:
+        SuspectError: if no held answer can be used
+    """
     picture = np.zeros((1, 1, 3), np.uint8)
 
     def read(names: Sequence[str], labels: np.ndarray, what: str) -> Answers:
@@ -251,7 +254,8 @@ def _read_held(
         )
 
     all_held = list(suspect.predictions)
-    meaning = read(all_held, np.zeros(len(all_held), dtype=np.int64), outputs).outputs
+    everything = read(all_held, np.zeros(len(all_held), dtype=np.int64), outputs)
+    meaning = everything.outputs
     label_field = marking.config["label_field"]
     view = unmarked(dataset).exists(f"{label_field}.label")
     truth = {
@@ -269,9 +273,7 @@ def _read_held(
         proxies=_proxies(dataset, marking),
         losses=answers.losses,
     )
-    return Probe(
-        meaning, found, _fingerprint(read(keys, np.zeros(len(keys), dtype=np.int64), meaning))
-    )
+    return Probe(meaning, found, _fingerprint(everything))
 
 
 def _fingerprint(answers: Answers) -> list[float]:
