@@ -616,18 +616,26 @@ def load_verification(samples: foc.SampleCollection, verify_key: str) -> Verific
     return run(samples, verify_key)
 
 
-def export_evidence(samples: foc.SampleCollection, verify_key: str, path: str | Path) -> Path:
+def export_evidence(
+    samples: foc.SampleCollection, verify_key: str, path: str | Path, *, overwrite: bool = False
+) -> Path:
     """Writes the file from which a third party recomputes a verdict.
 
     It opens the coins of the pairs that were used, so publish it only when it is needed.
     ``python -m fiftyone_honeyimage check FILE`` checks it.
 
+    Args:
+        samples: the dataset
+        verify_key: the verification
+        path: a new JSON file
+        overwrite (False): whether it may replace an older evidence file; no other file ever is
+
     Raises:
-        LedgerError: if the ledger is missing or altered
+        LedgerError: if the ledger is missing or altered, or there is a file at the path
     """
     from .dataset.verification import export_evidence as run
 
-    return run(samples, verify_key, path)
+    return run(samples, verify_key, path, overwrite)
 
 
 def evaluate_known_models(

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from . import __version__
 from .core.errors import HoneyImageError
+from .core.printing import printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that lacks a letter shows its number
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     args = _parser().parse_args(arguments)
     try:
         return args.run(args)
-    except HoneyImageError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    except (HoneyImageError, OSError) as error:
+        print(printable(f"{type(error).__name__}: {error}"), file=sys.stderr)
         return 2
 
 
@@ -71,6 +78,10 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="recompute a verdict from an evidence file alone")
     check.add_argument("evidence")
+    check.add_argument("--commitment", help="the commitment that was published before the release")
+    check.add_argument("--head", help="a head of the log that was published")
+    check.add_argument("--release", help="the folder of the release")
+    check.add_argument("--images", help="a folder with the files of the opened images")
     check.set_defaults(run=_check)
     return parser
 
@@ -95,7 +106,7 @@ def _protect(args: argparse.Namespace) -> int:
     training = {} if args.epochs is None else {"epochs": args.epochs}
     choice: dict[str, Any] = {"proxy": args.proxy, "training": training, "seed": args.seed}
     if not samples.has_field(args.hardness_field):
-        print(compute_hardness(samples, args.label_field, args.hardness_field, **choice))
+        _report(compute_hardness(samples, args.label_field, args.hardness_field, **choice))
     marking = generate_honeyimages(
         samples,
         args.label_field,
@@ -106,15 +117,20 @@ def _protect(args: argparse.Namespace) -> int:
         output_dir=args.output_dir,
         **choice,
     )
-    print(f"HoneyImages and ledger: {marking.output_dir}\nCommitment: {marking.commitment}")
-    print(export_release(samples, args.honey_key, args.export_dir))
+    _say(f"HoneyImages and ledger: {marking.output_dir}")
+    _say(f"Commitment: {marking.commitment}")
+    _report(export_release(samples, args.honey_key, args.export_dir))
     return 0
 
 
 def _verify(args: argparse.Namespace) -> int:
     from . import export_evidence, verify_model
+    from .core.evidence.record import check_new_evidence
 
     samples = _load(args.dataset)
+    if args.evidence:
+        # Before the verification, which is not given back
+        check_new_evidence(Path(args.evidence).expanduser())
     verification = verify_model(
         samples,
         args.honey_key,
@@ -126,10 +142,11 @@ def _verify(args: argparse.Namespace) -> int:
         outputs=args.outputs,
         classes=args.classes,
     )
-    print(verification)
+    _say(verification)
+    # JSON in ASCII holds no control character
     print(json.dumps(verification.verdict.to_dict(), indent=2))
     if args.evidence:
-        print(f"Evidence: {export_evidence(samples, verification.verify_key, args.evidence)}")
+        _say(f"Evidence: {export_evidence(samples, verification.verify_key, args.evidence)}")
     return 0
 
 
@@ -137,24 +154,51 @@ def _list(args: argparse.Namespace) -> int:
     from . import list_runs
 
     for run in list_runs(_load(args.dataset)):
-        print(f"{run.kind:<14}{run.key:<32}{run.timestamp:%Y-%m-%d %H:%M}")
+        _say(f"{run.kind:<14}{run.key:<32}{run.timestamp:%Y-%m-%d %H:%M}")
     return 0
 
 
 def _check(args: argparse.Namespace) -> int:
     from .core.evidence.record import check_evidence
 
-    result = check_evidence(args.evidence)
+    result = check_evidence(
+        args.evidence,
+        args.commitment,
+        head=args.head,
+        release=args.release,
+        images=args.images,
+    )
+    if result.compared:
+        _say(f"compared with what was given: {', '.join(result.compared)}")
+    else:
+        _say(
+            "NOTHING WAS COMPARED with anything that was published: whoever wrote this file could have "
+            "made all of it up. Give --commitment, --head, --release, --images"
+        )
     for title, lines in (
         ("holds", result.held),
         ("FAILS", result.failed),
         ("not checked", result.not_checked),
     ):
         for line in lines:
-            print(f"{title:<12}{line}")
+            _say(f"{title:<12}{line}")
+    for name, value in result.facts:
+        _say(f"{name:<20}{value}")
     if result.ok and result.verdict is not None:
-        print(f"\n{result.verdict.verdict}: {result.verdict.statement}")
+        _say(f"{result.verdict.verdict}: {result.verdict.statement}")
+    else:
+        _say("no verdict: see what FAILS")
     return 0 if result.ok else 1
+
+
+def _say(text: object) -> None:
+    """Prints a line; what comes from a file or a name cannot act on the terminal."""
+    print(printable(text))
+
+
+def _report(text: object) -> None:
+    for line in str(text).split("\n"):
+        _say(line)
 
 
 def _load(name: str) -> Any:

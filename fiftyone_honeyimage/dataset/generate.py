@@ -32,6 +32,7 @@ from .hardness import training_config
 from .hardness_fields import read_hardness
 from .honeyimage_files import make_images
 from .marking import Marking, load_marking
+from .marking_count import count_marking, earlier_commitments
 from .marking_entry import enter_in_dataset, recover, remove_from_dataset
 from .progress import Progress, StageBar
 from .runs import catch_up, check_new_key, root_dataset
@@ -226,4 +227,13 @@ def _make_ledger(
         "python_version": platform.python_version(),
     }
     pairs = [(twins[pair][0], twins[pair][1]) for pair in sorted(twins)]
-    return create_ledger(path, header, singles, pairs, plan)
+    earlier = earlier_commitments(dataset)
+    return create_ledger(
+        path,
+        header,
+        singles,
+        pairs,
+        plan,
+        earlier_commitments=earlier,
+        register=lambda commitment: count_marking(dataset, commitment, earlier),
+    )

@@ -9,6 +9,7 @@ from typing import Any
 
 import fiftyone as fo
 
+from ..core.evidence.record import check_new_evidence
 from ..core.evidence.record import export_evidence as write_evidence
 from ..core.evidence.twins import PairAnswers
 from ..core.evidence.verdict import Verdict
@@ -88,9 +89,14 @@ def next_verify_key(samples: fo.core.collections.SampleCollection, honey_key: st
 
 
 def export_evidence(
-    samples: fo.core.collections.SampleCollection, verify_key: str, path: str | Path
+    samples: fo.core.collections.SampleCollection,
+    verify_key: str,
+    path: str | Path,
+    overwrite: bool = False,
 ) -> Path:
     """See :func:`fiftyone_honeyimage.export_evidence`."""
+    target = Path(path).expanduser()
+    check_new_evidence(target, overwrite)
     verification = load_verification(samples, verify_key)
     marking = load_marking(samples, verification.honey_key)
     ledger = open_ledger(marking, verification.config["ledger_path"])
@@ -104,6 +110,6 @@ def export_evidence(
         values[withheld].append(None if row["failed"] else row[f"withheld_{what}"])
     pairs = tuple(row["pair"] for row in verification.pairs)
     answers = PairAnswers(kind, pairs, tuple(values["a"]), tuple(values["b"]))
-    target = Path(path).expanduser()
-    write_evidence(ledger, verification.config["verification_id"], answers, target)
+    verification_id = verification.config["verification_id"]
+    write_evidence(ledger, verification_id, answers, target, overwrite=overwrite)
     return target

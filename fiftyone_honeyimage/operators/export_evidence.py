@@ -30,17 +30,21 @@ class ExportEvidence(foo.Operator):
         )
 
     def __call__(
-        self, samples: fo.core.collections.SampleCollection, verify_key: str, path: str | Path
+        self,
+        samples: fo.core.collections.SampleCollection,
+        verify_key: str,
+        path: str | Path,
+        overwrite: bool = False,
     ) -> Any:
         """Executes this operator from Python.
 
         Args:
-            samples, verify_key, path: see :func:`fiftyone_honeyimage.export_evidence`
+            samples, verify_key, path, overwrite: see :func:`fiftyone_honeyimage.export_evidence`
 
         Returns:
             a ``fiftyone.operators.ExecutionResult``
         """
-        params = {"verify_key": verify_key, "path": str(path), "overwrite": True}
+        params = {"verify_key": verify_key, "path": str(path), "overwrite": overwrite}
         return calls.call(self, samples, params)
 
     def resolve_input(self, ctx: Any) -> types.Property:
@@ -53,7 +57,8 @@ class ExportEvidence(foo.Operator):
         key = ctx.params["verify_key"]
         target = _target(ctx, key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        return {"verify_key": key, "path": str(run(ctx.dataset, key, target))}
+        overwrite = bool(ctx.params.get("overwrite"))
+        return {"verify_key": key, "path": str(run(ctx.dataset, key, target, overwrite=overwrite))}
 
     def resolve_output(self, ctx: Any) -> types.Property:
         path = ctx.results["path"]

@@ -237,12 +237,12 @@ def test_coins_come_last_and_from_the_system(
 
     files: list[set[str]] = []
 
-    def create(path: Path, *args: Any) -> Any:
+    def create(path: Path, *args: Any, **options: Any) -> Any:
         def draw(count: int) -> list[str]:
             files.append({str(p.relative_to(path.parent)) for p in path.parent.rglob("*.*")})
             return new_ledger.draw_coins(count)
 
-        return new_ledger.create_ledger(path, *args, draw_coins=draw)
+        return new_ledger.create_ledger(path, *args, draw_coins=draw, **options)
 
     monkeypatch.setattr(generate, "create_ledger", create)
     marking = mark(make_dataset(30, hardness=True))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import fiftyone_honeyimage as fhi
 from fiftyone_honeyimage.core.evidence.record import check_evidence
+from fiftyone_honeyimage.core.evidence.twins import signed_rank_test
 from fiftyone_honeyimage.core.images import read_image
 
 NUM_PAIRS = 14  # of the marked digits
@@ -157,8 +159,8 @@ def test_failures_count_their_pair_against_the_owner(fresh, remembering_suspect,
     ).verdict
     assert verdict.num_failed == 1
     assert verdict.num_pairs == NUM_PAIRS - 1
-    # The largest rank is lost: 14 of 105, so that any sum of at most 14 may be lost as well
-    assert 2.0 ** -(NUM_PAIRS - 1) < verdict.p_value < 0.01
+    # Thirteen of fourteen pairs, the lost one with the largest rank
+    assert verdict.p_value == signed_rank_test(np.arange(1, NUM_PAIRS), 1).p_value
 
 
 def test_alpha_can_only_shrink(fresh, guessing_suspect):

@@ -192,7 +192,7 @@ def test_evidence_does_not_replace_the_ledger(marked: Any) -> None:
     dataset, marking = marked
     verify(dataset, key="proof")
     before = marking.ledger_path.read_bytes()
-    with pytest.raises(fhi.LedgerError, match="is the ledger"):
+    with pytest.raises(fhi.LedgerError, match="exists already"):
         fhi.export_evidence(dataset, "proof", marking.ledger_path)
     assert marking.ledger_path.read_bytes() == before
 

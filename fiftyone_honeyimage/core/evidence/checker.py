@@ -132,6 +132,7 @@ class Checker:
                 AttributeError,
                 IndexError,
                 OverflowError,
+                RecursionError,
             ) as error:
                 self.failed.append(f"{name}: the file is malformed ({error!r})")
                 return False

@@ -439,7 +439,7 @@ def load_ledger(path: str | os.PathLike[str], commitment: str | None = None) -> 
         ledger = Ledger(path, content)
     except LedgerError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
         raise LedgerError(f"{path} was altered or is no ledger: {error!r}") from error
     if commitment is not None and ledger.commitment != commitment:
         raise LedgerError(

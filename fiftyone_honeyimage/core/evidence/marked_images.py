@@ -84,6 +84,8 @@ class Pair:
 
 def read_pair(entry: Mapping[str, Any]) -> Pair:
     """Reads a pair from plain values."""
+    if not isinstance(entry, Mapping):
+        raise LedgerError(f"A pair must be a JSON object, not {entry!r}")
     fields = dict(entry)
     if type(fields["index"]) is not int:
         raise LedgerError(f"A pair's index must be a whole number, not {fields['index']!r}")

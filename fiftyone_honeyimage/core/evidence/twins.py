@@ -14,7 +14,7 @@ sign patterns, so that ``P(p <= alpha) <= alpha`` holds for every number of pair
   before the coin is looked at. A tolerance would be one more number to choose after the answers.
 - Failed queries. Whoever makes queries fail may know the coins. So a pair with a failed query counts
   against the owner: as the largest difference in favour of the withheld twin. Whichever pairs
-  fail, the p-value is then at least the one that their answers would have given, and
+  fail, a small p-value is then at least the one that their answers would have given, and
   ``P(p <= alpha) <= alpha`` holds for every choice of failures.
 - Clipped losses. Clipping changes both twins by the same rule. Infinite losses are equal to each
   other and larger than finite ones.
@@ -91,9 +91,11 @@ def signed_rank_test(differences: npt.ArrayLike, num_failed: int = 0) -> TwinTes
     rounded up. Equals ``scipy.stats.wilcoxon(d, alternative="greater", method="exact")`` where that
     is exact, without ties. Time grows with ``n**3``: a millisecond for 50 pairs, seconds for 2,000.
 
-    Failed pairs get the largest ranks, above those of all differences, and the negative sign. Every
-    other rank is then at most what it would be had they been answered, by as much as theirs are
-    larger, so that the sum can only be smaller.
+    Failed pairs get the largest ranks, above those of all differences, and the negative sign. Had
+    they been answered, the same ranks would have been given out, those above theirs to other pairs
+    in part, so that the sum can only be smaller and the p-value larger. Where magnitudes tie, the
+    ranks themselves change a little; the p-value is then larger too wherever it is small (tested
+    on every pattern of up to 5 pairs and on random ones, up to 0.05, the weakest level).
 
     Args:
         differences: ``d``, shape (n,), infinities allowed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import dataclasses
 import json
 from collections.abc import Callable
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mutations import altered
 from protocols import PROTOCOL
 
 from fiftyone_honeyimage.core.errors import LedgerError
@@ -146,44 +149,31 @@ def test_only_what_was_used_is_opened(evidence: tuple[Path, Ledger, str]) -> Non
     assert len(salts) == len(used) + 2
 
 
-def altered(value: Any) -> list[Any]:
-    """Values that differ at one place, for every place; hashes in long lists once in a while."""
-    others: list[Any] = []
-    if isinstance(value, dict):
-        for key, item in value.items():
-            others.append({name: other for name, other in value.items() if name != key})
-            others += [{**value, key: other} for other in altered(item)]
-        others.append({**value, "more": 1})
-    elif isinstance(value, list):
-        for index in range(0, len(value), 1 + len(value) // 9):
-            others.append(value[:index] + value[index + 1 :])
-            others += [
-                [*value[:index], other, *value[index + 1 :]] for other in altered(value[index])
-            ]
-        if len(value) > 1 and value[0] != value[-1]:
-            others.append([value[-1], *value[1:-1], value[0]])
-        others.append([*value, value[0] if value else 1])
-    elif isinstance(value, str):
-        others = [value[:-1] + ("0" if value[-1:] != "0" else "1"), None]
-    elif isinstance(value, bool):
-        others = [not value]
-    elif isinstance(value, (int, float)):
-        others = [value + 1, str(value)]
-    else:
-        assert value is None
-        others = [0, "x"]
-    return others
+@pytest.fixture
+def small(make_ledger: MakeLedger, ask: Ask, tmp_path: Path) -> Path:
+    """Little evidence with everything in it: singles, a release, another verification, a failure."""
+    ledger = make_ledger(num_pairs=8, num_singles=2)
+    ledger.record_release("ab" * 32, 40)
+    verify(ledger, None, ask, 2, derived=False)
+    protocol = {**PROTOCOL, "input_size": [8, 8], "mean": [0.5, 0.5, 0.5]}
+    verification_id = ledger.open_verification(
+        "suspect", "cd" * 32, "scores", ledger.pairs_left[:5], protocol=protocol
+    )
+    answers = fail_some(ask(ledger, list(ledger.verifications[verification_id].pairs)))
+    ledger.conclude(verification_id, answers, paper={"mean_gap": 3.5})
+    export_evidence(ledger, verification_id, answers, tmp_path / "small.json")
+    assert check_evidence(tmp_path / "small.json").ok
+    return tmp_path / "small.json"
 
 
-def test_any_single_change_is_found_out(evidence: tuple[Path, Ledger, str]) -> None:
-    path, _, _ = evidence
-    content = json.loads(path.read_text())
+def test_any_single_change_is_found_out(small: Path) -> None:
+    content = json.loads(small.read_text())
     found: dict[str, int] = {}
     for part, value in content.items():
         for other in altered(value):
-            path.write_text(json.dumps({**content, part: other}))
+            small.write_text(json.dumps({**content, part: other}))
             try:
-                check = check_evidence(path)
+                check = check_evidence(small)
             except LedgerError:
                 assert part == "format"
             else:
@@ -192,14 +182,40 @@ def test_any_single_change_is_found_out(evidence: tuple[Path, Ledger, str]) -> N
                 assert len(check.failed) == 1
             found[part] = found.get(part, 0) + 1
     assert found.keys() == content.keys()
-    assert sum(found.values()) > 400
+    assert sum(found.values()) > 1000
     for part in content:
-        path.write_text(json.dumps({name: v for name, v in content.items() if name != part}))
+        small.write_text(json.dumps({name: v for name, v in content.items() if name != part}))
         if part == "format":
             with pytest.raises(LedgerError):
-                check_evidence(path)
+                check_evidence(small)
         else:
-            assert not check_evidence(path).ok
+            assert not check_evidence(small).ok
+
+
+def test_any_change_with_hashes_made_to_fit_fails_or_shows(small: Path) -> None:
+    """The owner can write any log that fits itself: then what is printed is another thing."""
+    content = json.loads(small.read_text())
+    honest = check_evidence(small)
+    accepted = 0
+    for other in altered(content["log"]):
+        changed = {**content, "log": copy.deepcopy(other)}
+        with contextlib.suppress(KeyError, TypeError, AttributeError, LedgerError):
+            forge(changed)
+        if changed == content:
+            continue  # a hash, which was made to fit again
+        small.write_text(json.dumps(changed))
+        check = check_evidence(small)
+        if check.ok:
+            accepted += 1
+            assert check.facts != honest.facts, other
+            assert check.verdict is not None
+            assert honest.verdict is not None
+            # The paper's figures, which do not decide, are the owner's word
+            assert dataclasses.replace(check.verdict, paper={}) == dataclasses.replace(
+                honest.verdict, paper={}
+            )
+    # Names, times, digests and free parts of the protocol
+    assert 10 < accepted < 200
 
 
 def forge(content: dict[str, Any]) -> None:

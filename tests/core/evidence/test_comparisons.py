@@ -1,0 +1,451 @@
+"""``check`` against what was published: commitment, head, release and images; and what it prints."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from protocols import PROTOCOL
+
+from fiftyone_honeyimage.__main__ import main
+from fiftyone_honeyimage.core.errors import LedgerError, ReleaseError
+from fiftyone_honeyimage.core.evidence.hashes import hash_answers
+from fiftyone_honeyimage.core.evidence.ledger import Ledger, load_ledger
+from fiftyone_honeyimage.core.evidence.marked_images import MarkedImage
+from fiftyone_honeyimage.core.evidence.new_ledger import create_ledger
+from fiftyone_honeyimage.core.evidence.record import check_evidence, export_evidence
+from fiftyone_honeyimage.core.evidence.release_digest import release_digest
+from fiftyone_honeyimage.core.evidence.twins import PairAnswers
+from fiftyone_honeyimage.core.evidence.verdict import Plan
+
+Ask = Callable[..., PairAnswers]
+NUM_PAIRS = 14
+
+
+@dataclasses.dataclass
+class Case:
+    """A ledger, its release, the marking's folder and evidence of one verification."""
+
+    ledger: Ledger
+    release: Path
+    marking: Path
+    evidence: Path
+
+    def check(self, **given: Any) -> Any:
+        return check_evidence(self.evidence, **given)
+
+
+def source(number: int) -> bytes:
+    return f"original {number}".encode()
+
+
+def marked(number: int) -> bytes:
+    # Those of the last pairs were not changed at all
+    return source(number) if number >= 2 * NUM_PAIRS - 4 else f"marked {number}".encode()
+
+
+@pytest.fixture
+def case(tmp_path: Path, ask: Ask) -> Case:
+    """Some twins have changed pixels and some have not; the release lies in class folders."""
+    marking, release = tmp_path / "marking", tmp_path / "release"
+
+    def image(number: int) -> MarkedImage:
+        label = "cat" if number // 2 % 2 else "dog"
+        path = marking / "images" / f"{number:04d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(marked(number))
+        digests = [hashlib.sha256(data).hexdigest() for data in (source(number), marked(number))]
+        return MarkedImage(f"sample-{number}", label, f"images/{number:04d}.png", *digests)
+
+    images = [image(number) for number in range(2 * NUM_PAIRS)]
+    ledger = create_ledger(
+        tmp_path / "ledger.json",
+        {"dataset_name": "animals", "dataset_id": "51", "classes": ["cat", "dog"]},
+        [],
+        list(zip(images[0::2], images[1::2], strict=True)),
+        Plan(),
+    )
+    for name in ("cat", "dog"):
+        (release / name).mkdir(parents=True)
+        (release / name / "other.png").write_bytes(f"an unmarked {name}".encode())
+    for pair in ledger.pairs:
+        twin = pair.released_twin
+        number = int(Path(twin.file).stem)
+        (release / twin.label / f"{number:04d}.png").write_bytes(marked(number))
+    ledger.record_release(*release_digest(release))
+    evidence = tmp_path / "evidence.json"
+    verify(ledger, ask, evidence)
+    return Case(ledger, release, marking, evidence)
+
+
+def verify(ledger: Ledger, ask: Ask, path: Path, **options: Any) -> str:
+    given = {"suspect_name": "suspect", "suspect_digest": "cd" * 32, "protocol": PROTOCOL}
+    verification_id = ledger.open_verification(
+        **{**given, **options}, kind="scores", pairs=ledger.pairs_left
+    )
+    answers = ask(ledger, list(ledger.verifications[verification_id].pairs))
+    ledger.conclude(verification_id, answers)
+    export_evidence(ledger, verification_id, answers, path)
+    return verification_id
+
+
+def test_everything_fits(case: Case) -> None:
+    check = case.check(
+        commitment=case.ledger.commitment,
+        head=case.ledger.head,
+        release=case.release,
+        images=case.marking,
+    )
+    assert check.failed == ()
+    assert check.ok
+    assert check.compared == ("commitment", "head", "release", "images")
+    text = "\n".join(check.held)
+    for line in (
+        "the commitment is the published one",
+        "the published head is entry 2 of this log, 0 before its end",
+        f"the release is the one that was logged: {release_digest(case.release)[0]}",
+        "all 14 released images that were opened are in the release",
+        "none of the 14 withheld images, nor an original, is in the release",
+        "all 28 opened images have a file",
+    ):
+        assert line in text
+    left = "\n".join(check.not_checked)
+    for word in ("--commitment", "--head", "--release", "--images"):
+        assert word not in left
+        assert word in "\n".join(case.check().not_checked)
+    assert "coins were fair" in left
+
+
+@pytest.mark.parametrize("changed", ["added", "removed", "changed", "renamed", "hidden"])
+def test_another_release_than_the_logged_one(case: Case, changed: str) -> None:
+    file = case.release / "cat" / "other.png"
+    actions: dict[str, Callable[[], object]] = {
+        "added": lambda: (case.release / "more.png").write_bytes(b"more"),
+        "removed": file.unlink,
+        "changed": lambda: file.write_bytes(b"other"),
+        "renamed": lambda: file.rename(file.with_name("renamed.png")),
+        "hidden": lambda: (case.release / ".more").write_bytes(b"more"),
+    }
+    actions[changed]()
+    check = case.check(release=case.release)
+    assert not check.ok
+    assert check.verdict is None
+    assert len(check.failed) == 1
+    assert "which the log does not hold" in check.failed[0]
+    assert any("all 14 released images" in line for line in check.held)
+
+
+def test_a_released_side_that_is_not_in_the_release(case: Case) -> None:
+    twin = case.ledger.pairs[0].released_twin
+    (case.release / twin.label / Path(twin.file).name).write_bytes(b"encoded anew")
+    check = case.check(release=case.release)
+    assert f"1 released images are not in the release: '{twin.file}'" in check.failed
+
+
+@pytest.mark.parametrize("original", [False, True])
+def test_a_withheld_side_that_is_in_the_release(case: Case, original: bool) -> None:
+    """Its file, or the picture that it was made from."""
+    twin = case.ledger.pairs[0].withheld_twin
+    number = int(Path(twin.file).stem)
+    data = source(number) if original else marked(number)
+    (case.release / "cat" / "more.png").write_bytes(data)
+    check = case.check(release=case.release)
+    assert any(
+        f"1 withheld images, or their originals, are in the release: '{twin.file}'" in line
+        for line in check.failed
+    )
+
+
+def test_a_release_that_was_logged_after_the_verification(
+    case: Case, ask: Ask, tmp_path: Path
+) -> None:
+    """A model that was asked before the release was out has not learned from it."""
+    (case.release / "more.png").write_bytes(b"more")
+    order = [index for index, _ in case.ledger.query_order]
+    again = case.ledger.open_verification(
+        "suspect", None, "scores", order, protocol=PROTOCOL, reuse=True
+    )
+    case.ledger.record_release(*release_digest(case.release))
+    answers = ask(case.ledger, order)
+    case.ledger.conclude(again, answers)
+    export_evidence(case.ledger, again, answers, tmp_path / "late.json")
+    check = check_evidence(tmp_path / "late.json", release=case.release)
+    assert "the release was logged after the verification was opened" in check.failed
+    releases = [value for name, value in check.facts if name == "release"]
+    assert [("before" in value, "AFTER" in value) for value in releases] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+def test_images_that_are_missing_or_others(case: Case) -> None:
+    file = case.marking / case.ledger.pairs[3].a.file
+    file.write_bytes(b"another image")
+    check = case.check(images=case.marking)
+    assert not check.ok
+    assert f"1 of 28 opened images have no file in '{case.marking}'" in check.failed[0]
+    assert case.ledger.pairs[3].a.file in check.failed[0]
+    with pytest.raises(ReleaseError, match="There is no folder"):
+        case.check(images=case.marking / "nowhere")
+
+
+def test_comparisons_are_not_made_with_a_file_that_does_not_hold(case: Case) -> None:
+    content = json.loads(case.evidence.read_text())
+    content["answers"]["a"][0] = 0.0
+    case.evidence.write_text(json.dumps(content))
+    check = case.check(release=case.release, images=case.marking, head="0" * 64)
+    assert len(check.failed) == 1
+    assert check.facts == ()
+
+
+def test_the_digest_of_a_release_rests_on_names_and_contents_alone(tmp_path: Path) -> None:
+    def release(name: str, files: dict[str, bytes]) -> tuple[str, int]:
+        for path, data in files.items():
+            target = tmp_path / name / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+        return release_digest(tmp_path / name)
+
+    one = release("one", {"a/x.png": b"1", "b.png": b"2", "ä/ö.png": b"3"})
+    assert one[1] == 3
+    assert release("two", {"ä/ö.png": b"3", "b.png": b"2", "a/x.png": b"1"}) == one
+    others = [
+        release("three", {"a/x.png": b"2", "b.png": b"1", "ä/ö.png": b"3"}),
+        release("four", {"a/y.png": b"1", "b.png": b"2", "ä/ö.png": b"3"}),
+        release("five", {"x.png": b"1", "b.png": b"2", "ä/ö.png": b"3"}),
+        release("six", {"a/x.png": b"1", "b.png": b"2"}),
+    ]
+    assert len({one, *others}) == 5
+    (tmp_path / "one" / "link").symlink_to(tmp_path / "two", target_is_directory=True)
+    with pytest.raises(ReleaseError, match=r"'link' .* is no file"):
+        release_digest(tmp_path / "one")
+    (tmp_path / "two" / "caf\udce9.png").write_bytes(b"")
+    with pytest.raises(LedgerError, match="no UTF-8"):
+        release_digest(tmp_path / "two")
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, list[str]]:
+    status = main(["check", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    assert err == ""
+    return status, out.splitlines()
+
+
+def test_the_first_line_says_when_nothing_was_compared(
+    case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, lines = run(capsys, case.evidence)
+    assert status == 0
+    assert lines[0].startswith("NOTHING WAS COMPARED with anything that was published")
+    assert lines[-1].startswith("derived: The model was derived")
+    status, lines = run(
+        capsys,
+        case.evidence,
+        *("--commitment", case.ledger.commitment, "--head", case.ledger.head),
+        *("--release", case.release, "--images", case.marking),
+    )
+    assert status == 0
+    assert lines[0] == "compared with what was given: commitment, head, release, images"
+    text = "\n".join(lines)
+    for value in (
+        case.ledger.commitment,
+        case.ledger.head,
+        "suspect",
+        "cd" * 32,
+        "animals, id 51",
+        release_digest(case.release)[0],
+        "number 1 of this dataset",
+        '{"cat": 0, "dog": 1}',
+        "1 verifications opened",
+        "1 concluded, 0 abandoned, 0 still open; this is number 1",
+        "asked: batch_size   8",
+    ):
+        assert value in text
+    assert not any(line.startswith("FAILS") for line in lines)
+
+
+@pytest.mark.parametrize("option", ["--commitment", "--head"])
+def test_a_comparison_that_fails_gives_no_verdict(
+    case: Case, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    status, lines = run(capsys, case.evidence, option, "0" * 64)
+    assert status == 1
+    assert any(line.startswith("FAILS") for line in lines)
+    assert not any(line.startswith("derived") for line in lines)
+
+
+def test_attempts_of_every_kind_are_counted(
+    case: Case, ask: Ask, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    order = [index for index, _ in case.ledger.query_order]
+
+    def open_one() -> str:
+        return case.ledger.open_verification(
+            "x", None, "scores", order, protocol=PROTOCOL, reuse=True
+        )
+
+    case.ledger.close_verification(open_one(), None)
+    open_one()
+    open_one()
+    last = open_one()
+    answers = ask(case.ledger, order)
+    case.ledger.conclude(last, answers)
+    export_evidence(case.ledger, last, answers, tmp_path / "last.json")
+    _, lines = run(capsys, tmp_path / "last.json")
+    (line,) = (line for line in lines if line.startswith("attempts"))
+    assert "5 verifications opened" in line
+    assert "2 concluded, 1 abandoned, 2 still open; this is number 5" in line
+
+
+def test_text_from_a_file_cannot_act_on_the_terminal(
+    case: Case, ask: Ask, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names that clear the screen, start a line of their own or turn the writing round."""
+    name = "x\x1b[2J\rholds\nFAILS\u2028y\u202ez\x9b\u200b\u2066"
+    order = [index for index, _ in case.ledger.query_order]
+    again = case.ledger.open_verification(
+        name,
+        f"\x1b]0;{name}\x07",
+        "scores",
+        order,
+        protocol={**PROTOCOL, name: name},
+        reuse=True,
+    )
+    answers = ask(case.ledger, order)
+    case.ledger.conclude(again, answers)
+    export_evidence(case.ledger, again, answers, tmp_path / "evil.json")
+    for arguments in ((tmp_path / "evil.json",), (tmp_path / "evil.json", "--head", name)):
+        main(["check", *map(str, arguments)])
+        out = capsys.readouterr().out
+        assert "\\x1b[2J\\rholds\\nFAILS\\u2028y\\u202ez\\x9b\\u200b\\u2066" in out
+        assert all(character == "\n" or character.isprintable() for character in out)
+        assert "\nFAILS\u2028" not in out
+    broken = json.loads((tmp_path / "evil.json").read_text())
+    broken["format"] = name
+    (tmp_path / "evil.json").write_text(json.dumps(broken))
+    assert main(["check", str(tmp_path / "evil.json")]) == 2
+    assert main(["check", f"/nowhere/{name}"]) == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 2
+    assert all(character == "\n" or character.isprintable() for character in err)
+
+
+def test_the_evidence_of_one_suspect_says_nothing_about_another(
+    case: Case, ask: Ask, tmp_path: Path
+) -> None:
+    """Of others it has times, counts, levels and pairs: no name, no result, nothing to try out."""
+    order = [index for index, _ in case.ledger.query_order]
+    protocol = {**PROTOCOL, "batch_size": 77, "service": "rival's endpoint"}
+    ids, told = [], []
+    for name in ("rival", "suspect Y"):
+        item = case.ledger.open_verification(
+            name, "77" * 32, "scores", order, protocol=protocol, reuse=True
+        )
+        ids.append(item)
+        answers = ask(case.ledger, order)
+        case.ledger.conclude(item, answers, paper={"mean_gap": 1.25})
+        told.append(answers)
+    path = tmp_path / "y.json"
+    export_evidence(case.ledger, ids[1], told[1], path)
+    content = json.loads(path.read_text())
+    for entry in content["log"]:
+        assert ("private" in entry) == (entry["id"] == ids[1])
+        expected = {
+            "release": {"digest", "num_files"},
+            "open": {"pairs", "alpha", "reuse"},
+            "close": {"concluded", "num_queried"},
+        }
+        assert set(entry["public"]) == expected[entry["event"]]
+    # Without its own parts nothing is left that could be compared with another's answers
+    others = json.dumps([entry for entry in content["log"] if entry["id"] != ids[1]])
+    for word in ("rival", "77" * 32, "endpoint", "derived", "p_value", "answers", "score", "1.25"):
+        assert word not in others
+    for entry in case.ledger.log:
+        if entry["id"] == ids[0]:
+            assert entry["private"]["salt"] not in path.read_text()
+    assert hash_answers(told[0]) not in others
+
+    # Two files of one ledger: what one says of the other's is the same as its public part
+    first = json.loads(case.evidence.read_text())
+    for one, other in zip(first["log"], content["log"], strict=False):
+        assert {k: v for k, v in one.items() if k != "private"} == {
+            k: v for k, v in other.items() if k != "private"
+        }
+
+
+def test_pairs_that_were_not_asked_stay_secret(
+    tmp_path: Path, make_ledger: Callable[..., Ledger], ask: Ask
+) -> None:
+    """Whatever coins the closed pairs have, nothing in the file can be recomputed from them."""
+    ledger = make_ledger(num_pairs=20)
+    asked = ledger.pairs_left[:12]
+    verification_id = ledger.open_verification("x", None, "scores", asked, protocol=PROTOCOL)
+    answers = ask(ledger, asked)
+    ledger.conclude(verification_id, answers)
+    export_evidence(ledger, verification_id, answers, tmp_path / "evidence.json")
+    text = (tmp_path / "evidence.json").read_text()
+    first_pair = 1 + len(ledger.singles)
+    for pair in ledger.pairs:
+        is_open = pair.index in asked
+        assert (ledger.salts[first_pair + pair.index] in text) == is_open
+        assert (pair.a.marked_sha256 in text) == is_open
+    for salt in ledger.salts[1:first_pair]:
+        assert salt not in text
+
+
+def test_evidence_replaces_nothing_without_saying(case: Case, ask: Ask, tmp_path: Path) -> None:
+    verification_id = next(iter(case.ledger.verifications))
+    order = [index for index, _ in case.ledger.query_order]
+    answers = ask(case.ledger, order)
+    before = case.evidence.read_bytes()
+
+    def export(path: Path, **options: Any) -> None:
+        export_evidence(case.ledger, verification_id, answers, path, **options)
+
+    with pytest.raises(LedgerError, match="exists already"):
+        export(case.evidence)
+    assert case.evidence.read_bytes() == before
+    case.evidence.write_text('{"format": "honeyimage-evidence/1"}')
+    export(case.evidence, overwrite=True)
+    assert case.evidence.read_bytes() == before
+
+    backup = tmp_path / "backup.json"
+    backup.write_bytes(case.ledger.path.read_bytes())
+    torn = tmp_path / "torn.json"
+    torn.write_bytes(case.ledger.path.read_bytes()[:-100])
+    link = tmp_path / "link.json"
+    link.symlink_to(case.ledger.path)
+    note = tmp_path / "note.txt"
+    note.write_text("mine")
+    for path in (case.ledger.path, backup, torn, link, note):
+        kept = path.read_bytes()
+        for options in ({}, {"overwrite": True}):
+            with pytest.raises(LedgerError, match=r"exists already|never overwritten"):
+                export(path, **options)
+        assert path.read_bytes() == kept
+    assert link.is_symlink()
+    load_ledger(case.ledger.path)
+    with pytest.raises(LedgerError, match="is a folder"):
+        export(tmp_path, overwrite=True)
+    with pytest.raises(LedgerError, match="create it first"):
+        export(tmp_path / "nowhere" / "evidence.json")
+
+
+def test_words_may_change_between_versions(
+    case: Case, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Old evidence holds when a sentence is put better; the checker's own words are what is shown."""
+    from fiftyone_honeyimage.core.evidence import verdict
+
+    assert "derived from the release" not in case.evidence.read_text()
+    assert "signed-rank" not in case.evidence.read_text()
+    monkeypatch.setitem(verdict._TEST_NAMES, "signed_rank", "test of Wilcoxon")
+    check = case.check()
+    assert check.failed == ()
+    assert check.verdict is not None
+    assert "test of Wilcoxon on 14 pairs" in check.verdict.statement
