@@ -181,8 +181,8 @@ def _ask(
         try:
             asking.ask(pictures, keys, labels[batch])
         except SuspectError as error:
-            if size > 1:
-                _check_shape(suspect, pictures, num_classes, outputs, error)
+            some = [*pictures[:3], *images[:3]]
+            _check_shape(suspect, size, some, num_classes, outputs, error)
             # The shape is right, and some of these images are not answered
             asking.tolerance = None
             asking.ask(pictures, keys, labels[batch])
@@ -195,6 +195,7 @@ def _ask(
 
 def _check_shape(
     suspect: Suspect,
+    size: int,
     images: Sequence[np.ndarray],
     num_classes: int,
     outputs: str,
@@ -215,16 +216,16 @@ def _check_shape(
             return False
         return True
 
-    good = [image for image in images[:4] if works([image])]
+    good = [image for image in images if works([image])]
     if not good:
         raise error
-    size = len(images)
-    while not works(list(islice(cycle(good), size))):
-        size //= 2
-    if size < len(images):
+    fits = size
+    while not works(list(islice(cycle(good), fits))):
+        fits //= 2
+    if fits < size:
         raise SuspectError(
-            f"{error}. It answers {size} image{'s' * (size > 1)} at a time and not {len(images)}: pass "
-            f"batch_size={size}. No marked image was sent, and nothing was counted"
+            f"{error}. It answers {fits} image{'s' * (fits > 1)} at a time and not {size}: pass "
+            f"batch_size={fits}. No marked image was sent, and nothing was counted"
         ) from error
 
 
