@@ -206,7 +206,7 @@ def test_photos_of_several_sizes_need_an_input_size_before_anything_is_asked(
     [
         (lambda model: model, {"classes": ["2", "3", "0", "1"]}, "another order of classes"),
         (
-            lambda model: Periodic(model),
+            lambda model: Strict(model),
             {"std": [1 / 255] * 3},
             "pixels in [0, 1], without mean and std",
         ),
@@ -230,15 +230,15 @@ def test_a_model_that_is_asked_wrongly_is_not_verified(
     assert "nothing was counted" in str(caught.value)
 
 
-class Periodic(torch.nn.Module):
-    """A model that makes nothing of pixels beyond [0, 1], as one with saturating or periodic layers."""
+class Strict(torch.nn.Module):
+    """A model that makes nothing of pixels beyond [0, 1]."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        return self.model(torch.frac(0.999 * batch))
+        return self.model(torch.where(batch > 1, 0.0, batch))
 
 
 def test_who_insists_is_repeated_by_statement_record_and_evidence(

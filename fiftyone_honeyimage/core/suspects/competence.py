@@ -65,8 +65,9 @@ class Competence:
         if self.better:
             return True
         right = round(self.accuracy * self.num_images)
-        # Not even better than a constant answer
-        if stats.binom.sf(right - 1, self.num_images, self.chance) > _LEVEL:
+        # Not even better than a constant answer, where any answers could be
+        could_be = self.chance**self.num_images <= _LEVEL
+        if could_be and stats.binom.sf(right - 1, self.num_images, self.chance) > _LEVEL:
             return True
         return self._less_than(WRONG)
 

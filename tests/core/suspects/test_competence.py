@@ -169,6 +169,7 @@ def test_a_model_that_knows_half_as_much_as_the_proxies_is_wrong_and_a_little_le
     assert at(0.3).is_wrong
     assert not at(0.3, proxies=None).is_wrong
     assert at(0.12, proxies=None).is_wrong, "no better than a constant answer"
+    assert not Competence(14, 1.0, 1.0, None, {}).is_wrong, "images of one class tell nothing"
     assert not at(None).is_wrong
     assert not at(None).is_doubtful
 
