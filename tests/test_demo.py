@@ -67,7 +67,7 @@ def test_demo_on_a_folder_of_class_folders(clean, write_digits, tmp_path):
         target.parent.mkdir(parents=True, exist_ok=True)
         path.rename(target)
     _, suspects = run_demo(
-        str(tmp_path / "images"), folder=tmp_path / "demo", epochs=1, num_pairs=10
+        str(tmp_path / "images"), folder=tmp_path / "demo", epochs=1, num_pairs=14
     )
     assert len(suspects) == 3
     with pytest.raises(fhi.ParameterError, match="neither a folder"):
@@ -88,7 +88,7 @@ def test_command_line_from_a_dataset_to_checked_evidence(make_digits_dataset, tm
     assert main([*protect, *options]) == 0
     assert main(["list", dataset.name]) == 0
     suspect = str(tmp_path / "suspect.pt")
-    assert main(["verify", dataset.name, "honey", suspect, "--evidence", evidence]) == 0
+    assert main(["verify", dataset.name, "honey", suspect, "--insist", "--evidence", evidence]) == 0
     assert main(["check", evidence]) == 0
     printed = capsys.readouterr().out
     assert "Commitment: " in printed

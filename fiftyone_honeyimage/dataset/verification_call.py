@@ -14,6 +14,7 @@ from ..core.evidence.ledger import Ledger
 from ..core.evidence.verification_log import Verification as Logged
 from ..core.suspects import Protocol, Suspect
 from ..core.suspects.journal import Journal
+from .ledger_heads import note_head
 from .marking import Marking
 from .pair_choice import check_reach, choose_pairs
 from .probing import Probe, probe, same_suspect
@@ -124,6 +125,7 @@ def begin(call: Call, journal: Journal, bar: StageBar) -> Begun:
         alpha=call.alpha,
         reuse=call.pairs == "all",
     )
+    note_head(call.ledger)
     journal.opened(verification_id)
     return Begun(call.ledger.verifications[verification_id], asked, reference_losses)
 

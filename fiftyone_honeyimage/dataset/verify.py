@@ -16,6 +16,7 @@ from ..core.evidence.verdict import Verdict
 from ..core.files import locked
 from ..core.suspects import OUTPUTS, check_batch_size
 from ..core.suspects.journal import Journal
+from .ledger_heads import check_head, note_head
 from .marking import Marking, load_marking, open_ledger
 from .pair_choice import check_choice
 from .progress import Progress, StageBar
@@ -193,7 +194,9 @@ def _decide(
         raise
     paper = paper_figures(asked, answers, call.marking, call.ledger, begun.reference_losses)
     bar.report("Deciding", 0, 1)
-    return call.ledger.conclude(logged.id, answers, paper=paper)
+    verdict = call.ledger.conclude(logged.id, answers, paper=paper)
+    note_head(call.ledger)
+    return verdict
 
 
 def check_log(
@@ -213,6 +216,7 @@ def check_log(
                 "another copy, which would not count it. Restore the newest copy, or pass its place as "
                 "ledger_path"
             )
+    check_head(ledger)
 
 
 def free_key(samples: fo.core.collections.SampleCollection, verify_key: str, honey_key: str) -> str:

@@ -232,7 +232,11 @@ def marked_digits(
 @pytest.fixture
 def fresh(marked_digits: tuple[Any, Any], tmp_path: Path) -> Iterator[tuple[Any, Any, Path]]:
     """The marked dataset with a copy of the ledger that has seen no verification."""
+    import fiftyone.core.odm as foo
+
     dataset, marking = marked_digits
+    # As if no other test had used a copy of it
+    foo.get_db_conn().honeyimage_ledgers.delete_one({"_id": marking.commitment})
     pristine = tmp_path / "ledger.json"
     shutil.copy(marking.ledger_path, pristine)
     yield dataset, marking, pristine

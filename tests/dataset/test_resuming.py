@@ -77,11 +77,14 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def undisturbed(dataset: Any, marking: Any, suspect: Any, tmp_path: Path, **more: Any) -> Any:
     """The verdict of the same verification with a copy of the ledger, which nothing remembers."""
+    import fiftyone.core.odm as foo
+
     copy = tmp_path / "copy" / "ledger.json"
     copy.parent.mkdir()
     shutil.copy(marking.ledger_path, copy)
     found = verify(dataset, suspect, ledger_path=copy, **more)
     fhi.delete_run(dataset, found.verify_key)
+    foo.get_db_conn().honeyimage_ledgers.delete_one({"_id": marking.commitment})
     return found
 
 
@@ -274,7 +277,7 @@ def test_an_older_ledger_beside_the_answers_is_refused(marked: Any, tmp_path: Pa
         verify(dataset, service, batch_size=2)
     shutil.copy(older, marking.ledger_path)
     service.breaks_after, service.num_probes = 10_000, 0
-    with pytest.raises(fhi.LedgerError, match="does not hold the verification of 'service'"):
+    with pytest.raises(fhi.LedgerError, match="older"):
         verify(dataset, service, batch_size=2)
 
 

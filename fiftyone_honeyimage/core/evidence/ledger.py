@@ -1,19 +1,16 @@
-"""The owner's secret record of a marking: what was marked, which twins the coins released, and every
-verification ever made with it.
+"""The owner's secret record of a marking: images, coins, releases and every verification ever made.
 
-The part that is fixed at the marking is bound by a *commitment*: a SHA-256 over the list of leaf
-hashes, one for the header, each single HoneyImage, each pair and the query order. Every leaf is
-hashed with 32 random bytes of its own, so that the commitment and the leaf hashes tell nothing
-about the coins, and single leaves can be opened as evidence while the others stay secret.
+What is fixed at the marking is bound by a *commitment*: a SHA-256 over the list of leaf hashes, one
+for the header, each single HoneyImage, each pair and the query order. Every leaf is hashed with 32
+random bytes of its own, so that the hashes tell nothing about the coins, and single leaves can be
+opened as evidence while the others stay secret.
 
-The part that grows is a log, chained by hashes from the commitment on. Releases stand in it, and a
-verification is written down before its first query, with how the suspect will be asked; its entry
-is never removed, so that attempts with no success count.
+What grows is a log, chained by hashes from the commitment on: of releases, and of verifications,
+each written down before its first query with how the suspect will be asked, and never removed.
 
-What this protects against, and what not: a damaged or edited file is found out. Whoever holds the
-ledger can write a consistent other one; only a commitment published before the release (and, for
-the log, a published head) binds the owner, and nothing here proves to others that the owner's coins
-were fair or that no query was made outside the log.
+A damaged or edited file is found out. Whoever holds the ledger can write a consistent other one: only
+a commitment published before the release, and a published head of the log, bind the owner. Nothing
+here proves that the coins were fair or that no query was made outside the log.
 """
 
 from __future__ import annotations
@@ -29,12 +26,7 @@ from ..errors import LedgerError, ParameterError
 from ..files import locked
 from .hashes import check_text, hash_answers, hash_leaf, hash_leaves, is_digest, list_leaves
 from .header import check_header
-from .ledger_file import (
-    keep_private,
-    read_ledger_file,
-    refuse_links,
-    write_ledger_file,
-)
+from .ledger_file import keep_private, read_ledger_file, refuse_links, write_ledger_file
 from .marked_images import MarkedImage, check_images, read_pair, read_query_order
 from .protocol import check_protocol
 from .twins import KINDS, PairAnswers
@@ -132,9 +124,8 @@ class Ledger:
     def queries(self, pairs: Iterable[int]) -> list[tuple[int, str, MarkedImage]]:
         """Returns (pair, "a" or "b", image) of every query to make, in the committed order.
 
-        Which twin comes first was drawn apart from the coins, so that a suspect whose answers
-        depend on the order of the queries, on the batch or on fatigue cannot favour the released
-        twins by chance or by intent.
+        Which twin comes first was drawn apart from the coins: a suspect whose answers depend on
+        the order cannot favour the released twins by chance or by intent.
         """
         wanted = set(pairs)
         return [
@@ -157,10 +148,7 @@ class Ledger:
         return {pair.index: pair.released for pair in self.pairs}
 
     def position(self, verification_id: str) -> int:
-        """Returns which verification it is, and so the share of alpha it is held to.
-
-        Every one opened before it counts, whatever became of it. It is settled at the opening:
-        nothing that happens later changes a verdict.
+        """Returns which verification it is: every one opened before it counts.
 
         Raises:
             LedgerError: if there is no such verification
@@ -170,20 +158,14 @@ class Ledger:
         return self.verifications[verification_id].position
 
     def open_verifications(self) -> list[Verification]:
-        """Returns the verifications that were opened and not closed, oldest first.
-
-        One that was interrupted goes on under its id and keeps its position.
-        """
+        """Returns those not closed, oldest first: they go on under their id and position."""
         return [item for item in self.verifications.values() if not item.closed]
 
     def record_release(self, digest: str, num_files: int) -> None:
-        """Writes a release down, so that evidence can show which files were released, and when.
-
-        It takes no position. A release that is in the log already is not logged again.
+        """Writes a release down, once. It takes no position.
 
         Args:
-            digest: see :func:`.release_digest.release_digest`
-            num_files: how many files it has
+            digest, num_files: see :func:`.release_digest.release_digest`
 
         Raises:
             LedgerError: if the digest is none, or the file was altered meanwhile
@@ -206,30 +188,26 @@ class Ledger:
         alpha: float | None = None,
         reuse: bool = False,
     ) -> str:
-        """Writes a verification down, before its first query.
-
-        From here on it counts, whatever becomes of it.
+        """Writes a verification down, before its first query. From here on it counts.
 
         Args:
             suspect_name: what the owner calls the suspect
             suspect_digest: the SHA-256 of its file, None where there is none
-            kind: what it answers, "scores" or "labels": whoever could choose after the answers
-                would have two p-values to choose from
+            kind: what it answers, "scores" or "labels": a choice afterwards would be one of p-values
             pairs: the pairs to be queried: the first so many of :attr:`pairs_left`, or with
                 ``reuse`` all pairs in the committed order. No other choice is possible
             protocol: how it will be asked, see :func:`.protocol.check_protocol`
             alpha (None): a smaller level than the plan's
-            reuse (False): whether pairs may be queried that earlier verifications have used. The
-                p-value of a model that does not depend on the coins is as good as with new pairs;
-                but an operator who has seen them may know them again. Only all pairs can be used
-                again: a number chosen after earlier results would be a choice among p-values
+            reuse (False): whether pairs may be queried that earlier verifications have used, whose
+                operators may know them again. Only all pairs can be used again: a number chosen
+                after earlier results would be a choice among p-values
 
         Returns:
             the verification's id
 
         Raises:
-            LedgerError: if the pairs are not the next ones, the protocol is incomplete, a text is
-                outside UTF-8, or the file was altered meanwhile
+            LedgerError: if the pairs are not the next ones, the protocol is incomplete, a text is no
+                UTF-8, or the file was altered meanwhile
             ParameterError: if alpha exceeds the plan's
         """
         if kind not in KINDS:
@@ -306,8 +284,8 @@ class Ledger:
 
         Args:
             verification_id: an open verification
-            result: the verdict that follows from the answers (see :meth:`conclude`), or None if
-                the verification is given up. It counts all the same, and its pairs are used
+            result: the verdict that follows from the answers, or None if the verification is given
+                up. It counts all the same, and its pairs are used
             answers (None): the answers; needed with a verdict
 
         Raises:

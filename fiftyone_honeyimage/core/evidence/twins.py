@@ -151,68 +151,6 @@ def min_attainable_p(num_pairs: int) -> float:
     return _never_zero(0.0, num_pairs)
 
 
-def hodges_lehmann(
-    differences: npt.ArrayLike, confidence: float = 0.95
-) -> tuple[float | None, tuple[float, float] | None]:
-    """How much lower the loss is on released twins: Hodges and Lehmann's median and its interval.
-
-    The estimate is the median of the Walsh averages ``(d_i + d_j) / 2, i <= j``. The interval
-    inverts the exact two-sided signed-rank test; it presumes differences that are symmetric around
-    their median, which the p-value does not.
-
-    Args:
-        differences: ``d`` in nats, shape (n,)
-        confidence (0.95): the interval's confidence
-
-    Returns:
-        the estimate, None without finite differences, and the interval, None where so few pairs
-        cannot give one (fewer than 6 at 0.95)
-
-    Source: Hollander, Wolfe and Chicken, Nonparametric Statistical Methods, 2014, sections 3.2-3.3.
-    """
-    values = _checked(differences)
-    if not values.size or not np.isfinite(values).all():
-        return None, None
-
-    rows, columns = np.triu_indices(values.size)
-    walsh = np.sort(values[rows] / 2 + values[columns] / 2)
-    distribution, _ = _sign_flip_distribution(np.arange(1, values.size + 1))
-    # The largest k with P(W <= k - 1) <= (1 - confidence) / 2
-    k = int(np.searchsorted(np.cumsum(distribution), (1 - confidence) / 2, side="right"))
-    interval = (float(walsh[k - 1]), float(walsh[-k])) if k else None
-    return float(np.median(walsh)), interval
-
-
-def accuracy_difference(
-    released_correct: npt.ArrayLike, withheld_correct: npt.ArrayLike, confidence: float = 0.95
-) -> tuple[float | None, tuple[float, float] | None]:
-    """The accuracy on released twins less that on withheld twins, with Agresti and Min's interval.
-
-    Half a pair is added to each of the four outcomes of a pair, and Wald's interval for paired
-    proportions is taken. The p-value does not rest on it.
-
-    Args:
-        released_correct: whether the suspect was right on each released twin, shape (n,)
-        withheld_correct: the same for the withheld twins, shape (n,)
-        confidence (0.95): the interval's confidence
-
-    Source: Agresti and Min, Statistics in Medicine 24(5), 2005.
-    """
-    differences = correctness_differences(released_correct, withheld_correct)
-    n = differences.size
-    if not n:
-        return None, None
-    only_released = ((differences > 0).sum() + 0.5) / (n + 2)
-    only_withheld = ((differences < 0).sum() + 0.5) / (n + 2)
-    centre = only_released - only_withheld
-    variance = (only_released + only_withheld - centre**2) / (n + 2)
-    reach = stats.norm.ppf(0.5 + confidence / 2) * np.sqrt(variance)
-    return float(differences.mean()), (
-        float(max(-1.0, centre - reach)),
-        float(min(1.0, centre + reach)),
-    )
-
-
 def correctness_differences(
     released_correct: npt.ArrayLike, withheld_correct: npt.ArrayLike
 ) -> FloatArray:
@@ -377,7 +315,7 @@ class PairAnswers:
         return cls(kind, pairs, a, b)
 
 
-def _checked(differences: npt.ArrayLike) -> FloatArray:
+def checked_differences(differences: npt.ArrayLike) -> FloatArray:
     values = np.asarray(differences, np.float64)
     if values.ndim != 1:
         raise ParameterError(f"Differences must have shape (n,), not {values.shape}")
@@ -402,12 +340,12 @@ def _losses(values: npt.ArrayLike, name: str) -> FloatArray:
 
 
 def _nonzero(differences: npt.ArrayLike) -> tuple[FloatArray, int]:
-    values = _checked(differences)
+    values = checked_differences(differences)
     signed = values[values != 0]
     return signed, values.size - signed.size
 
 
-def _sign_flip_distribution(ranks: npt.NDArray[np.int64]) -> tuple[FloatArray, int]:
+def sign_flip_distribution(ranks: npt.NDArray[np.int64]) -> tuple[FloatArray, int]:
     """The distribution of the sum of a fair random subset of the ranks, in steps of their gcd."""
     step = int(np.gcd.reduce(ranks)) if ranks.size else 1
     distribution = np.zeros(int(ranks.sum()) // step + 1)
@@ -423,7 +361,7 @@ def _sign_flip_distribution(ranks: npt.NDArray[np.int64]) -> tuple[FloatArray, i
 
 def _upper_tail(ranks: npt.NDArray[np.int64], observed: int) -> float:
     """P(sum over the positive signs >= observed) under fair signs."""
-    distribution, step = _sign_flip_distribution(ranks)
+    distribution, step = sign_flip_distribution(ranks)
     tail = float(distribution[observed // step :].sum())
     if ranks.size > 53:
         # Each of n additions may have lost half an ulp: give back more than that

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,22 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ParameterError
+from .effects import accuracy_difference, hodges_lehmann
 from .multiple import adjusted_p
 from .sequential import EProcess, e_process
+from .statement import DERIVED, INCONCLUSIVE, NOT_SHOWN, VERDICTS, word_verdict
 from .twins import (
     KINDS,
-    accuracy_difference,
     correctness_differences,
-    hodges_lehmann,
     min_attainable_p,
     sign_test,
     signed_rank_test,
 )
-
-DERIVED = "derived"
-NOT_SHOWN = "not shown"
-INCONCLUSIVE = "inconclusive"
-VERDICTS = (DERIVED, NOT_SHOWN, INCONCLUSIVE)
 
 PLANNED_TESTS = ("signed_rank", "e_process")
 TESTS = (*PLANNED_TESTS, "sign")
@@ -36,11 +30,6 @@ TESTS = (*PLANNED_TESTS, "sign")
 #: The weakest level that a verdict may be given at
 MAX_ALPHA = 0.05
 
-_TEST_NAMES = {
-    "signed_rank": "exact signed-rank test",
-    "sign": "exact sign test on labels",
-    "e_process": "sequential betting test",
-}
 _FIXED_TESTS = {"signed_rank": signed_rank_test, "sign": sign_test}
 
 
@@ -284,7 +273,7 @@ def decide(
     reason = _why_inconclusive(plan, test, lost, level, position)
     decided = DERIVED if p_adjusted <= level else NOT_SHOWN
     verdict = INCONCLUSIVE if reason else decided
-    statement = _statement(
+    statement = word_verdict(
         verdict, reason, test, (differences.size, num_failed), p_value, p_adjusted, level
     )
     return Verdict(
@@ -354,59 +343,6 @@ def _least_p(test: str, failed: npt.NDArray[np.bool_]) -> float:
         return e_process(won, failed).p_value
     # Of signed ranks too: their sum over lost pairs is least, at most, for that many or fewer
     return sign_test(won, int(failed.sum())).p_value
-
-
-def _statement(
-    verdict: str,
-    reason: str,
-    test: str,
-    counts: tuple[int, int],
-    p_value: float,
-    p_adjusted: float,
-    alpha: float,
-) -> str:
-    """One or two sentences that hold as they stand, for readers who are no statisticians."""
-    if verdict == INCONCLUSIVE:
-        return (
-            f"No conclusion: {reason}. This says nothing about whether the model used the release."
-        )
-    num_pairs, num_failed = counts
-    lost = f" and {num_failed} more that failed and count against it" if num_failed else ""
-    figures = (
-        f"{_TEST_NAMES[test]} on {num_pairs} pairs of twins{lost}, p = {p_value:.2g}, corrected for all "
-        f"verifications with this ledger {p_adjusted:.2g}, significance level {alpha:g}"
-    )
-    if verdict == DERIVED:
-        return (
-            "The model was derived from the release. If this model had not used the release, a "
-            f"result this strong would occur by chance less than once in {_odds(p_adjusted)} "
-            f"({figures})."
-        )
-    return (
-        "It is not shown that the model used the release. If it had not, a result at least this "
-        f"strong would occur by chance with a probability of up to {_rounded_up(p_adjusted)} "
-        f"({figures}). This does not prove that the model did not use it."
-    )
-
-
-def _odds(p_value: float) -> str:
-    """The largest round number N with ``p_value < 1 / N``: "less than once in N" is then true."""
-    exponent = max(0, math.ceil(-math.log10(p_value)))
-    while p_value >= 10.0**-exponent:
-        exponent -= 1
-    if exponent >= 6:
-        return f"10^{exponent}"
-    # Two digits, rounded down
-    unit = 10 ** max(0, exponent - 1)
-    times = math.floor(1 / p_value / unit)
-    while times * unit * p_value >= 1:
-        times -= 1
-    return f"{times * unit:,}"
-
-
-def _rounded_up(p_value: float) -> str:
-    digits = 1 + max(0, math.ceil(-math.log10(p_value)))
-    return f"{min(1.0, math.ceil(p_value * 10**digits) / 10**digits):g}"
 
 
 def _both(answers: Any) -> tuple[Any, Any]:

@@ -440,11 +440,11 @@ def test_words_may_change_between_versions(
     case: Case, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Old evidence holds when a sentence is put better; the checker's own words are what is shown."""
-    from fiftyone_honeyimage.core.evidence import verdict
+    from fiftyone_honeyimage.core.evidence import statement
 
     assert "derived from the release" not in case.evidence.read_text()
     assert "signed-rank" not in case.evidence.read_text()
-    monkeypatch.setitem(verdict._TEST_NAMES, "signed_rank", "test of Wilcoxon")
+    monkeypatch.setitem(statement._TEST_NAMES, "signed_rank", "test of Wilcoxon")
     check = case.check()
     assert check.failed == ()
     assert check.verdict is not None

@@ -13,11 +13,10 @@ import pytest
 from scipy import stats
 
 from fiftyone_honeyimage.core.errors import ParameterError
+from fiftyone_honeyimage.core.evidence.effects import accuracy_difference, hodges_lehmann
 from fiftyone_honeyimage.core.evidence.twins import (
     PairAnswers,
     TwinTest,
-    accuracy_difference,
-    hodges_lehmann,
     loss_differences,
     min_attainable_p,
     sign_test,

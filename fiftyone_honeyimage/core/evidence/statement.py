@@ -1,0 +1,77 @@
+"""A verdict in words."""
+
+from __future__ import annotations
+
+import math
+
+DERIVED = "derived"
+NOT_SHOWN = "not shown"
+INCONCLUSIVE = "inconclusive"
+VERDICTS = (DERIVED, NOT_SHOWN, INCONCLUSIVE)
+
+_TEST_NAMES = {
+    "signed_rank": "exact signed-rank test",
+    "sign": "exact sign test on labels",
+    "e_process": "sequential betting test",
+}
+
+
+def word_verdict(
+    verdict: str,
+    reason: str,
+    test: str,
+    counts: tuple[int, int],
+    p_value: float,
+    p_adjusted: float,
+    alpha: float,
+) -> str:
+    """Returns one or two sentences that hold as they stand, for readers who are no statisticians.
+
+    Args:
+        verdict: one of :data:`VERDICTS`
+        reason: why it is inconclusive
+        test: the test's name in a verdict
+        counts: the numbers of pairs that were answered and that failed
+        p_value, p_adjusted, alpha: of the verdict
+    """
+    if verdict == INCONCLUSIVE:
+        return (
+            f"No conclusion: {reason}. This says nothing about whether the model used the release."
+        )
+    num_pairs, num_failed = counts
+    lost = f" and {num_failed} more that failed and count against it" if num_failed else ""
+    figures = (
+        f"{_TEST_NAMES[test]} on {num_pairs} pairs of twins{lost}, p = {p_value:.2g}, corrected for all "
+        f"verifications with this ledger {p_adjusted:.2g}, significance level {alpha:g}"
+    )
+    if verdict == DERIVED:
+        return (
+            "The model was derived from the release. If this model had not used the release, a "
+            f"result this strong would occur by chance less than once in {_odds(p_adjusted)} "
+            f"({figures})."
+        )
+    return (
+        "It is not shown that the model used the release. If it had not, a result at least this "
+        f"strong would occur by chance with a probability of up to {_rounded_up(p_adjusted)} "
+        f"({figures}). This does not prove that the model did not use it."
+    )
+
+
+def _odds(p_value: float) -> str:
+    """The largest round number N with ``p_value < 1 / N``: "less than once in N" is then true."""
+    exponent = max(0, math.ceil(-math.log10(p_value)))
+    while p_value >= 10.0**-exponent:
+        exponent -= 1
+    if exponent >= 6:
+        return f"10^{exponent}"
+    # Two digits, rounded down
+    unit = 10 ** max(0, exponent - 1)
+    times = math.floor(1 / p_value / unit)
+    while times * unit * p_value >= 1:
+        times -= 1
+    return f"{times * unit:,}"
+
+
+def _rounded_up(p_value: float) -> str:
+    digits = 1 + max(0, math.ceil(-math.log10(p_value)))
+    return f"{min(1.0, math.ceil(p_value * 10**digits) / 10**digits):g}"
