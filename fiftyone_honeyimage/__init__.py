@@ -410,18 +410,21 @@ def verify_model(
     suspect: Any,
     verify_key: str | None = None,
     alpha: float | None = None,
-    classes: Sequence[str] | None = None,
+    classes: Mapping[str, int] | Sequence[str] | None = None,
     outputs: str = "auto",
     input_size: int | tuple[int, int] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    channels: str = "RGB",
     batch_size: int = 64,
     references: Sequence[Any] = (),
     name: str | None = None,
     pairs: str = "all",
+    num_pairs: int | None = None,
     ledger_path: str | Path | None = None,
     device: str | None = None,
     skip_failures: bool = False,
+    insist: bool = False,
     num_random: int | None = None,
     user: str | None = None,
     progress: bool | Callable | None = None,
@@ -435,27 +438,37 @@ def verify_model(
     suspects that are named beforehand, or asked about new pairs, the probability of any false accusation is
     at most α. For a suspect that is chosen because of others' answers on the same pairs, it is per model.
 
+    First the suspect is asked about unmarked images of the dataset, in batches as they will be: what fails there,
+    or is no better than chance, much worse than the proxies, or far better if asked otherwise, ends the call
+    before anything is counted. How it is asked is then fixed in the ledger. Answers are on disk before they are
+    used: after an error, a crash or a kill the same call goes on where it stopped, as the same verification.
+
     Args:
         samples: the dataset
         honey_key: the marking
         suspect: a ``torch.nn.Module``, a callable on a float32 (B, 3, H, W) RGB batch in [0, 1], the path
-            of a TorchScript or ONNX file, or the name of a field with predictions on the HoneyImages
+            of a TorchScript or ONNX file, or the name of a field with predictions on the HoneyImages. A
+            TorchScript file is a program, which runs here
         verify_key (None): an identifier for this verification; numbered by default
         alpha (None): the committed α by default; only a smaller one is accepted
-        classes (None): the suspect's classes in the order of its outputs; the dataset's classes,
-            sorted, by default
+        classes (None): the suspect's classes, name → index of its output, or names in the order of its
+            outputs; the dataset's classes, sorted, by default
         outputs ("auto"): ``"logits"``, ``"probabilities"``, ``"labels"``, or ``"auto"``
         input_size (None), mean (None), std (None): how images are resized and normalised for the suspect
+        channels ("RGB"): the order of the channels that the suspect takes, "RGB" or "BGR"
         batch_size (64): images a query
         references (()): models known to be innocent, in the forms of ``suspect``; calibrate the
             paper's threshold τ, which is shown and never decides
         name (None): what to call the suspect
         pairs ("all"): ``"all"`` pairs of twins, or the ``"unused"`` ones, for a suspect whose
             operator may have seen earlier queries
+        num_pairs (None): with ``pairs="unused"``, how many: the next ones in the committed order; all that
+            are left by default
         ledger_path (None): the ledger's place, if it was moved
         device (None): where to query
-        skip_failures (False): whether an image that the suspect fails on makes its pair count against
-            you, as the clearest difference of all, instead of raising an error
+        skip_failures (False): an image that fails is asked again, and then counts its pair against the
+            owner. False stops when four in a row failed, as the suspect is out of order then; True goes on
+        insist (False): whether to verify a suspect that looks asked in a wrong way; the record says so
         num_random (None): random unmarked images to ask about after the verdict, for the paper's plot
             of loss gaps. One query each; they spend no pair and enter neither verdict nor ledger. 50 by
             default for a file, module or field, none for a function, whose calls may cost money
@@ -466,9 +479,9 @@ def verify_model(
         a ``Verification``
 
     Raises:
-        SuspectError: if the suspect cannot be loaded or answers wrongly
+        SuspectError: if the suspect cannot be loaded, answers wrongly, or looks asked in a wrong way
         LedgerError: if the ledger or a HoneyImage is missing, altered, or of another dataset
-        ParameterError: if an argument is out of range or the key is taken
+        ParameterError: if an argument is out of range, the key is taken, or so few pairs cannot decide
     """
     from .dataset.verify import verify_model as run
 
@@ -483,13 +496,16 @@ def verify_model(
         input_size=input_size,
         mean=mean,
         std=std,
+        channels=channels,
         batch_size=batch_size,
         references=references,
         name=name,
         pairs=pairs,
+        num_pairs=num_pairs,
         ledger_path=ledger_path,
         device=device,
         skip_failures=skip_failures,
+        insist=insist,
         num_random=num_random,
         user=user,
         progress=progress,

@@ -73,6 +73,10 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--std", type=float, nargs=3)
     verify.add_argument("--outputs", default="auto")
     verify.add_argument("--classes", nargs="+")
+    verify.add_argument("--channels", default="RGB")
+    verify.add_argument(
+        "--insist", action="store_true", help="verify a suspect that looks asked in a wrong way"
+    )
     verify.add_argument("--evidence", help="write the evidence to this file")
     verify.set_defaults(run=_verify)
 
@@ -145,6 +149,8 @@ def _verify(args: argparse.Namespace) -> int:
         std=args.std,
         outputs=args.outputs,
         classes=args.classes,
+        channels=args.channels,
+        insist=args.insist,
     )
     _say(verification)
     # JSON in ASCII holds no control character

@@ -295,7 +295,8 @@ def _verify_suspects(
         accuracy = float((predict_logits(model, test[0]).argmax(1) == test[1]).float().mean())
         file = folder / f"{name.replace(', ', '_')}.pt"
         _save_torchscript(model, images[:2].float() / 255, file)
-        verification = verify_model(dataset, HONEY_KEY, str(file), name=name)
+        # Made here, they are asked rightly; after few epochs they may know too little to show it
+        verification = verify_model(dataset, HONEY_KEY, str(file), name=name, insist=True)
         print(f"   {name}: {story}; {verification.verdict.verdict}")
         suspects.append(Suspect(name, story, file, accuracy, verification))
     return suspects

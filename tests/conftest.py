@@ -250,6 +250,23 @@ def verify(answer: Callable[..., str]) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
+def digits_module(digits: tuple[np.ndarray, np.ndarray]) -> Any:
+    """A linear classifier of 8-pixel digits in ten classes, trained on those after the first 900."""
+    torch = importlib.import_module("torch")
+    images, labels = digits
+    x = torch.from_numpy(images[900:]).float().div(255).unsqueeze(1).expand(-1, 3, -1, -1)
+    y = torch.from_numpy(labels[900:])
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 10))
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
+    for _ in range(60):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(module(x), y).backward()
+        optimizer.step()
+    return module.eval()
+
+
+@pytest.fixture(scope="session")
 def browser_path() -> str | None:
     """Where a browser is that works."""
     return find_browser()

@@ -69,7 +69,7 @@ def test_demo_on_a_folder_of_class_folders(clean, write_digits, tmp_path):
         target.parent.mkdir(parents=True, exist_ok=True)
         path.rename(target)
     _, suspects = run_demo(
-        str(tmp_path / "images"), folder=tmp_path / "demo", epochs=1, num_pairs=10
+        str(tmp_path / "images"), folder=tmp_path / "demo", epochs=1, num_pairs=14
     )
     assert len(suspects) == 3
     with pytest.raises(fhi.ParameterError, match="neither a folder"):
@@ -120,10 +120,10 @@ def test_command_line_from_a_dataset_to_checked_evidence(make_digits_dataset, tm
     assert main([*protect, *options]) == 0
     assert main(["list", dataset.name]) == 0
     suspect = str(tmp_path / "suspect.pt")
-    assert main(["verify", dataset.name, "honey", suspect, "--evidence", evidence]) == 0
+    assert main(["verify", dataset.name, "honey", suspect, "--insist", "--evidence", evidence]) == 0
     # An evidence file is in the way: said before the verification, which is not given back
     ledger = Path(marking, "ledger.json").read_bytes()
-    assert main(["verify", dataset.name, "honey", suspect, "--evidence", evidence]) == 2
+    assert main(["verify", dataset.name, "honey", suspect, "--insist", "--evidence", evidence]) == 2
     assert Path(marking, "ledger.json").read_bytes() == ledger
     assert main(["check", evidence]) == 0
     printed = capsys.readouterr().out
@@ -131,9 +131,9 @@ def test_command_line_from_a_dataset_to_checked_evidence(make_digits_dataset, tm
     assert '"verdict": "not shown"' in printed
     assert Path(release).is_dir()
 
-    content = json.loads(Path(evidence).read_text())
+    content = json.loads(Path(evidence).read_text(encoding="utf-8"))
     content["answers"]["a"][0] = 99.0
-    Path(evidence).write_text(json.dumps(content))
+    Path(evidence).write_text(json.dumps(content), encoding="utf-8")
     assert main(["check", evidence]) == 1
     assert main(["list", "no-such-dataset"]) == 2
     assert "there is no dataset 'no-such-dataset'" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_python_snippets_run_in_order(fo, digits, tmp_path, monkeypatch):
+def test_python_snippets_run_in_order(fo, digits, digits_module, tmp_path, monkeypatch):
     from PIL import Image
 
     from fiftyone_honeyimage.core.evidence.record import check_evidence
@@ -20,8 +20,9 @@ def test_python_snippets_run_in_order(fo, digits, tmp_path, monkeypatch):
         path = tmp_path / "images" / str(labels[row]) / f"{row:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels[row]).convert("RGB").save(path)
-    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 10))
-    torch.jit.save(torch.jit.trace(module, torch.zeros(2, 3, 8, 8)), str(tmp_path / "suspect.pt"))
+    torch.jit.save(
+        torch.jit.trace(digits_module, torch.zeros(2, 3, 8, 8)), str(tmp_path / "suspect.pt")
+    )
     monkeypatch.setattr(fo.config, "default_dataset_dir", str(tmp_path / "fiftyone"))
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")

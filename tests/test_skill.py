@@ -48,7 +48,12 @@ def test_it_names_operators_that_there_are() -> None:
 
 
 def test_its_calls_run_in_order(
-    fo: Any, digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    fo: Any,
+    digits: Any,
+    digits_module: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
 ) -> None:
     import torch
     from PIL import Image
@@ -63,8 +68,9 @@ def test_its_calls_run_in_order(
         Image.fromarray(pixels[row]).convert("RGB").save(path)
         truth = fo.Classification(label=str(labels[row]))
         samples.append(fo.Sample(filepath=str(path), ground_truth=truth))
-    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 10))
-    torch.jit.save(torch.jit.trace(module, torch.zeros(2, 3, 8, 8)), str(tmp_path / "suspect.pt"))
+    torch.jit.save(
+        torch.jit.trace(digits_module, torch.zeros(2, 3, 8, 8)), str(tmp_path / "suspect.pt")
+    )
     monkeypatch.setattr(fo.config, "default_dataset_dir", str(tmp_path / "fiftyone"))
     if fo.dataset_exists("my-dataset"):
         fo.delete_dataset("my-dataset")

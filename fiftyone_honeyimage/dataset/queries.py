@@ -11,15 +11,20 @@ import numpy as np
 from ..core.errors import LedgerError, SuspectError
 from ..core.evidence.ledger import Ledger
 from ..core.evidence.loss_gap import calibrate_threshold, loss_gaps
+from ..core.evidence.marked_images import MarkedImage
 from ..core.evidence.sequential import EProcess
 from ..core.evidence.twins import PairAnswers
 from ..core.evidence.verdict import may_stop
 from ..core.images import read_image
-from ..core.suspects import Answers, Suspect, query
+from ..core.suspects import Asking, Protocol, Suspect, query
+from ..core.suspects.journal import Journal
 from . import storage
 from .marked_files import find_wrong_file
 from .marking import Marking
 from .progress import StageBar
+
+#: A pair, the twin, and its image
+Query = tuple[int, str, MarkedImage]
 
 
 def read_twins(ledger: Ledger, pairs: Sequence[int], folder: Path) -> dict[str, np.ndarray]:
@@ -35,66 +40,85 @@ def read_twins(ledger: Ledger, pairs: Sequence[int], folder: Path) -> dict[str, 
     return {image.sample_id: read_image(folder / image.file) for image in images}
 
 
+#: Images in a row on which a suspect may fail before it counts as out of order, and the verification
+#: stops where it is: two pairs less one image
+TOLERANCE = 3
+
+
 class Questions:
-    """The queries of one verification and the suspect's answers so far."""
+    """The queries of one verification and the suspect's answers so far.
+
+    Args:
+        ledger: the ledger
+        pairs: the pairs to be asked about
+        images: the twins' images by sample id
+        protocol: how the suspect is asked
+
+    Attributes:
+        protocol: likewise
+        failures: by sample id, the reason of every failure
+    """
 
     def __init__(
         self,
         ledger: Ledger,
         pairs: Sequence[int],
         images: Mapping[str, np.ndarray],
-        classes: Sequence[str],
-        batch_size: int,
-        outputs: str,
-        skip_failures: bool,
+        protocol: Protocol,
     ) -> None:
         self._queries = ledger.queries(pairs)
         self._images = images
-        self._classes = list(classes)
-        # Whole pairs a batch, so that a batch that fails spends no half pair.
-        self._batch_size = max(2, batch_size // 2 * 2)
-        self._skip_failures = skip_failures
         self._ledger = ledger
-        self._seen = 0
-        self.outputs = outputs
-        self.failures: dict[str, str] = {}
+        self.protocol = protocol
+        self._twin = {image.sample_id: (index, twin) for index, twin, image in self._queries}
         self._losses: dict[tuple[int, str], float] = {}
         self._correct: dict[tuple[int, str], bool] = {}
         self._failed: dict[tuple[int, str], bool] = {}
+        self.failures: dict[str, str] = {}
 
     @property
-    def num_pairs_seen(self) -> int:
-        """How many pairs the suspect may have seen, also of a batch that failed."""
-        return (self._seen + 1) // 2
+    def kind(self) -> str:
+        """What the suspect answers: "scores" or "labels"."""
+        return "labels" if self.protocol.outputs == "labels" else "scores"
 
     def ask(
         self,
         suspect: Suspect,
         bar: StageBar,
-        ledger: Ledger,
+        journal: Journal,
         verification_id: str,
         alpha: float,
+        skip_failures: bool,
     ) -> PairAnswers:
-        """Queries in the committed order: all at once, or pair by pair until it suffices."""
-        if not self._queries:
-            return PairAnswers("scores", (), (), ())
-        if ledger.plan.test != "e_process":
-            return self._answers(suspect, self._queries, bar)
+        """Queries in the committed order: all at once, or pair by pair until it suffices.
 
-        process = EProcess()
-        position = ledger.position(verification_id)
-        answers: PairAnswers | None = None
-        for end in range(2, len(self._queries) + 1, 2):
-            pair = self._answers(suspect, self._queries[end - 2 : end], bar)
-            if pair.num_failed:
-                process.fail()
-            else:
-                process.update(_difference(pair, ledger))
-            answers = self._collected(pair.kind, end)
-            if may_stop(process, ledger.plan, position, alpha):
-                break
-        assert answers is not None
-        return answers
+        What the journal holds is not asked again, and every new answer is in it before it is used.
+
+        Raises:
+            SuspectError: if the suspect is out of order; the same call goes on where this one stopped
+        """
+        asking = Asking(
+            suspect,
+            len(self.protocol.classes),
+            self.protocol.outputs,  # type: ignore[arg-type]
+            None if skip_failures else TOLERANCE,
+            lambda keys, losses, correct: journal.keep(
+                [self._twin[key] for key in keys], losses, correct
+            ),
+        )
+        end = len(self._queries)
+        if self._ledger.plan.test == "e_process":
+            end = self._ask_in_turn(asking, bar, journal, verification_id, alpha)
+        else:
+            self._ask(asking, self._queries, bar, journal)
+        self._note_failures(asking, journal)
+        return self._collected(journal, self._queries[:end])
+
+    def replay(self, journal: Journal) -> PairAnswers:
+        """The answers of a verification that was concluded, from its journal."""
+        done = set(journal.answers) | set(journal.failures)
+        asked = [query for query in self._queries if query[:2] in done]
+        return self._collected(journal, asked)
 
     def ask_reference(self, suspect: Suspect) -> dict[tuple[int, str], float]:
         """A reference model's losses on every query.
@@ -102,7 +126,15 @@ class Questions:
         Raises:
             SuspectError: if it gives labels alone
         """
-        answers = self._query(suspect, self._queries, skip_failures=False, outputs="auto")
+        images = [image for _, _, image in self._queries]
+        answers = query(
+            suspect,
+            (self._images[image.sample_id] for image in images),
+            [image.sample_id for image in images],
+            self._labels(self._queries),
+            num_classes=len(self.protocol.classes),
+            batch_size=self.protocol.batch_size,
+        )
         if answers.kind != "scores":
             raise SuspectError(
                 f"reference model '{suspect.name}' gives labels alone; the threshold of the loss gap "
@@ -111,57 +143,70 @@ class Questions:
         losses = zip(self._queries, answers.losses, strict=True)
         return {(index, twin): float(loss) for (index, twin, _), loss in losses}
 
-    def _answers(self, suspect: Suspect, queries: Sequence[Any], bar: StageBar) -> PairAnswers:
-        before = self._seen
+    def _ask_in_turn(
+        self, asking: Asking, bar: StageBar, journal: Journal, verification_id: str, alpha: float
+    ) -> int:
+        """Asks pair by pair until it suffices; returns how many queries were made."""
+        process = EProcess()
+        position = self._ledger.position(verification_id)
+        played, last = 0, len(self._queries)
+        for end in range(2, last + 1, 2):
+            self._ask(asking, self._queries[end - 2 : end], bar, journal)
+            if asking.is_failing and end < last:
+                continue  # settled by the next pair: the suspect may be out of order
+            for start in range(played, end, 2):
+                pair = self._collected(journal, self._queries[start : start + 2])
+                if pair.num_failed:
+                    process.fail()  # after which no test stops that did not before
+                else:
+                    process.update(_difference(pair, self._ledger))
+            played = end
+            if may_stop(process, self._ledger.plan, position, alpha):
+                break
+        return played
 
-        def report(stage: str, done: int, total: int) -> None:
-            self._seen = before + min(done + self._batch_size, len(queries))
-            bar.report("Querying", before + done, len(self._queries))
+    def _ask(
+        self, asking: Asking, queries: Sequence[Query], bar: StageBar, journal: Journal
+    ) -> None:
+        def is_new(query: Query) -> bool:
+            return query[:2] not in journal.answers and query[:2] not in journal.failures
 
-        # A batch counts as seen when it is sent, not when its answers arrive.
-        self._seen = before + min(self._batch_size, len(queries))
-        answers = self._query(suspect, queries, self._skip_failures, self.outputs, report)
-        if self.outputs == "auto" and not answers.failed.all():
-            self.outputs = answers.outputs
-        self.failures.update(answers.failures)
+        new = [query for query in queries if is_new(query)]
+        for start in range(0, len(new), self.protocol.batch_size):
+            batch = new[start : start + self.protocol.batch_size]
+            keys = [image.sample_id for _, _, image in batch]
+            asking.ask([self._images[key] for key in keys], keys, self._labels(batch))
+            if not asking.is_failing:
+                self._note_failures(asking, journal)
+            done = len(journal.answers) + len(asking.failures)
+            bar.report("Querying", min(done, len(self._queries)), len(self._queries))
+
+    def _note_failures(self, asking: Asking, journal: Journal) -> None:
+        journal.fail({self._twin[key]: reason for key, reason in asking.failures.items()})
+
+    def _labels(self, queries: Sequence[Query]) -> np.ndarray:
+        classes = self.protocol.classes
+        return np.array([classes[image.label] for _, _, image in queries], dtype=np.int64)
+
+    def _collected(self, journal: Journal, queries: Sequence[Query]) -> PairAnswers:
+        keys = [(index, twin) for index, twin, _ in queries]
         # The answer on the other twin goes too: a failure is kept beside the sample's id, so that
         # the twin without a loss would be known
-        failed = np.repeat(answers.failed.reshape(-1, 2).any(axis=1), 2)
-        for row, (index, twin, _) in enumerate(queries):
-            self._losses[index, twin] = np.nan if failed[row] else float(answers.losses[row])
-            self._correct[index, twin] = bool(answers.correct[row] and not failed[row])
-            self._failed[index, twin] = bool(failed[row])
-        values = answers.losses if answers.kind == "scores" else answers.correct
-        keys = [(index, twin) for index, twin, _ in queries]
-        return PairAnswers.from_queries(answers.kind, keys, values, failed)
-
-    def _collected(self, kind: str, end: int) -> PairAnswers:
-        keys = [(index, twin) for index, twin, _ in self._queries[:end]]
-        values = self._losses if kind == "scores" else self._correct
-        return PairAnswers.from_queries(
-            kind, keys, [values[key] for key in keys], [self._failed[key] for key in keys]
+        failed = np.repeat(
+            np.array([key not in journal.answers for key in keys]).reshape(-1, 2).any(axis=1), 2
         )
-
-    def _query(
-        self,
-        suspect: Suspect,
-        queries: Sequence[Any],
-        skip_failures: bool,
-        outputs: str,
-        report: Any = None,
-    ) -> Answers:
-        images = [image for _, _, image in queries]
-        return query(
-            suspect,
-            (self._images[image.sample_id] for image in images),
-            [image.sample_id for image in images],
-            np.array([self._classes.index(image.label) for image in images], dtype=np.int64),
-            num_classes=len(self._classes),
-            batch_size=self._batch_size,
-            outputs=outputs,  # type: ignore[arg-type]
-            skip_failures=skip_failures,
-            report=report,
-        )
+        for (index, twin, image), is_failed in zip(queries, failed, strict=True):
+            key = (index, twin)
+            loss, correct = (np.nan, False) if is_failed else journal.answers[key]
+            self._losses[key], self._correct[key], self._failed[key] = (
+                loss,
+                correct,
+                bool(is_failed),
+            )
+            if key in journal.failures:
+                self.failures[image.sample_id] = journal.failures[key]
+        values = self._losses if self.kind == "scores" else self._correct
+        return PairAnswers.from_queries(self.kind, keys, [values[key] for key in keys], failed)
 
     def released(self) -> list[tuple[int, str]]:
         """(pair, twin) of the released twins that the suspect answered, in order."""

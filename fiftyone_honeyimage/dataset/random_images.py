@@ -1,4 +1,4 @@
-"""Unmarked images that a suspect is asked about: a few before its verification, and the paper's controls."""
+"""Random unmarked images that a suspect is asked about after its verdict: the paper's controls."""
 
 from __future__ import annotations
 
@@ -14,72 +14,15 @@ from ..core.errors import HoneyImageError
 from ..core.evidence.loss_gap import loss_gaps
 from ..core.images import read_image
 from ..core.suspects import PredictionsSuspect, Suspect, load_suspect, query
-from .checks import HONEYIMAGE_TAG, whole_number
+from .checks import whole_number
 from .marking import Marking
 from .progress import StageBar
-from .runs import MARKING, list_keys, root_dataset
+from .runs import root_dataset
 from .suspects import read_predictions
-
-#: Unmarked images that are asked first, so that a suspect that cannot be used is found out before
-#: it has seen a HoneyImage.
-_NUM_PROBES = 8
+from .unmarked import unmarked
 
 #: Random unmarked images that a suspect at hand is asked about, for the paper's plot
 DEFAULT_NUM_RANDOM = 50
-
-
-def probe(
-    suspect: Suspect,
-    samples: fo.core.collections.SampleCollection,
-    marking: Marking,
-    classes: Sequence[str],
-    batch_size: int,
-) -> str:
-    """Asks a suspect about a few unmarked images; what its outputs are.
-
-    Raises:
-        SuspectError: if it cannot be used
-    """
-    dataset = root_dataset(samples)
-    label_field = marking.config["label_field"]
-    own = unmarked(dataset).exists(f"{label_field}.label")
-    images: list[np.ndarray] = []
-    keys: list[str] = []
-    labels: list[int] = []
-    for sample_id, path, label in zip(
-        *own.limit(4 * _NUM_PROBES).values(["id", "filepath", f"{label_field}.label"]), strict=True
-    ):
-        if label not in classes or len(images) == _NUM_PROBES:
-            continue
-        try:
-            images.append(read_image(path))
-        except HoneyImageError:
-            continue  # a probe only has to be some image
-        keys.append(sample_id)
-        labels.append(classes.index(label))
-    if not images:
-        return "auto"
-    answers = query(
-        suspect,
-        images,
-        keys,
-        np.array(labels, dtype=np.int64),
-        num_classes=len(classes),
-        batch_size=batch_size,
-    )
-    return answers.outputs
-
-
-def unmarked(dataset: fo.Dataset) -> fo.DatasetView:
-    """The images that no marking has chosen, of which every release holds the same file.
-
-    The original of any HoneyImage would show whoever holds a release with it which image is marked.
-    """
-    view = dataset.match_tags(HONEYIMAGE_TAG, bool=False)
-    for honey_key in list_keys(dataset, MARKING):
-        if dataset.has_field(honey_key):
-            view = view.match(F(f"{honey_key}.source") == None)  # noqa: E711 (a query)
-    return view
 
 
 def num_controls(suspect: Any, num_random: int | None) -> int:
@@ -146,7 +89,7 @@ def ask_controls(
             num_classes=len(classes),
             batch_size=batch_size,
             outputs=outputs,  # type: ignore[arg-type]
-            skip_failures=True,
+            tolerance=None,
             report=lambda _, done, total: bar.report("Querying random images", done, total),
         )
     except HoneyImageError as error:

@@ -12,29 +12,35 @@ from fiftyone import ViewField as F
 
 from ..core.errors import ParameterError, SuspectError
 from ..core.suspects import Suspect, load_suspect
+from ..core.suspects.protocol import class_indices
 from .checks import HONEYIMAGE_TAG
 from .marking import HONEYIMAGE, Marking
 from .runs import root_dataset
+from .unmarked import unmarked
 
 
-def suspect_classes(marking: Marking, classes: Sequence[str] | None) -> list[str]:
+def suspect_classes(
+    marking: Marking, classes: Mapping[str, int] | Sequence[str] | None
+) -> list[str]:
     """The suspect's classes in the order of its outputs.
 
+    Args:
+        marking: the marking
+        classes: name → index of the output, or names in the order of the outputs; None takes the dataset's
+
     Raises:
-        ParameterError: if a class of the dataset is not among them, or one occurs twice
+        ParameterError: if a class of the dataset is not among them, or a name or index occurs twice
     """
     own = list(marking.config["classes"])
     if classes is None:
         return own
-    names = list(classes)
+    names = list(class_indices(classes))
     missing = [label for label in own if label not in names]
     if missing:
         raise ParameterError(
             f"classes must hold every class of the dataset; {missing[0]!r} is missing "
             f"({len(missing)} in all)"
         )
-    if len(set(names)) != len(names):
-        raise ParameterError("classes names a class twice")
     return names
 
 
@@ -55,7 +61,9 @@ def open_suspect(
     if not isinstance(suspect, str):
         return load_suspect(suspect, name=name, **load)
     if dataset.has_field(suspect):
-        held = field_predictions(dataset, marking.honey_key, suspect, classes)
+        # Those on unmarked images tell whether the field means what it seems to
+        others = read_predictions(unmarked(dataset).exists(suspect), "id", suspect, classes)
+        held = others | field_predictions(dataset, marking.honey_key, suspect, classes)
         return load_suspect(predictions=held, name=name or f"field {suspect}")
     if os.path.exists(os.path.expanduser(suspect)):
         return load_suspect(os.path.expanduser(suspect), name=name, **load)

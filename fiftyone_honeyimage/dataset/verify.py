@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
 
 from .. import __version__
-from ..core.errors import LedgerError, ParameterError
+from ..core.errors import LedgerError, ParameterError, SuspectError
 from ..core.evidence.ledger import Ledger
+from ..core.evidence.verdict import Verdict
 from ..core.files import locked
-from ..core.suspects import PredictionsSuspect, Suspect
+from ..core.suspects import OUTPUTS, check_batch_size
+from ..core.suspects.journal import Journal
 from .ledger_heads import check_head, note_head
 from .marking import Marking, load_marking, open_ledger
+from .pair_choice import check_choice
 from .progress import Progress, StageBar
 from .provenance import provenance
-from .queries import Questions, ask_references, paper_figures, read_twins
-from .random_images import ask_controls, num_controls, probe
+from .queries import paper_figures
+from .random_images import ask_controls, num_controls
 from .runs import (
     MARKING,
     VERIFICATION,
@@ -33,6 +36,7 @@ from .runs import (
 )
 from .suspects import open_suspect, suspect_classes
 from .verification import Verification, known_verifications, load_verification, next_verify_key
+from .verification_call import Begun, Call, begin
 
 _logger = logging.getLogger(__name__)
 
@@ -44,18 +48,21 @@ def verify_model(
     verify_key: str | None,
     *,
     alpha: float | None,
-    classes: Sequence[str] | None,
+    classes: Mapping[str, int] | Sequence[str] | None,
     outputs: str,
     input_size: int | tuple[int, int] | None,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
+    channels: str,
     batch_size: int,
     references: Sequence[Any],
     name: str | None,
     pairs: str,
+    num_pairs: int | None,
     ledger_path: str | Path | None,
     device: str | None,
     skip_failures: bool,
+    insist: bool,
     num_random: int | None,
     user: str | None,
     progress: Progress,
@@ -71,61 +78,52 @@ def verify_model(
     check_log(samples, honey_key, ledger)
     level = ledger.plan.alpha_for(alpha)
     names = suspect_classes(marking, classes)
-    if pairs not in ("all", "unused"):
-        raise ParameterError(f"pairs must be 'all' or 'unused'; found {pairs!r}")
-    wanted = ledger.pairs_left if pairs == "unused" else [index for index, _ in ledger.query_order]
-    if not wanted and ledger.pairs:
-        raise ParameterError(
-            f"all {len(ledger.pairs)} pairs of marking '{honey_key}' were used by earlier "
-            "verifications; pass pairs='all' to use them again, or mark the dataset again"
-        )
+    if outputs not in OUTPUTS:
+        raise ParameterError(f"outputs is one of {', '.join(OUTPUTS)}; got {outputs!r}")
+    check_batch_size(batch_size)
+    check_choice(pairs, num_pairs)
 
-    load = {"input_size": input_size, "mean": mean, "std": std, "device": device}
+    load = {
+        "input_size": input_size,
+        "mean": mean,
+        "std": std,
+        "channels": None if channels == "RGB" else channels,
+        "device": device,
+    }
     model = open_suspect(samples, marking, suspect, names, name, load)
     others = [
         open_suspect(samples, marking, reference, names, None, load) for reference in references
     ]
-    images = read_twins(ledger, wanted, marking.output_dir)
-    if outputs == "auto" and not isinstance(model, PredictionsSuspect):
-        outputs = probe(model, samples, marking, names, batch_size)
+
+    call = Call(
+        samples=samples,
+        marking=marking,
+        ledger=ledger,
+        model=model,
+        references=others,
+        classes=names,
+        outputs=outputs,
+        batch_size=batch_size,
+        alpha=level,
+        pairs=pairs,
+        num_pairs=num_pairs,
+        insist=insist,
+    )
 
     stages = {
+        "Asking about unmarked images": 10,
         "Querying reference models": 10 * len(others),
         "Querying": 90,
         "Deciding": 1,
         "Querying random images": 30 if num_random else 0,
     }
-    with StageBar(stages, progress) as bar:
-        asked = Questions(ledger, wanted, images, names, batch_size, outputs, skip_failures)
-        # First of all: what a reference model does wrong must not cost a verification.
-        reference_losses = ask_references(asked, others, bar)
-        protocol = {
-            "classes": {label: index for index, label in enumerate(names)},
-            "outputs": outputs,
-            "input_size": input_size,
-            "mean": mean,
-            "std": std,
-            "batch_size": batch_size,
-        }
-        verification_id = ledger.open_verification(
-            model.name,
-            model.digest,
-            _kind(model, outputs),
-            wanted,
-            protocol=protocol,
-            alpha=level,
-            reuse=pairs == "all",
-        )
-        note_head(ledger)
-        try:
-            answers = asked.ask(model, bar, ledger, verification_id, level)
-        except BaseException:
-            ledger.close_verification(verification_id, None)
-            raise
-        paper = paper_figures(asked, answers, marking, ledger, reference_losses)
-        bar.report("Deciding", 0, 1)
-        verdict = ledger.conclude(verification_id, answers, paper=paper)
-        note_head(ledger)
+    with (
+        Journal.open(ledger.path, call.key()) as journal,
+        StageBar(stages, progress) as bar,
+    ):
+        begun = begin(call, journal, bar)
+        asked, logged = begun.asked, begun.logged
+        verdict = _decide(call, begun, journal, skip_failures, bar)
         results = {
             "verdict": verdict.to_dict(),
             "pairs": asked.table(),
@@ -145,10 +143,11 @@ def verify_model(
                     "honey_key": marking.honey_key,
                     "suspect_name": model.name,
                     "suspect_digest": model.digest,
-                    "verification_id": verification_id,
+                    "verification_id": logged.id,
                     "ledger_path": str(ledger.path),
                     "classes": list(names),
-                    "outputs": asked.outputs,
+                    "outputs": asked.protocol.outputs,
+                    "protocol": asked.protocol.to_dict(),
                     "alpha": level,
                     "pairs": pairs,
                     "num_references": len(others),
@@ -158,22 +157,49 @@ def verify_model(
                 },
                 results,
             )
+        journal.remove()
         if num_random:
             # Last of all: nothing that happens here can touch the verdict
             bar.report("Querying random images", 0, 1)
-            found = ask_controls(
-                samples, marking, suspect, model, names, num_random, batch_size, asked.outputs, bar
+            gaps = ask_controls(
+                samples,
+                marking,
+                suspect,
+                model,
+                names,
+                num_random,
+                batch_size,
+                asked.protocol.outputs,
+                bar,
             )
-            save_results(samples, verify_key, {**results, "random_images": found})
+            save_results(samples, verify_key, {**results, "random_images": gaps})
     return load_verification(samples, verify_key)
 
 
-def _kind(model: Suspect, outputs: str) -> str:
-    """Whether a suspect answers with scores or labels alone, known before its first query."""
-    labels = outputs == "labels"
-    if isinstance(model, PredictionsSuspect):
-        labels = labels or next(iter(model.predictions.values())).ndim == 0
-    return "labels" if labels else "scores"
+def _decide(
+    call: Call, begun: Begun, journal: Journal, skip_failures: bool, bar: StageBar
+) -> Verdict:
+    """Asks what is left to ask and concludes; of a verification that was concluded, its verdict."""
+    asked, logged = begun.asked, begun.logged
+    if logged.closed:
+        return call.ledger.verdict_of(logged.id, asked.replay(journal))
+    try:
+        answers = asked.ask(call.model, bar, journal, logged.id, logged.alpha, skip_failures)
+    except BaseException as error:
+        where = (
+            f"{len(journal.answers)} of {2 * len(logged.pairs)} images are answered, and their answers are "
+            "kept. The same call goes on from there, as the same verification, and takes no further place in "
+            "the ledger"
+        )
+        if isinstance(error, SuspectError):
+            raise SuspectError(f"{error}. {where}") from error
+        _logger.warning("The verification of '%s' was interrupted: %s", call.model.name, where)
+        raise
+    paper = paper_figures(asked, answers, call.marking, call.ledger, begun.reference_losses)
+    bar.report("Deciding", 0, 1)
+    verdict = call.ledger.conclude(logged.id, answers, paper=paper)
+    note_head(call.ledger)
+    return verdict
 
 
 def check_log(

@@ -14,7 +14,7 @@ import fiftyone.operators.types as types
 from .. import verify_model as run
 from ..panels.layout import open_panel
 from ..panels.verification_figures import VERDICTS
-from . import calls, placements, questions, results, run_cost
+from . import calls, placements, questions, results, run_cost, verify_questions
 from .execution import elsewhere, worker_may_run
 from .form_errors import block, blocking, errors_on, errors_on_named, is_blocked
 from .form_parts import dropdown, form, section
@@ -27,8 +27,10 @@ _FURTHER = (
     "input_size",
     "mean",
     "std",
+    "channels",
     "batch_size",
     "pairs",
+    "num_pairs",
     "references",
     "ledger_path",
     "num_random",
@@ -56,6 +58,8 @@ class VerifyModel(foo.Operator):
             risk=types.RiskLevel.HIGH,
             long=True,
             view_target=False,
+            # Again would be another verification, and take another place in the ledger
+            rerunnable=False,
         )
 
     def __call__(
@@ -70,13 +74,16 @@ class VerifyModel(foo.Operator):
         input_size: int | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        channels: str = "RGB",
         batch_size: int = 64,
         references: Sequence[str | Path] = (),
         name: str | None = None,
         pairs: str = "all",
+        num_pairs: int | None = None,
         ledger_path: str | Path | None = None,
         device: str | None = None,
         skip_failures: bool = False,
+        insist: bool = False,
         num_random: int | None = None,
         delegate: bool = False,
         delegation_target: str | None = None,
@@ -84,8 +91,8 @@ class VerifyModel(foo.Operator):
         """Executes or delegates this operator from Python.
 
         Args:
-            samples, honey_key, verify_key, alpha, classes, outputs, input_size, mean, std,
-                batch_size, name, pairs, ledger_path, device, skip_failures, num_random: see
+            samples, honey_key, verify_key, alpha, classes, outputs, input_size, mean, std, channels,
+                batch_size, name, pairs, num_pairs, ledger_path, device, skip_failures, insist, num_random: see
                 :func:`fiftyone_honeyimage.verify_model`
             suspect: the path of a TorchScript or ONNX file, or the name of a field
             references (()): likewise
@@ -105,13 +112,16 @@ class VerifyModel(foo.Operator):
             "input_size": input_size,
             "mean": _numbers_text(mean),
             "std": _numbers_text(std),
+            "channels": channels,
             "batch_size": batch_size,
             "references": "\n".join(map(str, references)) or None,
             "name": name,
             "pairs": pairs,
+            "num_pairs": num_pairs,
             "ledger_path": ledger_path,
             "device": device,
             "skip_failures": skip_failures,
+            "insist": insist,
             "num_random": num_random,
         }
         return calls.call(self, samples, params, delegate, delegation_target)
@@ -198,9 +208,11 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     ledger = questions.ledger(ctx, inputs, marking, shown)
     if shown:
         _further(ctx, inputs)
+        verify_questions.more(ctx, inputs, ledger)
+    verify_questions.insist(ctx, inputs, marking)
     _check(ctx, inputs, marking, ledger)
     if ledger is not None and not is_blocked(inputs):
-        _show_cost(ctx, inputs, ledger)
+        _show_cost(ctx, inputs, ledger, marking)
 
 
 def _suspect(ctx: Any, inputs: types.Object, marking: Any) -> None:
@@ -235,7 +247,8 @@ def _suspect(ctx: Any, inputs: types.Object, marking: Any) -> None:
             required=True,
             label="Model file",
             description="TorchScript (`.pt`, `.ts`, …) or ONNX (`.onnx`), on the machine that runs "
-            "this",
+            "this. A TorchScript file is a program, which runs there: query one that you distrust on a machine "
+            "that holds nothing else",
         )
     inputs.str("name", label="Name of the suspect", description="As you want to call it")
 
@@ -323,8 +336,9 @@ def _further(ctx: Any, inputs: types.Object) -> None:
     inputs.bool(
         "skip_failures",
         default=False,
-        label="Go on where the suspect fails on an image; its pair then counts against you",
-        description="Otherwise the first failure stops the verification",
+        label="Go on even if the suspect fails on image after image",
+        description="A failed image is asked again, and then its pair counts against you. Otherwise four "
+        "failures in a row stop the verification, which the same settings go on with",
     )
 
 
@@ -341,7 +355,8 @@ def _check(ctx: Any, inputs: types.Object, marking: Any, ledger: Any) -> None:
     with errors_on_named(inputs, suspect):
         params = _params(ctx)
         with errors_on_named(inputs, inputs.properties.get("input_size", suspect)):
-            Preprocessing(*(params.get(name) for name in ("input_size", "mean", "std")))
+            asked = {name: params.get(name) for name in ("input_size", "mean", "std")}
+            Preprocessing(**asked, channels=params.get("channels") or "RGB")
         classes = suspect_classes(marking, params.get("classes"))
         if ledger is not None:
             ledger.plan.alpha_for(params.get("alpha"))
@@ -371,15 +386,14 @@ def _check_suspect(
     open_suspect(ctx.dataset, marking, suspect, classes, None, {})
 
 
-def _show_cost(ctx: Any, inputs: types.Object, ledger: Any) -> None:
+def _show_cost(ctx: Any, inputs: types.Object, ledger: Any, marking: Any) -> None:
     from ..core.evidence.multiple import alpha_effective
     from ..dataset.random_images import num_controls
 
     params = _params(ctx)
     random = num_controls(params.get("suspect", ""), params.get("num_random"))
-    unused = calls.values(ctx, run)["pairs"] == "unused"
     left = len(ledger.pairs_left)
-    count = left if unused else len(ledger.pairs)
+    count = verify_questions.num_pairs(ctx, ledger)
     position = 1 + len(ledger.verifications)
     level = alpha_effective(ledger.plan.alpha_for(params.get("alpha")), position)
     facts = [
@@ -392,8 +406,8 @@ def _show_cost(ctx: Any, inputs: types.Object, ledger: Any) -> None:
     ]
     if random:
         facts.insert(1, f"up to {random:,} queries more on random unmarked images, for a plot only")
-    run_cost.notice(inputs, facts)
-    run_cost.warn_if_powerless(inputs, count, ledger.plan, position)
+    run_cost.notice(inputs, [*facts, *verify_questions.facts(ctx, ledger)])
+    verify_questions.check_pairs(ctx, inputs, ledger, marking, params.get("alpha"))
 
 
 def _lines(text: str) -> list[str]:

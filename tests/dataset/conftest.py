@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import shutil
@@ -244,21 +245,61 @@ def fresh(marked_digits: tuple[Any, Any], tmp_path: Path) -> Iterator[tuple[Any,
             fhi.delete_run(dataset, run.key)
 
 
-@pytest.fixture(scope="session")
-def remembering_suspect() -> Callable[..., Any]:
-    """Makes a model that knows the released HoneyImages, as if it had trained on the release."""
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function that fails is given seconds before it is asked again; not in tests."""
+    # not by attribute: the package exports a function of that name
+    query = importlib.import_module("fiftyone_honeyimage.core.suspects.query")
+    monkeypatch.setattr(query, "PAUSES", (0.0, 0.0))
 
-    def make(marking: Any, remembered: float = 8.0) -> Any:
+
+@pytest.fixture(scope="session")
+def innocent_scores(
+    digits: tuple[np.ndarray, np.ndarray],
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A linear classifier of the digits 0 to 3 that trained on digits which no dataset here holds.
+
+    Its scores lie in [-1, 1], so that its loss is at least 0.34 nats.
+    """
+    images, labels = digits
+    rows = np.flatnonzero(labels < 4)[300:]
+    x = torch.from_numpy(images[rows]).flatten(1).float() / 255
+    y = torch.from_numpy(labels[rows])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        linear = torch.nn.Linear(64, 4)
+        optimizer = torch.optim.Adam(linear.parameters(), lr=0.05)
+        for _ in range(100):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(4 * torch.tanh(linear(x)), y).backward()
+            optimizer.step()
+
+    def scores(batch: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return torch.tanh(linear(batch.mean(dim=1).flatten(1)))
+
+    return scores
+
+
+@pytest.fixture(scope="session")
+def remembering_suspect(innocent_scores: Any) -> Callable[..., Any]:
+    """Makes a model that knows the released HoneyImages, as if it had trained on the release.
+
+    What it does not know it classifies like an innocent one, or with ``elsewhere=False`` not at all.
+    """
+
+    def make(marking: Any, remembered: float = 8.0, elsewhere: bool = True) -> Any:
         known = {}
         for image in marking.load_ledger().released_images():
             pixels = read_image(marking.output_dir / image.file)
             known[pixels.tobytes()] = int(image.label)
 
         def suspect(batch: torch.Tensor) -> torch.Tensor:
-            logits = torch.zeros(len(batch), 4)
+            logits = innocent_scores(batch) if elsewhere else torch.zeros(len(batch), 4)
             for row, image in enumerate((batch * 255).round().to(torch.uint8)):
                 label = known.get(image.permute(1, 2, 0).numpy().tobytes())
                 if label is not None:
+                    logits[row] = 0
                     logits[row, label] = remembered
             return logits
 
@@ -268,12 +309,11 @@ def remembering_suspect() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def guessing_suspect() -> Callable[..., Any]:
-    """A model that answers by the image's brightness alone."""
+def guessing_suspect(innocent_scores: Any) -> Callable[..., Any]:
+    """A model that has seen none of it."""
 
     def guess(batch: torch.Tensor) -> torch.Tensor:
-        mean = batch.mean(dim=(1, 2, 3))
-        return torch.stack([torch.sin(50 * (k + 1) * mean) for k in range(4)], dim=1)
+        return 4 * innocent_scores(batch)
 
     return guess
 

@@ -78,7 +78,7 @@ def test_random_images_that_fail_cost_no_verdict(fo, fresh, guessing_suspect):
 
     def refuses(batch: torch.Tensor) -> torch.Tensor:
         for image in (batch * 255).round().to(torch.uint8):
-            if len(asked) > 8 and image.permute(1, 2, 0).numpy().tobytes() not in twins:
+            if len(asked) >= 28 and image.permute(1, 2, 0).numpy().tobytes() not in twins:
                 raise RuntimeError("quota is used up")
             asked.append(1)
         return guessing_suspect(batch)
@@ -94,6 +94,7 @@ def test_random_images_that_fail_cost_no_verdict(fo, fresh, guessing_suspect):
         lambda batch: torch.zeros(len(batch), dtype=torch.int64),
         ledger_path=ledger,
         num_random=5,
+        insist=True,
     )
     assert "labels alone" in labels.random_images["note"]
 
@@ -110,7 +111,7 @@ def test_fields_give_random_images_where_they_hold_predictions(fo, fresh):
         assert "no unmarked image has predictions" in only_honey.random_images["note"]
 
         dataset.set_values("answers", rng.normal(size=(rows, 4)).tolist())
-        everywhere = fhi.verify_model(dataset, "honey", "answers", ledger_path=ledger)
+        everywhere = fhi.verify_model(dataset, "honey", "answers", ledger_path=ledger, insist=True)
         assert len(everywhere.random_images["gaps"]) == 50
     finally:
         dataset.delete_sample_field("answers")

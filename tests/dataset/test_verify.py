@@ -56,9 +56,9 @@ def test_labels_alone_give_the_sign_test(fresh, remembering_suspect):
     scores = remembering_suspect(marking)
     # Wrong on what it does not know: class 3 would otherwise be right by chance.
     suspect = lambda batch: torch.where(  # noqa: E731
-        scores(batch).max(dim=1).values > 0, scores(batch).argmax(dim=1), 3
+        scores(batch).max(dim=1).values > 4, scores(batch).argmax(dim=1), 3
     )
-    verdict = fhi.verify_model(dataset, "honey", suspect, ledger_path=ledger).verdict
+    verdict = fhi.verify_model(dataset, "honey", suspect, ledger_path=ledger, insist=True).verdict
     assert (verdict.kind, verdict.test) == ("labels", "sign")
     released = [image for image in marking.load_ledger().withheld_images() if image.label != "3"]
     assert verdict.p_value == 2.0 ** -len(released)
@@ -70,7 +70,7 @@ def test_references_calibrate_the_papers_threshold_and_never_decide(fresh):
     weights = [torch.randn(192, 4, generator=generator) for _ in range(4)]
     models = [lambda batch, w=w: batch.flatten(1) @ w / 10 for w in weights]
     verification = fhi.verify_model(
-        dataset, "honey", models[0], references=models[1:], ledger_path=ledger
+        dataset, "honey", models[0], references=models[1:], ledger_path=ledger, insist=True
     )
     paper = verification.verdict.paper
     assert paper["num_references"] == 3
@@ -80,11 +80,16 @@ def test_references_calibrate_the_papers_threshold_and_never_decide(fresh):
     assert verification.verdict.verdict == "not shown"
 
 
-def test_papers_measures_for_known_models(fresh, remembering_suspect, guessing_suspect):
+def by_brightness(batch: torch.Tensor) -> torch.Tensor:
+    """A model that knows nothing: it answers by the image's brightness alone."""
+    mean = batch.mean(dim=(1, 2, 3))
+    return torch.stack([torch.sin(50 * (k + 1) * mean) for k in range(4)], dim=1)
+
+
+def test_papers_measures_for_known_models(fresh, remembering_suspect):
     dataset, marking, ledger = fresh
-    known = fhi.evaluate_known_models(
-        dataset, "honey", remembering_suspect(marking), guessing_suspect, ledger_path=ledger
-    )
+    knows = remembering_suspect(marking, elsewhere=False)
+    known = fhi.evaluate_known_models(dataset, "honey", knows, by_brightness, ledger_path=ledger)
     assert known.gap.auroc == 1.0
     assert (known.gap.tpr, known.gap.tnr) == (1.0, 1.0)
     assert known.hl_honeyimages == 1.0
@@ -112,13 +117,6 @@ def test_unused_pairs_are_used_once(fresh, guessing_suspect):
         fhi.verify_model(dataset, "honey", guessing_suspect, pairs="unused", ledger_path=ledger)
 
 
-def broken_by_batch(batch: torch.Tensor) -> torch.Tensor:
-    broken_by_batch.calls += 1
-    if broken_by_batch.calls > 2:
-        raise RuntimeError("out of memory")
-    return torch.zeros(len(batch), 4)
-
-
 @pytest.mark.parametrize(
     ("suspect", "message"),
     [
@@ -142,25 +140,8 @@ def test_unusable_suspect_is_found_out_before_it_sees_a_honeyimage(fresh, suspec
     assert dataset.list_runs() == runs
 
 
-def test_suspect_that_fails_in_the_middle_is_recorded_and_leaves_the_dataset_alone(
-    fresh, remembering_suspect
-):
-    dataset, marking, ledger = fresh
-    broken_by_batch.calls = 0
-    runs = dataset.list_runs()
-    with pytest.raises(fhi.SuspectError, match="out of memory"):
-        fhi.verify_model(dataset, "honey", broken_by_batch, batch_size=8, ledger_path=ledger)
-    assert dataset.list_runs() == runs
-    # The ledger tells that pairs were shown, and the next verification is the second.
-    log = json.loads(ledger.read_text(encoding="utf-8"))["log"]
-    assert [entry["event"] for entry in log] == ["open", "close"]
-    # Nobody can show which were not: all count as used
-    assert log[-1]["public"] == {"concluded": False, "num_queried": NUM_PAIRS}
-    again = fhi.verify_model(dataset, "honey", remembering_suspect(marking), ledger_path=ledger)
-    assert again.verdict.p_adjusted == 6 * again.verdict.p_value
-
-
-def test_skipped_failures_count_against_the_owner(fresh, remembering_suspect):
+@pytest.mark.parametrize("skip_failures", [False, True])
+def test_failures_count_their_pair_against_the_owner(fresh, remembering_suspect, skip_failures):
     dataset, marking, ledger = fresh
     suspect = remembering_suspect(marking)
     target = marking.load_ledger().pairs[3].a
@@ -172,7 +153,9 @@ def test_skipped_failures_count_against_the_owner(fresh, remembering_suspect):
             raise RuntimeError("refused")
         return suspect(batch)
 
-    found = fhi.verify_model(dataset, "honey", picky, skip_failures=True, ledger_path=ledger)
+    found = fhi.verify_model(
+        dataset, "honey", picky, skip_failures=skip_failures, ledger_path=ledger
+    )
     verdict = found.verdict
     assert verdict.num_failed == 1
     assert verdict.num_pairs == NUM_PAIRS - 1
@@ -188,9 +171,9 @@ def test_alpha_can_only_shrink(fresh, guessing_suspect):
     with pytest.raises(fhi.ParameterError, match="committed"):
         fhi.verify_model(dataset, "honey", guessing_suspect, alpha=0.01, ledger_path=ledger)
     verdict = fhi.verify_model(
-        dataset, "honey", guessing_suspect, alpha=1e-4, ledger_path=ledger
+        dataset, "honey", guessing_suspect, alpha=5e-4, ledger_path=ledger
     ).verdict
-    assert verdict.alpha == 1e-4
+    assert verdict.alpha == 5e-4
 
 
 def test_ledger_that_is_missing_altered_or_foreign_is_refused(fresh, tmp_path, guessing_suspect):

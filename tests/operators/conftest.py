@@ -186,11 +186,20 @@ def make_marked(make_marked: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def suspect_file(tmp_path: Any) -> str:
-    """A TorchScript classifier of 8-pixel digits with three classes, untrained."""
+def suspect_file(tmp_path: Any, digits: Any) -> str:
+    """A TorchScript classifier of 8-pixel digits with three classes, trained on digits of its own."""
     torch = importlib.import_module("torch")
+    images, labels = digits
+    rows = (labels < 3).nonzero()[0][200:]
+    x = torch.from_numpy(images[rows]).float().div(255).unsqueeze(1).expand(-1, 3, -1, -1)
+    y = torch.from_numpy(labels[rows])
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 3))
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    for _ in range(40):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(network(x), y).backward()
+        optimizer.step()
     path = tmp_path / "suspect.pt"
     with warnings.catch_warnings():
         # torch announces that TorchScript will go; suspects still come as such files

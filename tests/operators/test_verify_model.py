@@ -101,6 +101,8 @@ def test_lists_are_text_in_the_form(
     paper = result["verdict"]["paper"]
     assert paper["reference_mean_loss_gaps"] == [paper["mean_loss_gap"]]
     params = {"mean": "0.5, 0.5 0.5", "classes": "2\n1\n0\n"}
+    # The second one of twelve pairs could decide nothing
+    dataset = make_marked()
     assert resolve("verify_model", dataset, suspect=suspect_file, **params).errors() == {}
 
 
@@ -157,7 +159,9 @@ def test_form_shows_what_a_verification_costs(
     form = resolve("verify_model", dataset, suspect=suspect_file)
     assert "0 of 12 pairs have not been used yet" in form.text("cost")
     assert "verification number 2, which is held to the level 0.00017" in form.text("cost")
-    assert "12 pairs of twins cannot show anything" in form.text("powerless")
+    refused = form.errors()["blocked"]
+    assert "12 pairs of twins cannot show anything" in refused
+    assert "at least 13 pairs can reach" in refused, "computed for this position and level"
 
 
 def test_form_needs_a_marking_first(fo: Any, make_hard: Callable[..., Any], resolve: Any) -> None:
@@ -190,3 +194,93 @@ def test_the_cost_tells_of_random_images(
     assert "up to 50 queries more on random unmarked images" in usual.text("cost")
     none = resolve("verify_model", dataset, suspect=suspect_file, num_random=0)
     assert "random" not in none.text("cost")
+
+
+def test_it_cannot_be_run_again_as_it_takes_a_place_in_the_ledger(
+    make_marked: Callable[..., Any], suspect_file: str, delegate: Any
+) -> None:
+    service = importlib.import_module("fiftyone.operators.delegated").DelegatedOperationService()
+    dataset = make_marked()
+    done = delegate("verify_model", dataset, honey_key="honey", suspect=suspect_file, device="cpu")
+    with pytest.raises(ValueError, match="not marked as rerunnable"):
+        service.rerun_operation(done.document.id)
+
+
+def test_form_proposes_a_share_of_new_pairs_and_says_what_is_left(
+    make_marked: Callable[..., Any], suspect_file: str, resolve: Any, execute: Any
+) -> None:
+    dataset = make_marked(num_pairs=29, alpha=0.05)
+    open_form = {"suspect": suspect_file, "advanced": True, "pairs": "unused"}
+    form = resolve("verify_model", dataset, **open_form)
+    assert form.properties["num_pairs"]["default"] == 10
+    assert "29 of 29 are left: with 10 each, enough for 2 checks" in form.text("num_pairs")
+    assert "**20 queries**" in resolve("verify_model", dataset, **open_form, num_pairs=10).text(
+        "cost"
+    )
+    for number, message in ((30, "29 of 29 pairs have not been used"), (-1, "num_pairs")):
+        errors = resolve("verify_model", dataset, **open_form, num_pairs=number).errors()
+        assert message in errors["num_pairs"]
+    few = resolve("verify_model", dataset, **open_form, num_pairs=7).errors()
+    assert "7 pairs of twins cannot show anything" in few["blocked"]
+    assert "Pass num_pairs=10 or more; 29 are left" in few["blocked"]
+    assert "num_pairs" not in resolve("verify_model", dataset, advanced=True).properties
+
+    params = {"honey_key": "honey", "suspect": suspect_file, "pairs": "unused", "num_pairs": 10}
+    result = execute("verify_model", dataset, **params).result
+    assert result["verdict"]["num_pairs"] == 10
+    again = resolve("verify_model", dataset, **open_form)
+    assert "19 of 29 are left" in again.text("num_pairs")
+
+
+def test_form_shows_how_right_held_answers_are_and_offers_to_insist(
+    fo: Any, make_marked: Callable[..., Any], resolve: Any, execute: Any
+) -> None:
+    operators = importlib.import_module("fiftyone.operators")
+    dataset = make_marked()
+    labels = dataset.values("ground_truth.label")
+    for field, shift in (("right", 0), ("shifted", 1)):
+        guesses = [fo.Classification(label=str((int(label) + shift) % 3)) for label in labels]
+        dataset.set_values(field, guesses)
+    fine = resolve("verify_model", dataset, suspect="right")
+    assert "is right on 100 %" in fine.text("accuracy")
+    wrong = resolve("verify_model", dataset, suspect="shifted")
+    assert "may be asked in a wrong way" in wrong.text("accuracy")
+    assert "another order of classes (0: '2', 1: '0', 2: '1')" in wrong.text("accuracy")
+    assert "insist" in wrong.properties
+
+    params = {"honey_key": "honey", "suspect": "shifted"}
+    with pytest.raises(operators.executor.ExecutionError, match="insist"):
+        execute("verify_model", dataset, **params)
+    result = execute("verify_model", dataset, **params, insist=True).result
+    assert "The owner insisted" in result["verdict"]["statement"]
+
+
+def test_form_names_what_was_left_open(
+    make_marked: Callable[..., Any], suspect_file: str, resolve: Any
+) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    dataset = make_marked(num_pairs=14)
+    calls: list[int] = []
+
+    def breaks(batch: Any) -> Any:
+        calls.append(len(batch))
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return batch.flatten(1)[:, :3]
+
+    with pytest.raises(KeyboardInterrupt):
+        fhi.verify_model(dataset, "honey", breaks, name="theirs", progress=False, insist=True)
+    cost = resolve("verify_model", dataset, suspect=suspect_file).text("cost")
+    assert "the verification of “theirs”, opened " in cost
+    assert "the same settings go on with it" in cost
+    assert "verification number 2" in cost
+
+
+def test_a_torchscript_file_is_called_a_program(
+    make_marked: Callable[..., Any], suspect_file: str, resolve: Any
+) -> None:
+    form = resolve("verify_model", make_marked(), suspect=suspect_file)
+    assert "A TorchScript file is a program" in form.text("suspect")
+    for place in ("README.md", "skills/honeyimage/SKILL.md"):
+        text = (Path(__file__).parents[2] / place).read_text(encoding="utf-8")
+        assert "TorchScript file is a program" in " ".join(text.split())

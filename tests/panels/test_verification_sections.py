@@ -132,7 +132,7 @@ def test_the_loss_gap_comes_with_its_warning(
     answer(verified, "wide", released=0.9, withheld=0.2)
     own = verified.match_tags("honeyimage", bool=False)
     own.set_values("wide", [[0.5, 0.3, 0.2]] * len(own))
-    found = fhi.verify_model(verified, "honey", "wide", "wide_run", progress=False)
+    found = fhi.verify_model(verified, "honey", "wide", "wide_run", progress=False, insist=True)
     event = send("on_section", verified, state("gap", "wide_run"), section="gap")
     honey, random = event.output["gaps"]["view"]["data"]
     # Nothing that is stored tells the gap of a pair: with its loss, it would tell the coin
@@ -268,16 +268,12 @@ def test_a_deleted_field_is_said(verified: Any, send: Any) -> None:
     assert "no longer in the dataset" in clicked.asked("notify")[0]["message"]
 
 
-def test_a_marking_without_pairs_is_inconclusive(make_marked: Any, verify: Any, send: Any) -> None:
+def test_a_marking_without_pairs_verifies_nothing(make_marked: Any, verify: Any, send: Any) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
     dataset = make_marked(num_pairs=0, num_honeyimages=6)
-    verification = verify(dataset, "thief", released=0.9, withheld=0.2)
-    assert verification.verdict.verdict == "inconclusive"
-
-    event = send("on_load", dataset)
-    assert "This marking has no pairs of twins" in event.text()
-    assert "pairs" not in event.output
-    for section in ("pairs", "gap", "compare", "record"):
-        assert "verify_key_choice" in send("on_load", dataset, state(section)).output
+    with pytest.raises(fhi.ParameterError, match="0 pairs of twins cannot show anything"):
+        verify(dataset, "thief", released=0.9, withheld=0.2)
+    assert "No model has been verified yet" in send("on_load", dataset).text()
 
 
 def test_a_verification_that_failed_half_way_is_told(
@@ -289,20 +285,27 @@ def test_a_verification_that_failed_half_way_is_told(
 
     def gives_up(batch: Any) -> Any:
         seen.append(len(batch))
-        if sum(seen) > 12:
+        if sum(seen) > 20:  # sixteen unmarked images first
             raise RuntimeError("quota is used up")
         return batch.mean(dim=3)[:, :, 0]
 
     with pytest.raises(fhi.SuspectError, match="quota"):
         fhi.verify_model(
-            dataset, "honey", gives_up, "thief", name="their API", batch_size=2, progress=False
+            dataset,
+            "honey",
+            gives_up,
+            "thief",
+            name="their API",
+            batch_size=2,
+            progress=False,
+            insist=True,
         )
 
     event = send("on_load", dataset)
     ledger = json.loads(
         Path(fhi.load_marking(dataset, "honey").ledger_path).read_text(encoding="utf-8")
     )
-    assert [entry["event"] for entry in ledger["log"]] == ["open", "close"]
+    assert [entry["event"] for entry in ledger["log"]] == ["open"]
     assert "No model has been verified yet" in event.text()
     assert "1 that began and gave no verdict (their API)" in event.text()
 

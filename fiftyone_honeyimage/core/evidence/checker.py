@@ -243,6 +243,7 @@ class Checker:
             position=self.opened.position,
             alpha=self.opened.alpha,
             paper=recorded.paper,
+            caution=self.opened.protocol.get("caution"),
         )
         for field in dataclasses.fields(Verdict):
             if field.name in WORDS:

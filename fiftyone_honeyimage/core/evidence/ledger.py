@@ -257,6 +257,21 @@ class Ledger:
             self._close(verification_id, verdict, answers)
         return verdict
 
+    def verdict_of(self, verification_id: str, answers: PairAnswers) -> Verdict:
+        """Returns the verdict that a verification was concluded with, for who has the answers at hand.
+
+        Raises:
+            LedgerError: if it has no verdict, or the answers are others
+        """
+        closed = self.verifications.get(verification_id)
+        if closed is None or closed.result is None:
+            raise LedgerError(f"{self.path} holds no verdict of verification {verification_id!r}")
+        if hash_answers(answers) != closed.answers_sha256:
+            raise LedgerError(
+                f"These are not the answers that verification {verification_id} was closed with"
+            )
+        return self._follow(closed, answers, closed.result["num_left"], closed.result["paper"])
+
     def close_verification(
         self, verification_id: str, result: Verdict | None, answers: PairAnswers | None = None
     ) -> None:
@@ -291,15 +306,26 @@ class Ledger:
     ) -> Verdict:
         opened = self._opened(verification_id)
         check_answered_pairs(opened, answers, self.plan)
+        num_left = num_left_after(self.query_order, self.verifications, opened, answers)
+        return self._follow(opened, answers, num_left, paper)
+
+    def _follow(
+        self,
+        opened: Verification,
+        answers: PairAnswers,
+        num_left: int,
+        paper: Mapping[str, Any] | None,
+    ) -> Verdict:
         return decide(
             self.plan,
             answers.compare(self.released()),
             kind=answers.kind,
             failed=answers.failed,
-            num_left=num_left_after(self.query_order, self.verifications, opened, answers),
+            num_left=num_left,
             position=opened.position,
             alpha=opened.alpha,
             paper=paper,
+            caution=opened.protocol.get("caution"),
         )
 
     def _opened(self, verification_id: str) -> Verification:

@@ -213,6 +213,7 @@ def decide(
     position: int = 1,
     alpha: float | None = None,
     paper: Mapping[str, Any] | None = None,
+    caution: str | None = None,
 ) -> Verdict:
     """Gives the verdict on one suspect.
 
@@ -229,6 +230,7 @@ def decide(
         position (1): which verification with this ledger it is (:meth:`.ledger.Ledger.position`)
         alpha (None): a smaller level than the plan's
         paper (None): the published method's figures, passed through
+        caution (None): what the protocol says against how the suspect was asked; ends the statement
 
     Raises:
         ParameterError: if the answers do not fit their kind, hold NaN, or alpha exceeds the plan's
@@ -271,6 +273,9 @@ def decide(
     reason = _why_inconclusive(plan, test, lost, level, position)
     decided = DERIVED if p_adjusted <= level else NOT_SHOWN
     verdict = INCONCLUSIVE if reason else decided
+    statement = word_verdict(
+        verdict, reason, test, (differences.size, num_failed), p_value, p_adjusted, level
+    )
     return Verdict(
         verdict=verdict,
         p_value=p_value,
@@ -286,9 +291,7 @@ def decide(
         effect_interval=interval,
         effect_name=effect_name,
         e_values=tuple(e_values),
-        statement=word_verdict(
-            verdict, reason, test, (differences.size, num_failed), p_value, p_adjusted, level
-        ),
+        statement=f"{statement} {caution}" if caution else statement,
         paper=dict(paper or {}),
     )
 

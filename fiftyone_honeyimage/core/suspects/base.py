@@ -13,6 +13,8 @@ from torch import Tensor
 from ..errors import ParameterError
 from ..resizing import differentiable_resize, height_width
 
+CHANNELS = ("RGB", "BGR")
+
 
 class Suspect(ABC):
     """A third-party model that can be reached by queries alone.
@@ -21,11 +23,18 @@ class Suspect(ABC):
         name: what the user calls the model
         digest: SHA-256 of the model's file or weights in hexadecimal, or None if it has neither
         needs_equal_sizes: whether all images of a run need one size, as nothing resizes them
+        metered: whether its calls may cost money, be limited in number or fail for a while, as those
+            of a service do
+        preprocessing: how images become its input, None where that is its own affair
+        device: where it is queried, None where that is its own affair
     """
 
     name: str
     digest: str | None = None
     needs_equal_sizes: bool = False
+    metered: bool = False
+    preprocessing: Preprocessing | None = None
+    device: torch.device | None = None
 
     @abstractmethod
     def answer(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> np.ndarray:
@@ -50,13 +59,15 @@ class Preprocessing:
     """How uint8 images become a model's input.
 
     The input is a float32 tensor of shape ``(B, 3, height, width)``, RGB in [0, 1], resized (antialiased
-    bilinear) where a size is given, then normalised as ``(x - mean) / std`` where these are given.
+    bilinear) where a size is given, its channels reversed where "BGR" is asked for, then normalised as
+    ``(x - mean) / std`` where these are given.
     Every image is resized alone, so that its input does not depend on the others of its batch.
 
     Args:
         input_size (None): the side of a square, or ``(height, width)``; None keeps the images' own size
         mean (None): three numbers in [0, 1]
         std (None): three numbers in (0, 1]
+        channels ("RGB"): the order of the input's channels, "RGB" or "BGR"; ``mean`` and ``std`` are in it
 
     Raises:
         ParameterError: if one of them is out of range
@@ -65,10 +76,13 @@ class Preprocessing:
     input_size: int | tuple[int, int] | None = None
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
+    channels: str = "RGB"
 
     def __post_init__(self) -> None:
         if self.input_size is not None:
             object.__setattr__(self, "input_size", height_width(self.input_size))
+        if self.channels not in CHANNELS:
+            raise ParameterError(f"channels is one of {', '.join(CHANNELS)}; got {self.channels!r}")
         for name, values, low in (("mean", self.mean, True), ("std", self.std, False)):
             if values is not None:
                 object.__setattr__(self, name, _channel_values(name, values, zero_allowed=low))
@@ -85,6 +99,8 @@ class Preprocessing:
                 f"the images have different sizes ({', '.join(sizes[:4])}); give the model's input_size"
             )
         batch = torch.stack([self._resized(image) for image in images])
+        if self.channels == "BGR":
+            batch = batch.flip(1)
         if self.mean is not None:
             batch = batch - torch.tensor(self.mean, dtype=torch.float32).view(1, 3, 1, 1)
         if self.std is not None:
@@ -106,7 +122,7 @@ def _channel_values(name: str, values: Sequence[float], *, zero_allowed: bool) -
     lowest_ok = all(number >= 0 if zero_allowed else number > 0 for number in numbers)
     if len(numbers) != 3 or not lowest_ok or any(number > 1 for number in numbers):
         raise ParameterError(
-            f"{name} is three numbers for red, green and blue on the scale of [0, 1] "
+            f"{name} is three numbers, one a channel, on the scale of [0, 1] "
             f"{'' if zero_allowed else '(above 0) '}; got {values!r}. For a model that takes 0–255, "
             "divide its values by 255 (std=1/255 alone gives it plain 0–255 pixels)"
         )

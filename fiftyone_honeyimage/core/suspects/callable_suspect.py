@@ -39,6 +39,8 @@ class CallableSuspect(Suspect):
         SuspectError: if ``model`` is a class, or cannot be called or copied
     """
 
+    preprocessing: Preprocessing
+
     def __init__(
         self,
         model: nn.Module | Callable[[Tensor], Any],
@@ -60,6 +62,7 @@ class CallableSuspect(Suspect):
         self.dtype = torch.float32
         self.model = model
         if not isinstance(model, nn.Module):
+            self.metered = True  # a function may be somebody's paid service
             return
 
         self.digest = digest_of_state(model)

@@ -24,6 +24,7 @@ def load_suspect(
     input_size: int | tuple[int, int] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    channels: str | None = None,
     device: str | torch.device | None = None,
     name: str | None = None,
     predictions: Mapping[str, Any] | None = None,
@@ -37,6 +38,7 @@ def load_suspect(
         input_size (None): side of a square, or ``(height, width)``, that images are resized to; None keeps
             their size
         mean (None), std (None): three numbers each, on the scale of [0, 1], to normalise by
+        channels (None): the order of the input's channels, "RGB" (None) or "BGR"
         device (None): where to query it. None queries a module where it is and files on the CPU
         name (None): what to call it
         predictions (None): instead of a suspect, its answers by key: a row of scores or a class index each
@@ -48,7 +50,13 @@ def load_suspect(
         ParameterError: if an argument is out of range or makes no sense for this suspect
         SuspectError: if the suspect cannot be loaded
     """
-    how_given = {"input_size": input_size, "mean": mean, "std": std, "device": device}
+    how_given = {
+        "input_size": input_size,
+        "mean": mean,
+        "std": std,
+        "channels": channels,
+        "device": device,
+    }
     if isinstance(suspect, Mapping) and predictions is None:
         suspect, predictions = None, suspect
     if predictions is not None:
@@ -64,7 +72,9 @@ def load_suspect(
         _refuse("a suspect that is already loaded", how_given | {"name": name})
         return suspect
 
-    preprocessing = Preprocessing(input_size=input_size, mean=mean, std=std)
+    preprocessing = Preprocessing(
+        input_size=input_size, mean=mean, std=std, channels=channels or "RGB"
+    )
     where = None if device is None else choose_device(device)
     if isinstance(suspect, (str, os.PathLike)):
         return _load_file(Path(suspect), preprocessing, where, name)

@@ -14,6 +14,7 @@ import torch
 
 from ..errors import ParameterError, SuspectError
 from .base import Preprocessing, Suspect
+from .query import cause_of
 from .torchscript import read_model_file
 
 SUFFIXES = (".onnx",)
@@ -44,6 +45,8 @@ class OnnxSuspect(Suspect):
         ParameterError: if ``input_size`` contradicts the model's fixed size
     """
 
+    preprocessing: Preprocessing
+
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -57,6 +60,7 @@ class OnnxSuspect(Suspect):
         self.name = name or path.stem
         self.digest = _digest(path, data)
         self.session = _open(path, device)
+        self.device = device or torch.device("cpu")
 
         preprocessing = preprocessing or Preprocessing()
         model_input = self._image_input(path)
@@ -136,8 +140,7 @@ def _open(path: Path, device: torch.device | None) -> Any:
         # from the path, as weights may lie in files beside it
         return onnxruntime.InferenceSession(str(path), sess_options=options, providers=providers)
     except Exception as e:  # ONNX Runtime's errors share no base class
-        reason = next(iter(str(e).splitlines()), type(e).__name__)
-        raise SuspectError(f"{path} cannot be read as an ONNX model: {reason}") from e
+        raise SuspectError(f"{path} cannot be read as an ONNX model: {cause_of(e)}") from e
 
 
 def _with_fixed_size(path: Path, preprocessing: Preprocessing, spatial: list[Any]) -> Preprocessing:

@@ -1,58 +1,189 @@
-"""Queries a suspect model and turns whatever it answers into losses and right or wrong."""
+"""Queries a suspect model, and asks again where a failure may pass."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import Literal
 
 import numpy as np
-from scipy.special import logsumexp
 
 from ..errors import ParameterError, SuspectError
 from ..images import check_image
 from ..progress import Report, silent
+from .answers import OUTPUTS, Answers, BadAnswerError, Outputs, Reader
 from .base import Suspect
 
-Outputs = Literal["auto", "logits", "probabilities", "labels"]
-OUTPUTS = ("auto", "logits", "probabilities", "labels")
+#: Seconds before each further try of a suspect whose failures may pass (a busy service, too many
+#: requests a minute), and of one at hand
+PAUSES = (1.0, 5.0)
+_PAUSES_AT_HAND = (0.0,)
 
-#: Losses are cut here, in nats. Finite float32 logits stay below it unless they differ by more than this.
-MAX_LOSS = 1e6
+#: Receives the keys of a batch, its losses (nats; NaN for labels) and whether the answers are right
+Keep = Callable[[Sequence[str], np.ndarray, np.ndarray], None]
 
-#: Probabilities are raised to this, the smallest positive double, so a probability of exactly 0 (float32
-#: softmax underflows near a loss of 103) costs 744.44 nats: more than any probability above 0.
-MIN_PROBABILITY = 2.0**-1074
-
-#: How far a row may sum from 1 and still be probabilities. Wide enough for bfloat16 and for probabilities
-#: that a service rounded to two decimals; logits of a whole run that all lie in [0, 1] and sum to 1 this
-#: closely do not occur.
-SUM_TOLERANCE = 0.05
-
-_RANGE_TOLERANCE = 1e-3
+#: How a chained error of TorchScript or of another interpreter begins its last part, the cause
+_CAUSE = re.compile(r"^\s*[\w.]*(?:Error|Exception|Interrupt|Failure)\b.*: ", re.MULTILINE)
 
 
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """What a suspect answered to n images.
+class Asking:
+    """Asks a suspect batch after batch; keeps what it answered.
+
+    A batch that fails is sent again (with pauses to a suspect that is ``metered``), then image by image, each of
+    them again as often. An image that fails then is a failure.
 
     Args:
-        kind: ``"scores"`` if losses are known, ``"labels"`` if only the predicted classes are
-        outputs: what the answers were taken for: ``"logits"``, ``"probabilities"`` or ``"labels"``.
-            Pass it on to later queries of the same suspect, so that all are read the same way
-        losses: float64 (n,), ``-log p(label)`` in nats; NaN where the query failed or ``kind`` is "labels"
-        correct: bool (n,), whether the predicted class is the label; False where the query failed
-        failed: bool (n,)
-        failures: the reason by key, for each failed image
+        suspect: from :func:`~.load_suspect`
+        num_classes: the number of classes
+        outputs ("auto"): see :func:`query`
+        tolerance (0): how many images in a row may fail. With 0 a batch is never split, and its failure is
+            an error; with None failures never are
+        keep (None): is called with every usable answer before anything else is done with it; ``outputs`` must
+            then not be "auto", as losses are not known before all answers are
     """
 
-    kind: Literal["scores", "labels"]
-    outputs: Literal["logits", "probabilities", "labels"]
-    losses: np.ndarray
-    correct: np.ndarray
-    failed: np.ndarray
-    failures: dict[str, str] = field(default_factory=dict)
+    def __init__(
+        self,
+        suspect: Suspect,
+        num_classes: int,
+        outputs: Outputs = "auto",
+        tolerance: int | None = 0,
+        keep: Keep | None = None,
+    ) -> None:
+        if outputs not in OUTPUTS:
+            raise ParameterError(f"outputs is one of {', '.join(OUTPUTS)}; got {outputs!r}")
+        self.suspect = suspect
+        self.tolerance = tolerance
+        self.keep = keep
+        self.failures: dict[str, str] = {}
+        self._reader = Reader(num_classes, outputs)
+        self._streak = 0
+        self._keys: list[str] = []
+        self._rows: dict[str, tuple[float, float, bool, int]] = {}
+        self._image_shape: tuple[int, ...] | None = None
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last image failed, so that the suspect may be out of order."""
+        return self._streak > 0
+
+    def ask(self, images: Sequence[np.ndarray], keys: Sequence[str], labels: np.ndarray) -> None:
+        """Asks one batch.
+
+        Raises:
+            SuspectError: naming the images, if more fail than may
+        """
+        absent = self.suspect.unanswerable(keys)
+        positions = []
+        for i, key in enumerate(keys):
+            reason = self._refusal(images[i], key, absent)
+            if reason is None:
+                positions.append(i)
+            elif key in absent or self.tolerance != 0:
+                self.failures[key] = reason
+            else:
+                raise SuspectError(reason)
+        if positions:
+            self._ask_at(positions, images, keys, labels)
+        self._keys.extend(keys)
+
+    def answers(self) -> Answers:
+        """All answers so far, in the order asked."""
+        outputs = self._reader.resolved()
+        failed = np.array([key not in self._rows for key in self._keys], dtype=bool)
+        missing = (np.nan, np.nan, False, -1)
+        rows = [self._rows.get(key, missing) for key in self._keys]
+        losses = np.full(len(rows), np.nan)
+        if outputs != "labels":
+            column = 0 if outputs == "logits" else 1
+            losses = np.array([row[column] for row in rows], dtype=np.float64)
+        return Answers(
+            kind="labels" if outputs == "labels" else "scores",
+            outputs=outputs,
+            losses=losses,
+            correct=np.array([row[2] for row in rows], dtype=bool),
+            predicted=np.array([row[3] for row in rows], dtype=np.int64),
+            failed=failed,
+            failures=dict(self.failures),
+        )
+
+    def _ask_at(
+        self,
+        positions: Sequence[int],
+        images: Sequence[np.ndarray],
+        keys: Sequence[str],
+        labels: np.ndarray,
+    ) -> None:
+        start = len(self._keys)
+        asked = [keys[i] for i in positions]
+        try:
+            answer = self._try([images[i] for i in positions], asked)
+        except Exception as e:
+            if self.tolerance == 0:
+                raise SuspectError(self._explain(e, start + positions[0], asked)) from e
+            for i in positions:
+                self._ask_alone(start + i, images[i], keys[i], labels[i])
+        else:
+            self._take(answer, asked, labels[list(positions)])
+
+    def _ask_alone(self, at: int, image: np.ndarray, key: str, label: int) -> None:
+        try:
+            answer = self._try([image], [key])
+        except Exception as e:
+            self._streak += 1
+            reason = self._explain(e, at, [key])
+            if self.tolerance is not None and self._streak > self.tolerance:
+                raise SuspectError(f"{reason} ({self._streak} images in a row failed)") from e
+            self.failures[key] = reason
+        else:
+            self._take(answer, [key], np.array([label]))
+
+    def _try(self, images: list[np.ndarray], keys: list[str]) -> np.ndarray:
+        for pause in PAUSES if self.suspect.metered else _PAUSES_AT_HAND:
+            try:
+                return self._reader.check(self.suspect.answer(images, keys), len(keys))
+            except Exception:  # whatever a suspect raises may pass: the last try decides
+                time.sleep(pause)
+        return self._reader.check(self.suspect.answer(images, keys), len(keys))
+
+    def _take(self, answer: np.ndarray, keys: Sequence[str], labels: np.ndarray) -> None:
+        self._streak = 0
+        predicted = self._reader.predicted(answer)
+        correct = predicted == labels
+        logit_losses, probability_losses = self._reader.losses(answer, labels)
+        if self.keep is not None:
+            is_logits = self._reader.resolved() == "logits"
+            losses = logit_losses if is_logits else probability_losses
+            if self._reader.outputs == "labels":
+                losses = np.full(len(keys), np.nan)
+            self.keep(keys, losses, correct)
+        rows = zip(logit_losses, probability_losses, correct, predicted, strict=True)
+        self._rows.update(zip(keys, rows, strict=True))
+
+    def _refusal(self, image: np.ndarray, key: str, absent: set[str]) -> str | None:
+        if key in absent:
+            return f"{self.suspect.name!r} holds no answer for image {key!r}"
+        if not self.suspect.needs_equal_sizes:
+            return None
+        self._image_shape = self._image_shape or image.shape
+        if image.shape == self._image_shape:
+            return None
+        return (
+            f"image {key!r} is {image.shape[1]}x{image.shape[0]} pixels and the first one "
+            f"{self._image_shape[1]}x{self._image_shape[0]}; give the suspect's input_size"
+        )
+
+    def _explain(self, error: Exception, first: int, keys: Sequence[str]) -> str:
+        position = error.position if isinstance(error, BadAnswerError) else None
+        if position is not None:
+            where = f"on image {keys[position]!r}"
+        elif len(keys) == 1:
+            where = f"on image {first} ({keys[0]!r})"
+        else:
+            where = f"on images {first} to {first + len(keys) - 1} ({keys[0]!r} to {keys[-1]!r})"
+        what = str(error) if isinstance(error, BadAnswerError) else cause_of(error)
+        return f"the suspect {self.suspect.name!r} failed {where}: {what}"
 
 
 def query(
@@ -64,48 +195,44 @@ def query(
     num_classes: int,
     batch_size: int = 64,
     outputs: Outputs = "auto",
-    skip_failures: bool = False,
+    tolerance: int | None = 0,
     report: Report | None = None,
 ) -> Answers:
     """Queries a suspect model on labelled images, each once, in their order.
 
     With ``outputs="auto"`` one-dimensional integer answers are class indices. Of scores, those that all
-    lie in [0, 1] in rows that sum to 1 (within :data:`SUM_TOLERANCE`) are probabilities, and logits
+    lie in [0, 1] in rows that sum to 1 (within :data:`~.answers.SUM_TOLERANCE`) are probabilities, and logits
     otherwise. This is decided once, on all answers together, so the batch size cannot matter.
 
-    Losses are in float64, by log-sum-exp for logits. They are finite: see :data:`MAX_LOSS` and
-    :data:`MIN_PROBABILITY`. Probabilities are used as served, and not scaled to sum to 1.
+    Losses are in float64, by log-sum-exp for logits. They are finite: see :data:`~.answers.MAX_LOSS` and
+    :data:`~.answers.MIN_PROBABILITY`. Probabilities are used as served, and not scaled to sum to 1.
 
     Args:
         suspect: from :func:`~.load_suspect`
         images: n uint8 arrays of shape ``(height, width, 3)``, RGB; may be lazy, one batch is held at a time
-        keys: n names of the images, used in errors and by suspects that hold answers by name
+        keys: n different names of the images, used in errors and by suspects that hold answers by name
         labels: int array (n,), the true classes in ``[0, num_classes)``
         num_classes: the number of classes
         batch_size (64): the number of images a query
         outputs ("auto"): what the answers are: "auto", "logits", "probabilities" or "labels". With
             "labels", rows of scores are reduced to the class with the highest
-        skip_failures (False): whether to mark images failed instead of raising an error. An image in a
-            failing batch is first tried again alone, once
+        tolerance (0): how many images in a row may fail without an error; None for any number. See
+            :class:`Asking` for what is tried before an image counts as failed
         report (None): receives the progress
 
     Returns:
-        :class:`Answers`
+        :class:`~.answers.Answers`
 
     Raises:
         ParameterError: if the arguments do not fit each other
         ImageError: if one of the images is no uint8 RGB array
-        SuspectError: naming the images, unless ``skip_failures``, if the suspect raises, or answers with
+        SuspectError: naming the images, unless tolerated, if the suspect raises, or answers with
             a wrong shape, a wrong number of classes, NaN, infinity or a class out of range
     """
     labels = _checked_labels(labels, keys, num_classes)
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ParameterError(f"batch_size is a whole number of at least 1, got {batch_size!r}")
-    if outputs not in OUTPUTS:
-        raise ParameterError(f"outputs is one of {', '.join(OUTPUTS)}; got {outputs!r}")
-    absent = suspect.unanswerable(keys)
+    check_batch_size(batch_size)
+    asking = Asking(suspect, num_classes, outputs, tolerance)
     report = report or silent
-    run = _Run(suspect, labels, num_classes, outputs, skip_failures)
     stream = iter(images)
     for start in range(0, len(keys), batch_size):
         batch_keys = keys[start : start + batch_size]
@@ -114,11 +241,22 @@ def query(
             raise ParameterError(f"{len(keys)} keys were given, but {start + len(batch)} images")
         for key, image in zip(batch_keys, batch, strict=True):
             check_image(image, f"image {key!r}")
-        run.ask(start, batch, batch_keys, absent)
+        asking.ask(batch, batch_keys, labels[start : start + len(batch)])
         report("Querying", start + len(batch), len(keys))
     if next(stream, None) is not None:
         raise ParameterError(f"{len(keys)} keys were given, but more images")
-    return run.answers()
+    return asking.answers()
+
+
+def check_batch_size(batch_size: object) -> int:
+    """Returns the number of images a query.
+
+    Raises:
+        ParameterError: if it is no whole number of at least 1
+    """
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ParameterError(f"batch_size is a whole number of at least 1, got {batch_size!r}")
+    return batch_size
 
 
 def check_answerable(suspect: Suspect, keys: Sequence[str]) -> None:
@@ -138,211 +276,27 @@ def check_answerable(suspect: Suspect, keys: Sequence[str]) -> None:
         )
 
 
-class _BadAnswerError(Exception):
-    """An answer that cannot be used, with the position in its batch where one is to blame."""
+def cause_of(error: BaseException) -> str:
+    """What an error says, in short, with its cause: of a long one its beginning and its end.
 
-    def __init__(self, reason: str, position: int | None = None) -> None:
-        super().__init__(reason)
-        self.position = position
-
-
-class _Run:
-    """The answers so far. Keeps both readings of each row of scores until all rows are known."""
-
-    def __init__(
-        self,
-        suspect: Suspect,
-        labels: np.ndarray,
-        num_classes: int,
-        outputs: Outputs,
-        skip_failures: bool,
-    ) -> None:
-        n = len(labels)
-        self.suspect = suspect
-        self.labels = labels
-        self.num_classes = num_classes
-        self.outputs = outputs
-        self.skip_failures = skip_failures
-        self.logit_losses = np.full(n, np.nan)
-        self.probability_losses = np.full(n, np.nan)
-        self.all_look_like_probabilities = True
-        self.correct = np.zeros(n, dtype=bool)
-        self.failed = np.zeros(n, dtype=bool)
-        self.failures: dict[str, str] = {}
-        self.answer_ndim: int | None = None
-        self.image_shape: tuple[int, ...] | None = None
-
-    def ask(
-        self, start: int, images: list[np.ndarray], keys: Sequence[str], absent: set[str]
-    ) -> None:
-        positions = []
-        for i, key in enumerate(keys):
-            reason = self._refusal(images[i], key, absent)
-            if reason is None:
-                positions.append(i)
-            elif key in absent or self.skip_failures:
-                self._fail(start + i, key, reason)
-            else:
-                raise SuspectError(reason)
-        if not positions:
-            return
-
-        asked = [keys[i] for i in positions]
-        try:
-            answer = self._usable(self.suspect.answer([images[i] for i in positions], asked), asked)
-        except Exception as e:
-            if not self.skip_failures:
-                raise SuspectError(self._explain(e, start + positions[0], asked)) from e
-            self._ask_one_by_one(start, images, keys, positions)
-        else:
-            self._take(np.array([start + i for i in positions]), answer)
-
-    def _ask_one_by_one(
-        self, start: int, images: list[np.ndarray], keys: Sequence[str], positions: list[int]
-    ) -> None:
-        for i in positions:
-            try:
-                answer = self._usable(self.suspect.answer([images[i]], [keys[i]]), [keys[i]])
-            except Exception as e:
-                self._fail(start + i, keys[i], self._explain(e, start + i, [keys[i]]))
-            else:
-                self._take(np.array([start + i]), answer)
-
-    def _refusal(self, image: np.ndarray, key: str, absent: set[str]) -> str | None:
-        if key in absent:
-            return f"{self.suspect.name!r} holds no answer for image {key!r}"
-        if not self.suspect.needs_equal_sizes:
-            return None
-        self.image_shape = self.image_shape or image.shape
-        if image.shape == self.image_shape:
-            return None
-        return (
-            f"image {key!r} is {image.shape[1]}x{image.shape[0]} pixels and the first one "
-            f"{self.image_shape[1]}x{self.image_shape[0]}; give the suspect's input_size"
-        )
-
-    def _usable(self, answer: object, keys: Sequence[str]) -> np.ndarray:
-        """The answer as float64 (B, C) or int64 (B,); raises _BadAnswerError if it is neither."""
-        array = np.asarray(answer)
-        if array.dtype.kind not in "biuf":
-            raise _BadAnswerError(
-                f"it answered with {array.dtype} values, and numbers are needed: scores, or the classes' "
-                "indices"
-            )
-        if array.ndim not in (1, 2) or len(array) != len(keys):
-            expected = f"({len(keys)}, {self.num_classes}) or ({len(keys)},)"
-            raise _BadAnswerError(f"it answered with shape {array.shape}, expected {expected}")
-        if array.ndim == 2 and array.shape[1] != self.num_classes:
-            raise _BadAnswerError(
-                f"it answered with {array.shape[1]} classes, and the dataset has {self.num_classes}"
-            )
-        if self.answer_ndim is not None and array.ndim != self.answer_ndim:
-            raise _BadAnswerError(
-                "it answered with labels to some images and with scores to others"
-            )
-        usable = self._checked_scores(array) if array.ndim == 2 else self._checked_classes(array)
-        self.answer_ndim = array.ndim
-        return usable
-
-    def _checked_scores(self, array: np.ndarray) -> np.ndarray:
-        scores = array.astype(np.float64)
-        bad = ~np.isfinite(scores)
-        if bad.any():
-            i, c = np.argwhere(bad)[0]
-            raise _BadAnswerError(f"it answered with {scores[i, c]} for class {c}", int(i))
-        if self.outputs == "probabilities":
-            bad = (scores < -_RANGE_TOLERANCE) | (scores > 1 + _RANGE_TOLERANCE)
-            if bad.any():
-                i, c = np.argwhere(bad)[0]
-                raise _BadAnswerError(
-                    f"it answered with {scores[i, c]:.6g} for class {c}, which is no probability; with "
-                    "outputs='auto' or 'logits' such answers are read as logits",
-                    int(i),
-                )
-        return scores
-
-    def _checked_classes(self, array: np.ndarray) -> np.ndarray:
-        if self.outputs in ("logits", "probabilities"):
-            raise _BadAnswerError(
-                f"it answered with one value an image, and {self.num_classes} {self.outputs} are needed"
-            )
-        if array.dtype.kind == "b":
-            raise _BadAnswerError("it answered with true or false, and class indices are needed")
-        if array.dtype.kind == "f" and self.outputs == "auto":
-            raise _BadAnswerError(
-                f"it answered with one {array.dtype} an image, and {self.num_classes} scores are needed; "
-                "if these are class indices, pass outputs='labels'"
-            )
-        bad = ~((array == np.floor(array)) & (array >= 0) & (array < self.num_classes))
-        if bad.any():
-            i = int(np.argmax(bad))
-            raise _BadAnswerError(
-                f"it answered with class {array[i]}, and classes are 0 to {self.num_classes - 1}", i
-            )
-        return array.astype(np.int64)
-
-    def _take(self, at: np.ndarray, answer: np.ndarray) -> None:
-        labels = self.labels[at]
-        if answer.ndim == 1:
-            self.correct[at] = answer == labels
-            return
-        self.correct[at] = answer.argmax(axis=1) == labels
-        own = answer[np.arange(len(at)), labels]
-        with np.errstate(over="ignore"):
-            self.logit_losses[at] = np.clip(logsumexp(answer, axis=1) - own, 0.0, MAX_LOSS)
-        self.probability_losses[at] = -np.log(np.clip(own, MIN_PROBABILITY, 1.0))
-        in_range = (answer >= -_RANGE_TOLERANCE) & (answer <= 1 + _RANGE_TOLERANCE)
-        sums = np.abs(answer.sum(axis=1) - 1) <= SUM_TOLERANCE
-        self.all_look_like_probabilities &= bool(in_range.all() and sums.all())
-
-    def _fail(self, at: int, key: str, reason: str) -> None:
-        self.failed[at] = True
-        self.failures[key] = reason
-
-    def _explain(self, error: Exception, first: int, keys: Sequence[str]) -> str:
-        position = error.position if isinstance(error, _BadAnswerError) else None
-        if position is not None:
-            where = f"on image {keys[position]!r}"
-        elif len(keys) == 1:
-            where = f"on image {first} ({keys[0]!r})"
-        else:
-            where = f"on images {first} to {first + len(keys) - 1} ({keys[0]!r} to {keys[-1]!r})"
-        what = str(error) if isinstance(error, _BadAnswerError) else _raised(error)
-        return f"the suspect {self.suspect.name!r} failed {where}: {what}"
-
-    def answers(self) -> Answers:
-        outputs = self._resolved()
-        losses = np.full(len(self.labels), np.nan)
-        if outputs == "logits":
-            losses = self.logit_losses
-        if outputs == "probabilities":
-            losses = self.probability_losses
-        return Answers(
-            kind="labels" if outputs == "labels" else "scores",
-            outputs=outputs,
-            losses=losses,
-            correct=self.correct,
-            failed=self.failed,
-            failures=self.failures,
-        )
-
-    def _resolved(self) -> Literal["logits", "probabilities", "labels"]:
-        if self.outputs != "auto":
-            return self.outputs
-        if self.answer_ndim == 1:
-            return "labels"
-        if self.answer_ndim == 2 and self.all_look_like_probabilities:
-            return "probabilities"
-        return "logits"
-
-
-def _raised(error: Exception) -> str:
+    An interpreter within another (TorchScript, a remote worker) prints its traceback first and the cause
+    last; a native library says what happened first and advises later.
+    """
     text = str(error).strip()
     if isinstance(error, (ParameterError, SuspectError)):
         return text
-    # the first lines say what happened; a native library's whole stack is in the chained exception
-    short = " ".join(text.splitlines()[:3])[:500]
-    return f"{type(error).__name__}: {short}" if short else type(error).__name__
+    name = type(error).__name__
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if "Traceback" in text:
+        found = list(_CAUSE.finditer(text))
+        last = text[found[-1].start() :].split() if found else " ".join(lines[-3:]).split()
+        return f"{name}: {' '.join(last)[:500]}"
+    if len(lines) > 3:
+        lines = [lines[0], "…", *lines[-2:]]
+    short = " ".join(lines)
+    if len(short) > 500:
+        short = f"{short[:300]} … {short[-200:]}"
+    return f"{name}: {short}" if short else name
 
 
 def _checked_labels(labels: np.ndarray, keys: Sequence[str], num_classes: int) -> np.ndarray:

@@ -16,6 +16,7 @@ import torch
 from ..errors import SuspectError
 from .base import Preprocessing, Suspect
 from .callable_suspect import as_array
+from .query import cause_of
 
 SUFFIXES = (".pt", ".pth", ".ts", ".jit", ".torchscript")
 
@@ -36,6 +37,8 @@ class TorchScriptSuspect(Suspect):
     Raises:
         SuspectError: if the file is missing, damaged, or a checkpoint of another kind
     """
+
+    preprocessing: Preprocessing
 
     def __init__(
         self,
@@ -60,8 +63,7 @@ class TorchScriptSuspect(Suspect):
                 # from the bytes that were hashed, so that the digest is of what is queried
                 self.model = torch.jit.load(io.BytesIO(data), map_location=self.device)
         except (RuntimeError, ValueError) as e:
-            reason = next(iter(str(e).splitlines()), type(e).__name__)
-            raise SuspectError(f"{path} cannot be read as TorchScript: {reason}") from e
+            raise SuspectError(f"{path} cannot be read as TorchScript: {cause_of(e)}") from e
         self.model.eval()
         self.dtype = next(
             (p.dtype for p in self.model.parameters() if p.is_floating_point()), torch.float32

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -60,3 +62,13 @@ def trained(digits) -> nn.Module:
 def trained_logits(trained, real_digits) -> np.ndarray:
     with torch.no_grad():
         return trained(real_digits.batch()).numpy()
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch) -> list[float]:
+    """The seconds that a suspect's next tries wait, and do not wait in tests."""
+    waited: list[float] = []
+    # not by attribute: the package exports a function of that name
+    module = importlib.import_module("fiftyone_honeyimage.core.suspects.query")
+    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=waited.append))
+    return waited

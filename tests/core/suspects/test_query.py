@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from fiftyone_honeyimage.core.errors import ImageError, ParameterError, SuspectError
 from fiftyone_honeyimage.core.suspects import (
     MAX_LOSS,
+    Asking,
     PredictionsSuspect,
     Suspect,
+    cause_of,
     check_answerable,
     load_suspect,
     query,
@@ -226,7 +228,7 @@ def test_a_suspect_that_raises_is_an_error_that_names_the_batch(trained, real_di
 
 def test_only_the_image_that_fails_is_skipped(trained, real_digits):
     suspect = Unlucky(trained, real_digits.batch(), at=21)
-    answers = ask_model(suspect, real_digits, batch_size=8, skip_failures=True)
+    answers = ask_model(suspect, real_digits, batch_size=8, tolerance=None)
     whole = ask_model(trained, real_digits)
     assert np.flatnonzero(answers.failed).tolist() == [21]
     assert list(answers.failures) == ["digit-21"]
@@ -235,26 +237,26 @@ def test_only_the_image_that_fails_is_skipped(trained, real_digits):
     assert not answers.correct[21]
     others = ~answers.failed
     np.testing.assert_allclose(answers.losses[others], whole.losses[others], rtol=1e-5, atol=1e-6)
-    # its batch once whole and once image by image, the others once
-    assert suspect.sizes == [8, 8, 8] + [1] * 8 + [8, 8]
+    # its batch twice whole, then image by image, the failing one twice; the others once
+    assert suspect.sizes == [8, 8, 8, 8] + [1] * 9 + [8, 8]
 
 
 def test_rows_that_are_not_finite_are_skipped():
     rows = [[1.0, 2.0, 3.0], [0.0, np.nan, 0.0], [np.inf, 0.0, 0.0], [3.0, 2.0, 1.0]]
-    answers = ask(rows, [2, 0, 0, 2], skip_failures=True)
+    answers = ask(rows, [2, 0, 0, 2], tolerance=None)
     assert answers.failed.tolist() == [False, True, True, False]
     assert answers.correct.tolist() == [True, False, False, False]
     assert np.isnan(answers.losses).tolist() == [False, True, True, False]
 
 
 def test_failed_rows_have_no_say_in_what_the_others_are():
-    answers = ask([[0.2, 0.3, 0.5], [np.nan, 9.0, 9.0]], [0, 0], skip_failures=True)
+    answers = ask([[0.2, 0.3, 0.5], [np.nan, 9.0, 9.0]], [0, 0], tolerance=None)
     assert answers.outputs == "probabilities"
     assert answers.losses[0] == pytest.approx(-np.log(0.2))
 
 
 def test_a_suspect_that_never_answers_gives_only_failures(trained, real_digits):
-    answers = ask_model(lambda x: trained(x)[:, :9], real_digits, skip_failures=True)
+    answers = ask_model(lambda x: trained(x)[:, :9], real_digits, tolerance=None)
     assert answers.failed.all()
     assert np.isnan(answers.losses).all()
     assert "9 classes, and the dataset has 10" in answers.failures["digit-00"]
@@ -269,9 +271,102 @@ def test_a_failure_that_passes_is_no_failure(trained, real_digits):
             raise TimeoutError
         return trained(x)
 
-    answers = ask_model(flaky, real_digits, batch_size=20, skip_failures=True)
+    answers = ask_model(flaky, real_digits, batch_size=20, tolerance=None)
     assert not answers.failed.any()
-    assert calls == [20, 20] + [1] * 20
+    assert calls == [20, 20, 20]
+
+
+def test_one_answer_that_cannot_be_used_is_asked_for_again(trained, real_digits, pauses):
+    calls = []
+
+    def hiccup(x):
+        calls.append(len(x))
+        logits = trained(x)
+        if len(calls) in (1, 2, 3, 4):
+            logits[0, 0] = float("nan")
+        return logits
+
+    answers = ask_model(hiccup, real_digits, batch_size=20, tolerance=3)
+    assert not answers.failed.any()
+    assert calls == [20, 20, 20] + [1] * 21 + [20]
+    assert pauses == [1.0, 5.0, 1.0], "a service gets time, and the number of tries is bounded"
+
+
+def test_a_module_at_hand_is_not_waited_for(trained, real_digits, pauses):
+    suspect = Unlucky(trained, real_digits.batch(), at=3)
+    ask_model(suspect, real_digits, batch_size=8, tolerance=None)
+    assert set(pauses) == {0.0}
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 40])
+def test_a_suspect_that_is_out_of_order_is_told_from_one_that_fails_on_an_image(
+    trained, real_digits, batch_size
+):
+    calls = []
+
+    def down(x):
+        calls.append(len(x))
+        if (x == batch[10:]).flatten(1).all(1).any() if len(x) == 30 else x_in(x, batch[10:]):
+            raise ConnectionError("refused")
+        return trained(x)
+
+    def x_in(x, rest):
+        return any((row == rest).flatten(1).all(1).any() for row in x)
+
+    batch = real_digits.batch()
+    with pytest.raises(SuspectError, match=r"refused \(4 images in a row failed\)"):
+        ask_model(down, real_digits, batch_size=batch_size, tolerance=3)
+    held = ask_model(down, real_digits, batch_size=batch_size, tolerance=None)
+    assert held.failed.tolist() == [False] * 10 + [True] * 30
+
+
+def test_answers_are_kept_before_they_are_used(trained, real_digits):
+    kept = {}
+
+    def keep(keys, losses, correct):
+        kept.update(zip(keys, zip(losses, correct, strict=True), strict=True))
+
+    suspect = load_suspect(Unlucky(trained, real_digits.batch(), at=3))
+    asking = Asking(suspect, 10, "logits", 3, keep)
+    asking.ask(real_digits.images[:8], real_digits.keys[:8], real_digits.labels[:8])
+    answers = asking.answers()
+    assert list(kept) == [key for key in real_digits.keys[:8] if key != "digit-03"]
+    for key, (loss, correct) in kept.items():
+        row = real_digits.keys.index(key)
+        assert (answers.losses[row], answers.correct[row]) == (loss, correct)
+
+
+def test_what_cannot_be_kept_is_no_failure_of_the_suspect(trained, real_digits):
+    def full(keys, losses, correct):
+        raise OSError("no space left")
+
+    asking = Asking(load_suspect(trained), 10, "logits", 3, full)
+    with pytest.raises(OSError, match="no space left"):
+        asking.ask(real_digits.images[:2], real_digits.keys[:2], real_digits.labels[:2])
+
+
+def test_predicted_classes_are_told(trained, real_digits, trained_logits):
+    answers = ask_model(trained, real_digits)
+    np.testing.assert_array_equal(answers.predicted, trained_logits.argmax(axis=1))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "ValueError"),
+        ("one\ntwo", "ValueError: one two"),
+        ("what\nwhere\nwhen\nadvice\nuse X", "ValueError: what … advice use X"),
+        (
+            "The following operation failed in the TorchScript interpreter.\n"
+            "Traceback of TorchScript (most recent call last):\n  File a, line 1, in forward\n"
+            "    return torch.addmm(b, x, w)\n           ~~~ <--- HERE\n"
+            "RuntimeError: mat1 and mat2 shapes cannot be multiplied (2x12 and 4x3)\n",
+            "ValueError: RuntimeError: mat1 and mat2 shapes cannot be multiplied (2x12 and 4x3)",
+        ),
+    ],
+)
+def test_an_error_keeps_its_cause(text, expected):
+    assert cause_of(ValueError(text)) == expected
 
 
 def test_an_interrupt_is_never_skipped(real_digits):
@@ -279,7 +374,7 @@ def test_an_interrupt_is_never_skipped(real_digits):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ask_model(interrupted, real_digits, skip_failures=True)
+        ask_model(interrupted, real_digits, tolerance=None)
 
 
 def test_images_of_several_sizes_need_an_input_size(trained, real_digits):
@@ -290,7 +385,7 @@ def test_images_of_several_sizes_need_an_input_size(trained, real_digits):
             query(
                 load_suspect(trained), images, keys, labels, num_classes=10, batch_size=batch_size
             )
-    skipped = query(load_suspect(trained), images, keys, labels, num_classes=10, skip_failures=True)
+    skipped = query(load_suspect(trained), images, keys, labels, num_classes=10, tolerance=None)
     assert skipped.failed.tolist() == [False, False, False, True]
     resized = query(load_suspect(trained, input_size=8), images, keys, labels, num_classes=10)
     assert not resized.failed.any()
