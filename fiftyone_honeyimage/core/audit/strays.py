@@ -32,7 +32,7 @@ def find_strays(
         records: what was read of them
 
     Returns:
-        leaks, and what is named and fails nothing: plain documents that name no image
+        leaks, and what is named and fails nothing: plain documents that name no image, and empty folders
     """
     unknown, documents = [], []
     hidden_images = [name for name in names if _is_hidden(name)]
@@ -53,22 +53,22 @@ def find_strays(
             (base / name).as_posix() + "/" for name in folders if Path(root, name).is_symlink()
         ]
         if not folders and not files:
-            unknown.append(f"{base.as_posix()}/")
+            documents.append(f"{base.as_posix()}/")  # FiftyOne leaves some for fields without media
     leaks, named = [], []
     if unknown:
         leaks.append(
             Leak(
                 "strays",
-                f"{len(unknown)} things in the folder are no files of a release, and what they say was not "
-                f"looked at: {_list(unknown)}. Remove them",
+                "the folder holds what is no file of a release, and what it says was not looked at: "
+                f"{_list(unknown)}. Remove it",
             )
         )
     if documents:
         named.append(
             Leak(
                 "strays",
-                f"{len(documents)} files are neither images nor labels: {_list(documents)}. Read "
-                "them before you publish the folder",
+                f"the folder holds what is neither image nor label: {_list(documents)}. Look at it before you "
+                "publish the folder",
             )
         )
     return leaks, named
