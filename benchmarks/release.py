@@ -68,6 +68,7 @@ def measure(folder: Path, per_class: int | None, rounds: int) -> dict[str, Any]:
     )
     originals = dataset.match_tags("honeyimage", bool=False)
 
+    made: list[Path] = []
     seconds: dict[str, list[float]] = {"plain export": [], "marked": [], "all": []}
     for number in range(rounds):
         for name in seconds:
@@ -80,7 +81,10 @@ def measure(folder: Path, per_class: int | None, rounds: int) -> dict[str, Any]:
                     label_field="ground_truth",
                 )
             else:
-                fhi.export_release(dataset, "honey", target, reencode=name, progress=False)
+                fhi.export_release(
+                    dataset, "honey", target, reencode=name, unpublished=made, progress=False
+                )
+                made.append(target)
             seconds[name].append(round(time.perf_counter() - start, 3))
             count = sum(len(files) for _, _, files in os.walk(target))
             rate = count / seconds[name][-1]

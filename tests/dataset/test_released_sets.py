@@ -134,6 +134,8 @@ def release(real_set: Any, tmp_path: Path) -> Callable[..., Path]:
 
     def export(**options: Any) -> Path:
         folder = tmp_path / "release"
+        earlier = [release.export_dir for release in fhi.list_releases(dataset, "honey")]
+        options = {"unpublished": earlier, **options}
         fhi.export_release(dataset, "honey", folder, progress=False, **options)
         return folder
 

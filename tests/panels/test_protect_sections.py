@@ -100,7 +100,14 @@ def test_releases_are_listed_and_audited_from_their_row(
     assert (name, params) == ("audit_release", {"honey_key": "honey"})
 
     fhi.export_release(marked, "honey", tmp_path / "first", progress=False)
-    fhi.export_release(marked, "honey", tmp_path / "second", reencode="all", progress=False)
+    fhi.export_release(
+        marked,
+        "honey",
+        tmp_path / "second",
+        reencode="all",
+        unpublished=[tmp_path / "first"],
+        progress=False,
+    )
     event = send("on_load", marked)
     rows = data(event, "releases")
     assert [row["release"] for row in rows] == ["second", "first"]
