@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
+import numpy as np
 import torch
 
 from .. import __version__
@@ -26,7 +27,13 @@ from ..core.marking.base import check_budget
 from ..core.models import Proxy, proxy_name
 from ..core.training import TrainingConfig
 from . import storage
-from .candidates import check_exclusions, exclusion_masks, select_by_hardness
+from .candidates import (
+    check_exclusions,
+    check_still_free,
+    chosen_by_others,
+    exclusion_masks,
+    select_by_hardness,
+)
 from .checks import check_key, check_new_folder, check_output_place, whole_number
 from .hardness import training_config
 from .hardness_fields import read_hardness
@@ -82,8 +89,10 @@ def generate_honeyimages(
     proxy_label = proxy_name(proxy)
     plan = Plan(alpha=alpha, test=test)
 
-    labeled = read_labels(samples, label_field)
     dataset = root_dataset(samples)
+    catch_up(dataset)
+    labeled = read_labels(samples, label_field)
+    earlier = chosen_by_others(labeled, honey_key)
     folder = storage.output_folder(dataset, honey_key, output_dir)
     hardness, label_errors = read_hardness(samples, labeled, hardness_field)
     size = proxy_input_size(labeled, input_size)
@@ -99,6 +108,7 @@ def generate_honeyimages(
         "samples": storage.fingerprint({"ids": labeled.ids, "files": _states(labeled.filepaths)}),
         "labels": storage.fingerprint({"labels": labeled.labels.tolist()}),
         "hardness": storage.fingerprint({"hardness": hardness.tolist()}),
+        "earlier": storage.fingerprint({"ids": np.array(labeled.ids)[earlier].tolist()}),
         "label_field": label_field,
         "classes": labeled.classes,
         "honey_key": honey_key,
@@ -133,7 +143,7 @@ def generate_honeyimages(
         check_new_folder(folder, "output_dir")
         # Counts are checked on the ranking before anything is read or trained; duplicates, which
         # need the pixels, are left out below.
-        exclusions = exclusion_masks(exclude, hardness, label_errors)
+        exclusions = exclusion_masks(exclude, hardness, label_errors, earlier)
         select_by_hardness(hardness, labeled.labels, exclusions, request)
 
         stages = {
@@ -168,6 +178,7 @@ def generate_honeyimages(
             # Hours may have passed: whatever took the key meanwhile is not touched
             catch_up(dataset)
             check_new_key(dataset, honey_key, "honey_key")
+            check_still_free(dataset, honey_key, storage.read_manifest(partial)["images"])
             ledger = _make_ledger(partial, dataset, request, plan)
             storage.complete(partial, folder)
             try:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
-from fiftyone import ViewField as F
 
 from ..core.errors import LedgerError, SamplesError
 from . import storage
 from .hardness_fields import label_error_field
-from .marking import HONEYIMAGE
+from .identity import honeyimages
 from .marking_entry import field_description, remove_from_dataset, save_marking_view
+from .release_history import has_releases, keep_in_mind
 from .runs import (
     HARDNESS,
     MARKING,
@@ -109,7 +109,7 @@ def _rename_marking(dataset: fo.Dataset, key: str, new_key: str) -> None:
     if name != new_key:
         dataset.rename_sample_field(key, new_key)
         dataset.reload()  # FiftyOne's field still goes by its old name, under which it cannot be saved
-    own = dataset.match(F(f"{new_key}.role") == HONEYIMAGE)
+    own = honeyimages(dataset, key)
     own.tag_samples(new_key)
     own.untag_samples(key)
     if key in dataset.list_saved_views():
@@ -149,6 +149,7 @@ def _delete_marking(dataset: fo.Dataset, key: str, delete_files: bool) -> None:
             f"dataset '{dataset.name}' is a clone: the files in '{folder}' belong to the dataset that "
             "was marked. Pass delete_files=False"
         )
+    released = has_releases(dataset, key) if registered else False
     with storage.locked(folder):
         if is_complete(dataset, key):
             (folder / storage.REQUEST).unlink(missing_ok=True)
@@ -160,4 +161,6 @@ def _delete_marking(dataset: fo.Dataset, key: str, delete_files: bool) -> None:
             storage.delete_files(folder)  # before the run, which tells where they are
         for verification in list_keys(dataset, VERIFICATION, honey_key=key):
             dataset.delete_run(verification)
+        if released and not delete_files:
+            keep_in_mind(dataset, key)
         remove_from_dataset(dataset, key)

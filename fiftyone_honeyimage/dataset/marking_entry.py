@@ -13,6 +13,7 @@ from fiftyone import ViewField as F
 
 from . import storage
 from .checks import HONEYIMAGE_TAG
+from .identity import record, recorded_images
 from .marking import HONEYIMAGE, ORIGINAL
 from .runs import MADE_BY, MARKING, is_complete, list_keys, made_by, save_run
 from .workspace import group_in_sidebar, tidy_sidebar
@@ -50,7 +51,7 @@ def enter_in_dataset(
             **{name: image[name] for name in _METRICS},
         )
         entered.append(sample)
-    dataset.add_samples(entered, progress=False)
+    honey_ids = dataset.add_samples(entered, progress=False)
     dataset.set_values(
         honey_key,
         {
@@ -83,6 +84,7 @@ def enter_in_dataset(
             "commitment": commitment,
         },
         {
+            "images": record(images, honey_ids),
             "metrics": metrics,
             "survival": manifest["survival"],
             "excluded": manifest["excluded"],
@@ -159,15 +161,31 @@ def remove_from_dataset(dataset: fo.Dataset, honey_key: str) -> None:
     The field goes last: it tells what the rest belongs to, so that a removal that is killed can be
     finished.
     """
+    added = _added_samples(dataset, honey_key)
     if honey_key in list_keys(dataset, MARKING):
         dataset.delete_run(honey_key)
     if not made_by(dataset, honey_key, MARKING):
         return
     if honey_key in dataset.list_saved_views():
         dataset.delete_saved_view(honey_key)
-    dataset.delete_samples(dataset.match(F(f"{honey_key}.role") == HONEYIMAGE))
+    dataset.delete_samples(added)
     dataset.delete_sample_field(honey_key)
     tidy_sidebar(dataset)
+
+
+def _added_samples(dataset: fo.Dataset, honey_key: str) -> list[str]:
+    """Ids of the samples that a marking added: those of its run, or that lie in its folder if it has none."""
+    images = recorded_images(dataset, honey_key)
+    if images or not made_by(dataset, honey_key, MARKING):
+        return [image["honey"] for image in images]
+    # The path too: a script may have written "honeyimage" on originals
+    folder = Path(dataset.get_field(honey_key).info["output_dir"]) / storage.IMAGES
+    view = dataset.match(F(f"{honey_key}.role") == HONEYIMAGE)
+    return [
+        sample_id
+        for sample_id, path in zip(*view.values(["id", "filepath"]), strict=True)
+        if folder in Path(path).parents
+    ]
 
 
 def recover(dataset: fo.Dataset, honey_key: str, folder: Path, request: Mapping[str, Any]) -> bool:

@@ -14,10 +14,11 @@ from ..core.errors import HoneyImageError
 from ..core.evidence.loss_gap import loss_gaps
 from ..core.images import read_image
 from ..core.suspects import PredictionsSuspect, Suspect, load_suspect, query
-from .checks import HONEYIMAGE_TAG, whole_number
+from .checks import whole_number
+from .identity import known_markings, originals
 from .marking import Marking
 from .progress import StageBar
-from .runs import MARKING, list_keys, root_dataset
+from .runs import root_dataset
 from .suspects import read_predictions
 
 #: Unmarked images that are asked first, so that a suspect that cannot be used is found out before
@@ -75,11 +76,8 @@ def unmarked(dataset: fo.Dataset) -> fo.DatasetView:
 
     The original of any HoneyImage would show whoever holds a release with it which image is marked.
     """
-    view = dataset.match_tags(HONEYIMAGE_TAG, bool=False)
-    for honey_key in list_keys(dataset, MARKING):
-        if dataset.has_field(honey_key):
-            view = view.match(F(f"{honey_key}.source") == None)  # noqa: E711 (a query)
-    return view
+    images = [image for known in known_markings(dataset) for image in known.images]
+    return originals(dataset).exclude([image["source"] for image in images])
 
 
 def num_controls(suspect: Any, num_random: int | None) -> int:

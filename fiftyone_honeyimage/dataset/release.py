@@ -23,20 +23,20 @@ from ..core.audit.metadata import check_metadata
 from ..core.codecs import encode_like
 from ..core.errors import ImageError, ParameterError, ReleaseError
 from ..core.evidence.ledger import Ledger
-from ..core.evidence.marked_images import MarkedImage
 from ..core.files import ensure_free_space, sha256_file
 from ..core.images import read_image
 from . import storage
-from .checks import HONEYIMAGE_TAG, check_label_field, check_output_folder
+from .checks import check_label_field, check_output_folder
 from .loading import for_each
 from .marked_files import find_wrong_file
 from .marking import Marking, load_marking, open_ledger
 from .progress import Progress, StageBar
 from .release_formats import ReleasedFile, check_dataset_type, check_fields, is_media
 from .release_formats import write as write_release
-from .release_history import record_release
+from .release_history import exposing_releases, record_release
 from .runs import catch_up, root_dataset
 from .samples import LabeledSamples, read_labels
+from .withheld import check_all_known, check_written, marked_images, to_release
 
 #: Every file of a release carries this time stamp: a fixed one says nothing about any image.
 _TIME_STAMP = 946_684_800  # 2000-01-01 00:00:00 UTC
@@ -68,6 +68,10 @@ class ReleaseReport:
         num_honeyimages: how many of them are HoneyImages
         num_withheld: how many images of the view were withheld
         num_other_honeyimages: HoneyImages of other markings that were left out
+        num_left_out: originals that were left out besides: other markings chose them, or they are copies
+            of what this one chose
+        exposed_by: folders of earlier releases that hold the unmarked originals of this marking's images:
+            whoever has one of them too can tell which images are marked
         seconds: how long it took
         commitment: of the ledger; publish or time-stamp it before the release
     """
@@ -77,6 +81,8 @@ class ReleaseReport:
     num_honeyimages: int
     num_withheld: int
     num_other_honeyimages: int
+    num_left_out: int
+    exposed_by: tuple[str, ...]
     seconds: float
     commitment: str
 
@@ -115,6 +121,9 @@ def export_release(
         check_labels(labeled, ledger)
     folder = release_folder(export_dir, labeled, marking)
     check_view(labeled, ledger)
+    check_all_known(root_dataset(samples), labeled.filepaths)
+    num_usable = len(labeled)
+    labeled = to_release(labeled, ledger, honey_key)
     _check_marked_files(labeled, ledger, marking.output_dir)
     files = released_files(labeled, ledger, marking.output_dir, names)
     if kind is fot.ImageClassificationDirectoryTree:
@@ -150,18 +159,20 @@ def export_release(
             _hide_times(partial)
             hardness = _known_hardness(samples, marking)
             _check_leaks(partial, exported, labeled, hardness, reencode, bar)
+            written = check_written(partial, samples, ledger, bar.report)
             os.rename(partial, folder)
         finally:
             for path in leftovers:
                 shutil.rmtree(path, ignore_errors=True)
 
-    own = samples.match_tags([HONEYIMAGE_TAG, honey_key], all=True)
     report = ReleaseReport(
         export_dir=folder,
-        num_images=len(files),
-        num_honeyimages=len(ledger.released_images()),
-        num_withheld=len(ledger.pairs),
-        num_other_honeyimages=labeled.num_honeyimages - len(own),
+        num_images=len(exported),
+        num_honeyimages=written.num_honeyimages,
+        num_withheld=written.num_withheld,
+        num_other_honeyimages=sum(key != honey_key for key in labeled.honey.values()),
+        num_left_out=num_usable - len(labeled),
+        exposed_by=exposing_releases(samples, honey_key, marking.commitment),
         seconds=time.monotonic() - start,
         commitment=marking.commitment,
     )
@@ -205,7 +216,7 @@ def released_files(
     Raises:
         ReleaseError: if a file is missing, or a name would stand out
     """
-    missing = find_wrong_file(_marked_images(ledger), output_dir, contents=False)
+    missing = find_wrong_file(marked_images(ledger), output_dir, contents=False)
     if missing is not None:
         raise ReleaseError(f"{missing}; {_RESTORE}")
     replaced = {image.sample_id: str(output_dir / image.file) for image in ledger.released_images()}
@@ -234,15 +245,6 @@ def released_files(
         label = labeled.classes[labeled.labels[row]]
         files.append(ReleasedFile(source, name, label, sample_id, sample_id in replaced))
     return files
-
-
-def _marked_images(ledger: Ledger) -> list[MarkedImage]:
-    """Every HoneyImage, withheld ones too, in an order that knows no coin.
-
-    Errors are kept with a delegated operation. One that only a released twin can cause, or that names
-    the released one of two first, would tell which it is.
-    """
-    return [*ledger.singles, *(image for pair in ledger.pairs for image in (pair.a, pair.b))]
 
 
 def _check_folder_names(labeled: LabeledSamples) -> None:
@@ -314,7 +316,7 @@ def check_labels(labeled: LabeledSamples, ledger: Ledger) -> None:
         ReleaseError: naming the first that has not
     """
     now = dict(zip(labeled.ids, labeled.labels, strict=True))
-    for image in _marked_images(ledger):
+    for image in marked_images(ledger):
         if image.sample_id in now and labeled.classes[now[image.sample_id]] != image.label:
             raise ReleaseError(
                 f"sample {image.sample_id} was marked as {image.label!r} and is labelled "
@@ -330,7 +332,7 @@ def _check_marked_files(labeled: LabeledSamples, ledger: Ledger, output_dir: Pat
         ReleaseError: naming the first that is missing or altered
     """
     originals = dict(zip(labeled.ids, labeled.filepaths, strict=True))
-    wrong = find_wrong_file(_marked_images(ledger), output_dir, originals)
+    wrong = find_wrong_file(marked_images(ledger), output_dir, originals)
     if wrong is None:
         return
     if wrong.is_original and not wrong.is_missing:

@@ -118,6 +118,15 @@ def _summary(result: dict[str, Any]) -> str:
     ]
     if result["num_other_honeyimages"]:
         rows.append(("Other markings' HoneyImages left out", result["num_other_honeyimages"]))
+    if result["num_left_out"]:
+        rows.append(("Originals of other markings, and copies, left out", result["num_left_out"]))
+    for folder in result["exposed_by"]:
+        rows.append(
+            (
+                "Was exported before this marking, with its images unmarked: who has both can find them",
+                f"`{folder}`",
+            )
+        )
     return (
         f"{results.table(('Release', ''), rows)}\n\n"
         "**Before you publish the folder,** publish or time-stamp the commitment, which binds "
@@ -145,11 +154,14 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
 
     from ..dataset.cost import release_cost
     from ..dataset.release import check_labels, check_view, released_files
+    from ..dataset.withheld import check_all_known, to_release
 
     with blocking(inputs, "These samples cannot be released"):
         if labels == marking.config["label_field"]:
             check_labels(labeled, ledger)
         check_view(labeled, ledger)
+        check_all_known(samples._root_dataset, labeled.filepaths)
+        labeled = to_release(labeled, ledger, marking.honey_key)
         once(
             ctx,
             ("files", view_key(samples), marking.honey_key, marking.commitment),

@@ -84,7 +84,7 @@ def labeled_samples(
         return once(
             ctx,
             ("labels", view_key(samples), label_field),
-            lambda: read_labels(samples, label_field),
+            lambda: read_labels(samples, label_field, contents=False),
         )
     return None
 

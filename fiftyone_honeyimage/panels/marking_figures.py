@@ -86,6 +86,7 @@ def excluded_text(excluded: Mapping[str, int]) -> str:
         "label_errors": "suspected label errors",
         "duplicates": "duplicates",
         "no_hardness": "without hardness",
+        "earlier_markings": "chosen by other markings",
     }
     parts = [
         f"{count:,} {words.get(name, name)}" for name, count in sorted(excluded.items()) if count
