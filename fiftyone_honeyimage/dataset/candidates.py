@@ -58,7 +58,7 @@ def check_still_free(
     for other in known_markings(dataset):
         if other.name == honey_key:
             continue
-        taken = {image[name] for image in other.images for name in ("source", "source_sha256")}
+        taken = {image[name] for image in other.images for name in ("sample", "source_sha256")}
         common = [i for i in images if i["source"] in taken or i["source_sha256"] in taken]
         if common:
             raise InterruptedRunError(

@@ -182,7 +182,8 @@ def generate_honeyimages(
             ledger = _make_ledger(partial, dataset, request, plan)
             storage.complete(partial, folder)
             try:
-                enter_in_dataset(dataset, honey_key, folder, request, ledger.commitment)
+                path = folder / storage.LEDGER
+                enter_in_dataset(dataset, honey_key, folder, request, ledger.commitment, path)
             except BaseException:
                 # Whatever went wrong, the dataset is left as it was; the files stay for a retry.
                 remove_from_dataset(dataset, honey_key)

@@ -33,8 +33,8 @@ class KnownMarking:
     Attributes:
         name: its key; the folder's path if neither run nor field of it are left
         folder: where its files lie
-        images: one dict a HoneyImage: ``source`` (id of the original), ``honey`` (id of its own sample, or
-            None), ``file``, ``pair``, ``source_sha256``, ``marked_sha256``, ``source_bytes``, ``marked_bytes``
+        images: one dict a HoneyImage: ``source`` (the original's id in the ledger), ``sample`` (its id in
+            this dataset, or None), ``honey`` (id of the HoneyImage's own sample, or None), ``file``, ``pair``, ``source_sha256``, ``marked_sha256``, ``source_bytes``, ``marked_bytes``
         ledger_path: where the ledger lies, as far as it is known
         commitment: of the ledger, None if only the folder is known
         problem: why ``images`` could not be read, or None
@@ -48,17 +48,26 @@ class KnownMarking:
     problem: str | None = None
 
 
-def record(images: Sequence[Mapping[str, Any]], honey_ids: Sequence[str]) -> list[dict[str, Any]]:
+def record(
+    images: Sequence[Mapping[str, Any]],
+    sample_ids: Mapping[str, str],
+    honey_ids: Mapping[str, str],
+) -> list[dict[str, Any]]:
     """What a marking writes down of its images.
 
     Args:
         images: of the manifest
-        honey_ids: ids of the samples that were added, one an image
+        sample_ids: ``source`` of an image → id of the original in this dataset, of those that are there
+        honey_ids: ``source`` of an image → id of the HoneyImage's own sample
     """
     names = ("source", "file", "pair", "source_sha256", "marked_sha256", "source_bytes")
     return [
-        {**{name: image[name] for name in (*names, "marked_bytes")}, "honey": honey_id}
-        for image, honey_id in zip(images, honey_ids, strict=True)
+        {
+            **{name: image[name] for name in (*names, "marked_bytes")},
+            "sample": sample_ids.get(image["source"]),
+            "honey": honey_ids[image["source"]],
+        }
+        for image in images
     ]
 
 
@@ -119,7 +128,10 @@ def known_markings(
 def _of_folder(name: str, folder: Path) -> KnownMarking:
     """A marking of which only its folder tells."""
     try:
-        images = [{**image, "honey": None} for image in storage.read_manifest(folder)["images"]]
+        images = [
+            {**image, "sample": image["source"], "honey": None}
+            for image in storage.read_manifest(folder)["images"]
+        ]
     except (HoneyImageError, OSError, ValueError, KeyError) as error:
         return KnownMarking(name, folder, problem=str(error))
     return KnownMarking(name, folder, images, folder / storage.LEDGER)
@@ -181,7 +193,8 @@ class Identity:
             for image in marking.images:
                 if image["honey"]:
                     self.honey[image["honey"]] = marking.name
-                self.sources.setdefault(image["source"], set()).add(marking.name)
+                if image["sample"]:
+                    self.sources.setdefault(image["sample"], set()).add(marking.name)
                 self.source_bytes.setdefault(image["source_sha256"], set()).add(marking.name)
                 self.marked_bytes[image["marked_sha256"]] = marking.name
                 self._sizes |= {image["source_bytes"], image["marked_bytes"]}

@@ -99,7 +99,10 @@ def _rename_marking(dataset: fo.Dataset, key: str, new_key: str) -> None:
     """Renames everything but the run itself. If it is killed, the same call finishes it."""
     name = key if dataset.has_field(key) else new_key
     if not made_by(dataset, name, MARKING):
-        raise SamplesError(f"the field of marking '{key}' was deleted, so it cannot be renamed")
+        raise SamplesError(
+            f"the field of marking '{key}' was deleted, so it cannot be renamed; attach_marking(dataset, "
+            "ledger_path) brings it back"
+        )
     field = dataset.get_field(name)
     if field.info.get("renamed_to") != new_key:
         check_new_key(dataset, new_key, "new_key")

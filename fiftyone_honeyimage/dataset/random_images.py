@@ -77,7 +77,7 @@ def unmarked(dataset: fo.Dataset) -> fo.DatasetView:
     The original of any HoneyImage would show whoever holds a release with it which image is marked.
     """
     images = [image for known in known_markings(dataset) for image in known.images]
-    return originals(dataset).exclude([image["source"] for image in images])
+    return originals(dataset).exclude([image["sample"] for image in images if image["sample"]])
 
 
 def num_controls(suspect: Any, num_random: int | None) -> int:

@@ -29,7 +29,7 @@ from . import storage
 from .checks import check_label_field, check_output_folder
 from .loading import for_each
 from .marked_files import find_wrong_file
-from .marking import Marking, load_marking, open_ledger
+from .marking import Marking, in_dataset, load_marking, open_ledger
 from .progress import Progress, StageBar
 from .release_formats import ReleasedFile, check_dataset_type, check_fields, is_media
 from .release_formats import write as write_release
@@ -112,7 +112,7 @@ def export_release(
 
     catch_up(root_dataset(samples))
     marking = load_marking(samples, honey_key)
-    ledger = open_ledger(marking, ledger_path)
+    ledger = in_dataset(open_ledger(marking, ledger_path), samples, honey_key)
     label_field = label_field or marking.config["label_field"]
     check_label_field(samples, label_field)
     check_fields(samples, fields, label_field)

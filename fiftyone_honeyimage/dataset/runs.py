@@ -92,6 +92,23 @@ def save_run(
     dataset.save_run_results(key, run_results)
 
 
+def update_run(
+    samples: fo.core.collections.SampleCollection,
+    key: str,
+    method: str,
+    config: dict[str, Any],
+    results: dict[str, Any],
+) -> None:
+    """Changes some values of a run's config, and replaces its results."""
+    dataset = root_dataset(samples)
+    stored = stored_config(dataset, key)
+    for name, value in config.items():
+        setattr(stored, name, value)
+    stored.method = method
+    dataset.update_run_config(key, stored)
+    save_results(samples, key, results)
+
+
 def save_results(
     samples: fo.core.collections.SampleCollection, key: str, results: dict[str, Any]
 ) -> None:

@@ -153,10 +153,12 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         return
 
     from ..dataset.cost import release_cost
+    from ..dataset.marking import in_dataset
     from ..dataset.release import check_labels, check_view, released_files
     from ..dataset.withheld import check_all_known, to_release
 
     with blocking(inputs, "These samples cannot be released"):
+        ledger = in_dataset(ledger, samples, marking.honey_key)
         if labels == marking.config["label_field"]:
             check_labels(labeled, ledger)
         check_view(labeled, ledger)
