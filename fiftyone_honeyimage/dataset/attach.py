@@ -127,7 +127,10 @@ def check_attachable(
     path = Path(ledger_path).expanduser().absolute()
     ledger, place = read_marking(path, folder)
     key = attached_key(dataset, ledger, honey_key)
-    label_field = label_field or ledger.header["label_field"]
+    if label_field is None:
+        known = list_keys(dataset, MARKING, commitment=ledger.commitment)
+        config = run_config(dataset, known[0], MARKING) if known else ledger.header
+        label_field = config["label_field"]
     check_label_field(dataset, label_field)
     check_known_verifications(dataset, ledger)
     return ledger, place, key, label_field

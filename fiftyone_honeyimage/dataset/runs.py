@@ -115,6 +115,8 @@ def save_results(
     """Replaces the results of a run; they must be JSON-serialisable."""
     dataset = root_dataset(samples)
     run_results = dataset.init_run_results(key, **results)
+    # Once it was reloaded, a document does not notice that its file is another: the old one is deleted
+    dataset._doc.runs[key]._mark_as_changed("results")
     dataset.save_run_results(key, run_results, overwrite=True)
 
 
