@@ -23,6 +23,7 @@ from .runs import (
     MARKING,
     VERIFICATION,
     catch_up,
+    changing,
     check_new_key,
     list_keys,
     made_by,
@@ -75,7 +76,7 @@ def attach_marking(
     found = find_samples(dataset, ledger, manifest)
     check_same_dataset(dataset, ledger, len(found.originals))
 
-    with storage.locked(place):
+    with storage.locked(place), changing(dataset):
         files = {
             found.honeyimages[image.sample_id]: str(place / image.file)
             for image in marked_images(ledger)

@@ -39,9 +39,14 @@ from .hardness import training_config
 from .hardness_fields import read_hardness
 from .honeyimage_files import make_images
 from .marking import Marking, load_marking
-from .marking_entry import enter_in_dataset, recover, remove_from_dataset
+from .marking_entry import (
+    enter_in_dataset,
+    make_persistent,
+    recover,
+    remove_from_dataset,
+)
 from .progress import Progress, StageBar
-from .runs import catch_up, check_new_key, root_dataset
+from .runs import catch_up, changing, check_new_key, root_dataset
 from .samples import proxy_input_size, read_labels
 from .workspace import save_workspace
 
@@ -138,6 +143,7 @@ def generate_honeyimages(
     with storage.locked(folder):
         catch_up(dataset)
         if recover(dataset, honey_key, folder, request):
+            make_persistent(dataset)
             return load_marking(dataset, honey_key)
         check_new_key(dataset, honey_key, "honey_key")
         check_new_folder(folder, "output_dir")
@@ -175,22 +181,23 @@ def generate_honeyimages(
                     bar=bar,
                 )
             bar.report("Writing", 0, 1)
-            # Hours may have passed: whatever took the key meanwhile is not touched
-            catch_up(dataset)
-            check_new_key(dataset, honey_key, "honey_key")
-            check_still_free(dataset, honey_key, storage.read_manifest(partial)["images"])
-            ledger = _make_ledger(partial, dataset, request, plan)
-            storage.complete(partial, folder)
-            try:
-                path = folder / storage.LEDGER
-                enter_in_dataset(dataset, honey_key, folder, request, ledger.commitment, path)
-            except BaseException:
-                # Whatever went wrong, the dataset is left as it was; the files stay for a retry.
-                remove_from_dataset(dataset, honey_key)
-                storage.reopen(folder)
-                raise
-            (folder / storage.REQUEST).unlink()
-            save_workspace(dataset)
+            with changing(dataset):
+                # Hours may have passed: whatever took the key meanwhile is not touched
+                catch_up(dataset)
+                check_new_key(dataset, honey_key, "honey_key")
+                check_still_free(dataset, honey_key, storage.read_manifest(partial)["images"])
+                ledger = _make_ledger(partial, dataset, request, plan)
+                storage.complete(partial, folder)
+                try:
+                    path = folder / storage.LEDGER
+                    enter_in_dataset(dataset, honey_key, folder, request, ledger.commitment, path)
+                except BaseException:
+                    # Whatever went wrong, the dataset is left as it was; the files stay for a retry.
+                    remove_from_dataset(dataset, honey_key)
+                    storage.reopen(folder)
+                    raise
+                (folder / storage.REQUEST).unlink()
+                save_workspace(dataset)
     return load_marking(dataset, honey_key)
 
 

@@ -20,6 +20,7 @@ from .runs import (
     METHODS,
     VERIFICATION,
     catch_up,
+    changing,
     check_new_key,
     is_complete,
     list_keys,
@@ -79,20 +80,21 @@ def find_method(samples: fo.core.collections.SampleCollection, key: str) -> str:
 def rename_run(samples: fo.core.collections.SampleCollection, key: str, new_key: str) -> None:
     """See :func:`fiftyone_honeyimage.rename_run`."""
     dataset = root_dataset(samples)
-    catch_up(dataset)
-    method = find_method(samples, key)
-    if method == HARDNESS:
-        raise SamplesError(
-            f"'{key}' is a hardness run, which goes by its field's name; compute it again under the "
-            "new name"
-        )
-    if not is_complete(samples, key):
-        raise SamplesError(f"run '{key}' was interrupted; run it again, or delete it")
-    if method == MARKING:
-        _rename_marking(dataset, key, new_key)
-    else:
-        check_new_key(samples, new_key, "new_key")
-    dataset.rename_run(key, new_key)
+    with changing(dataset):
+        catch_up(dataset)
+        method = find_method(samples, key)
+        if method == HARDNESS:
+            raise SamplesError(
+                f"'{key}' is a hardness run, which goes by its field's name; compute it again under the "
+                "new name"
+            )
+        if not is_complete(samples, key):
+            raise SamplesError(f"run '{key}' was interrupted; run it again, or delete it")
+        if method == MARKING:
+            _rename_marking(dataset, key, new_key)
+        else:
+            check_new_key(samples, new_key, "new_key")
+        dataset.rename_run(key, new_key)
 
 
 def _rename_marking(dataset: fo.Dataset, key: str, new_key: str) -> None:
@@ -129,17 +131,18 @@ def delete_run(
 ) -> None:
     """See :func:`fiftyone_honeyimage.delete_run`."""
     dataset = root_dataset(samples)
-    catch_up(dataset)
-    method = find_method(samples, key)
-    if method == MARKING:
-        _delete_marking(dataset, key, delete_files)
-        return
-    if method == HARDNESS:
-        for name in (key, label_error_field(key)):
-            if dataset.has_field(name):
-                dataset.delete_sample_field(name)
-        tidy_sidebar(dataset)
-    dataset.delete_run(key)
+    with changing(dataset):
+        catch_up(dataset)
+        method = find_method(samples, key)
+        if method == MARKING:
+            _delete_marking(dataset, key, delete_files)
+            return
+        if method == HARDNESS:
+            for name in (key, label_error_field(key)):
+                if dataset.has_field(name):
+                    dataset.delete_sample_field(name)
+            tidy_sidebar(dataset)
+        dataset.delete_run(key)
 
 
 def _delete_marking(dataset: fo.Dataset, key: str, delete_files: bool) -> None:

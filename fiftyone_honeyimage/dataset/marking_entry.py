@@ -118,7 +118,11 @@ def enter_in_dataset(
             "num_images": manifest["num_images"],
         },
     )
-    # FiftyOne deletes datasets that are not persistent, and with them the record of what is withheld
+    make_persistent(dataset)
+
+
+def make_persistent(dataset: fo.Dataset) -> None:
+    """FiftyOne deletes datasets that are not persistent, and with them the record of what is withheld."""
     if not dataset.persistent:
         dataset.persistent = True
 

@@ -20,7 +20,7 @@ from fiftyone import ViewField as F
 
 from ..core.errors import HoneyImageError
 from .identity import DELETED, known_markings, originals, recorded_images
-from .runs import MARKING, catch_up, list_keys, root_dataset, run_config
+from .runs import MARKING, catch_up, changing, list_keys, root_dataset, run_config
 
 if TYPE_CHECKING:
     from ..core.audit import AuditReport
@@ -218,21 +218,22 @@ def _note(
     """Adds an entry, or completes the one of the same folder."""
     dataset = root_dataset(samples)
     try:
-        catch_up(dataset)
-        entries = _entries(dataset, honey_key)
-        places = [old["export_dir"] for old in entries]
-        place = places.index(entry["export_dir"]) if entry["export_dir"] in places else None
-        if "exported_at" in entry:
-            # A new export to an old place: neither the figures nor the audit of the old one hold
-            entry = {**entry, "num_originals": originals(dataset).count()}
-            entries = [*(old for row, old in enumerate(entries) if row != place), entry]
-        elif place is None:
-            entries.append(dict(entry))
-        else:
-            entries[place] = {**entries[place], **entry}
-        config = dataset.get_run_info(honey_key).config
-        setattr(config, _RELEASES, entries)
-        dataset.update_run_config(honey_key, config)
+        with changing(dataset):
+            catch_up(dataset)
+            entries = _entries(dataset, honey_key)
+            places = [old["export_dir"] for old in entries]
+            place = places.index(entry["export_dir"]) if entry["export_dir"] in places else None
+            if "exported_at" in entry:
+                # A new export to an old place: neither the figures nor the audit of the old one hold
+                entry = {**entry, "num_originals": originals(dataset).count()}
+                entries = [*(old for row, old in enumerate(entries) if row != place), entry]
+            elif place is None:
+                entries.append(dict(entry))
+            else:
+                entries[place] = {**entries[place], **entry}
+            config = dataset.get_run_info(honey_key).config
+            setattr(config, _RELEASES, entries)
+            dataset.update_run_config(honey_key, config)
     except (HoneyImageError, ValueError, OSError) as error:
         _logger.warning(
             "'%s' could not be noted among the releases of marking '%s': %s",

@@ -6,7 +6,12 @@ dataset loads without this package.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
@@ -14,6 +19,7 @@ import fiftyone.core.odm as foo
 import fiftyone.core.utils as fou
 
 from ..core.errors import ParameterError, SamplesError
+from ..core.files import locked
 from .checks import check_key
 
 HARDNESS = "honeyimage/hardness"
@@ -25,10 +31,35 @@ METHODS = (HARDNESS, MARKING, VERIFICATION)
 #: In a field's info: the method whose run made it. Stands there before the run is registered.
 MADE_BY = "honeyimage"
 
+#: The datasets that a thread is changing
+_changing = threading.local()
+
 
 def root_dataset(samples: fo.core.collections.SampleCollection) -> fo.Dataset:
     """The dataset behind a view."""
     return samples._root_dataset
+
+
+@contextmanager
+def changing(dataset: fo.Dataset) -> Iterator[None]:
+    """Lets one call at a time change a dataset's fields, runs and views.
+
+    Threads share one dataset object, and processes one document in the database, of which each writes back
+    what it has read. Calls of the same thread may be nested.
+    """
+    held: set[str] = _changing.__dict__.setdefault("datasets", set())
+    dataset_id = str(dataset._doc.id)
+    if dataset_id in held:
+        yield
+        return
+    # Of each user: another's file could not be opened. Where there are no numbers, neither is a shared folder
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    with locked(Path(tempfile.gettempdir()) / f"honeyimage-{user}-{dataset_id}"):
+        held.add(dataset_id)
+        try:
+            yield
+        finally:
+            held.discard(dataset_id)
 
 
 def catch_up(dataset: fo.Dataset) -> None:
@@ -41,9 +72,10 @@ def catch_up(dataset: fo.Dataset) -> None:
         fields = [(field["name"], field.get("info")) for field in document["sample_fields"]]
         return fields, document.get("runs") or {}, document.get("saved_views") or []
 
-    stored = foo.get_db_conn().datasets.find_one({"_id": dataset._doc.id})
-    if stored is not None and state(stored) != state(dataset._doc.to_dict()):
-        dataset.reload()
+    with changing(dataset):
+        stored = foo.get_db_conn().datasets.find_one({"_id": dataset._doc.id})
+        if stored is not None and state(stored) != state(dataset._doc.to_dict()):
+            dataset.reload()
 
 
 def made_by(dataset: fo.Dataset, field_name: str, method: str) -> bool:

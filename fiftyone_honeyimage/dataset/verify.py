@@ -23,6 +23,7 @@ from .runs import (
     MARKING,
     VERIFICATION,
     catch_up,
+    changing,
     check_new_key,
     list_keys,
     root_dataset,
@@ -118,7 +119,7 @@ def verify_model(
             "random_images": {},
         }
         # Hours may have passed: what took the key meanwhile is kept, and so is this verdict
-        with locked(ledger.path):
+        with locked(ledger.path), changing(root_dataset(samples)):
             catch_up(root_dataset(samples))
             marking = renamed(samples, marking)
             verify_key = free_key(samples, verify_key, marking.honey_key)
@@ -149,7 +150,8 @@ def verify_model(
             found = ask_controls(
                 samples, marking, suspect, model, names, num_random, batch_size, asked.outputs, bar
             )
-            save_results(samples, verify_key, {**results, "random_images": found})
+            with changing(root_dataset(samples)):
+                save_results(samples, verify_key, {**results, "random_images": found})
     return load_verification(samples, verify_key)
 
 

@@ -148,6 +148,7 @@ class GenerateHoneyImages(foo.Operator):
             "ledger_path": str(marking.ledger_path),
             "commitment": marking.commitment,
             "excluded": dict(marking.excluded),
+            "made_persistent": marking.made_persistent,
             "metrics": dict(marking.metrics),
         }
 
@@ -183,7 +184,12 @@ def _summary(result: dict[str, Any]) -> str:
         "release of this marking can ever be verified.\n\n"
         "**Publish or time-stamp this commitment** before the release:\n\n"
         f"`{result['commitment']}`\n\n"
-        "**Next:** run *Export protected release*."
+        + (
+            "The dataset is persistent now, so that FiftyOne keeps it with the record of the marking.\n\n"
+            if result["made_persistent"]
+            else ""
+        )
+        + "**Next:** run *Export protected release*."
     )
 
 
@@ -238,6 +244,11 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         f"{len(labeled) - int(earlier.sum()) - num_pairs:,} images",
         f"**{num_pairs:,} images withheld** from it, one of each pair of twins",
     ]
+    if not samples._root_dataset.persistent:
+        lines.append(
+            "the dataset becomes **persistent**: FiftyOne deletes others when its database stops, and the "
+            "record of the marking would go with it"
+        )
     if earlier.any():
         lines.append(
             f"**{int(earlier.sum()):,} images left out** of it, as other markings of this dataset chose "
