@@ -20,7 +20,7 @@ import fiftyone as fo
 from ..core.errors import HoneyImageError, SamplesError
 from ..core.files import sha256_file
 from . import storage
-from .runs import MARKING, list_keys, made_by, root_dataset
+from .runs import MARKING, find_results, list_keys, made_by, root_dataset
 
 #: In the dataset's info: markings that were deleted after a release of them, whose ledger may still prove it
 DELETED = "honeyimage_deleted_markings"
@@ -84,13 +84,13 @@ def known_markings(
     found = []
     for key in list_keys(dataset, MARKING):
         config = dataset.get_run_info(key).config
-        results = dataset.load_run_results(key, cache=False, load_view=False)
+        results = find_results(dataset, key)
         if results is not None:
             found.append(
                 KnownMarking(
                     key,
                     Path(config.output_dir),
-                    results.images,
+                    results["images"],
                     Path(config.ledger_path),
                     config.commitment,
                 )
@@ -144,8 +144,8 @@ def recorded_images(
     dataset = root_dataset(samples)
     if honey_key not in list_keys(dataset, MARKING):
         return []
-    results = dataset.load_run_results(honey_key, cache=False, load_view=False)
-    return [] if results is None else list(results.images)
+    results = find_results(dataset, honey_key)
+    return [] if results is None else list(results["images"])
 
 
 def honeyimages(samples: fo.core.collections.SampleCollection, honey_key: str) -> fo.DatasetView:

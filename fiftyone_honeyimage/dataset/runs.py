@@ -34,6 +34,9 @@ MADE_BY = "honeyimage"
 #: The datasets that a thread is changing
 _changing = threading.local()
 
+#: Threads share the open file of a run's results, and so the place in it
+_reading = threading.Lock()
+
 
 def root_dataset(samples: fo.core.collections.SampleCollection) -> fo.Dataset:
     """The dataset behind a view."""
@@ -190,10 +193,7 @@ def stored_config(dataset: fo.Dataset, key: str) -> fo.core.runs.RunConfig:
 def is_complete(samples: fo.core.collections.SampleCollection, key: str) -> bool:
     """Whether a run holds results: a run that was killed while it was registered has none."""
     dataset = root_dataset(samples)
-    return (
-        key in dataset.list_runs()
-        and dataset.load_run_results(key, cache=False, load_view=False) is not None
-    )
+    return key in dataset.list_runs() and find_results(dataset, key) is not None
 
 
 def run_results(samples: fo.core.collections.SampleCollection, key: str) -> dict[str, Any]:
@@ -202,7 +202,16 @@ def run_results(samples: fo.core.collections.SampleCollection, key: str) -> dict
     Raises:
         SamplesError: if the run holds no results
     """
-    results = root_dataset(samples).load_run_results(key, cache=False, load_view=False)
+    results = find_results(samples, key)
     if results is None:
         raise SamplesError(f"run '{key}' holds no results; it was interrupted: delete and redo it")
+    return results
+
+
+def find_results(samples: fo.core.collections.SampleCollection, key: str) -> dict[str, Any] | None:
+    """A run's results as a dict, read from the database; None if it holds none."""
+    with _reading:
+        results = root_dataset(samples).load_run_results(key, cache=False, load_view=False)
+    if results is None:
+        return None
     return {k: v for k, v in results.serialize().items() if k != "cls"}
