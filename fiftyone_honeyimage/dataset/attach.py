@@ -18,7 +18,7 @@ from .checks import HONEYIMAGE_TAG, check_collection, check_label_field
 from .identity import DELETED, known_markings
 from .marked_files import find_wrong_file
 from .marking import Marking, load_marking
-from .marking_entry import enter_in_dataset
+from .marking_entry import VIEW_DESCRIPTION, enter_in_dataset
 from .runs import (
     MARKING,
     VERIFICATION,
@@ -187,6 +187,11 @@ def attached_key(dataset: fo.Dataset, ledger: Ledger, honey_key: str | None) -> 
     key = honey_key or ledger.header["honey_key"]
     if _is_field_of(dataset, key, ledger) and key not in dataset.list_runs():
         return key  # its run was deleted
+    left = key in dataset.list_saved_views() and not (
+        dataset.has_field(key) or key in dataset.list_runs()
+    )
+    if left and dataset.get_saved_view_info(key)["description"] == VIEW_DESCRIPTION:
+        return key  # so was its field
     check_new_key(dataset, key, "honey_key")
     return key
 

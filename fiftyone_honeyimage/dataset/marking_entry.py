@@ -18,6 +18,9 @@ from .marking import HONEYIMAGE, ORIGINAL
 from .runs import MADE_BY, MARKING, is_complete, list_keys, made_by, save_run, update_run
 from .workspace import group_in_sidebar, tidy_sidebar
 
+#: Of a marking's saved view, which tells it from others of the same name
+VIEW_DESCRIPTION = "HoneyImages beside their originals"
+
 _METRICS = ("linf", "psnr", "ssim", "lpips")
 
 
@@ -143,9 +146,7 @@ def save_marking_view(dataset: fo.Dataset, honey_key: str) -> None:
     view = dataset.match(F(f"{honey_key}.source") != None).sort_by(  # noqa: E711 (a query)
         [(f"{honey_key}.source", 1), (f"{honey_key}.role", -1)]
     )
-    dataset.save_view(
-        honey_key, view, description="HoneyImages beside their originals", overwrite=True
-    )
+    dataset.save_view(honey_key, view, description=VIEW_DESCRIPTION, overwrite=True)
 
 
 def field_description(honey_key: str) -> str:

@@ -79,6 +79,11 @@ def delete_record(dataset: Any) -> None:
     dataset.untag_samples(["honey", "honeyimage"])
 
 
+def delete_run_and_field(dataset: Any) -> None:
+    dataset.delete_run("honey")
+    dataset.delete_sample_field("honey")
+
+
 def delete_all(dataset: Any) -> None:
     dataset.delete_samples(dataset.match_tags("honeyimage"))
     delete_record(dataset)
@@ -99,7 +104,16 @@ def edit_field(dataset: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "harm", [None, delete_record, delete_all, delete_the_run, delete_field, edit_field]
+    "harm",
+    [
+        None,
+        delete_record,
+        delete_run_and_field,
+        delete_all,
+        delete_the_run,
+        delete_field,
+        edit_field,
+    ],
 )
 def test_a_marking_is_brought_back(lost: Any, original: Any, tmp_path: Path, harm: Any) -> None:
     dataset, folder = lost
@@ -121,8 +135,18 @@ def test_a_marking_is_brought_back(lost: Any, original: Any, tmp_path: Path, har
     }
     if harm is not delete_all:
         assert len(set(honey.values("id")) & set(kept)) == 7 - added, "with their predictions"
-    releases = [] if harm in (delete_record, delete_all, delete_the_run) else 1
-    assert bool(fhi.list_releases(dataset, "honey")) == bool(releases)
+    kept_releases = (
+        0
+        if harm
+        in (
+            delete_record,
+            delete_run_and_field,
+            delete_all,
+            delete_the_run,
+        )
+        else 1
+    )
+    assert bool(fhi.list_releases(dataset, "honey")) == bool(kept_releases)
     check(dataset, original, tmp_path)
 
 
