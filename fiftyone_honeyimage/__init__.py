@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .core.evidence.ledger import Ledger
     from .core.models import Proxy
     from .core.training import TrainingConfig
+    from .dataset.attach import Attached
     from .dataset.evaluation import KnownModels
     from .dataset.hardness import HardnessSummary
     from .dataset.manage import RunSummary
@@ -56,6 +57,7 @@ __all__ = [
     "ReleaseError",
     "SamplesError",
     "SuspectError",
+    "attach_marking",
     "audit_release",
     "compute_hardness",
     "delete_run",
@@ -171,7 +173,8 @@ def generate_honeyimages(
 
     HoneyImages are new samples beside their originals: tagged ``"honeyimage"`` and ``honey_key``,
     with a field ``honey_key`` that names their source, pair and visibility, in a saved view
-    ``honey_key``. The originals are not touched. Which twin of each pair a release holds is decided
+    ``honey_key``. Tags and field are for looking; what is a HoneyImage is told by the run's own record. Images
+    that another marking chose are not chosen again. The dataset becomes persistent. The originals are not touched. Which twin of each pair a release holds is decided
     by coins that are drawn last of all, from the operating system's entropy; they stand in the
     ledger file alone (mode 0600), never in the dataset. An interrupted run resumes when it is
     called again with the same arguments.
@@ -287,6 +290,9 @@ def export_release(
     progress: bool | Callable | None = None,
 ) -> ReleaseReport:
     """Exports the dataset with released twins in place of their originals, withheld twins absent.
+
+    Originals that other markings of the dataset chose are left out, and so are copies of marked ones: a
+    release must not publish what another marking withholds. The report counts them.
 
     The folder appears whole or not at all. Nothing of the working dataset but labels, pixels, file
     names and order gets out; every file has the same time stamp and permissions. Before it appears, it is
@@ -638,6 +644,47 @@ def load_marking(samples: foc.SampleCollection, honey_key: str) -> Marking:
     from .dataset.marking import load_marking as run
 
     return run(samples, honey_key)
+
+
+@public
+def attach_marking(
+    samples: foc.SampleCollection,
+    ledger_path: str | Path,
+    folder: str | Path | None = None,
+    honey_key: str | None = None,
+    label_field: str | None = None,
+) -> Attached:
+    """Brings a marking back from its ledger and its folder.
+
+    For a dataset that was lost and imported again, a folder or ledger that was moved, another machine, and
+    a run or field that was deleted, renamed or edited with other tools. Originals are found by the bytes of
+    their files, so they may have other ids and paths. HoneyImages that the dataset no longer holds are added
+    again; those that it holds keep their ids and what was predicted on them. Verifications and releases that
+    the dataset knows stay. It can be called again at any time.
+
+    Nothing here binds the owner: on a dataset that knows no verification, an older copy of the ledger is
+    as good as the newest one. Attach the newest.
+
+    Args:
+        samples: the dataset, with the originals that were marked
+        ledger_path: the ledger, wherever it lies now; later calls look for it there
+        folder (None): the marking's folder, with its manifest and HoneyImages; the ledger's own by default
+        honey_key (None): the key of the marking, if this dataset does not know it; by default the one it
+            was marked under
+        label_field (None): the Classification field, if it goes by another name than at the marking
+
+    Returns:
+        an ``Attached``: the ``Marking``, and how many of its images were found
+
+    Raises:
+        LedgerError: if the ledger is missing, altered or older than the dataset knows, or the folder does
+            not hold its HoneyImages byte by byte
+        SamplesError: if the dataset holds fewer than half of the originals
+        ParameterError: if something else has the key
+    """
+    from .dataset.attach import attach_marking as run
+
+    return run(samples, ledger_path, folder, honey_key=honey_key, label_field=label_field)
 
 
 @public

@@ -25,7 +25,7 @@ from ..core.images import read_image
 from ..core.models import Proxy
 from ..core.progress import Report
 from ..core.training import TrainingConfig
-from .checks import HONEYIMAGE_TAG, check_seed, whole_number
+from .checks import check_seed, whole_number
 from .hardness import training_config
 from .loading import for_each
 from .progress import Progress, StageBar
@@ -250,12 +250,12 @@ def _read_samples(
     by_id = {key: (path, score) for key, path, score in zip(ids, paths, scores, strict=True)}
     wanted = set(found.digests.values())
     by_digest: dict[str, Any] = {}
-    originals: dict[str, str] = {}
-    honeyimages = set(dataset.match_tags(HONEYIMAGE_TAG).values("id"))
+    by_content: dict[str, str] = {}
+    no_honeyimages = set(originals(dataset).values("id"))
     for key, path, score in zip(ids, paths, scores, strict=True):
         digest = sha256_file(path) if os.path.isfile(path) else ""
-        if digest and key not in honeyimages:
-            originals[digest] = path
+        if digest and key in no_honeyimages:
+            by_content[digest] = path
         if digest in wanted:
             by_digest[digest] = score
 
@@ -276,7 +276,7 @@ def _read_samples(
     return _Originals(
         hardness=hardness if hardness_field and num_others else None,
         sources=sources if len(sources) == len(found.marked) else None,
-        originals=originals,
+        originals=by_content,
     )
 
 

@@ -32,6 +32,11 @@ def check_collection(samples: Any) -> None:
         raise SamplesError(
             f"samples must be a FiftyOne dataset or view; found {type(samples).__name__}"
         )
+    if samples._is_dynamic_groups:
+        raise SamplesError(
+            "the view groups samples by a field (group_by), of which it shows one each; pass the view as it "
+            "was before, or view.flatten()"
+        )
     if fom.GROUP in (samples.media_type, samples._root_dataset.media_type):
         raise SamplesError(
             f"'{samples._root_dataset.name}' is a grouped dataset; make one of a slice of images, for "

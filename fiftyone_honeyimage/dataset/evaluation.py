@@ -16,7 +16,7 @@ from ..core.evidence.marked_images import MarkedImage
 from ..core.images import read_image
 from ..core.suspects import Answers, Suspect, query
 from . import storage
-from .marking import load_marking, open_ledger
+from .marking import in_dataset, load_marking, open_ledger
 from .progress import Progress, StageBar
 from .samples import LabeledSamples, read_labels
 from .suspects import open_suspect, suspect_classes
@@ -67,8 +67,9 @@ def evaluate_known_models(
     }
     models = [open_suspect(samples, marking, m, names, None, load) for m in (infringing, innocent)]
     released = ledger.released_images()
+    here = in_dataset(ledger, samples, honey_key)
     labeled = read_labels(samples, marking.config["label_field"])
-    gone = {image.sample_id for image in (*released, *ledger.withheld_images())}
+    gone = {image.sample_id for image in (*here.released_images(), *here.withheld_images())}
     rest = labeled.keep([row for row, i in enumerate(labeled.ids) if i not in gone])
     proxies = {
         image["source"]: image["proxy_loss"]

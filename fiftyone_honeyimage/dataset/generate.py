@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
+import numpy as np
 import torch
 
 from .. import __version__
@@ -29,6 +30,8 @@ from . import storage
 from .candidates import (
     check_exclusions,
     check_file_policies,
+    check_still_free,
+    chosen_by_others,
     exclusion_masks,
     select_by_hardness,
 )
@@ -38,9 +41,14 @@ from .hardness_fields import read_hardness
 from .honeyimage_files import make_images
 from .marking import Marking, load_marking
 from .marking_count import count_marking, earlier_commitments
-from .marking_entry import enter_in_dataset, recover, remove_from_dataset
+from .marking_entry import (
+    enter_in_dataset,
+    make_persistent,
+    recover,
+    remove_from_dataset,
+)
 from .progress import Progress, StageBar
-from .runs import catch_up, check_new_key, root_dataset
+from .runs import catch_up, changing, check_new_key, root_dataset
 from .samples import proxy_input_size, read_labels
 from .workspace import save_workspace
 
@@ -91,8 +99,10 @@ def generate_honeyimages(
     proxy_label = proxy_name(proxy)
     plan = Plan(alpha=alpha, test=test)
 
-    labeled = read_labels(samples, label_field)
     dataset = root_dataset(samples)
+    catch_up(dataset)
+    labeled = read_labels(samples, label_field)
+    earlier = chosen_by_others(labeled, honey_key)
     folder = storage.output_folder(dataset, honey_key, output_dir)
     hardness, label_errors = read_hardness(samples, labeled, hardness_field)
     size = proxy_input_size(labeled, input_size)
@@ -108,6 +118,7 @@ def generate_honeyimages(
         "samples": storage.fingerprint({"ids": labeled.ids, "files": _states(labeled.filepaths)}),
         "labels": storage.fingerprint({"labels": labeled.labels.tolist()}),
         "hardness": storage.fingerprint({"hardness": hardness.tolist()}),
+        "earlier": storage.fingerprint({"ids": np.array(labeled.ids)[earlier].tolist()}),
         "label_field": label_field,
         "classes": labeled.classes,
         "honey_key": honey_key,
@@ -139,12 +150,13 @@ def generate_honeyimages(
     with storage.locked(folder):
         catch_up(dataset)
         if recover(dataset, honey_key, folder, request):
+            make_persistent(dataset)
             return load_marking(dataset, honey_key)
         check_new_key(dataset, honey_key, "honey_key")
         check_new_folder(folder, "output_dir")
         # Counts are checked on the ranking before anything is read or trained; duplicates, which
         # need the pixels, are left out below.
-        exclusions = exclusion_masks(exclude, hardness, label_errors)
+        exclusions = exclusion_masks(exclude, hardness, label_errors, earlier)
         select_by_hardness(hardness, labeled.labels, exclusions, request)
 
         stages = {
@@ -176,20 +188,23 @@ def generate_honeyimages(
                     bar=bar,
                 )
             bar.report("Writing", 0, 1)
-            # Hours may have passed: whatever took the key meanwhile is not touched
-            catch_up(dataset)
-            check_new_key(dataset, honey_key, "honey_key")
-            ledger = _make_ledger(partial, dataset, request, plan)
-            storage.complete(partial, folder)
-            try:
-                enter_in_dataset(dataset, honey_key, folder, request, ledger.commitment)
-            except BaseException:
-                # Whatever went wrong, the dataset is left as it was; the files stay for a retry.
-                remove_from_dataset(dataset, honey_key)
-                storage.reopen(folder)
-                raise
-            (folder / storage.REQUEST).unlink()
-            save_workspace(dataset)
+            with changing(dataset):
+                # Hours may have passed: whatever took the key meanwhile is not touched
+                catch_up(dataset)
+                check_new_key(dataset, honey_key, "honey_key")
+                check_still_free(dataset, honey_key, storage.read_manifest(partial)["images"])
+                ledger = _make_ledger(partial, dataset, request, plan)
+                storage.complete(partial, folder)
+                try:
+                    path = folder / storage.LEDGER
+                    enter_in_dataset(dataset, honey_key, folder, request, ledger.commitment, path)
+                except BaseException:
+                    # Whatever went wrong, the dataset is left as it was; the files stay for a retry.
+                    remove_from_dataset(dataset, honey_key)
+                    storage.reopen(folder)
+                    raise
+                (folder / storage.REQUEST).unlink()
+                save_workspace(dataset)
     return load_marking(dataset, honey_key)
 
 

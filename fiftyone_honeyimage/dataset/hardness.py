@@ -19,7 +19,7 @@ from .checks import whole_number
 from .hardness_fields import check_hardness_field, label_error_field, write_hardness
 from .loading import load_images
 from .progress import Progress, StageBar
-from .runs import HARDNESS, catch_up, root_dataset, save_run
+from .runs import HARDNESS, catch_up, changing, root_dataset, save_run
 from .samples import proxy_input_size, read_labels
 
 
@@ -105,25 +105,26 @@ def compute_hardness(
             mean=float(result.hardness.mean()),
         )
         bar.report("Writing", 0, 1)
-        write_hardness(samples, labeled.ids, hardness_field, result.hardness, errors)
-        save_run(
-            samples,
-            hardness_field,
-            HARDNESS,
-            {
-                "label_field": label_field,
-                "hardness_field": hardness_field,
-                "proxy": name,
-                "input_size": size,
-                "training": asdict(config),
-                "seed": seed,
-                "device": str(chosen),
-                "classes": labeled.classes,
-                "version": __version__,
-            },
-            {**asdict(summary), "failures": loaded.failures},
-            overwrite=True,
-        )
+        with changing(root_dataset(samples)):
+            write_hardness(samples, labeled.ids, hardness_field, result.hardness, errors)
+            save_run(
+                samples,
+                hardness_field,
+                HARDNESS,
+                {
+                    "label_field": label_field,
+                    "hardness_field": hardness_field,
+                    "proxy": name,
+                    "input_size": size,
+                    "training": asdict(config),
+                    "seed": seed,
+                    "device": str(chosen),
+                    "classes": labeled.classes,
+                    "version": __version__,
+                },
+                {**asdict(summary), "failures": loaded.failures},
+                overwrite=True,
+            )
     return summary
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,8 @@ def _write_images(
                 "hardness": float(hardness[row]),
                 "source_sha256": sha256_file(labeled.filepaths[row]),
                 "marked_sha256": marked,
+                "source_bytes": os.path.getsize(labeled.filepaths[row]),
+                "marked_bytes": len(data),
                 "proxy_loss": float(result.proxy_losses[number]),
                 "original_loss": float(result.original_losses[number]),
                 "in_loss": _finite(result.in_losses[number]),

@@ -7,19 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
-from fiftyone import ViewField as F
 
 from ..core.errors import LedgerError, SamplesError
 from . import storage
 from .hardness_fields import label_error_field
-from .marking import HONEYIMAGE
+from .identity import honeyimages
 from .marking_entry import field_description, remove_from_dataset, save_marking_view
+from .release_history import has_releases, keep_in_mind
 from .runs import (
     HARDNESS,
     MARKING,
     METHODS,
     VERIFICATION,
     catch_up,
+    changing,
     check_new_key,
     is_complete,
     list_keys,
@@ -79,27 +80,31 @@ def find_method(samples: fo.core.collections.SampleCollection, key: str) -> str:
 def rename_run(samples: fo.core.collections.SampleCollection, key: str, new_key: str) -> None:
     """See :func:`fiftyone_honeyimage.rename_run`."""
     dataset = root_dataset(samples)
-    catch_up(dataset)
-    method = find_method(samples, key)
-    if method == HARDNESS:
-        raise SamplesError(
-            f"'{key}' is a hardness run, which goes by its field's name; compute it again under the "
-            "new name"
-        )
-    if not is_complete(samples, key):
-        raise SamplesError(f"run '{key}' was interrupted; run it again, or delete it")
-    if method == MARKING:
-        _rename_marking(dataset, key, new_key)
-    else:
-        check_new_key(samples, new_key, "new_key")
-    dataset.rename_run(key, new_key)
+    with changing(dataset):
+        catch_up(dataset)
+        method = find_method(samples, key)
+        if method == HARDNESS:
+            raise SamplesError(
+                f"'{key}' is a hardness run, which goes by its field's name; compute it again under the "
+                "new name"
+            )
+        if not is_complete(samples, key):
+            raise SamplesError(f"run '{key}' was interrupted; run it again, or delete it")
+        if method == MARKING:
+            _rename_marking(dataset, key, new_key)
+        else:
+            check_new_key(samples, new_key, "new_key")
+        dataset.rename_run(key, new_key)
 
 
 def _rename_marking(dataset: fo.Dataset, key: str, new_key: str) -> None:
     """Renames everything but the run itself. If it is killed, the same call finishes it."""
     name = key if dataset.has_field(key) else new_key
     if not made_by(dataset, name, MARKING):
-        raise SamplesError(f"the field of marking '{key}' was deleted, so it cannot be renamed")
+        raise SamplesError(
+            f"the field of marking '{key}' was deleted, so it cannot be renamed; attach_marking(dataset, "
+            "ledger_path) brings it back"
+        )
     field = dataset.get_field(name)
     if field.info.get("renamed_to") != new_key:
         check_new_key(dataset, new_key, "new_key")
@@ -109,7 +114,7 @@ def _rename_marking(dataset: fo.Dataset, key: str, new_key: str) -> None:
     if name != new_key:
         dataset.rename_sample_field(key, new_key)
         dataset.reload()  # FiftyOne's field still goes by its old name, under which it cannot be saved
-    own = dataset.match(F(f"{new_key}.role") == HONEYIMAGE)
+    own = honeyimages(dataset, key)
     own.tag_samples(new_key)
     own.untag_samples(key)
     if key in dataset.list_saved_views():
@@ -126,17 +131,18 @@ def delete_run(
 ) -> None:
     """See :func:`fiftyone_honeyimage.delete_run`."""
     dataset = root_dataset(samples)
-    catch_up(dataset)
-    method = find_method(samples, key)
-    if method == MARKING:
-        _delete_marking(dataset, key, delete_files)
-        return
-    if method == HARDNESS:
-        for name in (key, label_error_field(key)):
-            if dataset.has_field(name):
-                dataset.delete_sample_field(name)
-        tidy_sidebar(dataset)
-    dataset.delete_run(key)
+    with changing(dataset):
+        catch_up(dataset)
+        method = find_method(samples, key)
+        if method == MARKING:
+            _delete_marking(dataset, key, delete_files)
+            return
+        if method == HARDNESS:
+            for name in (key, label_error_field(key)):
+                if dataset.has_field(name):
+                    dataset.delete_sample_field(name)
+            tidy_sidebar(dataset)
+        dataset.delete_run(key)
 
 
 def _delete_marking(dataset: fo.Dataset, key: str, delete_files: bool) -> None:
@@ -149,6 +155,7 @@ def _delete_marking(dataset: fo.Dataset, key: str, delete_files: bool) -> None:
             f"dataset '{dataset.name}' is a clone: the files in '{folder}' belong to the dataset that "
             "was marked. Pass delete_files=False"
         )
+    released = has_releases(dataset, key) if registered else False
     with storage.locked(folder):
         if is_complete(dataset, key):
             (folder / storage.REQUEST).unlink(missing_ok=True)
@@ -160,4 +167,6 @@ def _delete_marking(dataset: fo.Dataset, key: str, delete_files: bool) -> None:
             storage.delete_files(folder)  # before the run, which tells where they are
         for verification in list_keys(dataset, VERIFICATION, honey_key=key):
             dataset.delete_run(verification)
+        if released and not delete_files:
+            keep_in_mind(dataset, key)
         remove_from_dataset(dataset, key)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
 
-from ..core.errors import LedgerError
+from ..core.errors import LedgerError, SamplesError
 from ..core.evidence.ledger import Ledger, load_ledger
-from .runs import MARKING, root_dataset, run_config, run_results
+from ..core.evidence.marked_images import MarkedImage
+from . import storage
+from .identity import recorded_images
+from .runs import MARKING, list_keys, made_by, root_dataset, run_config, run_results
 
 ORIGINAL = "original"
 HONEYIMAGE = "honeyimage"
@@ -36,6 +39,7 @@ class Marking:
             :class:`~..core.marking.trade_off.TradeOff`; empty if it was not measured
         survival: transform → mean loss gap under the proxies, and share of HoneyImages that keep their
             effect
+        made_persistent: whether the dataset became persistent with the marking; FiftyOne deletes others
         config: the run's whole config
         timestamp: when the run was registered, UTC
     """
@@ -52,6 +56,7 @@ class Marking:
     survival: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     worst: Mapping[str, float | None] = field(default_factory=dict)
     trade_off: Mapping[str, Any] = field(default_factory=dict)
+    made_persistent: bool = False
     config: Mapping[str, Any] = field(default_factory=dict)
     timestamp: Any = None
 
@@ -74,6 +79,7 @@ def load_marking(samples: fo.core.collections.SampleCollection, honey_key: str) 
     Raises:
         SamplesError: if there is no such marking
     """
+    _check_run(root_dataset(samples), honey_key)
     config = run_config(samples, honey_key, MARKING)
     results = run_results(samples, honey_key)
     return Marking(
@@ -89,8 +95,71 @@ def load_marking(samples: fo.core.collections.SampleCollection, honey_key: str) 
         survival=results.get("survival", {}),
         worst=results.get("worst", {}),
         trade_off=results.get("trade_off", {}),
+        made_persistent=not config["was_persistent"],
         config=config,
         timestamp=config["timestamp"],
+    )
+
+
+def _check_run(dataset: fo.Dataset, honey_key: str) -> None:
+    """Checks that nobody deleted or renamed a marking's run with FiftyOne's own tools.
+
+    Raises:
+        SamplesError: saying which it was, and how to mend it
+    """
+    if honey_key in list_keys(dataset, MARKING):
+        known_as = dataset.get_run_info(honey_key).config.honey_key
+        if known_as != honey_key:
+            raise SamplesError(
+                f"the run of marking '{known_as}' was renamed to '{honey_key}' with other tools, so that its "
+                f"verifications would not be counted. Undo it with dataset.rename_run('{honey_key}', "
+                f"'{known_as}'), or finish it with attach_marking(dataset, ledger_path)"
+            )
+        return
+    for key in list_keys(dataset, MARKING, honey_key=honey_key):
+        raise SamplesError(
+            f"the run of marking '{honey_key}' was renamed to '{key}' with other tools. Undo it with "
+            f"dataset.rename_run('{key}', '{honey_key}'), or finish it with attach_marking(dataset, "
+            "ledger_path)"
+        )
+    if made_by(dataset, honey_key, MARKING):
+        folder = dataset.get_field(honey_key).info["output_dir"]
+        raise SamplesError(
+            f"the run of marking '{honey_key}' was deleted with other tools, or was interrupted while it "
+            f"was entered. Bring it back with attach_marking(dataset, '{Path(folder) / storage.LEDGER}'), "
+            f"or take the rest off with delete_run(dataset, '{honey_key}')"
+        )
+
+
+class LedgerInDataset(Ledger):
+    """A ledger to read, whose images go by the ids that their originals have in a dataset.
+
+    Those differ from the ledger's where the dataset was imported again and the marking attached.
+    """
+
+    def __init__(self, ledger: Ledger, ids: Mapping[str, str]) -> None:
+        def here(image: MarkedImage) -> MarkedImage:
+            return replace(image, sample_id=ids.get(image.sample_id, image.sample_id))
+
+        self.__dict__.update(ledger.__dict__)
+        self.singles = [here(image) for image in ledger.singles]
+        self.pairs = [replace(pair, a=here(pair.a), b=here(pair.b)) for pair in ledger.pairs]
+
+    def _append(self, *entry: Any) -> None:
+        raise LedgerError("this is a copy of the ledger to read; nothing is written with it")
+
+
+def in_dataset(
+    ledger: Ledger, samples: fo.core.collections.SampleCollection, honey_key: str
+) -> Ledger:
+    """A ledger to read, with the ids that the originals of a marking have in a dataset."""
+    return LedgerInDataset(
+        ledger,
+        {
+            image["source"]: image["sample"]
+            for image in recorded_images(samples, honey_key)
+            if image["sample"]
+        },
     )
 
 
@@ -111,7 +180,8 @@ def open_ledger(marking: Marking, ledger_path: str | Path | None) -> Ledger:
     if not is_there:
         raise LedgerError(
             f"the ledger of marking '{marking.honey_key}' is not at '{path}'; if it was moved, pass "
-            "its place as ledger_path. Without it nothing can be released or verified"
+            "its place as ledger_path, or once for all with attach_marking(dataset, ledger_path, folder). "
+            "Without it nothing can be released or verified"
         )
     ledger = load_ledger(path, commitment=marking.commitment)
     if ledger.header["dataset_id"] != marking.config["dataset_id"]:

@@ -16,6 +16,7 @@ import fiftyone.core.odm as foo
 from pymongo.errors import DuplicateKeyError
 
 from ..core.errors import InterruptedRunError
+from ..core.evidence.ledger import Ledger
 from .runs import MARKING, list_keys, run_config
 
 _COLLECTION = "honeyimage_markings"
@@ -55,6 +56,14 @@ def count_marking(dataset: fo.Dataset, commitment: str, earlier: Sequence[str]) 
             f"another marking of dataset '{dataset.name}' was finished at this moment; run again, it "
             "goes on where it stopped"
         ) from None
+
+
+def count_attached(dataset: fo.Dataset, ledger: Ledger) -> None:
+    """Counts the marking of a ledger that came from elsewhere, and those that it names."""
+    known = [*ledger.header["earlier_commitments"], ledger.commitment]
+    _markings().update_one(
+        {"_id": dataset._doc.id}, {"$addToSet": {"commitments": {"$each": known}}}, upsert=True
+    )
 
 
 def _counted(dataset: fo.Dataset) -> list[str]:

@@ -13,9 +13,13 @@ from fiftyone import ViewField as F
 
 from . import storage
 from .checks import HONEYIMAGE_TAG
+from .identity import record, recorded_images
 from .marking import HONEYIMAGE, ORIGINAL
-from .runs import MADE_BY, MARKING, is_complete, list_keys, made_by, save_run
+from .runs import MADE_BY, MARKING, is_complete, list_keys, made_by, save_run, update_run
 from .workspace import group_in_sidebar, tidy_sidebar
+
+#: Of a marking's saved view, which tells it from others of the same name
+VIEW_DESCRIPTION = "HoneyImages beside their originals"
 
 _METRICS = ("linf", "psnr", "ssim", "worst_window", "lpips")
 
@@ -26,15 +30,49 @@ def enter_in_dataset(
     folder: Path,
     request: Mapping[str, Any],
     commitment: str,
+    ledger_path: Path,
+    sample_ids: Mapping[str, str] | None = None,
+    present: Mapping[str, str] | None = None,
 ) -> None:
-    """Adds the HoneyImages, their field, tag and saved view, and registers the run."""
+    """Adds the HoneyImages, their field, tag and saved view, and registers the run.
+
+    A run of this key that is there already is brought up to date.
+
+    Args:
+        dataset, honey_key: where the marking is entered, and as what
+        folder: its files
+        request: what it was asked for
+        commitment, ledger_path: of its ledger
+        sample_ids (None): ``source`` of an image → id of the original in this dataset, of those that are
+            there; by default each is there under its own
+        present (None): ``source`` of an image → id of the HoneyImage's sample, of those that are there
+    """
     manifest = storage.read_manifest(folder)
     images = manifest["images"]
     label_field = request["label_field"]
-    _declare_fields(dataset, honey_key, folder)
+    if sample_ids is None:
+        sample_ids = {image["source"]: image["source"] for image in images}
+    honey_ids = dict(present or {})
+    _declare_fields(dataset, honey_key, folder, commitment)
 
-    entered = []
+    entered: dict[str, fo.Sample] = {}
+    told: dict[str, fo.DynamicEmbeddedDocument] = {}
     for image in images:
+        source = sample_ids.get(image["source"], image["source"])
+        value = fo.DynamicEmbeddedDocument(
+            source=source,
+            role=HONEYIMAGE,
+            pair=image["pair"],
+            proxy_loss=image["proxy_loss"],
+            **{name: image[name] for name in _METRICS},
+        )
+        if image["source"] in sample_ids:
+            told[source] = fo.DynamicEmbeddedDocument(
+                source=source, role=ORIGINAL, pair=image["pair"]
+            )
+        if image["source"] in honey_ids:
+            told[honey_ids[image["source"]]] = value
+            continue
         path = str(folder / image["file"])
         sample = fo.Sample(
             filepath=path,
@@ -42,26 +80,11 @@ def enter_in_dataset(
             metadata=fo.ImageMetadata.build_for(path),
         )
         sample[label_field] = fo.Classification(label=image["label"])
-        sample[honey_key] = fo.DynamicEmbeddedDocument(
-            source=image["source"],
-            role=HONEYIMAGE,
-            pair=image["pair"],
-            proxy_loss=image["proxy_loss"],
-            **{name: image[name] for name in _METRICS},
-        )
-        entered.append(sample)
-    dataset.add_samples(entered, progress=False)
-    dataset.set_values(
-        honey_key,
-        {
-            image["source"]: fo.DynamicEmbeddedDocument(
-                source=image["source"], role=ORIGINAL, pair=image["pair"]
-            )
-            for image in images
-        },
-        key_field="id",
-        progress=False,
-    )
+        sample[honey_key] = value
+        entered[image["source"]] = sample
+    added = dataset.add_samples(list(entered.values()), progress=False)
+    honey_ids.update(zip(entered, added, strict=True))
+    dataset.set_values(honey_key, told, key_field="id", progress=False)
 
     # Panels and views look for a few HoneyImages among all samples; the field takes its indexes along
     for part in ("source", "role", "pair"):
@@ -71,18 +94,22 @@ def enter_in_dataset(
     for name in (*_METRICS, "stl", "proxy_loss", "original_loss", "in_loss"):
         values = [image[name] for image in images if image.get(name) is not None]
         metrics[name] = float(np.mean(values)) if values else None
-    save_run(
+    save = update_run if honey_key in dataset.list_runs() else save_run
+    save(
         dataset,
         honey_key,
         MARKING,
         {
             **request,
+            "honey_key": honey_key,
             "marking_method": request["method"],  # "method" of a run's config is the run's own
             "output_dir": str(folder),
-            "ledger_path": str(folder / storage.LEDGER),
+            "ledger_path": str(ledger_path),
             "commitment": commitment,
+            "was_persistent": dataset.persistent,
         },
         {
+            "images": record(images, sample_ids, honey_ids),
             "metrics": metrics,
             "survival": manifest["survival"],
             "excluded": manifest["excluded"],
@@ -94,6 +121,13 @@ def enter_in_dataset(
             "num_images": manifest["num_images"],
         },
     )
+    make_persistent(dataset)
+
+
+def make_persistent(dataset: fo.Dataset) -> None:
+    """FiftyOne deletes datasets that are not persistent, and with them the record of what is withheld."""
+    if not dataset.persistent:
+        dataset.persistent = True
 
 
 def _worst_visibility(images: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
@@ -112,9 +146,7 @@ def save_marking_view(dataset: fo.Dataset, honey_key: str) -> None:
     view = dataset.match(F(f"{honey_key}.source") != None).sort_by(  # noqa: E711 (a query)
         [(f"{honey_key}.source", 1), (f"{honey_key}.role", -1)]
     )
-    dataset.save_view(
-        honey_key, view, description="HoneyImages beside their originals", overwrite=True
-    )
+    dataset.save_view(honey_key, view, description=VIEW_DESCRIPTION, overwrite=True)
 
 
 def field_description(honey_key: str) -> str:
@@ -122,7 +154,7 @@ def field_description(honey_key: str) -> str:
     return f"HoneyImage marking '{honey_key}'"
 
 
-def _declare_fields(dataset: fo.Dataset, honey_key: str, folder: Path) -> None:
+def _declare_fields(dataset: fo.Dataset, honey_key: str, folder: Path, commitment: str) -> None:
     """Declares a marking's field, in one step: where there is one, it says whose it is."""
     parts = []
     for name, kind, description in (
@@ -149,6 +181,7 @@ def _declare_fields(dataset: fo.Dataset, honey_key: str, folder: Path) -> None:
             MADE_BY: MARKING,
             "output_dir": str(folder),
             "dataset_id": str(dataset._doc.id),
+            "commitment": commitment,
         },
     )
     group_in_sidebar(dataset, [f"{honey_key}.{part.name}" for part in parts])
@@ -160,15 +193,31 @@ def remove_from_dataset(dataset: fo.Dataset, honey_key: str) -> None:
     The field goes last: it tells what the rest belongs to, so that a removal that is killed can be
     finished.
     """
+    added = _added_samples(dataset, honey_key)
     if honey_key in list_keys(dataset, MARKING):
         dataset.delete_run(honey_key)
     if not made_by(dataset, honey_key, MARKING):
         return
     if honey_key in dataset.list_saved_views():
         dataset.delete_saved_view(honey_key)
-    dataset.delete_samples(dataset.match(F(f"{honey_key}.role") == HONEYIMAGE))
+    dataset.delete_samples(added)
     dataset.delete_sample_field(honey_key)
     tidy_sidebar(dataset)
+
+
+def _added_samples(dataset: fo.Dataset, honey_key: str) -> list[str]:
+    """Ids of the samples that a marking added: those of its run, or that lie in its folder if it has none."""
+    images = recorded_images(dataset, honey_key)
+    if images or not made_by(dataset, honey_key, MARKING):
+        return [image["honey"] for image in images]
+    # The path too: a script may have written "honeyimage" on originals
+    folder = Path(dataset.get_field(honey_key).info["output_dir"]) / storage.IMAGES
+    view = dataset.match(F(f"{honey_key}.role") == HONEYIMAGE)
+    return [
+        sample_id
+        for sample_id, path in zip(*view.values(["id", "filepath"]), strict=True)
+        if folder in Path(path).parents
+    ]
 
 
 def recover(dataset: fo.Dataset, honey_key: str, folder: Path, request: Mapping[str, Any]) -> bool:

@@ -15,7 +15,7 @@ import fiftyone as fo
 from ..core.errors import ParameterError
 from .manage import find_method
 from .provenance import os_user
-from .runs import catch_up, list_keys, root_dataset, run_config, stored_config
+from .runs import catch_up, changing, list_keys, root_dataset, run_config, stored_config
 
 #: The longest note, characters: a note is read in a panel
 MAX_LENGTH = 10_000
@@ -71,8 +71,9 @@ def write_note(
     if key not in list_keys(dataset, method):
         raise ParameterError(f"run '{key}' was interrupted, so no note can be kept on it")
     now = datetime.now(timezone.utc).replace(microsecond=0)
-    config = stored_config(dataset, key)
     stored = {"text": text, "user": user or os_user(), "time": now.isoformat()} if text else {}
-    setattr(config, _KEY, stored)
-    dataset.update_run_config(key, config)
+    with changing(dataset):
+        config = stored_config(dataset, key)
+        setattr(config, _KEY, stored)
+        dataset.update_run_config(key, config)
     return from_config({_KEY: stored})

@@ -31,9 +31,10 @@ from ..core.errors import (
 from ..core.evidence.ledger import Ledger
 from ..core.evidence.release_digest import release_digest
 from ..core.files import advice_on, ensure_free_space
-from .checks import HONEYIMAGE_TAG, check_label_field
+from .checks import check_label_field
+from .ledger_heads import check_head, note_head
 from .loading import for_each
-from .marking import Marking, load_marking, open_ledger
+from .marking import Marking, in_dataset, load_marking, open_ledger
 from .progress import Progress, StageBar
 from .release_checks import (
     check_labels,
@@ -47,7 +48,11 @@ from .release_fields import check_fields, read_fields
 from .release_files import ReleasedFile, check_names, place_files, released_files
 from .release_formats import check_dataset_type
 from .release_formats import write as write_release
-from .release_history import check_against_releases, record_release
+from .release_history import (
+    check_against_releases,
+    exposing_releases,
+    record_release,
+)
 from .release_written import (
     check_copies,
     check_leaks,
@@ -59,6 +64,7 @@ from .release_written import (
 from .running import locked, work_in
 from .runs import catch_up, root_dataset
 from .samples import read_labels
+from .withheld import check_all_known, check_written, to_release
 
 _logger = logging.getLogger(__name__)
 
@@ -83,6 +89,10 @@ class ReleaseReport:
         num_honeyimages: how many of them are HoneyImages
         num_withheld: how many images of the view were withheld
         num_other_honeyimages: HoneyImages of other markings that were left out
+        num_left_out: originals that were left out besides: other markings chose them, or they are copies
+            of what this one chose
+        exposed_by: folders of earlier releases that hold the unmarked originals of this marking's images:
+            whoever has one of them too can tell which images are marked
         seconds: how long it took
         commitment: of the ledger; publish or time-stamp it before the release
         release_digest: over the names and contents of all files of the release. It may be published too, or
@@ -94,6 +104,8 @@ class ReleaseReport:
     num_honeyimages: int
     num_withheld: int
     num_other_honeyimages: int
+    num_left_out: int
+    exposed_by: tuple[str, ...]
     seconds: float
     commitment: str
     release_digest: str
@@ -126,7 +138,9 @@ def export_release(
     dataset = root_dataset(samples)
     catch_up(dataset)
     marking = load_marking(samples, honey_key)
-    ledger = open_ledger(marking, ledger_path)
+    own_ledger = open_ledger(marking, ledger_path)
+    check_head(own_ledger)
+    ledger = in_dataset(own_ledger, samples, honey_key)
     label_field = label_field or marking.config["label_field"]
     check_label_field(samples, label_field)
     check_fields(samples, fields, label_field, kind)
@@ -137,8 +151,11 @@ def export_release(
         check_labels(labeled, ledger)
     folder = release_folder(export_dir, labeled, marking)
     check_view(labeled, ledger)
-    check_marked_files(labeled, ledger, marking.output_dir)
+    check_all_known(dataset, labeled.filepaths)
     check_names(kind, labeled, names, folder)
+    num_usable = len(labeled)
+    labeled = to_release(labeled, ledger, honey_key)
+    check_marked_files(labeled, ledger, marking.output_dir)
     files = place_files(kind, released_files(labeled, ledger, marking.output_dir, names))
     carried = read_fields(samples, fields, kind, labeled)
     hardness = known_hardness(samples, marking)
@@ -185,18 +202,20 @@ def export_release(
             thumbnails_dropped=drop,
             epsilon=marking.config["epsilon"],
         )
+        held = check_written(written_to, samples, ledger, bar.report)
         _check_marking_is_there(dataset, marking)
         digest, num_files = release_digest(written_to)
         _take_name(written_to, folder)
-    _record_in_ledger(ledger, folder, digest, num_files)
+    _record_in_ledger(own_ledger, folder, digest, num_files)
 
-    own = samples.match_tags([HONEYIMAGE_TAG, honey_key], all=True)
     report = ReleaseReport(
         export_dir=folder,
         num_images=len(files),
-        num_honeyimages=len(ledger.released_images()),
-        num_withheld=len(ledger.pairs),
-        num_other_honeyimages=labeled.num_honeyimages - len(own),
+        num_honeyimages=held.num_honeyimages,
+        num_withheld=held.num_withheld,
+        num_other_honeyimages=sum(key != honey_key for key in labeled.honey.values()),
+        num_left_out=num_usable - len(labeled),
+        exposed_by=exposing_releases(samples, honey_key, marking.commitment),
         seconds=time.monotonic() - start,
         commitment=marking.commitment,
         release_digest=digest,
@@ -254,6 +273,7 @@ def _record_in_ledger(ledger: Ledger, folder: Path, digest: str, num_files: int)
     """Notes a release in its ledger. One that is written is complete: where that fails, a warning is logged."""
     try:
         ledger.record_release(digest, num_files)
+        note_head(ledger)
     except (HoneyImageError, OSError) as error:
         _logger.warning(
             "The release '%s' is whole, and could not be noted in the ledger, so that evidence cannot show "

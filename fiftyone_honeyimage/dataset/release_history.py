@@ -21,8 +21,8 @@ from mongoengine.errors import DoesNotExist
 from pymongo.errors import PyMongoError
 
 from ..core.errors import HoneyImageError, ReleaseError, SamplesError
-from .checks import HONEYIMAGE_TAG
-from .runs import MARKING, catch_up, list_keys, root_dataset, run_config
+from .identity import DELETED, known_markings, originals, recorded_images
+from .runs import MARKING, catch_up, changing, list_keys, root_dataset, run_config
 
 if TYPE_CHECKING:
     from ..core.audit import AuditReport
@@ -92,8 +92,9 @@ def list_releases(
     run_config(dataset, honey_key, MARKING)
     entries = _entries(dataset, honey_key)
     entries = entries if last is None else entries[-last:]
-    num_originals = _originals(dataset).count() if entries else 0
-    return [_release(dataset, entry, num_originals) for entry in entries]
+    own = originals(dataset)
+    num_originals = own.count() if entries else 0
+    return [_release(own, entry, num_originals) for entry in entries]
 
 
 def has_releases(samples: fo.core.collections.SampleCollection, honey_key: str) -> bool:
@@ -191,12 +192,57 @@ def record_release(
         "reencode": reencode,
         "names": names,
         "encoders": encoder_versions(),
+        # Other markings' images are not in it: see exposing_releases
+        "left_out": [
+            known.commitment
+            for known in known_markings(samples)
+            if known.commitment not in (None, report.commitment)
+        ],
     }
     _note(samples, honey_key, entry, _places(unpublished))
 
 
 def _places(folders: Collection[str | Path]) -> set[str]:
     return {str(Path(folder).expanduser().absolute()) for folder in folders}
+
+
+def keep_in_mind(dataset: fo.Dataset, honey_key: str) -> None:
+    """Notes in the dataset's info what a marking that goes chose, and where it was released.
+
+    Its ledger can still prove something: a later release must go on leaving these images out.
+    """
+    config = run_config(dataset, honey_key, MARKING)
+    known = {name: config[name] for name in ("output_dir", "ledger_path", "commitment")}
+    entry = {
+        **known,
+        "honey_key": honey_key,
+        "releases": _entries(dataset, honey_key),
+        "images": [{**image, "honey": None} for image in recorded_images(dataset, honey_key)],
+    }
+    others = [
+        old for old in dataset.info.get(DELETED, ()) if old["commitment"] != config["commitment"]
+    ]
+    dataset.info[DELETED] = [*others, entry]
+    dataset.save()
+
+
+def exposing_releases(
+    samples: fo.core.collections.SampleCollection, honey_key: str, commitment: str
+) -> tuple[str, ...]:
+    """Folders of other markings' releases that hold the unmarked originals of this marking's images.
+
+    Those that were exported before it was made: later ones leave its images out.
+    """
+    dataset = root_dataset(samples)
+    others = [key for key in list_keys(dataset, MARKING) if key != honey_key]
+    entries = [entry for key in others for entry in _entries(dataset, key)]
+    for deleted in (dataset.info or {}).get(DELETED, ()):
+        entries += deleted["releases"]
+    return tuple(
+        entry["export_dir"]
+        for entry in entries
+        if "exported_at" in entry and commitment not in entry["left_out"]
+    )
 
 
 def record_audit(
@@ -239,24 +285,25 @@ def _note(
     """Adds an entry, or completes the one of the same folder; others are marked as unpublished."""
     dataset = root_dataset(samples)
     try:
-        catch_up(dataset)
-        entries = [
-            {**old, "unpublished": True} if old["export_dir"] in unpublished else old
-            for old in _entries(dataset, honey_key)
-        ]
-        places = [old["export_dir"] for old in entries]
-        place = places.index(entry["export_dir"]) if entry["export_dir"] in places else None
-        if "exported_at" in entry:
-            # A new export to an old place: neither the figures nor the audit of the old one hold
-            entry = {**entry, "num_originals": _originals(dataset).count()}
-            entries = [*(old for row, old in enumerate(entries) if row != place), entry]
-        elif place is None:
-            entries.append(dict(entry))
-        else:
-            entries[place] = {**entries[place], **entry}
-        config = dataset.get_run_info(honey_key).config
-        setattr(config, _RELEASES, entries)
-        dataset.update_run_config(honey_key, config)
+        with changing(dataset):
+            catch_up(dataset)
+            entries = [
+                {**old, "unpublished": True} if old["export_dir"] in unpublished else old
+                for old in _entries(dataset, honey_key)
+            ]
+            places = [old["export_dir"] for old in entries]
+            place = places.index(entry["export_dir"]) if entry["export_dir"] in places else None
+            if "exported_at" in entry:
+                # A new export to an old place: neither the figures nor the audit of the old one hold
+                entry = {**entry, "num_originals": originals(dataset).count()}
+                entries = [*(old for row, old in enumerate(entries) if row != place), entry]
+            elif place is None:
+                entries.append(dict(entry))
+            else:
+                entries[place] = {**entries[place], **entry}
+            config = dataset.get_run_info(honey_key).config
+            setattr(config, _RELEASES, entries)
+            dataset.update_run_config(honey_key, config)
     except (HoneyImageError, ValueError, OSError, PyMongoError) as error:
         _logger.warning(
             "'%s' could not be noted among the releases of marking '%s': %s",
@@ -282,23 +329,18 @@ def _entries(dataset: fo.Dataset, honey_key: str) -> list[dict[str, Any]]:
     return list(document.config.get(_RELEASES) or [])
 
 
-def _release(dataset: fo.Dataset, entry: Mapping[str, Any], num_originals: int) -> Release:
+def _release(own: fo.DatasetView, entry: Mapping[str, Any], num_originals: int) -> Release:
     known = {name: value for name, value in entry.items() if name in Release.__dataclass_fields__}
     for name in ("exported_at", "audited_at"):
         if known.get(name):
             known[name] = datetime.fromisoformat(known[name])
     known["export_dir"] = Path(entry["export_dir"])
     if entry.get("read_at"):
-        originals = _originals(dataset)
         read_at = datetime.fromisoformat(entry["read_at"])
-        known["num_added"] = originals.match(F("created_at") > read_at).count()
-        known["num_edited"] = originals.match(
+        known["num_added"] = own.match(F("created_at") > read_at).count()
+        known["num_edited"] = own.match(
             (F("created_at") <= read_at) & (F("last_modified_at") > read_at)
         ).count()
         then = entry["num_originals"] + known["num_added"]
         known["num_deleted"] = max(0, then - num_originals)
     return Release(**known)
-
-
-def _originals(dataset: fo.Dataset) -> fo.DatasetView:
-    return dataset.match_tags(HONEYIMAGE_TAG, bool=False)

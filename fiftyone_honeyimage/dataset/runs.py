@@ -6,7 +6,12 @@ dataset loads without this package.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
@@ -14,6 +19,7 @@ import fiftyone.core.odm as foo
 import fiftyone.core.utils as fou
 
 from ..core.errors import ParameterError, SamplesError
+from ..core.files import locked
 from .checks import check_key
 
 HARDNESS = "honeyimage/hardness"
@@ -25,10 +31,38 @@ METHODS = (HARDNESS, MARKING, VERIFICATION)
 #: In a field's info: the method whose run made it. Stands there before the run is registered.
 MADE_BY = "honeyimage"
 
+#: The datasets that a thread is changing
+_changing = threading.local()
+
+#: Threads share the open file of a run's results, and so the place in it
+_reading = threading.Lock()
+
 
 def root_dataset(samples: fo.core.collections.SampleCollection) -> fo.Dataset:
     """The dataset behind a view."""
     return samples._root_dataset
+
+
+@contextmanager
+def changing(dataset: fo.Dataset) -> Iterator[None]:
+    """Lets one call at a time change a dataset's fields, runs and views.
+
+    Threads share one dataset object, and processes one document in the database, of which each writes back
+    what it has read. Calls of the same thread may be nested.
+    """
+    held: set[str] = _changing.__dict__.setdefault("datasets", set())
+    dataset_id = str(dataset._doc.id)
+    if dataset_id in held:
+        yield
+        return
+    # Of each user: another's file could not be opened. Where there are no numbers, neither is a shared folder
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    with locked(Path(tempfile.gettempdir()) / f"honeyimage-{user}-{dataset_id}"):
+        held.add(dataset_id)
+        try:
+            yield
+        finally:
+            held.discard(dataset_id)
 
 
 def catch_up(dataset: fo.Dataset) -> None:
@@ -41,9 +75,10 @@ def catch_up(dataset: fo.Dataset) -> None:
         fields = [(field["name"], field.get("info")) for field in document["sample_fields"]]
         return fields, document.get("runs") or {}, document.get("saved_views") or []
 
-    stored = foo.get_db_conn().datasets.find_one({"_id": dataset._doc.id})
-    if stored is not None and state(stored) != state(dataset._doc.to_dict()):
-        dataset.reload()
+    with changing(dataset):
+        stored = foo.get_db_conn().datasets.find_one({"_id": dataset._doc.id})
+        if stored is not None and state(stored) != state(dataset._doc.to_dict()):
+            dataset.reload()
 
 
 def made_by(dataset: fo.Dataset, field_name: str, method: str) -> bool:
@@ -92,12 +127,31 @@ def save_run(
     dataset.save_run_results(key, run_results)
 
 
+def update_run(
+    samples: fo.core.collections.SampleCollection,
+    key: str,
+    method: str,
+    config: dict[str, Any],
+    results: dict[str, Any],
+) -> None:
+    """Changes some values of a run's config, and replaces its results."""
+    dataset = root_dataset(samples)
+    stored = stored_config(dataset, key)
+    for name, value in config.items():
+        setattr(stored, name, value)
+    stored.method = method
+    dataset.update_run_config(key, stored)
+    save_results(samples, key, results)
+
+
 def save_results(
     samples: fo.core.collections.SampleCollection, key: str, results: dict[str, Any]
 ) -> None:
     """Replaces the results of a run; they must be JSON-serialisable."""
     dataset = root_dataset(samples)
     run_results = dataset.init_run_results(key, **results)
+    # Once it was reloaded, a document does not notice that its file is another: the old one is deleted
+    dataset._doc.runs[key]._mark_as_changed("results")
     dataset.save_run_results(key, run_results, overwrite=True)
 
 
@@ -139,10 +193,7 @@ def stored_config(dataset: fo.Dataset, key: str) -> fo.core.runs.RunConfig:
 def is_complete(samples: fo.core.collections.SampleCollection, key: str) -> bool:
     """Whether a run holds results: a run that was killed while it was registered has none."""
     dataset = root_dataset(samples)
-    return (
-        key in dataset.list_runs()
-        and dataset.load_run_results(key, cache=False, load_view=False) is not None
-    )
+    return key in dataset.list_runs() and find_results(dataset, key) is not None
 
 
 def run_results(samples: fo.core.collections.SampleCollection, key: str) -> dict[str, Any]:
@@ -151,7 +202,16 @@ def run_results(samples: fo.core.collections.SampleCollection, key: str) -> dict
     Raises:
         SamplesError: if the run holds no results
     """
-    results = root_dataset(samples).load_run_results(key, cache=False, load_view=False)
+    results = find_results(samples, key)
     if results is None:
         raise SamplesError(f"run '{key}' holds no results; it was interrupted: delete and redo it")
+    return results
+
+
+def find_results(samples: fo.core.collections.SampleCollection, key: str) -> dict[str, Any] | None:
+    """A run's results as a dict, read from the database; None if it holds none."""
+    with _reading:
+        results = root_dataset(samples).load_run_results(key, cache=False, load_view=False)
+    if results is None:
+        return None
     return {k: v for k, v in results.serialize().items() if k != "cls"}

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import fiftyone as fo
 import numpy as np
 
 from ..core.errors import HoneyImageError, ImageError, SamplesError
 from ..core.images import read_image
-from .checks import HONEYIMAGE_TAG, check_collection, check_label_field, whole_number
+from .checks import check_collection, check_label_field, whole_number
+from .identity import Identity, known_markings
+from .runs import root_dataset
 
 
 @dataclass(frozen=True)
@@ -22,14 +24,16 @@ class LabeledSamples:
         ids, filepaths: one str a sample, in the collection's order
         labels: int64 (N,), positions in ``classes``
         classes: the distinct labels, sorted: the order that image-folder loaders give them
-        num_honeyimages: HoneyImages of earlier markings that were left out
+        honey: HoneyImages that were left out: sample id → its marking
+        chosen: samples that markings chose, or that hold the same bytes as one: sample id → the markings
     """
 
     ids: list[str]
     filepaths: list[str]
     labels: np.ndarray
     classes: list[str]
-    num_honeyimages: int = 0
+    honey: Mapping[str, str] = field(default_factory=dict)
+    chosen: Mapping[str, set[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -41,22 +45,31 @@ class LabeledSamples:
             [self.filepaths[row] for row in rows],
             self.labels[np.asarray(rows, dtype=np.int64)],
             self.classes,
-            self.num_honeyimages,
+            self.honey,
+            self.chosen,
         )
 
 
-def read_labels(samples: fo.core.collections.SampleCollection, label_field: str) -> LabeledSamples:
+def read_labels(
+    samples: fo.core.collections.SampleCollection, label_field: str, *, contents: bool = True
+) -> LabeledSamples:
     """Reads ids, paths and labels, leaving out the HoneyImages of earlier markings.
+
+    Args:
+        samples, label_field: to be read
+        contents (True): whether copies of a marking's files are known by their bytes too; a form need not
+            wait for that
 
     Raises:
         SamplesError: for every kind of collection that cannot be scored or marked
     """
     check_collection(samples)
     label_path = check_label_field(samples, label_field)
-    ids, filepaths, names, tags = samples.values(["id", "filepath", label_path, "tags"])
+    ids, filepaths, names = samples.values(["id", "filepath", label_path])
 
-    own = [HONEYIMAGE_TAG in (sample_tags or ()) for sample_tags in tags]
-    rows = [row for row, is_own in enumerate(own) if not is_own]
+    identity = Identity(known_markings(samples, filepaths))
+    honey, chosen = identity.sort(ids, filepaths, contents)
+    rows = [row for row, sample_id in enumerate(ids) if sample_id not in honey]
     if not rows:
         raise SamplesError("every sample of the view is a HoneyImage; pass the original samples")
 
@@ -67,6 +80,7 @@ def read_labels(samples: fo.core.collections.SampleCollection, label_field: str)
             "tested on one image; pass a view without repetitions"
         )
 
+    _check_unchanged(samples, label_path, ids, filepaths, names)
     unlabeled = [row for row in rows if not names[row]]
     if unlabeled:
         raise SamplesError(
@@ -94,8 +108,38 @@ def read_labels(samples: fo.core.collections.SampleCollection, label_field: str)
         filepaths=[filepaths[row] for row in rows],
         labels=np.array([index[names[row]] for row in rows], dtype=np.int64),
         classes=classes,
-        num_honeyimages=len(ids) - len(rows),
+        honey=honey,
+        chosen=chosen,
     )
+
+
+def _check_unchanged(
+    samples: fo.core.collections.SampleCollection,
+    label_path: str,
+    ids: Sequence[str],
+    filepaths: Sequence[str],
+    labels: Sequence[str | None],
+) -> None:
+    """Checks that a view shows files and labels as the dataset holds them.
+
+    A marking is written into the dataset, and a later release reads it from there.
+
+    Raises:
+        SamplesError: naming the first sample that it shows otherwise
+    """
+    dataset = root_dataset(samples)
+    if samples is dataset:
+        return
+    columns = dataset.select(ids, ordered=True).values(["filepath", label_path])
+    held = dict(zip(ids, zip(*columns, strict=True), strict=True))
+    for sample_id, *shown in zip(ids, filepaths, labels, strict=True):
+        for what, here, there in zip(("file", "label"), shown, held[sample_id], strict=True):
+            if here != there:
+                raise SamplesError(
+                    f"the view changes what the dataset holds: it shows sample {sample_id} with the "
+                    f"{what} {here!r}, the dataset has {there!r}. Pass a view that only chooses samples, "
+                    "or make a dataset of this one with view.clone()"
+                )
 
 
 def proxy_input_size(labeled: LabeledSamples, input_size: int | None) -> int:

@@ -8,13 +8,12 @@ from typing import Any
 
 import fiftyone as fo
 import numpy as np
-from fiftyone import ViewField as F
 
 from ..core.errors import ParameterError, SuspectError
 from ..core.suspects import Suspect, load_suspect
 from ..core.suspects.protocol import class_indices
-from .checks import HONEYIMAGE_TAG
-from .marking import HONEYIMAGE, Marking
+from .identity import recorded_images
+from .marking import Marking
 from .runs import root_dataset
 from .unmarked import unmarked
 
@@ -63,7 +62,7 @@ def open_suspect(
     if dataset.has_field(suspect):
         # Those on unmarked images tell whether the field means what it seems to
         others = read_predictions(unmarked(dataset).exists(suspect), "id", suspect, classes)
-        held = others | field_predictions(dataset, marking.honey_key, suspect, classes)
+        held = others | field_predictions(dataset, marking, suspect, classes)
         return load_suspect(predictions=held, name=name or f"field {suspect}")
     if os.path.exists(os.path.expanduser(suspect)):
         return load_suspect(os.path.expanduser(suspect), name=name, **load)
@@ -74,15 +73,31 @@ def open_suspect(
 
 
 def field_predictions(
-    dataset: fo.Dataset, honey_key: str, field_name: str, classes: Sequence[str]
+    dataset: fo.Dataset, marking: Marking, field_name: str, classes: Sequence[str]
 ) -> dict[str, Any]:
     """Predictions on the HoneyImages of a marking, by the id of their source sample.
 
     Raises:
-        SuspectError: see :func:`read_predictions`
+        SuspectError: if none is on a HoneyImage, or a sample no longer shows its HoneyImage; see also
+            :func:`read_predictions`
     """
-    view = dataset.match_tags(HONEYIMAGE_TAG).match(F(f"{honey_key}.role") == HONEYIMAGE)
-    return read_predictions(view, f"{honey_key}.source", field_name, classes)
+    images = {image["honey"]: image for image in recorded_images(dataset, marking.honey_key)}
+    view = dataset.select(list(images))
+    for sample_id, path in zip(*view.values(["id", "filepath"]), strict=True):
+        own = marking.output_dir / images[sample_id]["file"]
+        if os.path.realpath(path) != os.path.realpath(own):
+            raise SuspectError(
+                f"sample {sample_id} is a HoneyImage of '{marking.honey_key}', but its filepath is '{path}', "
+                f"so its predictions may be about another image. Set it to '{own}' and predict again"
+            )
+    held = read_predictions(view, "id", field_name, classes)
+    if not any(value is not None for value in held.values()):
+        raise SuspectError(
+            f"field '{field_name}' holds no prediction on any HoneyImage of '{marking.honey_key}': it was "
+            "written before the marking, or for other samples. Let the model predict the samples of "
+            f"dataset.load_saved_view('{marking.honey_key}'), and verify it again"
+        )
+    return {images[sample_id]["source"]: value for sample_id, value in held.items()}
 
 
 def read_predictions(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import fiftyone as fo
-from fiftyone import ViewField as F
 
-from .checks import HONEYIMAGE_TAG
-from .runs import MARKING, list_keys
+from .identity import known_markings, originals
 
 
 def unmarked(dataset: fo.Dataset) -> fo.DatasetView:
@@ -14,8 +12,5 @@ def unmarked(dataset: fo.Dataset) -> fo.DatasetView:
 
     The original of any HoneyImage would show whoever holds a release with it which image is marked.
     """
-    view = dataset.match_tags(HONEYIMAGE_TAG, bool=False)
-    for honey_key in list_keys(dataset, MARKING):
-        if dataset.has_field(honey_key):
-            view = view.match(F(f"{honey_key}.source") == None)  # noqa: E711 (a query)
-    return view
+    images = [image for known in known_markings(dataset) for image in known.images]
+    return originals(dataset).exclude([image["sample"] for image in images if image["sample"]])

@@ -27,6 +27,7 @@ from .runs import (
     MARKING,
     VERIFICATION,
     catch_up,
+    changing,
     check_new_key,
     list_keys,
     root_dataset,
@@ -131,7 +132,7 @@ def verify_model(
             "random_images": {},
         }
         # Hours may have passed: what took the key meanwhile is kept, and so is this verdict
-        with locked(ledger.path):
+        with locked(ledger.path), changing(root_dataset(samples)):
             catch_up(root_dataset(samples))
             marking = renamed(samples, marking)
             verify_key = free_key(samples, verify_key, marking.honey_key)
@@ -172,7 +173,8 @@ def verify_model(
                 asked.protocol.outputs,
                 bar,
             )
-            save_results(samples, verify_key, {**results, "random_images": gaps})
+            with changing(root_dataset(samples)):
+                save_results(samples, verify_key, {**results, "random_images": gaps})
     return load_verification(samples, verify_key)
 
 

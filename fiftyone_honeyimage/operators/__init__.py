@@ -6,6 +6,7 @@ plugins.
 
 from __future__ import annotations
 
+from .attach_marking import AttachMarking
 from .audit_release import AuditRelease
 from .compute_hardness import ComputeHardness
 from .delete_run import DeleteRun
@@ -28,6 +29,7 @@ OPERATORS = [
     ExportEvidence,
     OpenWorkspace,
     ListRuns,
+    AttachMarking,
     RenameRun,
     DeleteRun,
     EstimateTime,

@@ -134,8 +134,8 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     cost = hardness_cost(labeled, training.input_size, training.config)
     epochs = training.config.epochs
     lines = [f"two proxies, each trained for {epochs} epochs on half of the images"]
-    if labeled.num_honeyimages:
-        lines.append(f"{labeled.num_honeyimages:,} HoneyImages of earlier markings left out")
+    if len(labeled.honey):
+        lines.append(f"{len(labeled.honey):,} HoneyImages of earlier markings left out")
     run_cost.cost(inputs, cost, lines, run_cost.training_time(ctx, inputs, training))
 
 

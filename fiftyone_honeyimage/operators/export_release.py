@@ -118,6 +118,15 @@ def _summary(result: dict[str, Any]) -> str:
     ]
     if result["num_other_honeyimages"]:
         rows.append(("Other markings' HoneyImages left out", result["num_other_honeyimages"]))
+    if result["num_left_out"]:
+        rows.append(("Originals of other markings, and copies, left out", result["num_left_out"]))
+    for folder in result["exposed_by"]:
+        rows.append(
+            (
+                "Was exported before this marking, with its images unmarked: who has both can find them",
+                f"`{folder}`",
+            )
+        )
     return (
         f"{results.table(('Release', ''), rows)}\n\n"
         "**Before you publish the folder,** publish or time-stamp the commitment, which binds "
@@ -146,19 +155,24 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         return
 
     from ..dataset.cost import release_cost
+    from ..dataset.marking import in_dataset
     from ..dataset.release_checks import check_labels, check_reencode, check_view
     from ..dataset.release_files import check_names, released_files
     from ..dataset.release_history import check_against_releases
+    from ..dataset.withheld import check_all_known, to_release
 
     values = calls.values(ctx, run)
     kind, names = _dataset_type(ctx), values["names"]
     folder = Path(values.get("export_dir") or _proposed_folder(ctx, marking.honey_key)).absolute()
     with blocking(inputs, "These samples cannot be released"):
         check_against_releases(samples, marking.honey_key, values["reencode"], names)
+        ledger = in_dataset(ledger, samples, marking.honey_key)
         if labels == marking.config["label_field"]:
             check_labels(labeled, ledger)
         check_reencode(values["reencode"], marking)
         check_view(labeled, ledger)
+        check_all_known(samples._root_dataset, labeled.filepaths)
+        labeled = to_release(labeled, ledger, marking.honey_key)
         once(
             ctx,
             ("files", view_key(samples), marking.honey_key, marking.commitment),

@@ -158,6 +158,7 @@ class GenerateHoneyImages(foo.Operator):
             "ledger_path": str(marking.ledger_path),
             "commitment": marking.commitment,
             "excluded": dict(marking.excluded),
+            "made_persistent": marking.made_persistent,
             "metrics": dict(marking.metrics),
             "worst": dict(marking.worst),
         }
@@ -195,7 +196,12 @@ def _summary(result: dict[str, Any]) -> str:
         "release of this marking can ever be verified.\n\n"
         "**Publish or time-stamp this commitment** before the release:\n\n"
         f"`{result['commitment']}`\n\n"
-        "**Next:** run *Export protected release*."
+        + (
+            "The dataset is persistent now, so that FiftyOne keeps it with the record of the marking.\n\n"
+            if result["made_persistent"]
+            else ""
+        )
+        + "**Next:** run *Export protected release*."
     )
 
 
@@ -219,7 +225,10 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         training_questions.machine(ctx, inputs, run)
     values = calls.values(ctx, run)
     plan = _plan(values, inputs)
-    _check_candidates(inputs, labeled, scores, numbers, values["exclude"])
+    from ..dataset.candidates import chosen_by_others
+
+    earlier = chosen_by_others(labeled, ctx.params.get("honey_key") or "")
+    _check_candidates(inputs, labeled, scores, earlier, numbers, values["exclude"])
     resumes = False
     with suppress(HoneyImageError):  # the key itself is wrong, which its field says
         resumes = _check_places(ctx, inputs, samples, labeled)
@@ -244,9 +253,20 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         trade_off=values["trade_off"],
     )
     lines = [
-        f"**{num_honeyimages:,} HoneyImages** in a release of {len(labeled) - num_pairs:,} images",
+        f"**{num_honeyimages:,} HoneyImages** in a release of "
+        f"{len(labeled) - int(earlier.sum()) - num_pairs:,} images",
         f"**{num_pairs:,} images withheld** from it, one of each pair of twins",
     ]
+    if not samples._root_dataset.persistent:
+        lines.append(
+            "the dataset becomes **persistent**: FiftyOne deletes others when its database stops, and the "
+            "record of the marking would go with it"
+        )
+    if earlier.any():
+        lines.append(
+            f"**{int(earlier.sum()):,} images left out** of it, as other markings of this dataset chose "
+            "them; deleting a marking that was never released gives its images back"
+        )
     if resumes:
         lines.append("an interrupted run of this key is resumed, if nothing else has changed")
     run_cost.cost(inputs, cost, lines, run_cost.training_time(ctx, inputs, training))
@@ -483,6 +503,7 @@ def _check_candidates(
     inputs: types.Object,
     labeled: Any,
     scores: Any,
+    earlier: Any,
     numbers: tuple[int, int],
     exclude: Sequence[str],
 ) -> None:
@@ -499,7 +520,7 @@ def _check_candidates(
             labeled.labels,
             num_honeyimages=num_honeyimages,
             num_pairs=num_pairs,
-            excluded=exclusion_masks(exclude, hardness, label_errors),
+            excluded=exclusion_masks(exclude, hardness, label_errors, earlier),
         )
 
 

@@ -85,7 +85,7 @@ def labeled_samples(
         return once(
             ctx,
             ("labels", view_key(samples), label_field),
-            lambda: read_labels(samples, label_field),
+            lambda: read_labels(samples, label_field, contents=False),
         )
     return None
 
@@ -112,7 +112,8 @@ def marking(
         block(
             inputs,
             "There is no marking yet",
-            "Run *Compute hardness* and then *Generate HoneyImages* first.",
+            "Run *Compute hardness* and then *Generate HoneyImages* first. If these images were marked "
+            "before and the record was lost, *Attach HoneyImage marking* brings it back from the ledger.",
         )
         return None
     key = ctx.params.get("honey_key") or keys[-1]
@@ -149,7 +150,8 @@ def ledger(ctx: Any, inputs: types.Object, marking: Marking, shown: bool = False
     prop = inputs.str(
         "ledger_path",
         label="Ledger",
-        description=f"Its place, if it was moved. Empty: `{marking.ledger_path}`",
+        description=f"Its place, if it was moved. Empty: `{marking.ledger_path}`. *Attach HoneyImage "
+        "marking* notes a new place for good",
     )
     with errors_on(prop):
         return open_ledger(marking, place)

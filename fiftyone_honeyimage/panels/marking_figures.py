@@ -89,6 +89,7 @@ def excluded_text(excluded: Mapping[str, int]) -> str:
         "no_hardness": "without hardness",
         "no_room": "too flat, dark or bright to hide a change",
         "cannot_be_marked": "of a file format that cannot be marked",
+        "earlier_markings": "chosen by other markings",
     }
     parts = [
         f"{count:,} {words.get(name, name)}" for name, count in sorted(excluded.items()) if count

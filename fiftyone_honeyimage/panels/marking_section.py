@@ -293,7 +293,7 @@ def _show_ledger(panel: types.Object, run: Mapping[str, Any]) -> None:
         label, severity = "The ledger is missing", "error"
         text = (
             f"It is not at `{path}`. Without it nothing can be released or verified: put it back, or "
-            "pass its new place when you export or verify."
+            "give its new place once with *Attach HoneyImage marking*."
         )
     else:
         try:

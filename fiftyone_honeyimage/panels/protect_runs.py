@@ -124,9 +124,9 @@ def load_marking(ctx: Any) -> dict[str, Any] | None:
 
 def num_originals(dataset: fo.Dataset) -> int:
     """Samples that are no HoneyImages."""
-    from ..dataset.checks import HONEYIMAGE_TAG
+    from ..dataset.identity import originals
 
-    return dataset.match_tags(HONEYIMAGE_TAG, bool=False).count()
+    return originals(dataset).count()
 
 
 def _load(ctx: Any, key: Any, method: str) -> dict[str, Any] | None:

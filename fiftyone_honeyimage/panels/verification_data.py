@@ -197,8 +197,7 @@ def _sample_notices(
             Notice(
                 f"Field '{key}' was deleted",
                 "It told which samples belong to which pair, so no images can be shown. The verdict "
-                "does not depend on it. Generating a new marking does not bring it back; restore the "
-                "dataset from a backup if you need the images here.",
+                "does not depend on it. *Attach HoneyImage marking* brings it back from the ledger.",
             )
         ]
     asked = {int(row["pair"]) for row in verification.pairs}

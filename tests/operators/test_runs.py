@@ -145,3 +145,57 @@ def test_forms_without_runs_or_dataset(
     assert "to delete yet" in resolve("delete_run", dataset).errors()["blocked"]
     for name in ("list_runs", "rename_run", "delete_run", "verify_model", "export_release"):
         assert resolve(name, None).errors() == {"blocked": "Open a dataset first."}
+
+
+def test_a_lost_marking_is_attached(
+    make_marked: Callable[..., Any], execute: Any, resolve: Any, triggered: Any, tmp_path: Any
+) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    dataset = make_marked()
+    ledger = fhi.load_marking(dataset, "honey").ledger_path
+    dataset.delete_run("honey")
+    dataset.delete_sample_field("honey")
+    assert "Attach HoneyImage marking" in resolve("export_release", dataset).errors()["blocked"]
+
+    empty = resolve("attach_marking", dataset)
+    assert empty.properties["ledger_path"]["required"]
+    wrong = resolve("attach_marking", dataset, ledger_path=str(tmp_path / "none.json")).errors()
+    assert "There is no ledger at" in wrong["ledger_path"]
+    assert resolve("attach_marking", dataset, ledger_path=str(ledger)).errors() == {}
+    taken = resolve(
+        "attach_marking", dataset, ledger_path=str(ledger), honey_key="honey_hardness"
+    ).errors()
+    assert "is taken" in taken["honey_key"]
+
+    result = execute("attach_marking", dataset, ledger_path=str(ledger))
+
+    assert "reload_dataset" in triggered(result)
+    assert result.result == {
+        "honey_key": "honey",
+        "num_images": 24,
+        "num_originals": 24,
+        "num_added": 0,
+    }
+    dataset.reload()
+    assert len(fhi.load_marking(dataset, "honey").view()) == 48
+    moved = ledger.rename(tmp_path / "ledger.json")
+    form = resolve("verify_model", dataset, honey_key="honey")
+    assert "Attach HoneyImage marking" in form.text("ledger_path")
+    operators = importlib.import_module("fiftyone.operators")
+    operators.get_operator("@honeyimage/ownership/attach_marking")(dataset, moved, ledger.parent)
+    dataset.reload()
+    assert fhi.load_marking(dataset, "honey").ledger_path == moved
+
+
+def test_the_form_says_that_the_dataset_becomes_persistent(
+    make_hard: Callable[..., Any], resolve: Any
+) -> None:
+    dataset = make_hard()
+    assert not dataset.persistent
+    sizes = {"num_pairs": 12, "proxy": "resnet_tiny"}
+    assert "becomes **persistent**" in resolve("generate_honeyimages", dataset, **sizes).text(
+        "cost"
+    )
+    dataset.persistent = True
+    form = resolve("generate_honeyimages", dataset, **sizes)
+    assert "persistent" not in form.text("cost")
