@@ -27,6 +27,7 @@ from ..core.progress import Report
 from ..core.training import TrainingConfig
 from .checks import check_seed, whole_number
 from .hardness import training_config
+from .identity import originals
 from .loading import for_each
 from .progress import Progress, StageBar
 from .release_history import record_audit
