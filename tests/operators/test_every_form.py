@@ -1,0 +1,391 @@
+"""Every form, with nonsense in every field: it never raises, and accepts nothing that then fails.
+
+A form and the run behind it share their checks. So whatever a form accepts is executed here, up to the
+first thing that takes long or cannot be undone: reading images, writing files, asking a suspect.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+PLUGIN = "@honeyimage/ownership"
+
+#: Text that somebody types, or that half a word is while it is typed
+TEXTS = (
+    "",
+    " ",
+    "/",
+    "//",
+    ".",
+    "..",
+    "../..",
+    "~",
+    "~nobody",
+    "~nobody/folder",
+    "/dev/null",
+    "/dev/null/folder",
+    "/proc/honeyimage",
+    "honey",
+    "honey_hardness",
+    "ground_truth",
+    "guess",
+    "theirs",
+    "rows",
+    "filepath",
+    "tags",
+    "none",
+    "new_key",
+    "0",
+    "0\n1",
+    "0\n1\n2",
+    "2\n1\n0\nother",
+    "0.5, 0.5, 0.5",
+    "0.5 0.5",
+    "nan nan nan",
+    "1e999, 0, 0",
+    "cpu",
+    "cuda:99",
+    "cuda:-1",
+    "meta",
+    "torchvision:",
+    "torchvision:resnet18",
+    "torchvision:nothing",
+    "resnet_tiny",
+    "e_process",
+    "labels",
+    "unused",
+    "CURRENT_VIEW",
+    "CSVDataset",
+    "VideoDirectory",
+    "new/folder",
+    "x" * 300,
+    "x/" * 3000,
+    "\x00",
+    "a\x00b",
+    "\x1b[2J",
+    "a\nb",
+    "\ud800",
+    "größe",
+    "\u202egnp.exe",
+    "$HOME",
+    "{key}",
+    "`x`",
+)
+
+NUMBERS = (
+    0,
+    -1,
+    1,
+    2,
+    3,
+    8,
+    16,
+    36,
+    64,
+    10_000,
+    100_000_000,
+    10**30,
+    -(10**30),
+    2**63,
+    0.0,
+    -0.0,
+    0.001,
+    0.5,
+    8.0,
+    1e-300,
+    1e300,
+    float("nan"),
+    float("inf"),
+    float("-inf"),
+)
+
+SCALARS = st.one_of(
+    st.sampled_from(TEXTS),
+    st.sampled_from(NUMBERS),
+    st.none(),
+    st.booleans(),
+    st.text(max_size=12).filter(lambda text: not text.startswith(("/", "~"))),
+    st.integers(),
+    st.floats(),
+)
+
+TRAINING = st.dictionaries(
+    st.sampled_from(
+        ["epochs", "batch_size", "learning_rate", "flip", "momentum", "precision", "schedule", "x"]
+    ),
+    SCALARS,
+    max_size=2,
+)
+
+VALUES = st.one_of(
+    SCALARS,
+    SCALARS,
+    st.lists(SCALARS, max_size=4),
+    st.sampled_from((["0", "1", "2"], [0.5, 0.5, 0.5], ["duplicates"], ["guess", "rows"])),
+    st.dictionaries(st.sampled_from(["value", "0", "name"]), SCALARS, max_size=2),
+    TRAINING,
+)
+
+
+class _ReachedError(BaseException):
+    """Execution has passed its checks. No ``except Exception`` stops it."""
+
+
+def _reached(*args: Any, **kwargs: Any) -> Any:
+    raise _ReachedError
+
+
+@dataclass(frozen=True)
+class Case:
+    """An operator and how its form is filled.
+
+    Attributes:
+        name: the operator
+        usual: parameters that it accepts
+        fields: the other parameters that it reads
+        stops: module.attribute, below the package, of what comes after all checks
+    """
+
+    name: str
+    usual: dict[str, Any] = field(default_factory=dict)
+    fields: tuple[str, ...] = ()
+    stops: tuple[str, ...] = ()
+
+
+_TRAINING_FIELDS = ("proxy", "input_size", "training", "seed", "device", "skip_failures", "speed")
+_TARGET = ("view_target", "label_field", "advanced")
+
+CASES = (
+    Case(
+        "compute_hardness",
+        {"label_field": "ground_truth", "proxy": "resnet_tiny", "device": "cpu"},
+        ("hardness_field", *_TARGET, *_TRAINING_FIELDS),
+        ("dataset.hardness.load_images",),
+    ),
+    Case(
+        "generate_honeyimages",
+        {
+            "label_field": "ground_truth",
+            "proxy": "resnet_tiny",
+            "device": "cpu",
+            "honey_key": "other",
+            "num_pairs": 8,
+        },
+        (
+            *("honey_key", "method", "num_honeyimages", "num_pairs", "hardness_field", "exclude"),
+            *("epsilon", "step_size", "num_steps", "inner", "robust", "smoothing", "alpha", "test"),
+            *("output_dir", "lpips_backbone", "trade_off", *_TARGET, *_TRAINING_FIELDS),
+        ),
+        ("dataset.generate.make_images",),
+    ),
+    Case(
+        "export_release",
+        {"honey_key": "honey"},
+        (
+            *("honey_key", "export_dir", "dataset_type", "ledger_path", "reencode", "names"),
+            *("fields", *_TARGET),
+        ),
+        ("dataset.release.write_release",),
+    ),
+    Case(
+        "audit_release",
+        {"honey_key": "honey", "export_dir": "<release>", "proxy": "none"},
+        ("honey_key", "export_dir", "proxy", "ledger_path", "seed", "device"),
+        ("dataset.audit.find_images",),
+    ),
+    Case(
+        "verify_model",
+        {"honey_key": "honey", "suspect": "guess"},
+        (
+            *("honey_key", "source", "suspect", "name", "verify_key", "alpha", "classes"),
+            *("outputs", "input_size", "mean", "std", "batch_size", "pairs", "references"),
+            *("ledger_path", "num_random", "device", "skip_failures", "advanced"),
+        ),
+        (
+            "core.evidence.ledger.Ledger.open_verification",
+            "core.suspects.torchscript.TorchScriptSuspect.answer",
+            "core.suspects.predictions.PredictionsSuspect.answer",
+        ),
+    ),
+    Case(
+        "export_evidence",
+        {"verify_key": "theirs"},
+        ("verify_key", "path", "overwrite"),
+    ),
+    Case(
+        "rename_run",
+        {"key": "theirs", "new_key": "spring"},
+        ("key", "new_key"),
+        ("dataset.manage._rename_marking", "Dataset.rename_run"),
+    ),
+    Case(
+        "delete_run",
+        {"key": "theirs", "confirm": True},
+        ("key", "delete_files", "confirm", "confirm_key"),
+        (
+            "dataset.manage._delete_marking",
+            "Dataset.delete_run",
+            "Dataset.delete_sample_field",
+        ),
+    ),
+    Case("list_runs"),
+    Case("open_workspace"),
+)
+
+
+@pytest.fixture(scope="module")
+def workshop(
+    fo: Any, digits: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Any, dict[str, str]]]:
+    """A dataset with a run of every kind, and paths that parameters may name."""
+    from PIL import Image
+
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    torch = importlib.import_module("torch")
+    folder = tmp_path_factory.mktemp("forms")
+    (folder / "images").mkdir()
+    dataset = fo.Dataset(f"forms-{folder.name}")
+    images, labels = digits
+    for number, row in enumerate(np.flatnonzero(labels < 3)[:90]):
+        path = folder / "images" / f"{number:04d}.png"
+        Image.fromarray(images[row]).convert("RGB").save(path)
+        truth = fo.Classification(label=str(labels[row]))
+        dataset.add_sample(fo.Sample(filepath=str(path), ground_truth=truth, guess=truth.copy()))
+    tiny = {"proxy": "resnet_tiny", "training": {"epochs": 1}, "device": "cpu", "progress": False}
+    fhi.compute_hardness(dataset, "ground_truth", **tiny)
+    files = importlib.import_module("fiftyone_honeyimage.dataset.honeyimage_files")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "_load_lpips", lambda file: (None, "not asked for"))
+        marking = fhi.generate_honeyimages(
+            dataset,
+            "ground_truth",
+            "honey",
+            num_pairs=14,
+            num_steps=1,
+            exclude=(),
+            output_dir=folder / "honey",
+            **tiny,
+        )
+    fhi.export_release(dataset, "honey", folder / "release", progress=False)
+    honey = dataset.match_tags("honeyimage")
+    guesses = [fo.Classification(label=label) for label in honey.values("ground_truth.label")]
+    honey.set_values("guess", guesses)
+    dataset.add_sample_field("rows", fo.ListField, subfield=fo.FloatField)
+    honey.set_values("rows", [[0.5, 0.25, 0.25]] * len(honey))
+    fhi.verify_model(dataset, "honey", "guess", "theirs", num_random=0, progress=False)
+    network = torch.nn.Sequential(
+        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 3)
+    )
+    torch.jit.script(network).save(str(folder / "suspect.pt"))
+    yield (
+        dataset,
+        {
+            "<release>": str(folder / "release"),
+            "<originals>": str(folder / "images"),
+            "<marking>": str(folder / "honey"),
+            "<ledger>": str(marking.ledger_path),
+            "<suspect>": str(folder / "suspect.pt"),
+            "<image>": str(folder / "images" / "0000.png"),
+        },
+    )
+    dataset.delete()
+
+
+@pytest.fixture
+def stop(fo: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Has execution end where it has passed its checks: ``stop("dataset.hardness.load_images")``."""
+    operators = importlib.import_module("fiftyone.operators")
+    plugin = type(operators.get_operator(f"{PLUGIN}/list_runs")).__module__
+    package = plugin.rpartition(".operators.")[0]
+
+    def patch(place: str) -> None:
+        owner, _, name = place.rpartition(".")
+        if owner == "Dataset":
+            monkeypatch.setattr(fo.Dataset, name, _reached)
+            return
+        parts = owner.split(".")
+        cut = len(parts) - parts[-1][0].isupper()
+        found = importlib.import_module(".".join([package, *parts[:cut]]))
+        for part in parts[cut:]:
+            found = getattr(found, part)
+        monkeypatch.setattr(found, name, _reached)
+
+    return patch
+
+
+def known(value: Any, paths: dict[str, str]) -> Any:
+    """A value with the names of paths replaced by the paths."""
+    return paths.get(value, value) if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_nonsense_is_neither_raised_nor_accepted(
+    case: Case,
+    workshop: tuple[Any, dict[str, str]],
+    stop: Callable[[str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dataset, paths = workshop
+    operators = importlib.import_module("fiftyone.operators")
+    executor = importlib.import_module("fiftyone.operators.executor")
+    operator = operators.get_operator(f"{PLUGIN}/{case.name}")
+    monkeypatch.chdir(tmp_path)
+    for place in case.stops:
+        stop(place)
+    outcomes = {"accepted": 0, "refused": 0}
+
+    def drive(params: dict[str, Any], prompt: bool) -> None:
+        params = {name: known(value, paths) for name, value in params.items()}
+        request = {"params": params, "dataset_name": dataset.name, "view": []}
+        if prompt:
+            request["prompt_id"] = "prompt"
+        ctx = executor.ExecutionContext(request, executor=executor.Executor(), operator_uri=operator.uri)
+        inputs = operator.resolve_type(ctx, "inputs")
+        if inputs is not None:
+            json.dumps(inputs.to_json(), allow_nan=False)
+        if executor.ValidationContext(ctx, inputs, operator).invalid:
+            outcomes["refused"] += 1
+            return
+        outcomes["accepted"] += 1
+        if hasattr(operator, "resolve_run_name"):
+            assert isinstance(operator.resolve_run_name(ctx), str | None)
+        try:
+            operator.execute(ctx)
+        except _ReachedError:
+            pass
+        else:
+            assert not case.stops, "execution has no checks"
+
+    drive(case.usual, prompt=False)
+    assert outcomes["accepted"], "what is usual is accepted"
+    if not case.fields:
+        return
+
+    values = st.one_of(VALUES, st.sampled_from([*paths]))
+    changes = st.dictionaries(st.sampled_from(case.fields), values, min_size=1, max_size=3)
+
+    @settings(
+        max_examples=120,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(changes, st.booleans())
+    def nonsense(changed: dict[str, Any], prompt: bool) -> None:
+        drive({**case.usual, **changed}, prompt)
+
+    nonsense()
+    assert outcomes["accepted"] > 5, "nothing was executed"
+    assert outcomes["refused"] > 5
