@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from .errors import ParameterError
+from .limits import shown
 
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -31,10 +32,12 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
     try:
+        if not isinstance(device, (str, torch.device)):
+            raise TypeError
         chosen = torch.device(device)
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
         raise ParameterError(
-            f"Unknown device {device!r}: use 'cuda', 'cuda:<index>', 'mps' or 'cpu', or leave it "
+            f"Unknown device {shown(device)}: use 'cuda', 'cuda:<index>', 'mps' or 'cpu', or leave it "
             "out to take the best one"
         ) from error
 
@@ -43,7 +46,7 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
         index = chosen.index
         if count and index is None:
             index = torch.cuda.current_device()
-        if index is None or index >= count:
+        if index is None or not 0 <= index < count:
             raise ParameterError(
                 f"Device {str(chosen)!r} is not available: torch sees {count} CUDA devices here. "
                 "Use another device, or leave it out to take the best one"

@@ -12,6 +12,7 @@ from ..core.candidates import Candidates, select_candidates
 from ..core.codecs import check_markable
 from ..core.errors import ImageError, ParameterError, SamplesError
 from ..core.hardness import find_duplicates
+from ..core.limits import shown
 from .samples import LabeledSamples
 
 #: What ``exclude=`` accepts.
@@ -28,7 +29,7 @@ def check_exclusions(exclude: Collection[str]) -> None:
     unknown = [name for name in exclude if name not in EXCLUSIONS] if is_list else [exclude]
     if unknown:
         raise ParameterError(
-            f"exclude takes a list of names from {list(EXCLUSIONS)}; found {unknown[0]!r}"
+            f"exclude takes a list of names from {list(EXCLUSIONS)}; found {shown(unknown[0])}"
         )
 
 

@@ -11,6 +11,7 @@ import fiftyone as fo
 
 from ..core.errors import LedgerError
 from ..core.evidence.ledger import Ledger, load_ledger
+from ..core.limits import check_path
 from .runs import MARKING, root_dataset, run_config, run_results
 
 ORIGINAL = "original"
@@ -99,8 +100,9 @@ def open_ledger(marking: Marking, ledger_path: str | Path | None) -> Ledger:
 
     Raises:
         LedgerError: if it is missing, altered, or of another marking or dataset
+        ParameterError: if no file can have this path
     """
-    path = Path(ledger_path).expanduser() if ledger_path else marking.ledger_path
+    path = check_path("ledger_path", ledger_path) if ledger_path else marking.ledger_path
     if not path.is_file():
         raise LedgerError(
             f"the ledger of marking '{marking.honey_key}' is not at '{path}'; if it was moved, pass "

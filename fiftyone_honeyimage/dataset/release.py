@@ -26,6 +26,7 @@ from ..core.evidence.ledger import Ledger
 from ..core.evidence.marked_images import MarkedImage
 from ..core.files import ensure_free_space, sha256_file
 from ..core.images import read_image
+from ..core.limits import check_choice, check_path
 from . import storage
 from .checks import HONEYIMAGE_TAG, check_label_field, check_output_folder
 from .loading import for_each
@@ -175,7 +176,7 @@ def release_folder(export_dir: str | Path, labeled: LabeledSamples, marking: Mar
     Raises:
         ParameterError: if it exists, cannot be made, or lies among the media or beside the ledger
     """
-    folder = Path(export_dir).expanduser().absolute()
+    folder = check_path("export_dir", export_dir)
     check_output_folder(folder, labeled.filepaths, "export_dir")
     if marking.output_dir in folder.parents:
         raise ParameterError(
@@ -191,10 +192,8 @@ def check_policies(reencode: str, names: str) -> None:
     Raises:
         ParameterError: if one is unknown
     """
-    if reencode not in ("marked", "all"):
-        raise ParameterError(f"reencode must be 'marked' or 'all'; found {reencode!r}")
-    if names not in ("keep", "renumber"):
-        raise ParameterError(f"names must be 'keep' or 'renumber'; found {names!r}")
+    check_choice("reencode", reencode, ("marked", "all"))
+    check_choice("names", names, ("keep", "renumber"))
 
 
 def released_files(

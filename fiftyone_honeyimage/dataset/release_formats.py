@@ -16,6 +16,7 @@ import fiftyone.utils.data as foud
 from bson import ObjectId
 
 from ..core.errors import ParameterError
+from ..core.limits import check_choice, shown
 from .progress import inner_bars_hidden
 from .runs import MADE_BY, root_dataset
 
@@ -62,6 +63,7 @@ def check_dataset_type(kind: type, fields: Sequence[str]) -> None:
     Raises:
         ParameterError: saying what is possible
     """
+    _check_names(fields)
     if kind not in DATASET_TYPES:
         raise ParameterError(
             f"dataset_type {getattr(kind, '__name__', kind)} cannot hold a release; use one of "
@@ -82,6 +84,7 @@ def check_fields(
     Raises:
         ParameterError: if one does not exist, or would tell something about the marking
     """
+    _check_names(fields)
     schema = samples.get_field_schema()
     for name in fields:
         if name not in schema:
@@ -95,6 +98,21 @@ def check_fields(
             )
         if name == label_field:
             raise ParameterError(f"'{name}' is the label field and is released anyway")
+
+
+def dataset_type_named(name: Any) -> type:
+    """The dataset type of a release by its name.
+
+    Raises:
+        ParameterError: saying which there are
+    """
+    names = [kind.__name__ for kind in DATASET_TYPES]
+    return DATASET_TYPES[names.index(check_choice("dataset_type", name, names))]
+
+
+def _check_names(fields: Any) -> None:
+    if not isinstance(fields, (list, tuple)) or not all(isinstance(name, str) for name in fields):
+        raise ParameterError(f"fields must be a list of names of fields; found {shown(fields)}")
 
 
 def write(

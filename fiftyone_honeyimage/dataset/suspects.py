@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
 import numpy as np
 from fiftyone import ViewField as F
+from PIL import Image
 
 from ..core.errors import ParameterError, SuspectError
-from ..core.suspects import Suspect, load_suspect
+from ..core.evidence.ledger import Ledger
+from ..core.limits import (
+    QUERY_BATCH,
+    SUSPECT_SIZE,
+    check_choice,
+    check_flag,
+    check_text,
+    shown,
+)
+from ..core.suspects import OUTPUTS, Preprocessing, Suspect, load_suspect
 from .checks import HONEYIMAGE_TAG
 from .marking import HONEYIMAGE, Marking
 from .runs import root_dataset
@@ -26,6 +38,8 @@ def suspect_classes(marking: Marking, classes: Sequence[str] | None) -> list[str
     own = list(marking.config["classes"])
     if classes is None:
         return own
+    if isinstance(classes, str) or not isinstance(classes, Iterable):
+        raise ParameterError(f"classes must be a list of names; found {shown(classes)}")
     names = list(classes)
     missing = [label for label in own if label not in names]
     if missing:
@@ -36,6 +50,82 @@ def suspect_classes(marking: Marking, classes: Sequence[str] | None) -> list[str
     if len(set(names)) != len(names):
         raise ParameterError("classes names a class twice")
     return names
+
+
+def check_asking(
+    *,
+    outputs: str,
+    input_size: int | tuple[int, int] | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    batch_size: int,
+    pairs: str,
+    name: str | None,
+    skip_failures: bool,
+) -> None:
+    """Checks how a suspect is to be asked, as far as that goes without the suspect.
+
+    Raises:
+        ParameterError: naming the first argument that is out of range
+    """
+    check_choice("outputs", outputs, OUTPUTS)
+    if input_size is not None:
+        sides = input_size if isinstance(input_size, (tuple, list)) else (input_size, input_size)
+        if len(sides) != 2:
+            raise ParameterError(
+                f"input_size must be a number of pixels or (height, width); found {shown(input_size)}"
+            )
+        for side in sides:
+            SUSPECT_SIZE.check("input_size", side)
+    Preprocessing(None, mean, std)
+    QUERY_BATCH.check("batch_size", batch_size)
+    check_choice("pairs", pairs, ("all", "unused"))
+    if name is not None:
+        check_text("name", name)
+    check_flag("skip_failures", skip_failures)
+
+
+def check_input_size(suspect: Suspect, images: Iterable[np.ndarray]) -> None:
+    """Checks that a suspect that takes images as they are is asked about images of one size.
+
+    Args:
+        suspect: the suspect, loaded
+        images: uint8 (height, width, 3) arrays, all that it is to be asked about
+
+    Raises:
+        ParameterError: naming sizes that occur
+    """
+    if suspect.needs_equal_sizes:
+        check_one_size({(image.shape[1], image.shape[0]) for image in images}, suspect.name)
+
+
+def check_one_size(sizes: Iterable[tuple[int, int]], name: str) -> None:
+    """Checks that images that no one resizes are of one size.
+
+    Args:
+        sizes: (width, height), pixels
+        name: the suspect's
+
+    Raises:
+        ParameterError: naming sizes that occur
+    """
+    different = sorted(set(sizes))
+    if len(different) > 1:
+        some = ", ".join(f"{width}x{height}" for width, height in different[:3])
+        raise ParameterError(
+            f"input_size is needed: the marked images have {len(different)} sizes ({some}, …), and the "
+            f"suspect {name!r} takes one. Give the size in pixels that it was trained at"
+        )
+
+
+def marked_sizes(ledger: Ledger, folder: Path) -> list[tuple[int, int]]:
+    """The sizes, (width, height) in pixels, of the twins' files that can be read; from their headers."""
+    sizes = set()
+    for pair in ledger.pairs:
+        for image in (pair.a, pair.b):
+            with suppress(OSError, ValueError), Image.open(folder / image.file) as opened:
+                sizes.add(opened.size)
+    return sorted(sizes)
 
 
 def open_suspect(

@@ -12,6 +12,7 @@ import fiftyone as fo
 from ..core.evidence.record import export_evidence as write_evidence
 from ..core.evidence.twins import PairAnswers
 from ..core.evidence.verdict import Verdict
+from ..core.limits import check_path
 from .marking import load_marking, open_ledger
 from .runs import VERIFICATION, list_keys, root_dataset, run_config, run_results
 
@@ -104,6 +105,6 @@ def export_evidence(
         values[withheld].append(None if row["failed"] else row[f"withheld_{what}"])
     pairs = tuple(row["pair"] for row in verification.pairs)
     answers = PairAnswers(kind, pairs, tuple(values["a"]), tuple(values["b"]))
-    target = Path(path).expanduser()
+    target = check_path("path", path)
     write_evidence(ledger, verification.config["verification_id"], answers, target)
     return target

@@ -30,7 +30,7 @@ from .runs import (
     save_results,
     save_run,
 )
-from .suspects import open_suspect, suspect_classes
+from .suspects import check_asking, check_input_size, open_suspect, suspect_classes
 from .verification import Verification, known_verifications, load_verification, next_verify_key
 
 _logger = logging.getLogger(__name__)
@@ -62,6 +62,16 @@ def verify_model(
     """See :func:`fiftyone_honeyimage.verify_model`."""
     catch_up(root_dataset(samples))
     marking = load_marking(samples, honey_key)
+    check_asking(
+        outputs=outputs,
+        input_size=input_size,
+        mean=mean,
+        std=std,
+        batch_size=batch_size,
+        pairs=pairs,
+        name=name,
+        skip_failures=skip_failures,
+    )
     num_random = num_controls(suspect, num_random)
     if verify_key is None:
         verify_key = next_verify_key(samples, honey_key)
@@ -70,8 +80,6 @@ def verify_model(
     check_log(samples, honey_key, ledger)
     level = ledger.plan.alpha_for(alpha)
     names = suspect_classes(marking, classes)
-    if pairs not in ("all", "unused"):
-        raise ParameterError(f"pairs must be 'all' or 'unused'; found {pairs!r}")
     wanted = ledger.pairs_left if pairs == "unused" else [index for index, _ in ledger.query_order]
     if not wanted and ledger.pairs:
         raise ParameterError(
@@ -85,6 +93,8 @@ def verify_model(
         open_suspect(samples, marking, reference, names, None, load) for reference in references
     ]
     images = read_twins(ledger, wanted, marking.output_dir)
+    for asked_model in (model, *others):
+        check_input_size(asked_model, images.values())
     if outputs == "auto" and not isinstance(model, PredictionsSuspect):
         outputs = probe(model, samples, marking, names, batch_size)
 

@@ -11,7 +11,7 @@ import fiftyone.operators.types as types
 
 from .. import audit_release as run
 from . import calls, questions, results
-from .form_errors import is_blocked, reject
+from .form_errors import errors_on, is_blocked
 from .form_parts import dropdown, form
 
 _NO_MODEL = "none"
@@ -122,6 +122,14 @@ def _proxy(ctx: Any) -> str | None:
     return None if chosen == _NO_MODEL else chosen
 
 
+def _newest_release(ctx: Any, honey_key: str) -> str | None:
+    """The release of a marking that was exported last, of those that are still there."""
+    from ..dataset.release_history import list_releases
+
+    there = [found for found in list_releases(ctx.dataset, honey_key) if found.is_there]
+    return str(there[-1].export_dir) if there else None
+
+
 def _fill(ctx: Any, inputs: types.Object) -> None:
     if not questions.has_dataset(ctx, inputs):
         return
@@ -130,14 +138,17 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         return
     prop = inputs.str(
         "export_dir",
+        default=_newest_release(ctx, marking.honey_key),
         required=True,
         label="Folder of the release",
         description="As *Export protected release* wrote it",
     )
-    folder = ctx.params.get("export_dir")
-    if folder and not Path(folder).expanduser().is_dir():
-        reject(prop, f"There is no folder '{folder}'")
     ledger = questions.ledger(ctx, inputs, marking)
+    if ctx.params.get("export_dir") is not None and ledger is not None:
+        from ..dataset.audit import exported_folder
+
+        with errors_on(prop):
+            exported_folder(ctx.params["export_dir"], ledger, ctx.dataset)
     dropdown(
         inputs,
         "proxy",
@@ -150,6 +161,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         label="Model",
         description="It is trained on the release, to see whether losses give HoneyImages away",
     )
+    questions.seed(ctx, inputs, run)
     questions.device(ctx, inputs)
     if ledger is None or is_blocked(inputs):
         return

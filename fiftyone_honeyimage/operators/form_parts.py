@@ -98,7 +98,7 @@ def section(
         return True
     defaults = calls.sdk_defaults(function)
     values = calls.given(ctx, function)
-    if "training" in values:
+    if isinstance(values.get("training"), Mapping):
         values["training"] = _changed_training(values["training"]) or None
     return any(
         _comparable(values.get(name, defaults[name])) != _comparable(defaults[name])

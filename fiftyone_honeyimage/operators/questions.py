@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import fiftyone as fo
 import fiftyone.operators.types as types
 
 from ..core.errors import HoneyImageError
+from . import calls
 from .form_errors import block, blocking, errors_on, is_blocked, reject
 from .form_parts import dropdown, once, view_key
 
@@ -161,6 +162,7 @@ def choose_run(
     """Asks for a run; None, with the reason in the form, if there is none of these kinds."""
     if not has_dataset(ctx, inputs):
         return None
+    from ..core.limits import shown
     from ..dataset.manage import list_runs
 
     runs = {run.key: run for run in list_runs(ctx.dataset) if run.kind in kinds}
@@ -177,9 +179,10 @@ def choose_run(
         required=True,
         label="Run",
     )
-    if key and key not in runs:
-        reject(prop, f"There is no run '{key}'; choose one of {', '.join(runs)}")
-    return runs.get(key)
+    chosen = runs.get(key) if isinstance(key, str) else None
+    if key is not None and chosen is None:
+        reject(prop, f"There is no run {shown(key)}; choose one of {', '.join(runs)}")
+    return chosen
 
 
 def run_time(run: RunSummary) -> str:
@@ -218,6 +221,20 @@ def new_path(ctx: Any, folder: str, key: str, suffix: str = "") -> Path:
         number += 1
         path = parent / f"{stem}-{number}{suffix}"
     return path
+
+
+def seed(ctx: Any, inputs: types.Object, function: Callable[..., Any]) -> None:
+    """Asks for the seed of an SDK's function."""
+    from ..dataset.checks import check_seed
+
+    prop = inputs.int(
+        "seed",
+        default=calls.sdk_defaults(function)["seed"],
+        label="Seed",
+        description="Same seed and device, same result",
+    )
+    with errors_on(prop):
+        check_seed(calls.values(ctx, function)["seed"])
 
 
 def device(ctx: Any, inputs: types.Object) -> None:

@@ -73,11 +73,10 @@ def training_time(ctx: Any, inputs: types.Object, training: ProxyTraining) -> fl
         label="Measuring how fast this machine trains the proxy…",
         dependencies=list(request),
     )
-    loaded = ctx.params.get("speed") or {}
-    data = loaded.get("data") or {}
-    if loaded.get("state") != "loaded" or data.get("request") != request:
-        return None
-    return data.get("seconds")
+    match ctx.params.get("speed"):
+        case {"state": "loaded", "data": {"request": measured, "seconds": float(seconds)}}:
+            return seconds if measured == request else None
+    return None
 
 
 def warn_if_powerless(inputs: types.Object, num_pairs: int, plan: Plan, position: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,17 +49,17 @@ class ProxyTraining:
 def proxy(ctx: Any, inputs: types.Object) -> str:
     """Asks for the proxy architecture."""
     from ..core.device import choose_device
-    from ..core.models import PROXIES
+    from ..core.models import PROXIES, TORCHVISION_PREFIX, check_proxy
 
     # The paper's kind on a GPU, a small one on a CPU
     default = "resnet_tiny" if choose_device().type == "cpu" else "wrn28_2"
     chosen = ctx.params.get("proxy") or default
     choices = [*PROXIES]
     meanings = dict(_PROXIES)
-    if chosen.startswith("torchvision:"):
+    if str(chosen).startswith(TORCHVISION_PREFIX):
         choices.append(chosen)
         meanings[chosen] = "An architecture of torchvision"
-    dropdown(
+    prop = dropdown(
         inputs,
         "proxy",
         choices,
@@ -68,6 +68,8 @@ def proxy(ctx: Any, inputs: types.Object) -> str:
         label="Proxy model",
         description="The architecture that stands for models you do not know; it is trained here",
     )
+    with errors_on(prop):
+        check_proxy(chosen)
     return chosen
 
 
@@ -91,10 +93,14 @@ def training(
     Returns:
         the training, or None with the reason in the form if it cannot be done
     """
+    from ..core.models import check_proxy
+
     size = _input_size(ctx, inputs, labeled, shown)
     config = _config(ctx, inputs, function, shown)
     if size is None or config is None:
         return None
+    with errors_on(inputs.properties["proxy"]):
+        check_proxy(proxy, len(labeled.classes), size)
     return ProxyTraining(proxy, len(labeled.classes), size, config)
 
 
@@ -124,7 +130,9 @@ def _config(
     from ..core.training import TrainingConfig
     from ..dataset.hardness import training_config
 
-    changes = calls.values(ctx, function)["training"]
+    changes = ctx.params.get("training")
+    if isinstance(changes, Mapping):
+        changes = calls.values(ctx, function)["training"]
     defaults = TrainingConfig()
     settings = types.Object()
     if shown:
@@ -139,9 +147,13 @@ def _config(
             label="Mirror images at random",
             description="Switch it off where left and right differ, as with digits and text",
         )
-        inputs.define_property(
+        prop = inputs.define_property(
             "training", settings, label="Training of the proxies", view=types.ObjectView()
         )
+        if not isinstance(changes, Mapping):  # nothing that FiftyOne could look into
+            with errors_on(prop):
+                return training_config(changes)
+            return None
     config = None
     with blocking(inputs, "The training settings cannot be used"):
         if not shown:
@@ -153,16 +165,7 @@ def _config(
 
 def machine(ctx: Any, inputs: types.Object, function: Callable[..., Any]) -> None:
     """Asks for the seed, the device and what to do with unreadable images."""
-    from ..dataset.checks import check_seed
-
-    prop = inputs.int(
-        "seed",
-        default=calls.sdk_defaults(function)["seed"],
-        label="Seed",
-        description="Same seed and device, same result",
-    )
-    with errors_on(prop):
-        check_seed(calls.values(ctx, function)["seed"])
+    questions.seed(ctx, inputs, function)
     questions.device(ctx, inputs)
     inputs.bool(
         "skip_failures",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,12 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import verify_model as run
+from ..core.errors import HoneyImageError
 from ..panels.layout import open_panel
 from ..panels.verification_figures import VERDICTS
 from . import calls, placements, questions, results, run_cost
-from .form_errors import block, blocking, errors_on, errors_on_named, is_blocked
-from .form_parts import dropdown, form, section
+from .form_errors import block, blocking, errors_on, errors_on_named, is_blocked, reject
+from .form_parts import dropdown, form, once, section
 
 #: Options that stay folded until they are asked for.
 _FURTHER = (
@@ -99,13 +102,13 @@ class VerifyModel(foo.Operator):
             "suspect": str(suspect),
             "verify_key": verify_key,
             "alpha": alpha,
-            "classes": None if classes is None else "\n".join(classes),
+            "classes": _plain(classes),
             "outputs": outputs,
             "input_size": input_size,
-            "mean": _numbers_text(mean),
-            "std": _numbers_text(std),
+            "mean": _plain(mean),
+            "std": _plain(std),
             "batch_size": batch_size,
-            "references": "\n".join(map(str, references)) or None,
+            "references": [str(reference) for reference in references] or None,
             "name": name,
             "pairs": pairs,
             "ledger_path": ledger_path,
@@ -168,15 +171,19 @@ def _verdict(result: dict[str, Any]) -> types.Property:
 
 
 def _params(ctx: Any) -> dict[str, Any]:
-    """The SDK's arguments; lists are text in the form."""
+    """The SDK's arguments; what a form has as text are lists.
+
+    Raises:
+        ParameterError: if a text holds no numbers
+    """
     params = calls.given(ctx, run)
     for name in ("classes", "references"):
-        if name in params:
+        if isinstance(params.get(name), str):
             params[name] = _lines(params[name])
     for name in ("mean", "std"):
-        if name in params:
+        if isinstance(params.get(name), str):
             params[name] = _numbers(params[name], name)
-    return params
+    return {name: value for name, value in params.items() if value != []}
 
 
 def _fill(ctx: Any, inputs: types.Object) -> None:
@@ -191,18 +198,57 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     marking = questions.marking(ctx, inputs, ctx.dataset)
     if marking is None:
         return
-    _suspect(ctx, inputs, marking)
+    source = _suspect(ctx, inputs, marking)
     _key(ctx, inputs, marking)
+    sizes = _sizes(ctx, marking)
+    mixed = len(sizes) > 1 and source == _FILE
+    if mixed:
+        _input_size(ctx, inputs, sizes)
     shown = section(ctx, inputs, run, _FURTHER)
     ledger = questions.ledger(ctx, inputs, marking, shown)
     if shown:
-        _further(ctx, inputs)
+        _further(ctx, inputs, mixed)
     _check(ctx, inputs, marking, ledger)
     if ledger is not None and not is_blocked(inputs):
         _show_cost(ctx, inputs, ledger)
 
 
-def _suspect(ctx: Any, inputs: types.Object, marking: Any) -> None:
+def _sizes(ctx: Any, marking: Any) -> list[tuple[int, int]]:
+    """The sizes of the marked images, in pixels; none while the ledger cannot be opened."""
+    from ..dataset.marking import open_ledger
+    from ..dataset.suspects import marked_sizes
+
+    with suppress(HoneyImageError):  # which is said where the ledger is asked for
+        ledger = open_ledger(marking, ctx.params.get("ledger_path") or None)
+        key = ("sizes", marking.commitment, str(marking.output_dir))
+        return once(ctx, key, lambda: marked_sizes(ledger, marking.output_dir))
+    return []
+
+
+def _input_size(
+    ctx: Any, inputs: types.Object, sizes: Sequence[tuple[int, int]] | None = None
+) -> None:
+    """Asks for the suspect's input size; it is required where the marked images have several sizes."""
+    text = "Pixels to which images are resized. Empty: they keep their size"
+    if sizes:
+        (small, _), (large, _) = sizes[0], sizes[-1]
+        text = (
+            f"Pixels. The marked images have {len(sizes):,} sizes, from {small} to {large} pixels wide, and "
+            "a model file takes one: that which the suspect was trained at, such as 224"
+        )
+    given = ctx.params.get("input_size")
+    if isinstance(given, (list, tuple)):
+        prop = inputs.list(
+            "input_size", types.Number(int=True), label="Input size", description=text
+        )
+    else:
+        prop = inputs.int("input_size", label="Input size", description=text)
+    if sizes and given in (None, ""):
+        reject(prop, "Give the input size: the marked images differ in size")
+
+
+def _suspect(ctx: Any, inputs: types.Object, marking: Any) -> str:
+    """Asks for the suspect; whether it is a file or a field."""
     fields = _prediction_fields(ctx.dataset, marking)
     given = ctx.params.get("suspect")
     source = ctx.params.get("source") or (_FIELD if given in fields else _FILE)
@@ -219,7 +265,7 @@ def _suspect(ctx: Any, inputs: types.Object, marking: Any) -> None:
                 f"`dataset.load_saved_view('{marking.honey_key}').apply_model(model, 'suspect', "
                 "store_logits=True)`.",
             )
-            return
+            return _FIELD
         dropdown(
             inputs,
             "suspect",
@@ -237,6 +283,7 @@ def _suspect(ctx: Any, inputs: types.Object, marking: Any) -> None:
             "this",
         )
     inputs.str("name", label="Name of the suspect", description="As you want to call it")
+    return _FIELD if source == _FIELD else _FILE
 
 
 def _prediction_fields(dataset: Any, marking: Any) -> list[str]:
@@ -266,14 +313,17 @@ def _key(ctx: Any, inputs: types.Object, marking: Any) -> None:
         check_new_key(ctx.dataset, ctx.params.get("verify_key") or proposed, "verify_key")
 
 
-def _further(ctx: Any, inputs: types.Object) -> None:
+def _further(ctx: Any, inputs: types.Object, size_asked: bool) -> None:
+    """Asks for what is seldom changed; not for the input size if it was asked before."""
     from ..core.suspects import OUTPUTS
 
     defaults = calls.sdk_defaults(run)
     inputs.float(
         "alpha", label="Smaller significance level α", description="Empty: the committed one"
     )
-    inputs.str(
+    _several(
+        ctx,
+        inputs,
         "classes",
         label="The suspect's classes",
         description="In the order of its outputs, one a line. Empty: the dataset's, sorted",
@@ -286,13 +336,24 @@ def _further(ctx: Any, inputs: types.Object) -> None:
         default=defaults["outputs"],
         label="What it answers",
     )
-    inputs.int(
-        "input_size",
-        label="Input size",
-        description="Pixels to which images are resized. Empty: they keep their size",
+    if not size_asked:
+        _input_size(ctx, inputs)
+    _several(
+        ctx,
+        inputs,
+        "mean",
+        types.Number(float=True),
+        label="Mean",
+        description="To normalise by, as `0.485, 0.456, 0.406`",
     )
-    inputs.str("mean", label="Mean", description="To normalise by, as `0.485, 0.456, 0.406`")
-    inputs.str("std", label="Standard deviation", description="As `0.229, 0.224, 0.225`")
+    _several(
+        ctx,
+        inputs,
+        "std",
+        types.Number(float=True),
+        label="Standard deviation",
+        description="As `0.229, 0.224, 0.225`",
+    )
     inputs.int("batch_size", default=defaults["batch_size"], label="Images a query")
     dropdown(
         inputs,
@@ -305,7 +366,9 @@ def _further(ctx: Any, inputs: types.Object) -> None:
         default=defaults["pairs"],
         label="Pairs",
     )
-    inputs.str(
+    _several(
+        ctx,
+        inputs,
         "references",
         label="Models known to be innocent",
         description="Files or fields, one a line. They calibrate the paper's threshold, which is "
@@ -327,11 +390,36 @@ def _further(ctx: Any, inputs: types.Object) -> None:
     )
 
 
+def _several(
+    ctx: Any,
+    inputs: types.Object,
+    name: str,
+    item: types.BaseType | None = None,
+    **kwargs: Any,
+) -> None:
+    """Asks for several values as text; a call from Python may give them as they are.
+
+    Args:
+        ctx, inputs, name: the form and the property in it
+        item (None): the type of one; text by default
+        kwargs: of the property
+    """
+    given = ctx.params.get(name)
+    if isinstance(given, (list, tuple)):
+        kwargs.pop("view", None)
+        inputs.list(name, item or types.String(), **kwargs)
+    elif isinstance(given, Mapping):
+        kwargs.pop("view", None)
+        inputs.obj(name, **kwargs)
+    else:
+        inputs.str(name, **kwargs)
+
+
 def _check(ctx: Any, inputs: types.Object, marking: Any, ledger: Any) -> None:
     """The checks of ``verify_model`` that come before a model is loaded."""
-    from ..core.suspects import Preprocessing
+    from ..core.limits import check_text
     from ..dataset.random_images import num_controls
-    from ..dataset.suspects import suspect_classes
+    from ..dataset.suspects import check_asking, suspect_classes
 
     suspect = inputs.properties.get("suspect")
     if suspect is None:
@@ -339,26 +427,28 @@ def _check(ctx: Any, inputs: types.Object, marking: Any, ledger: Any) -> None:
     classes = None
     with errors_on_named(inputs, suspect):
         params = _params(ctx)
-        with errors_on_named(inputs, inputs.properties.get("input_size", suspect)):
-            Preprocessing(*(params.get(name) for name in ("input_size", "mean", "std")))
+        values = calls.sdk_defaults(run) | params
+        names = inspect.signature(check_asking).parameters
+        check_asking(**{name: values[name] for name in names})
         classes = suspect_classes(marking, params.get("classes"))
         if ledger is not None:
             ledger.plan.alpha_for(params.get("alpha"))
         for reference in params.get("references", ()):
             _check_suspect(ctx, marking, reference, classes)
         num_controls(params.get("suspect"), params.get("num_random"))
-    if classes is not None and ctx.params.get("suspect"):
+    if classes is not None and ctx.params.get("suspect") is not None:
         with errors_on(suspect):
-            _check_suspect(ctx, marking, ctx.params["suspect"], classes)
+            _check_suspect(ctx, marking, check_text("suspect", ctx.params["suspect"]), classes)
 
 
 def _check_suspect(ctx: Any, marking: Any, suspect: str, classes: Sequence[str]) -> None:
     """Checks a suspect as far as that goes without loading a model file."""
+    from ..core.limits import check_text
     from ..core.suspects import onnx, torchscript
     from ..dataset.suspects import open_suspect
 
-    path = Path(suspect).expanduser()
-    if path.is_file() and path.suffix.lower() in (*onnx.SUFFIXES, *torchscript.SUFFIXES):
+    path = Path(os.path.expanduser(check_text("a model", suspect)))
+    if os.path.isfile(path) and path.suffix.lower() in (*onnx.SUFFIXES, *torchscript.SUFFIXES):
         return
     open_suspect(ctx.dataset, marking, suspect, classes, None, {})
 
@@ -394,12 +484,16 @@ def _lines(text: str) -> list[str]:
 
 def _numbers(text: str, name: str) -> list[float]:
     from ..core.errors import ParameterError
+    from ..core.limits import shown
 
     try:
         return [float(part) for part in text.replace(",", " ").split()]
     except ValueError as error:
-        raise ParameterError(f"{name} must be three numbers; found {text!r}") from error
+        raise ParameterError(f"{name} must be three numbers; found {shown(text)}") from error
 
 
-def _numbers_text(values: Sequence[float] | None) -> str | None:
-    return None if values is None else ", ".join(map(repr, values))
+def _plain(values: Any) -> Any:
+    """What a call was given as what JSON can hold."""
+    if values is None or isinstance(values, Mapping):
+        return values
+    return list(values)

@@ -1,0 +1,62 @@
+"""Whether so many pairs can decide anything at a level, before one of them is spent."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .multiple import adjusted_p
+from .sequential import e_process
+from .twins import min_attainable_p
+from .verdict import Plan
+
+
+def can_reach(plan: Plan, num_pairs: int, alpha: float, position: int) -> bool:
+    """Whether the best answers on so many pairs would be called derived, whichever kind they are.
+
+    Args:
+        plan: what was committed
+        num_pairs: the pairs to be asked about
+        alpha: the verification's level
+        position: which verification with the ledger it is, counted from 1
+    """
+    if num_pairs < plan.min_pairs:
+        return False
+    best = min_attainable_p(num_pairs)
+    if plan.test == "e_process":
+        best = e_process(np.ones(num_pairs)).p_value
+    return adjusted_p(best, position) <= alpha
+
+
+def pairs_needed(plan: Plan, alpha: float, position: int) -> int:
+    """The smallest number of pairs that can reach the level, up to 2,000 (for levels beyond floats)."""
+    number = plan.min_pairs
+    while number < 2_000 and not can_reach(plan, number, alpha, position):
+        number += 1
+    return number
+
+
+def checks_left(plan: Plan, num_left: int, num_pairs: int, alpha: float, position: int) -> int:
+    """How many verifications on new pairs can follow one another from this position on.
+
+    Args:
+        plan: what was committed
+        num_left: pairs that no verification has used
+        num_pairs: pairs for each of them
+        alpha: the verifications' level
+        position: which verification with the ledger the first of them is
+    """
+    checks = 0
+    while (checks + 1) * num_pairs <= num_left and can_reach(
+        plan, num_pairs, alpha, position + checks
+    ):
+        checks += 1
+    return checks
+
+
+def proposed_share(plan: Plan, num_left: int, alpha: float, position: int) -> int:
+    """Pairs for a verification on new ones: a third of those left, or as many as decide anything.
+
+    More pairs find more; a third leaves two further checks of models whose operators have seen none of
+    these images. At most ``num_left``.
+    """
+    return min(num_left, max(num_left // 3, pairs_needed(plan, alpha, position + 2)))
