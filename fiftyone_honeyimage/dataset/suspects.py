@@ -61,6 +61,7 @@ def check_asking(
     batch_size: int,
     pairs: str,
     name: str | None,
+    references: Sequence[Any],
     skip_failures: bool,
 ) -> None:
     """Checks how a suspect is to be asked, as far as that goes without the suspect.
@@ -82,6 +83,8 @@ def check_asking(
     check_choice("pairs", pairs, ("all", "unused"))
     if name is not None:
         check_text("name", name)
+    if isinstance(references, str) or not isinstance(references, Sequence):
+        raise ParameterError(f"references must be a list of models; found {shown(references)}")
     check_flag("skip_failures", skip_failures)
 
 

@@ -70,6 +70,7 @@ def verify_model(
         batch_size=batch_size,
         pairs=pairs,
         name=name,
+        references=references,
         skip_failures=skip_failures,
     )
     num_random = num_controls(suspect, num_random)

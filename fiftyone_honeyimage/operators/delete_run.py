@@ -21,8 +21,8 @@ class DeleteRun(foo.Operator):
     def config(self) -> foo.OperatorConfig:
         return calls.operator_config(
             "delete_run",
-            "Delete HoneyImage run",
-            "Deletes a hardness run, a marking with its verifications, or a verification",
+            "Delete a run",
+            "Undoes a run for good: scores, a marking with its verifications, or one verification",
             risk=types.RiskLevel.DANGEROUS,
             rerunnable=False,
             view_target=False,

@@ -28,6 +28,8 @@ def form(
         label: its title
         submit (None): what its button says
     """
+    # What a panel shows, pictures too, would be kept with every run that is scheduled from it
+    ctx.params.pop("panel_state", None)
     inputs = types.Object()
     fill(ctx, inputs)
     return types.Property(inputs, view=types.PromptView(label=label, submit_button_label=submit))

@@ -229,6 +229,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         inner=values["inner"],
         epsilon=values["epsilon"],
         trade_off=values["trade_off"],
+        proxy=training.proxy,
     )
     lines = [
         f"**{num_honeyimages:,} HoneyImages** in a release of {len(labeled) - num_pairs:,} images",

@@ -94,10 +94,31 @@ def labeled_target(
     ctx: Any, inputs: types.Object, action: str
 ) -> tuple[fo.core.collections.SampleCollection, LabeledSamples] | None:
     """Asks for samples and their label field; None, with the reason in the form, if they cannot be used."""
-    samples = target(ctx, inputs, action)
+    # As with a release: a view that is left from looking around must not decide what is marked
+    samples = target(ctx, inputs, action, default_target="DATASET")
+    if samples is not None:
+        _say_what_is_left_out(ctx, inputs, samples, action)
     name = None if samples is None else label_field(ctx, inputs, samples)
     labeled = None if name is None else labeled_samples(ctx, inputs, samples, name)
     return None if labeled is None else (samples, labeled)
+
+
+def _say_what_is_left_out(
+    ctx: Any, inputs: types.Object, samples: fo.core.collections.SampleCollection, action: str
+) -> None:
+    """Says how many images of the dataset a view leaves out, and what follows."""
+    left = len(ctx.dataset) - len(samples)
+    if left <= 0:
+        return
+    inputs.view(
+        "left_out",
+        types.Warning(
+            label=f"The view leaves out {left:,} of {len(ctx.dataset):,} images",
+            description=f"{action} the dataset instead unless that is what you want: what is left out is "
+            "neither scored nor marked nor trained on, and only a release of this view is protected as "
+            "the form says.",
+        ),
+    )
 
 
 def marking(

@@ -463,7 +463,8 @@ def _show_cost(ctx: Any, inputs: types.Object, ledger: Any) -> None:
     left = len(ledger.pairs_left)
     count = left if unused else len(ledger.pairs)
     position = 1 + sum(earlier.counts for earlier in ledger.verifications.values())
-    level = alpha_effective(ledger.plan.alpha_for(params.get("alpha")), position)
+    alpha = ledger.plan.alpha_for(params.get("alpha"))
+    level = alpha_effective(alpha, position)
     facts = [
         f"**{2 * count:,} queries**, two for each of {count:,} pairs of twins",
         f"{left:,} of {len(ledger.pairs):,} pairs have not been used yet; the suspect's operator "
@@ -475,7 +476,7 @@ def _show_cost(ctx: Any, inputs: types.Object, ledger: Any) -> None:
     if random:
         facts.insert(1, f"up to {random:,} queries more on random unmarked images, for a plot only")
     run_cost.notice(inputs, facts)
-    run_cost.warn_if_powerless(inputs, count, ledger.plan, position)
+    run_cost.warn_if_powerless(inputs, count, ledger.plan, position, alpha)
 
 
 def _lines(text: str) -> list[str]:

@@ -288,7 +288,7 @@ class TestCollections:
             ({"training": {"epochs": 0}}, "epochs"),
             ({"training": {"learning_rate": float("nan")}}, "learning_rate"),
             ({"training": "long"}, "training must be a TrainingConfig or a mapping; found 'long'"),
-            ({"seed": -1}, "seed must be an integer of at least 0; found -1"),
+            ({"seed": -1}, "seed must be an integer from 0 to 4294967295; found -1"),
             ({"seed": 1.5}, "found 1.5"),
             ({"seed": "51"}, "found '51'"),
             ({"device": "gpu"}, "gpu"),

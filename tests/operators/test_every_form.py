@@ -440,7 +440,7 @@ def test_nonsense_is_neither_raised_nor_accepted(
     changes = st.lists(change, min_size=1, max_size=3).map(dict)
 
     @settings(
-        max_examples=60,
+        max_examples=80,
         derandomize=True,
         database=None,
         deadline=None,

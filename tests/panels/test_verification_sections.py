@@ -302,7 +302,7 @@ def test_a_verification_that_failed_half_way_is_told(
     ledger = json.loads(Path(fhi.load_marking(dataset, "honey").ledger_path).read_text())
     assert [entry["event"] for entry in ledger["log"]] == ["open", "close"]
     assert "No model has been verified yet" in event.text()
-    assert "1 that began and gave no verdict (their API)" in event.text()
+    assert "1 that began and gave no verdict yet (their API): stopped half-way" in event.text()
 
     answer(dataset, "again_answers", released=0.9, withheld=0.2)
     fhi.verify_model(dataset, "honey", "again_answers", "again", progress=False)

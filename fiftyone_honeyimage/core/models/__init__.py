@@ -123,6 +123,14 @@ def _check_input(proxy: str, num_classes: int, input_size: int) -> None:
         return  # an operation of torchvision's that has no shapes alone: found out when it is built
 
 
+@lru_cache(maxsize=64)
+def weight_bytes(proxy: str, num_classes: int, input_size: int) -> int:
+    """Bytes of a named proxy's weights, without making them."""
+    with torch.device("meta"):
+        model = _build(proxy, num_classes, input_size)
+    return sum(value.nbytes for value in model.state_dict().values())
+
+
 def proxy_name(proxy: Proxy) -> str:
     """Returns the name to show and store for a proxy."""
     if isinstance(proxy, str):
