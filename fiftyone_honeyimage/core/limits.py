@@ -72,10 +72,11 @@ class Real:
             ParameterError: if it is none of these numbers; NaN never is
         """
         if isinstance(value, numbers.Real) and not isinstance(value, bool):
-            low = value > self.least if self.without_least else value >= self.least
-            high = value < self.most if self.without_most else value <= self.most
+            number: Any = value  # compared exactly, whatever its size
+            low = number > self.least if self.without_least else number >= self.least
+            high = number < self.most if self.without_most else number <= self.most
             if low and high:
-                return int(value) if isinstance(value, numbers.Integral) else float(value)
+                return int(number) if isinstance(number, numbers.Integral) else float(number)
         low_end = f"above {self.least}" if self.without_least else f"at least {self.least}"
         high_end = f"below {self.most}" if self.without_most else f"at most {self.most}"
         span = f"a number {low_end} and {high_end}"

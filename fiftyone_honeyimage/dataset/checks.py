@@ -155,6 +155,10 @@ def check_output_place(folder: Path, filepaths: Sequence[str], what: str) -> Non
     Raises:
         ParameterError: if it cannot be made, or lies inside the dataset's media
     """
+    if not folder.name:
+        raise ParameterError(
+            f"{what} '{folder}' is the root of a disk; add the name of a new folder"
+        )
     # Through links and "..", by which media could be hidden
     real = Path(os.path.realpath(folder))
     for media in sorted(media_folders(filepaths)):
@@ -164,8 +168,7 @@ def check_output_place(folder: Path, filepaths: Sequence[str], what: str) -> Non
                 "elsewhere, so that loaders of the originals do not pick it up"
             )
     try:
-        # The root of a disk has no parents
-        parent = next(path for path in (*folder.parents, folder) if path.exists())
+        parent = next(path for path in folder.parents if path.exists())
         if not parent.is_dir():
             raise ParameterError(f"{what} '{folder}' cannot be made: '{parent}' is not a folder")
         with tempfile.TemporaryFile(dir=parent):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,11 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import verify_model as run
-from ..core.errors import HoneyImageError
 from ..panels.layout import open_panel
 from ..panels.verification_figures import VERDICTS
-from . import calls, placements, questions, results, run_cost
-from .form_errors import block, blocking, errors_on, errors_on_named, is_blocked, reject
-from .form_parts import dropdown, form, once, section
+from . import calls, placements, questions, results, run_cost, suspect_questions
+from .form_errors import block, blocking, errors_on, errors_on_named, is_blocked
+from .form_parts import dropdown, form, section
 
 #: Options that stay folded until they are asked for.
 _FURTHER = (
@@ -102,11 +100,11 @@ class VerifyModel(foo.Operator):
             "suspect": str(suspect),
             "verify_key": verify_key,
             "alpha": alpha,
-            "classes": _plain(classes),
+            "classes": suspect_questions.plain(classes),
             "outputs": outputs,
             "input_size": input_size,
-            "mean": _plain(mean),
-            "std": _plain(std),
+            "mean": suspect_questions.plain(mean),
+            "std": suspect_questions.plain(std),
             "batch_size": batch_size,
             "references": [str(reference) for reference in references] or None,
             "name": name,
@@ -179,10 +177,10 @@ def _params(ctx: Any) -> dict[str, Any]:
     params = calls.given(ctx, run)
     for name in ("classes", "references"):
         if isinstance(params.get(name), str):
-            params[name] = _lines(params[name])
+            params[name] = suspect_questions.lines(params[name])
     for name in ("mean", "std"):
         if isinstance(params.get(name), str):
-            params[name] = _numbers(params[name], name)
+            params[name] = suspect_questions.numbers(params[name], name)
     return {name: value for name, value in params.items() if value != []}
 
 
@@ -200,11 +198,12 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         return
     source = _suspect(ctx, inputs, marking)
     _key(ctx, inputs, marking)
-    sizes = _sizes(ctx, marking)
+    sizes = suspect_questions.marked_image_sizes(ctx, marking)
     mixed = len(sizes) > 1 and source == _FILE
     if mixed:
-        _input_size(ctx, inputs, sizes)
-    shown = section(ctx, inputs, run, _FURTHER)
+        suspect_questions.input_size(ctx, inputs, sizes)
+    further = [name for name in _FURTHER if not (mixed and name == "input_size")]
+    shown = section(ctx, inputs, run, further)
     ledger = questions.ledger(ctx, inputs, marking, shown)
     if shown:
         _further(ctx, inputs, mixed)
@@ -213,43 +212,9 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         _show_cost(ctx, inputs, ledger)
 
 
-def _sizes(ctx: Any, marking: Any) -> list[tuple[int, int]]:
-    """The sizes of the marked images, in pixels; none while the ledger cannot be opened."""
-    from ..dataset.marking import open_ledger
-    from ..dataset.suspects import marked_sizes
-
-    with suppress(HoneyImageError):  # which is said where the ledger is asked for
-        ledger = open_ledger(marking, ctx.params.get("ledger_path") or None)
-        key = ("sizes", marking.commitment, str(marking.output_dir))
-        return once(ctx, key, lambda: marked_sizes(ledger, marking.output_dir))
-    return []
-
-
-def _input_size(
-    ctx: Any, inputs: types.Object, sizes: Sequence[tuple[int, int]] | None = None
-) -> None:
-    """Asks for the suspect's input size; it is required where the marked images have several sizes."""
-    text = "Pixels to which images are resized. Empty: they keep their size"
-    if sizes:
-        (small, _), (large, _) = sizes[0], sizes[-1]
-        text = (
-            f"Pixels. The marked images have {len(sizes):,} sizes, from {small} to {large} pixels wide, and "
-            "a model file takes one: that which the suspect was trained at, such as 224"
-        )
-    given = ctx.params.get("input_size")
-    if isinstance(given, (list, tuple)):
-        prop = inputs.list(
-            "input_size", types.Number(int=True), label="Input size", description=text
-        )
-    else:
-        prop = inputs.int("input_size", label="Input size", description=text)
-    if sizes and given in (None, ""):
-        reject(prop, "Give the input size: the marked images differ in size")
-
-
 def _suspect(ctx: Any, inputs: types.Object, marking: Any) -> str:
     """Asks for the suspect; whether it is a file or a field."""
-    fields = _prediction_fields(ctx.dataset, marking)
+    fields = suspect_questions.prediction_fields(ctx.dataset, marking)
     given = ctx.params.get("suspect")
     source = ctx.params.get("source") or (_FIELD if given in fields else _FILE)
     radio = types.RadioGroup(label="Suspect model", orientation="horizontal")
@@ -286,19 +251,6 @@ def _suspect(ctx: Any, inputs: types.Object, marking: Any) -> str:
     return _FIELD if source == _FIELD else _FILE
 
 
-def _prediction_fields(dataset: Any, marking: Any) -> list[str]:
-    """Fields that can hold predictions."""
-    schema = dataset.get_field_schema()
-    own = {marking.config["label_field"], "tags"}
-    lists = (fo.ListField, fo.VectorField, fo.ArrayField)
-    return [
-        name
-        for name, field in schema.items()
-        if name not in own
-        and (getattr(field, "document_type", None) is fo.Classification or isinstance(field, lists))
-    ]
-
-
 def _key(ctx: Any, inputs: types.Object, marking: Any) -> None:
     from ..dataset.runs import check_new_key
     from ..dataset.verification import next_verify_key
@@ -321,7 +273,7 @@ def _further(ctx: Any, inputs: types.Object, size_asked: bool) -> None:
     inputs.float(
         "alpha", label="Smaller significance level α", description="Empty: the committed one"
     )
-    _several(
+    suspect_questions.several(
         ctx,
         inputs,
         "classes",
@@ -337,8 +289,8 @@ def _further(ctx: Any, inputs: types.Object, size_asked: bool) -> None:
         label="What it answers",
     )
     if not size_asked:
-        _input_size(ctx, inputs)
-    _several(
+        suspect_questions.input_size(ctx, inputs)
+    suspect_questions.several(
         ctx,
         inputs,
         "mean",
@@ -346,7 +298,7 @@ def _further(ctx: Any, inputs: types.Object, size_asked: bool) -> None:
         label="Mean",
         description="To normalise by, as `0.485, 0.456, 0.406`",
     )
-    _several(
+    suspect_questions.several(
         ctx,
         inputs,
         "std",
@@ -366,7 +318,7 @@ def _further(ctx: Any, inputs: types.Object, size_asked: bool) -> None:
         default=defaults["pairs"],
         label="Pairs",
     )
-    _several(
+    suspect_questions.several(
         ctx,
         inputs,
         "references",
@@ -388,31 +340,6 @@ def _further(ctx: Any, inputs: types.Object, size_asked: bool) -> None:
         label="Let an image on which the suspect fails drop its pair",
         description="Otherwise the first failure stops the verification",
     )
-
-
-def _several(
-    ctx: Any,
-    inputs: types.Object,
-    name: str,
-    item: types.BaseType | None = None,
-    **kwargs: Any,
-) -> None:
-    """Asks for several values as text; a call from Python may give them as they are.
-
-    Args:
-        ctx, inputs, name: the form and the property in it
-        item (None): the type of one; text by default
-        kwargs: of the property
-    """
-    given = ctx.params.get(name)
-    if isinstance(given, (list, tuple)):
-        kwargs.pop("view", None)
-        inputs.list(name, item or types.String(), **kwargs)
-    elif isinstance(given, Mapping):
-        kwargs.pop("view", None)
-        inputs.obj(name, **kwargs)
-    else:
-        inputs.str(name, **kwargs)
 
 
 def _check(ctx: Any, inputs: types.Object, marking: Any, ledger: Any) -> None:
@@ -477,24 +404,3 @@ def _show_cost(ctx: Any, inputs: types.Object, ledger: Any) -> None:
         facts.insert(1, f"up to {random:,} queries more on random unmarked images, for a plot only")
     run_cost.notice(inputs, facts)
     run_cost.warn_if_powerless(inputs, count, ledger.plan, position, alpha)
-
-
-def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-def _numbers(text: str, name: str) -> list[float]:
-    from ..core.errors import ParameterError
-    from ..core.limits import shown
-
-    try:
-        return [float(part) for part in text.replace(",", " ").split()]
-    except ValueError as error:
-        raise ParameterError(f"{name} must be three numbers; found {shown(text)}") from error
-
-
-def _plain(values: Any) -> Any:
-    """What a call was given as what JSON can hold."""
-    if values is None or isinstance(values, Mapping):
-        return values
-    return list(values)
