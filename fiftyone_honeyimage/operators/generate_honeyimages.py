@@ -489,11 +489,14 @@ def _check_places(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) ->
     key = ctx.params.get("honey_key") or questions.free_key(samples, "honey")
     check_key(key, "honey_key")
     dataset = root_dataset(samples)
-    folder = output_folder(dataset, key, ctx.params.get("output_dir") or None)
     key_prop = inputs.properties["honey_key"]
     folder_prop = inputs.properties.get("output_dir", key_prop)
+    folder = None
     with errors_on(folder_prop):
+        folder = output_folder(dataset, key, ctx.params.get("output_dir") or None)
         check_output_place(folder, labeled.filepaths, "output_dir")
+    if folder is None or folder_prop.invalid:
+        return False
     entering = made_by(dataset, key, MARKING) and not is_complete(dataset, key)
     if entering or storage.is_ours(folder):
         return True  # killed while it was being entered in the dataset

@@ -326,26 +326,45 @@ def known(value: Any, paths: dict[str, str]) -> Any:
     return paths.get(value, value) if isinstance(value, str) else value
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_nonsense_is_neither_raised_nor_accepted(
-    case: Case,
-    workshop: tuple[Any, dict[str, str]],
-    stop: Callable[[str], None],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    dataset, paths = workshop
-    operators = importlib.import_module("fiftyone.operators")
-    executor = importlib.import_module("fiftyone.operators.executor")
-    operator = operators.get_operator(f"{PLUGIN}/{case.name}")
-    monkeypatch.chdir(tmp_path)
-    for place in case.stops:
-        stop(place)
-    outcomes = {"accepted": 0, "refused": 0}
+#: Fields without which a form asks nothing else
+_FIRST = ("label_field", "honey_key", "hardness_field", "key", "verify_key", "view_target")
 
-    def drive(params: dict[str, Any], prompt: bool) -> None:
-        params = {name: known(value, paths) for name, value in params.items()}
-        request = {"params": params, "dataset_name": dataset.name, "view": []}
+#: Fields with a path, and what is typed into them
+_PATHS = ("output_dir", "export_dir", "ledger_path", "path", "lpips_backbone", "suspect")
+_PATH_TEXTS = (
+    *("/", "..", "~", "~no-such-user/folder", "/dev/null", "/dev/null/folder", "/proc/honeyimage"),
+    *("x" * 300, "x/" * 3000, "a\x00b", "\ud800", " ", "new/folder"),
+)
+
+#: What is typed where a run or a field is named
+_NAMES = ("", "theirs", "honey", "filepath", "a\nb", "\ud800", -1, [], {}, True)
+
+
+@dataclass
+class Driver:
+    """Fills a form, and executes what it accepts up to the first thing that takes long.
+
+    Attributes:
+        case: the operator
+        dataset: the open dataset
+        paths: what names of paths stand for
+        outcomes: how often it accepted and refused
+    """
+
+    case: Case
+    dataset: Any
+    paths: dict[str, str]
+    outcomes: dict[str, int] = field(default_factory=lambda: {"accepted": 0, "refused": 0})
+
+    def __call__(self, params: dict[str, Any], prompt: bool = False) -> None:
+        operators = importlib.import_module("fiftyone.operators")
+        executor = importlib.import_module("fiftyone.operators.executor")
+        operator = operators.get_operator(f"{PLUGIN}/{self.case.name}")
+        params = {
+            name: self.paths.get(value, value) if isinstance(value, str) else value
+            for name, value in params.items()
+        }
+        request = {"params": params, "dataset_name": self.dataset.name, "view": []}
         if prompt:
             request["prompt_id"] = "prompt"
         ctx = executor.ExecutionContext(
@@ -355,42 +374,82 @@ def test_nonsense_is_neither_raised_nor_accepted(
         if inputs is not None:
             json.dumps(inputs.to_json(), allow_nan=False)
         if executor.ValidationContext(ctx, inputs, operator).invalid:
-            outcomes["refused"] += 1
+            self.outcomes["refused"] += 1
             return
-        outcomes["accepted"] += 1
-        if hasattr(operator, "resolve_run_name"):
-            assert isinstance(operator.resolve_run_name(ctx), str | None)
+        self.outcomes["accepted"] += 1
+        operator.resolve_run_name(ctx)
         try:
             operator.execute(ctx)
         except _ReachedError:
-            pass
-        else:
-            assert not case.stops, "execution has no checks"
+            return
+        assert not self.case.stops, "execution went on where it should have been stopped"
 
-    drive(case.usual, prompt=False)
-    assert outcomes["accepted"], "what is usual is accepted"
+
+@pytest.fixture
+def drive(
+    request: pytest.FixtureRequest,
+    workshop: tuple[Any, dict[str, str]],
+    stop: Callable[[str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Driver:
+    """Drives the form of the test's case, in an empty folder."""
+    case = request.getfixturevalue("case")
+    monkeypatch.chdir(tmp_path)
+    for place in case.stops:
+        stop(place)
+    return Driver(case, *workshop)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_nonsense_is_neither_raised_nor_accepted(case: Case, drive: Driver) -> None:
+    drive(case.usual)
+    assert drive.outcomes["accepted"], "what is usual is accepted"
     if not case.fields:
         return
 
-    nonsensical = st.one_of(VALUES, st.sampled_from([*paths]))
+    nonsensical = st.one_of(VALUES, st.sampled_from([*drive.paths]))
     change = st.sampled_from(case.fields).flatmap(
         lambda name: st.tuples(
             st.just(name), st.one_of(st.sampled_from(USUAL.get(name, (None,))), nonsensical)
         )
     )
-    changes = st.lists(change, min_size=1, max_size=3).map(dict)
 
     @settings(
-        max_examples=80,
+        max_examples=40,
         derandomize=True,
         database=None,
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(changes, st.booleans())
+    @given(st.lists(change, min_size=1, max_size=3).map(dict), st.booleans())
     def nonsense(changed: dict[str, Any], prompt: bool) -> None:
         drive({**case.usual, **changed}, prompt)
 
     nonsense()
-    assert outcomes["accepted"] > 5, "nothing was executed"
-    assert outcomes["refused"] > 5
+    assert drive.outcomes["accepted"] > 5, "nothing was executed"
+    assert drive.outcomes["refused"] > 5
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.fields], ids=lambda case: case.name
+)
+def test_every_field_takes_every_value(case: Case, drive: Driver) -> None:
+    values = [*TEXTS, *NUMBERS, None, True, [], ["x"], [None], {}, {"x": 1}, *drive.paths]
+    fields = [name for name in case.fields if name not in _FIRST]
+    # Each value comes by each field once, in the company of others
+    for shift in range(len(values)):
+        filled = {name: values[(shift + at) % len(values)] for at, name in enumerate(fields)}
+        drive({**case.usual, **filled})
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.fields], ids=lambda case: case.name
+)
+def test_a_path_that_is_accepted_can_be_used(case: Case, drive: Driver) -> None:
+    for name in set(_PATHS) & set(case.fields):
+        for text in (*_PATH_TEXTS, *drive.paths):
+            drive({**case.usual, name: text})
+    for name in set(_FIRST) & set(case.fields):
+        for value in _NAMES:
+            drive({**case.usual, name: value})
