@@ -427,8 +427,8 @@ def test_nonsense_is_neither_raised_nor_accepted(case: Case, drive: Driver) -> N
         drive({**case.usual, **changed}, prompt)
 
     nonsense()
-    assert drive.outcomes["accepted"] > 5, "nothing was executed"
-    assert drive.outcomes["refused"] > 5
+    assert drive.outcomes["accepted"] > 2, "nothing was executed"
+    assert drive.outcomes["refused"] > 2
 
 
 @pytest.mark.parametrize(
