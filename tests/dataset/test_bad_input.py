@@ -370,7 +370,10 @@ def test_modes_without_small_changes_are_left_out(
         ({"num_steps": 2.0}, "found 2.0"),
         ({"num_steps": True}, "found True"),
         ({"inner": "cold"}, "inner must be 'warm' or 'retrain'; found 'cold'"),
-        ({"method": "watermark"}, "there is no method 'watermark'; choose from"),
+        (
+            {"method": "watermark"},
+            "method must be 'honeyimage' or 'unperturbed'; found 'watermark'",
+        ),
         ({"exclude": "duplicates"}, r"exclude takes a list .*found 'duplicates'"),
         ({"exclude": ["blurred"]}, "found 'blurred'"),
         ({"exclude": None}, "found None"),
