@@ -378,7 +378,7 @@ def test_wrong_data_are_refused(images, labels, options, message):
 
 
 def test_divergence_is_told():
-    config = TrainingConfig(epochs=20, learning_rate=10, weight_decay=0.9, schedule="constant")
+    config = TrainingConfig(epochs=100, learning_rate=10, weight_decay=0.9, schedule="constant")
     with pytest.raises(ParameterError, match=r"loss became .* in epoch .*lower the learning rate"):
         train_models([Recorder()], noise(32, 8), random_labels(32), config=config, seeds=[0])
 
