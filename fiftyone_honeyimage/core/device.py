@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from .errors import ParameterError
+from .limits import shown
 
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -36,7 +37,7 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
         index = chosen.index
         if count and index is None:
             index = torch.cuda.current_device()
-        if index is None or index >= count:
+        if index is None or not 0 <= index < count:
             raise ParameterError(
                 f"Device {str(chosen)!r} is not available: torch sees {count} CUDA devices here. "
                 "Use another device, or leave it out to take the best one"
@@ -70,7 +71,7 @@ def check_name(device: str | torch.device) -> torch.device:
         named = torch.device(device)
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
         raise ParameterError(
-            f"Unknown device {device!r}: use 'cuda', 'cuda:<index>', 'mps' or 'cpu', or leave it "
+            f"Unknown device {shown(device)}: use 'cuda', 'cuda:<index>', 'mps' or 'cpu', or leave it "
             "out to take the best one"
         ) from error
     if named.type not in ("cpu", "cuda", "mps"):

@@ -22,6 +22,7 @@ from torchvision import models
 from .device import choose_device, seeded
 from .errors import HoneyImageError, ImageError, ParameterError
 from .images import check_image
+from .limits import check_path
 from .resizing import differentiable_resize
 
 #: Side in pixels that smaller images are enlarged to before LPIPS, which was fitted on patches of 64x64.
@@ -39,6 +40,8 @@ BRIGHTNESS = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 #: Rows that are compared at a time, and the largest side of what LPIPS compares at once.
 _STRIP_ROWS, _TILE_SIDE = 256, 1024
+
+_BACKBONE_SUFFIXES = (".safetensors", ".pt", ".pth")
 
 _BACKBONES: dict[str, Any] = {
     "alex": models.AlexNet_Weights.IMAGENET1K_V1,
@@ -337,16 +340,35 @@ def _download(net: str) -> Mapping[str, Tensor]:
         ) from e
 
 
-def _read_backbone(path: Path) -> Mapping[str, Tensor]:
+def check_backbone(file: str | os.PathLike[str]) -> Path:
+    """Checks that a file is there that may hold LPIPS' backbone; it is not read.
+
+    Returns:
+        its path, absolute
+
+    Raises:
+        ParameterError: if it cannot be one
+    """
+    path = check_backbone_path(file)
     if not path.is_file():
         raise ParameterError(f"there is no LPIPS backbone file at {path}")
-    suffix = path.suffix.lower()
-    if suffix == ".safetensors":
-        return _read_safetensors(path)
-    if suffix not in (".pt", ".pth"):
+    return path
+
+
+def check_backbone_path(file: str | os.PathLike[str]) -> Path:
+    """What :func:`check_backbone` can check on any machine: the path alone."""
+    path = check_path("lpips_backbone", file)
+    if path.suffix.lower() not in _BACKBONE_SUFFIXES:
         raise ParameterError(
             f"an LPIPS backbone is a .safetensors, .pt or .pth file, got {path.name}"
         )
+    return path
+
+
+def _read_backbone(path: Path) -> Mapping[str, Tensor]:
+    path = check_backbone(path)
+    if path.suffix.lower() == ".safetensors":
+        return _read_safetensors(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as e:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim import lr_scheduler
 
+from . import limits
 from .device import PRECISIONS, autocast_dtype, choose_device, seeded, seeded_generator
 from .errors import ParameterError
 from .progress import Report, silent
@@ -60,25 +61,25 @@ class TrainingConfig:
     precision: str = "auto"
 
     def __post_init__(self) -> None:
-        _check_integer("epochs", self.epochs, 1)
-        # Batch norm has no statistics for a single image
-        _check_integer("batch_size", self.batch_size, 2)
+        limits.EPOCHS.check("epochs", self.epochs)
+        limits.TRAINING_BATCH.check("batch_size", self.batch_size)
         if self.crop_padding is not None:
-            _check_integer("crop_padding", self.crop_padding, 0)
+            limits.CROP_PADDING.check("crop_padding", self.crop_padding)
 
-        _check_number("learning_rate", self.learning_rate, above=0)
-        _check_number("momentum", self.momentum, at_least=0, below=1)
-        _check_number("weight_decay", self.weight_decay, at_least=0)
-        _check_number("label_smoothing", self.label_smoothing, at_least=0, below=1)
+        limits.LEARNING_RATE.check("learning_rate", self.learning_rate)
+        limits.SHARE.check("momentum", self.momentum)
+        limits.WEIGHT_DECAY.check("weight_decay", self.weight_decay)
+        limits.SHARE.check("label_smoothing", self.label_smoothing)
         for name, value, known in (
             ("schedule", self.schedule, SCHEDULES),
             ("precision", self.precision, PRECISIONS),
         ):
             if value not in known:
-                raise ParameterError(f"Unknown {name} {value!r}: use one of {', '.join(known)}")
+                raise ParameterError(
+                    f"Unknown {name} {limits.shown(value)}: use one of {', '.join(known)}"
+                )
 
-        if not isinstance(self.flip, bool):
-            raise ParameterError(f"flip must be True or False, not {self.flip!r}")
+        limits.check_flag("flip", self.flip)
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,7 @@ def predict_logits(
         ParameterError: if the images or the batch size are wrong
     """
     _check_images(images)
-    _check_integer("batch_size", batch_size, 1)
+    limits.Whole(1).check("batch_size", batch_size)
     target = choose_device(device)
     dtype = autocast_dtype(target, precision)
     was_training = model.training
@@ -459,25 +460,3 @@ def _check_labels(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) 
             f"Labels run from {lowest} to {highest}, but the model has {num_classes} classes: they "
             f"must lie in 0 to {num_classes - 1}"
         )
-
-
-def _check_integer(name: str, value: int, lowest: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-        raise ParameterError(f"{name} must be an integer of at least {lowest}, not {value!r}")
-
-
-def _check_number(
-    name: str,
-    value: float,
-    *,
-    above: float = -math.inf,
-    at_least: float = -math.inf,
-    below: float = math.inf,
-) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if number and value > above and at_least <= value < below:
-        return
-
-    ranges = {"above": above, "at least": at_least, "below": below}
-    limits = " and ".join(f"{word} {v}" for word, v in ranges.items() if math.isfinite(v))
-    raise ParameterError(f"{name} must be a number {limits}, not {value!r}")

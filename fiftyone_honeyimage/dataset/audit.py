@@ -22,10 +22,11 @@ from ..core.evidence.ledger import Ledger, load_ledger
 from ..core.evidence.marked_images import MarkedImage
 from ..core.files import sha256_file
 from ..core.images import read_image
+from ..core.limits import PROXY_SIZE, check_path
 from ..core.models import Proxy
 from ..core.progress import Report
 from ..core.training import TrainingConfig
-from .checks import check_seed, whole_number
+from .checks import check_seed, media_folders
 from .hardness import training_config
 from .identity import originals
 from .loading import for_each
@@ -89,13 +90,11 @@ def audit_release(
     check_seed(seed)
     config = training_config({"epochs": EPOCHS} if training is None else training)
     if input_size is not None:
-        whole_number(input_size, "input_size", 8, 512)
+        PROXY_SIZE.check("input_size", input_size)
     if hardness_field is not None:
         _check_hardness_field(samples, hardness_field)
     opened = open_ledger(ledger)
-    folder = Path(export_dir).expanduser().absolute()
-    if not folder.is_dir():
-        raise ReleaseError(f"there is no release at '{folder}'; pass the folder that was exported")
+    folder = exported_folder(export_dir, opened, samples)
 
     with StageBar({"Finding HoneyImages": 5, **STAGES}, progress) as bar:
         found = find_images(folder, opened, bar.report)
@@ -140,6 +139,36 @@ def audit_release(
     return report
 
 
+def exported_folder(
+    export_dir: str | Path, ledger: Ledger, samples: fo.core.collections.SampleCollection | None
+) -> Path:
+    """The folder of a release, absolute; its files are not read.
+
+    Raises:
+        ParameterError: if no folder can have this path
+        ReleaseError: if it is none, or holds the originals or the HoneyImages instead
+    """
+    folder = check_path("export_dir", export_dir)
+    if not folder.is_dir():
+        raise ReleaseError(f"there is no release at '{folder}'; pass the folder that was exported")
+    real = Path(os.path.realpath(folder))
+    secret = Path(os.path.realpath(ledger.path.parent))
+    if real == secret or secret in real.parents:
+        raise ReleaseError(
+            f"'{folder}' holds the marking's ledger or its HoneyImages, withheld ones too; pass the "
+            "folder that was exported"
+        )
+    if samples is not None:
+        paths = originals(samples).values("filepath")
+        media = {Path(os.path.realpath(folder)) for folder in media_folders(paths)}
+        if any(real == each or real in each.parents for each in media):
+            raise ReleaseError(
+                f"'{folder}' holds the originals of dataset '{samples._root_dataset.name}'; pass the "
+                "folder that was exported"
+            )
+    return folder
+
+
 def open_ledger(ledger: str | Path | Ledger) -> Ledger:
     """A ledger, from its file if it is not open yet.
 
@@ -151,7 +180,7 @@ def open_ledger(ledger: str | Path | Ledger) -> Ledger:
         return ledger  # type: ignore[return-value]
     if not isinstance(ledger, (str, os.PathLike)):
         raise LedgerError(f"ledger must be a path or a Ledger; found {type(ledger).__name__}")
-    return load_ledger(Path(ledger).expanduser())
+    return load_ledger(check_path("ledger", ledger))
 
 
 def find_images(folder: Path, ledger: Ledger, report: Report) -> FoundImages:

@@ -17,6 +17,7 @@ from ..core.codecs import RewrittenError, check_markable, open_codec
 from ..core.codecs.previews import find_preview, without_previews
 from ..core.errors import ImageError, InterruptedRunError, ParameterError, SamplesError
 from ..core.hardness import find_duplicates
+from ..core.limits import shown
 from ..core.marking import KEEP_PIXELS
 from ..core.marking.room import budget_of, has_room
 from .identity import known_markings
@@ -55,7 +56,7 @@ def check_exclusions(exclude: Collection[str]) -> None:
     unknown = [name for name in exclude if name not in EXCLUSIONS] if is_list else [exclude]
     if unknown:
         raise ParameterError(
-            f"exclude takes a list of names from {list(EXCLUSIONS)}; found {unknown[0]!r}"
+            f"exclude takes a list of names from {list(EXCLUSIONS)}; found {shown(unknown[0])}"
         )
 
 

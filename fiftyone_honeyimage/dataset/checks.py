@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import math
-import numbers
 import os
 import tempfile
 from collections import Counter
@@ -18,8 +17,12 @@ import fiftyone.core.media as fom
 import fiftyone.core.odm as foo
 
 from ..core.errors import ParameterError, SamplesError
+from ..core.limits import SEED, Whole, shown
 
 HONEYIMAGE_TAG = "honeyimage"
+
+#: Of a key: a saved view's name may have 100 characters, and fields and keys are made of it
+_MAX_KEY = 64
 
 
 def check_collection(samples: Any) -> None:
@@ -101,7 +104,12 @@ def check_key(key: Any, what: str = "key") -> None:
     ):
         raise ParameterError(
             f"{what} must be a valid identifier such as 'release_2026' (letters, digits and "
-            f"underscores, starting with a letter); found {key!r}"
+            f"underscores, starting with a letter); found {shown(key)}"
+        )
+    if len(key) > _MAX_KEY:
+        raise ParameterError(
+            f"{what} may have {_MAX_KEY} characters, which leaves room for what is added to it; found "
+            f"{shown(key)}"
         )
     # A field called 'clean' or 'save' would stand in front of the method by which samples are saved
     if key == HONEYIMAGE_TAG or hasattr(foo.DatasetSampleDocument, key):
@@ -114,21 +122,16 @@ def whole_number(value: Any, what: str, least: int, most: float = math.inf) -> i
     Raises:
         ParameterError: if it is none
     """
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        number = int(value)
-        if least <= number <= most:
-            return number
-    span = f"from {least} to {most}" if most < math.inf else f"of at least {least}"
-    raise ParameterError(f"{what} must be an integer {span}; found {value!r}")
+    return Whole(least, most).check(what, value)
 
 
 def check_seed(seed: Any) -> None:
-    """Checks that a seed is a non-negative integer.
+    """Checks that a seed is one that every generator takes.
 
     Raises:
         ParameterError: if it is not
     """
-    whole_number(seed, "seed", 0)
+    SEED.check("seed", seed)
 
 
 def check_output_folder(folder: Path, filepaths: Sequence[str], what: str) -> None:
@@ -159,6 +162,10 @@ def check_output_place(folder: Path, filepaths: Sequence[str], what: str) -> Non
     Raises:
         ParameterError: if it cannot be made, or lies inside the dataset's media
     """
+    if not folder.name:
+        raise ParameterError(
+            f"{what} '{folder}' is the root of a disk; add the name of a new folder"
+        )
     # Through links and "..", by which media could be hidden
     real = Path(os.path.realpath(folder))
     for media in sorted(media_folders(filepaths)):

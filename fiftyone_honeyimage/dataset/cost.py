@@ -11,11 +11,18 @@ from ..core.images import read_image
 from ..core.marking.ascent import PASSES
 from ..core.marking.trade_off import plan_trade_off
 from ..core.marking.transforms import TRANSFORMS
+from ..core.models import weight_bytes
 from ..core.training import TrainingConfig
 from .samples import LabeledSamples
 
 #: Files that are looked at to learn the usual size of an image.
 _NUM_PROBES = 16
+
+#: What the manifest and the ledger say of one image, bytes.
+_RECORD_BYTES = 1500
+
+#: What the smallest file takes on most disks, bytes.
+_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -26,13 +33,15 @@ class RunCost:
         num_images: images that are read
         num_passes: how often an image goes forward and backward through a proxy, over the whole run
         memory_bytes: images that are held in memory at once
-        disk_bytes: at most this much is written
+        disk_bytes: about this much is written and stays
+        peak_bytes: at most this much lies on the disk at once while it runs
     """
 
     num_images: int
     num_passes: int = 0
     memory_bytes: int = 0
     disk_bytes: int = 0
+    peak_bytes: int = 0
 
     def seconds(self, seconds_per_pass: float) -> float:
         """The time of the training, from the time of one pass."""
@@ -71,6 +80,7 @@ def marking_cost(
     robust: bool = False,
     epsilon: float = 4,
     trade_off: int = 0,
+    proxy: str | None = None,
 ) -> RunCost:
     """The cost of :func:`fiftyone_honeyimage.generate_honeyimages`.
 
@@ -86,9 +96,11 @@ def marking_cost(
         robust (False): whether every step also looks at each transform that is to be survived
         epsilon (4): ε
         trade_off (0): candidates for the plot of loss gap against visibility, at most
+        proxy (None): the proxies' architecture, whose weights are kept; None leaves them out
     """
     count = len(labeled)
     pixel_bytes = mean_pixel_bytes(labeled.filepaths)
+    weights = 0 if proxy is None else weight_bytes(proxy, len(labeled.classes), size)
     marked = num_honeyimages + num_pairs
     passes = (count - marked) * config.epochs  # the out-model
     if method != "unperturbed":
@@ -109,9 +121,25 @@ def marking_cost(
         num_images=count,
         num_passes=passes,
         memory_bytes=_memory(count, size),
-        # PNG files seldom exceed the pixels; checkpoints keep them as 32-bit numbers meanwhile.
-        disk_bytes=(1 + 4) * marked * pixel_bytes,
+        # A HoneyImage takes about as much as its source; both models are kept
+        disk_bytes=marked * (mean_file_bytes(labeled.filepaths) + _RECORD_BYTES)
+        + (1 if method == "unperturbed" else 2) * weights,
+        peak_bytes=peak_bytes(weights, marked * pixel_bytes, marked),
     )
+
+
+def peak_bytes(weights: int, values: int, num_files: int) -> int:
+    """At most so many bytes lie on the disk at once while a marking is made.
+
+    Args:
+        weights: of one proxy, bytes
+        values: of all candidates' pixels, three a pixel
+        num_files: HoneyImages, withheld ones too
+    """
+    # Both models' checkpoints, the newer of the in-model's beside the older, and both models once
+    # more. Perturbations are kept twice, in one or two bytes a value, and finished files twice; a file
+    # and its folder take whole blocks.
+    return 5 * weights + (2 * 2 + 2) * values + 3 * _BLOCK * num_files
 
 
 def release_cost(labeled: LabeledSamples, num_withheld: int) -> RunCost:
@@ -122,10 +150,13 @@ def release_cost(labeled: LabeledSamples, num_withheld: int) -> RunCost:
         num_withheld: how many of them are withheld
     """
     count = len(labeled) - num_withheld
-    probes = _some(labeled.filepaths)
-    sizes = [os.path.getsize(path) for path in probes if os.path.isfile(path)]
-    mean = sum(sizes) // len(sizes) if sizes else 0
-    return RunCost(num_images=count, disk_bytes=count * mean)
+    return RunCost(num_images=count, disk_bytes=count * mean_file_bytes(labeled.filepaths))
+
+
+def mean_file_bytes(filepaths: Sequence[str]) -> int:
+    """Bytes of an image's file, on average over a few that are there; 0 without any."""
+    sizes = [os.path.getsize(path) for path in _some(filepaths) if os.path.isfile(path)]
+    return sum(sizes) // len(sizes) if sizes else 0
 
 
 def mean_pixel_bytes(filepaths: Sequence[str]) -> int:

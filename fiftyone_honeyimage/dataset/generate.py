@@ -17,14 +17,15 @@ from .. import __version__
 from ..core.candidates import default_num_honeyimages, default_num_pairs
 from ..core.codecs import encoder_versions
 from ..core.device import choose_device
-from ..core.errors import ParameterError
 from ..core.evidence.ledger import Ledger, load_ledger
 from ..core.evidence.marked_images import MarkedImage
 from ..core.evidence.new_ledger import create_ledger
 from ..core.evidence.verdict import Plan
+from ..core.limits import NUM_STEPS, SEED, TRADE_OFF, check_choice, check_flag
 from ..core.marking import METHODS
 from ..core.marking.base import check_budget
-from ..core.models import Proxy, proxy_name
+from ..core.metrics import check_backbone
+from ..core.models import Proxy, check_proxy, proxy_name
 from ..core.training import TrainingConfig
 from . import storage
 from .candidates import (
@@ -86,14 +87,18 @@ def generate_honeyimages(
 ) -> Marking:
     """See :func:`fiftyone_honeyimage.generate_honeyimages`."""
     check_key(honey_key, "honey_key")
-    if method not in METHODS:
-        raise ParameterError(f"there is no method {method!r}; choose from {sorted(METHODS)}")
-    num_steps = whole_number(num_steps, "num_steps", 1, 1000)
+    check_choice("method", method, METHODS)
+    num_steps = NUM_STEPS.check("num_steps", num_steps)
     check_budget(epsilon, step_size, num_steps, inner, smoothing)
     check_exclusions(exclude)
     check_file_policies(reencode, thumbnails)
-    trade_off = whole_number(trade_off, "trade_off", 0)
-    seed = whole_number(seed, "seed", 0)
+    trade_off = TRADE_OFF.check("trade_off", trade_off)
+    seed = SEED.check("seed", seed)
+    check_flag("robust", robust)
+    check_flag("skip_failures", skip_failures)
+    if lpips_backbone is not None:
+        check_backbone(lpips_backbone)
+    check_proxy(proxy)
     config = training_config(training)
     chosen = choose_device(device)
     proxy_label = proxy_name(proxy)
@@ -106,6 +111,7 @@ def generate_honeyimages(
     folder = storage.output_folder(dataset, honey_key, output_dir)
     hardness, label_errors = read_hardness(samples, labeled, hardness_field)
     size = proxy_input_size(labeled, input_size)
+    check_proxy(proxy, len(labeled.classes), size)
     if num_pairs is None:
         num_pairs = default_num_pairs(len(labeled))
     num_pairs = whole_number(num_pairs, "num_pairs", 0)

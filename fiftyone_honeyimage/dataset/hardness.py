@@ -13,9 +13,9 @@ from ..core.device import choose_device
 from ..core.errors import ParameterError
 from ..core.hardness import compute_hardness as score
 from ..core.hardness import find_label_errors, measure_skill
-from ..core.models import Proxy, proxy_name
+from ..core.limits import SEED, check_flag, shown
+from ..core.models import Proxy, check_proxy, proxy_name
 from ..core.training import TrainingConfig
-from .checks import whole_number
 from .hardness_fields import check_hardness_field, label_error_field, write_hardness
 from .loading import load_images
 from .progress import Progress, StageBar
@@ -70,11 +70,14 @@ def compute_hardness(
     config = training_config(training)
     chosen = choose_device(device)
     name = proxy_name(proxy)
-    seed = whole_number(seed, "seed", 0)
+    check_proxy(proxy)
+    seed = SEED.check("seed", seed)
+    check_flag("skip_failures", skip_failures)
     labeled = read_labels(samples, label_field)
     catch_up(root_dataset(samples))
     check_hardness_field(samples, hardness_field)
     size = proxy_input_size(labeled, input_size)
+    check_proxy(proxy, len(labeled.classes), size)
 
     stages = {"Reading images": 5, "Training the two half proxies": 90, "Scoring": 4, "Writing": 1}
     with StageBar(stages, progress) as bar:
@@ -137,6 +140,7 @@ def training_config(training: TrainingConfig | Mapping[str, Any] | None) -> Trai
     if training is None:
         return TrainingConfig()
     if isinstance(training, Mapping):
+        training = {str(name): value for name, value in training.items()}
         known = set(TrainingConfig.__dataclass_fields__)
         unknown = sorted(set(training) - known)
         if unknown:
@@ -145,4 +149,4 @@ def training_config(training: TrainingConfig | Mapping[str, Any] | None) -> Trai
     # Compared by name: a plugin and a script hold two copies of this class.
     if type(training).__name__ == TrainingConfig.__name__:
         return TrainingConfig(**asdict(training))
-    raise ParameterError(f"training must be a TrainingConfig or a mapping; found {training!r}")
+    raise ParameterError(f"training must be a TrainingConfig or a mapping; found {shown(training)}")

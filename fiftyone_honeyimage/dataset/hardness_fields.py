@@ -52,7 +52,7 @@ def read_hardness(
     Raises:
         SamplesError: if there are no scores
     """
-    if not samples.has_field(hardness_field):
+    if not isinstance(hardness_field, str) or not samples.has_field(hardness_field):
         raise SamplesError(
             f"there is no field '{hardness_field}' with hardness scores; run "
             f"compute_hardness(samples, label_field, hardness_field='{hardness_field}') first"

@@ -32,6 +32,7 @@ from ..core.models import Proxy, build_model
 from ..core.training import TrainingConfig
 from . import storage
 from .candidates import choose_candidates
+from .cost import peak_bytes
 from .loading import keep_rows, load_images
 from .progress import StageBar
 from .samples import LabeledSamples
@@ -148,14 +149,11 @@ def _relative_size(codecs: Sequence[Codec], input_size: int) -> float:
 
 
 def _disk_bytes(codecs: Sequence[Codec], proxy: Proxy, num_classes: int, input_size: int) -> int:
-    """At most so many bytes lie on the disk at once while a marking is made."""
+    """See :func:`.cost.peak_bytes`."""
     model = build_model(proxy, num_classes, input_size=input_size, seed=0)
     weights = sum(value.nbytes for value in model.state_dict().values())
     values = sum(3 * codec.width * codec.height for codec in codecs)
-    # Both models' checkpoints, the newer of the in-model's beside the older, and both models once
-    # more. Perturbations are kept twice, in one or two bytes a value, and finished files twice; a file
-    # and its folder take whole blocks.
-    return 5 * weights + (2 * 2 + 2) * values + 3 * 4096 * len(codecs)
+    return peak_bytes(weights, values, len(codecs))
 
 
 def _write_images(

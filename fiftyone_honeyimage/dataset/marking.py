@@ -12,6 +12,7 @@ import fiftyone as fo
 from ..core.errors import LedgerError, SamplesError
 from ..core.evidence.ledger import Ledger, load_ledger
 from ..core.evidence.marked_images import MarkedImage
+from ..core.limits import check_path
 from . import storage
 from .identity import recorded_images
 from .runs import MARKING, list_keys, made_by, root_dataset, run_config, run_results
@@ -168,8 +169,9 @@ def open_ledger(marking: Marking, ledger_path: str | Path | None) -> Ledger:
 
     Raises:
         LedgerError: if it is missing, altered, or of another marking or dataset
+        ParameterError: if no file can have this path
     """
-    path = Path(ledger_path).expanduser() if ledger_path else marking.ledger_path
+    path = check_path("ledger_path", ledger_path) if ledger_path else marking.ledger_path
     try:
         is_there = path.is_file()
     except OSError as error:

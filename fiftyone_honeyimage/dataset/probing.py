@@ -13,12 +13,13 @@ from typing import Any
 import fiftyone as fo
 import numpy as np
 
-from ..core.errors import HoneyImageError, ParameterError, SuspectError
+from ..core.errors import HoneyImageError, SuspectError
 from ..core.images import read_image
 from ..core.suspects import Answers, Asking, PredictionsSuspect, Suspect, check_answerable, query
 from ..core.suspects.competence import FAR_BETTER, Competence, ask_otherwise, judge
 from .marking import Marking
 from .runs import HARDNESS, is_complete, list_keys, root_dataset, run_results
+from .suspects import check_one_size
 from .unmarked import unmarked
 
 #: Unmarked images that a suspect at hand is asked about, and one whose calls may cost something
@@ -285,12 +286,8 @@ def _fingerprint(answers: Answers) -> list[float]:
 def _check_sizes(suspect: Suspect, twins: Mapping[str, np.ndarray]) -> tuple[int, ...]:
     """The twins' shape; of the first one, if they differ and that does not matter."""
     shapes = sorted({image.shape for image in twins.values()})
-    if suspect.needs_equal_sizes and len(shapes) > 1:
-        sizes = ", ".join(f"{width}x{height}" for height, width, _ in shapes[:4])
-        raise ParameterError(
-            f"the HoneyImages have different sizes ({sizes}{', …' if len(shapes) > 4 else ''}): pass the "
-            "suspect's input_size, to which they are resized. Nothing was asked"
-        )
+    if suspect.needs_equal_sizes:
+        check_one_size([(width, height) for height, width, _ in shapes], suspect.name)
     return shapes[0] if shapes else (8, 8, 3)
 
 

@@ -13,8 +13,8 @@ from fiftyone import ViewField as F
 from ..core.errors import HoneyImageError
 from ..core.evidence.loss_gap import loss_gaps
 from ..core.images import read_image
+from ..core.limits import NUM_RANDOM
 from ..core.suspects import PredictionsSuspect, Suspect, load_suspect, query
-from .checks import whole_number
 from .marking import Marking
 from .progress import StageBar
 from .runs import root_dataset
@@ -35,7 +35,7 @@ def num_controls(suspect: Any, num_random: int | None) -> int:
         # A function may be somebody's paid service; a file, a module or a field is at hand
         at_hand = isinstance(suspect, (str, Path)) or hasattr(suspect, "state_dict")
         return DEFAULT_NUM_RANDOM if at_hand else 0
-    return whole_number(num_random, "num_random", 0)
+    return NUM_RANDOM.check("num_random", num_random)
 
 
 def ask_controls(

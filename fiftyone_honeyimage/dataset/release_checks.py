@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..core.errors import ParameterError, ReleaseError
 from ..core.evidence.ledger import Ledger
+from ..core.limits import check_choice, check_path
 from .checks import check_output_folder
 from .marked_files import find_wrong_file
 from .marking import Marking
@@ -19,7 +20,7 @@ def release_folder(export_dir: str | Path, labeled: LabeledSamples, marking: Mar
     Raises:
         ParameterError: if it exists, cannot be made, or lies among the media or beside the ledger
     """
-    folder = Path(export_dir).expanduser().absolute()
+    folder = check_path("export_dir", export_dir)
     check_output_folder(folder, labeled.filepaths, "export_dir")
     if marking.output_dir in folder.parents:
         raise ParameterError(
@@ -35,10 +36,8 @@ def check_policies(reencode: str, names: str) -> None:
     Raises:
         ParameterError: if one is unknown
     """
-    if reencode not in ("marked", "all"):
-        raise ParameterError(f"reencode must be 'marked' or 'all'; found {reencode!r}")
-    if names not in ("keep", "renumber"):
-        raise ParameterError(f"names must be 'keep' or 'renumber'; found {names!r}")
+    check_choice("reencode", reencode, ("marked", "all"))
+    check_choice("names", names, ("keep", "renumber"))
 
 
 def check_reencode(reencode: str, marking: Marking) -> None:

@@ -22,6 +22,7 @@ import fiftyone.utils.data as foud
 from bson import ObjectId
 
 from ..core.errors import ParameterError
+from ..core.limits import check_choice, shown
 from .progress import inner_bars_hidden
 from .release_fields import CarriedField
 from .release_files import ReleasedFile, Stage
@@ -58,6 +59,7 @@ def check_dataset_type(kind: type, fields: Sequence[str]) -> None:
     Raises:
         ParameterError: saying what is possible
     """
+    _check_names(fields)
     if kind not in DATASET_TYPES:
         raise ParameterError(
             f"dataset_type {getattr(kind, '__name__', kind)} cannot hold a release; use one of "
@@ -68,6 +70,21 @@ def check_dataset_type(kind: type, fields: Sequence[str]) -> None:
             f"{kind.__name__} holds one label field, so fields={list(fields)} cannot be carried along; "
             "use FiftyOneDataset or CSVDataset, or leave them out"
         )
+
+
+def dataset_type_named(name: Any) -> type:
+    """The dataset type of a release by its name.
+
+    Raises:
+        ParameterError: saying which there are
+    """
+    names = [kind.__name__ for kind in DATASET_TYPES]
+    return DATASET_TYPES[names.index(check_choice("dataset_type", name, names))]
+
+
+def _check_names(fields: Any) -> None:
+    if not isinstance(fields, (list, tuple)) or not all(isinstance(name, str) for name in fields):
+        raise ParameterError(f"fields must be a list of names of fields; found {shown(fields)}")
 
 
 def write(

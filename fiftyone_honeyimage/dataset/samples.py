@@ -11,7 +11,8 @@ import numpy as np
 
 from ..core.errors import HoneyImageError, ImageError, SamplesError
 from ..core.images import read_image
-from .checks import check_collection, check_label_field, whole_number
+from ..core.limits import PROXY_SIZE
+from .checks import check_collection, check_label_field
 from .identity import Identity, known_markings
 from .runs import root_dataset
 
@@ -152,7 +153,7 @@ def proxy_input_size(labeled: LabeledSamples, input_size: int | None) -> int:
         ImageError: if none of the first images can be read
     """
     if input_size is not None:
-        return whole_number(input_size, "input_size", 8, 512)
+        return PROXY_SIZE.check("input_size", input_size)
 
     sides: list[int] = []
     error: HoneyImageError | None = None

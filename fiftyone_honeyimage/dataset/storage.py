@@ -21,6 +21,7 @@ import fiftyone as fo
 
 from ..core.errors import InterruptedRunError, LedgerError
 from ..core.files import write_json_atomic
+from ..core.limits import check_path
 from .running import locked as locked
 
 IMAGES = "images"
@@ -43,10 +44,14 @@ def default_output_dir(dataset: fo.Dataset, honey_key: str) -> Path:
 
 
 def output_folder(dataset: fo.Dataset, honey_key: str, output_dir: str | Path | None) -> Path:
-    """The marking's folder, absolute."""
+    """The marking's folder, absolute.
+
+    Raises:
+        ParameterError: if no folder can have this path
+    """
     if output_dir is None:
         return default_output_dir(dataset, honey_key)
-    return Path(output_dir).expanduser().absolute()
+    return check_path("output_dir", output_dir)
 
 
 def fingerprint(content: Mapping[str, Any]) -> str:

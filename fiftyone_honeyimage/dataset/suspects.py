@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
 import numpy as np
+from PIL import Image
 
 from ..core.errors import ParameterError, SuspectError
-from ..core.suspects import Suspect, load_suspect
+from ..core.evidence.ledger import Ledger
+from ..core.limits import (
+    QUERY_BATCH,
+    SUSPECT_SIZE,
+    check_choice,
+    check_flag,
+    check_text,
+    shown,
+)
+from ..core.suspects import OUTPUTS, Preprocessing, Suspect, load_suspect
 from ..core.suspects.protocol import class_indices
 from .identity import recorded_images
 from .marking import Marking
@@ -41,6 +53,74 @@ def suspect_classes(
             f"({len(missing)} in all)"
         )
     return names
+
+
+def check_asking(
+    *,
+    outputs: str,
+    input_size: int | tuple[int, int] | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    channels: str,
+    batch_size: int,
+    pairs: str,
+    name: str | None,
+    references: Sequence[Any],
+    skip_failures: bool,
+    insist: bool,
+) -> None:
+    """Checks how a suspect is to be asked, as far as that goes without the suspect.
+
+    Raises:
+        ParameterError: naming the first argument that is out of range
+    """
+    check_choice("outputs", outputs, OUTPUTS)
+    if input_size is not None:
+        sides = input_size if isinstance(input_size, (tuple, list)) else (input_size, input_size)
+        if len(sides) != 2:
+            raise ParameterError(
+                f"input_size must be a number of pixels or (height, width); found {shown(input_size)}"
+            )
+        for side in sides:
+            SUSPECT_SIZE.check("input_size", side)
+    Preprocessing(None, mean, std, channels)
+    QUERY_BATCH.check("batch_size", batch_size)
+    check_choice("pairs", pairs, ("all", "unused"))
+    if name is not None:
+        check_text("name", name)
+    if isinstance(references, str) or not isinstance(references, Sequence):
+        raise ParameterError(f"references must be a list of models; found {shown(references)}")
+    check_flag("skip_failures", skip_failures)
+    check_flag("insist", insist)
+
+
+def check_one_size(sizes: Iterable[tuple[int, int]], name: str) -> None:
+    """Checks that images that no one resizes are of one size.
+
+    Args:
+        sizes: (width, height), pixels
+        name: the suspect's
+
+    Raises:
+        ParameterError: naming sizes that occur
+    """
+    different = sorted(set(sizes))
+    if len(different) > 1:
+        some = ", ".join(f"{width}x{height}" for width, height in different[:3])
+        raise ParameterError(
+            f"input_size is needed: the marked images have {len(different)} sizes ({some}, …), and the "
+            f"suspect {name!r} takes one. Give the size in pixels that it was trained at"
+        )
+
+
+def marked_sizes(ledger: Ledger, folder: Path) -> list[tuple[int, int]]:
+    """The sizes, (width, height) in pixels, of the twins' files that can be read; from their headers."""
+    sizes = set()
+    for pair in ledger.pairs:
+        for image in (pair.a, pair.b):
+            with suppress(OSError, ValueError), Image.open(folder / image.file) as opened:
+                sizes.add(opened.size)
+    return sorted(sizes)
 
 
 def open_suspect(

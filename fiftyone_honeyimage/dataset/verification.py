@@ -13,6 +13,7 @@ from ..core.evidence.record import check_new_evidence
 from ..core.evidence.record import export_evidence as write_evidence
 from ..core.evidence.twins import PairAnswers
 from ..core.evidence.verdict import Verdict
+from ..core.limits import check_path
 from .marking import load_marking, open_ledger
 from .runs import VERIFICATION, list_keys, root_dataset, run_config, run_results
 
@@ -95,7 +96,7 @@ def export_evidence(
     overwrite: bool = False,
 ) -> Path:
     """See :func:`fiftyone_honeyimage.export_evidence`."""
-    target = Path(path).expanduser()
+    target = check_path("path", path)
     check_new_evidence(target, overwrite)
     verification = load_verification(samples, verify_key)
     marking = load_marking(samples, verification.honey_key)

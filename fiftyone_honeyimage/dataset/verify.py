@@ -14,7 +14,6 @@ from ..core.errors import LedgerError, ParameterError, SuspectError
 from ..core.evidence.ledger import Ledger
 from ..core.evidence.verdict import Verdict
 from ..core.files import locked
-from ..core.suspects import OUTPUTS, check_batch_size
 from ..core.suspects.journal import Journal
 from .ledger_heads import check_head, note_head
 from .marking import Marking, load_marking, open_ledger
@@ -35,7 +34,7 @@ from .runs import (
     save_results,
     save_run,
 )
-from .suspects import open_suspect, suspect_classes
+from .suspects import check_asking, open_suspect, suspect_classes
 from .verification import Verification, known_verifications, load_verification, next_verify_key
 from .verification_call import Begun, Call, begin
 
@@ -71,6 +70,19 @@ def verify_model(
     """See :func:`fiftyone_honeyimage.verify_model`."""
     catch_up(root_dataset(samples))
     marking = load_marking(samples, honey_key)
+    check_asking(
+        outputs=outputs,
+        input_size=input_size,
+        mean=mean,
+        std=std,
+        channels=channels,
+        batch_size=batch_size,
+        pairs=pairs,
+        name=name,
+        references=references,
+        skip_failures=skip_failures,
+        insist=insist,
+    )
     num_random = num_controls(suspect, num_random)
     if verify_key is None:
         verify_key = next_verify_key(samples, honey_key)
@@ -79,9 +91,6 @@ def verify_model(
     check_log(samples, honey_key, ledger)
     level = ledger.plan.alpha_for(alpha)
     names = suspect_classes(marking, classes)
-    if outputs not in OUTPUTS:
-        raise ParameterError(f"outputs is one of {', '.join(OUTPUTS)}; got {outputs!r}")
-    check_batch_size(batch_size)
     check_choice(pairs, num_pairs)
 
     load = {

@@ -12,7 +12,7 @@ import fiftyone.operators.types as types
 from .. import audit_release as run
 from . import calls, questions, results, run_cost
 from .execution import elsewhere, worker_may_run
-from .form_errors import is_blocked, reject
+from .form_errors import errors_on, is_blocked
 from .form_parts import dropdown, form
 
 _NO_MODEL = "none"
@@ -125,6 +125,14 @@ def _proxy(ctx: Any) -> str | None:
     return None if chosen == _NO_MODEL else chosen
 
 
+def _newest_release(ctx: Any, honey_key: str) -> str | None:
+    """The release of a marking that was exported last, of those that are still there."""
+    from ..dataset.release_history import list_releases
+
+    there = [found for found in list_releases(ctx.dataset, honey_key) if found.is_there]
+    return str(there[-1].export_dir) if there else None
+
+
 def _fill(ctx: Any, inputs: types.Object) -> None:
     if not questions.has_dataset(ctx, inputs):
         return
@@ -133,18 +141,23 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         return
     prop = inputs.str(
         "export_dir",
+        default=_newest_release(ctx, marking.honey_key),
         required=True,
         label="Folder of the release",
         description="As *Export protected release* wrote it",
     )
-    folder = ctx.params.get("export_dir")
-    if folder and not Path(folder).expanduser().is_dir():
-        absent = f"There is no folder '{folder}'"
-        if worker_may_run(ctx):
-            elsewhere(inputs, "folder_elsewhere", f"{absent} on the App's machine")
-        else:
-            reject(prop, absent)
     ledger = questions.ledger(ctx, inputs, marking)
+    if ctx.params.get("export_dir") is not None and ledger is not None:
+        from ..core.limits import check_path
+        from ..dataset.audit import exported_folder
+
+        with errors_on(prop):
+            folder = check_path("export_dir", ctx.params["export_dir"])
+            if worker_may_run(ctx) and not folder.exists():
+                label = f"There is no folder '{folder}' on the App's machine"
+                elsewhere(inputs, "folder_elsewhere", label)
+            else:
+                exported_folder(folder, ledger, ctx.dataset)
     dropdown(
         inputs,
         "proxy",
@@ -157,6 +170,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         label="Model",
         description="It is trained on the release, to see whether losses give HoneyImages away",
     )
+    questions.seed(ctx, inputs, run)
     questions.device(ctx, inputs)
     if ledger is None or is_blocked(inputs):
         return

@@ -103,7 +103,7 @@ def given(ctx: Any, function: Callable[..., Any]) -> dict[str, Any]:
     """
     values = {name: ctx.params.get(name) for name in inspect.signature(function).parameters}
     values = {name: value for name, value in values.items() if value not in (None, "", {})}
-    if "training" in values:
+    if isinstance(values.get("training"), Mapping):
         values["training"] = {
             name: value for name, value in values["training"].items() if value not in (None, "")
         }
@@ -115,9 +115,15 @@ def values(ctx: Any, function: Callable[..., Any]) -> dict[str, Any]:
     return sdk_defaults(function) | given(ctx, function)
 
 
-def change_dataset(ctx: Any, function: Callable[..., Any]) -> dict[str, Any]:
-    """Calls an SDK function that changes the open dataset; the parameters that it was given."""
-    params = given(ctx, function)
+def change_dataset(ctx: Any, function: Callable[..., Any], **more: Any) -> dict[str, Any]:
+    """Calls an SDK function that changes the open dataset; the parameters that it was given.
+
+    Args:
+        ctx: the operator's context
+        function: the SDK's function
+        more: parameters that go by other names in the form
+    """
+    params = given(ctx, function) | more
     function(ctx.dataset, **params)
     if not ctx.delegated:
         ctx.trigger("reload_dataset")

@@ -41,8 +41,8 @@ class DeleteRun(foo.Operator):
         """
         params = {
             "key": key,
-            "delete_files": delete_files,
-            "confirm": True,
+            _of("delete_files", key): delete_files,
+            _of("confirm", key): True,
             "confirm_key": key,
         }
         return calls.call(self, samples, params)
@@ -54,20 +54,30 @@ class DeleteRun(foo.Operator):
         return f"Delete '{ctx.params.get('key')}'"
 
     def execute(self, ctx: Any) -> dict[str, Any]:
-        return calls.change_dataset(ctx, run)
+        key = ctx.params["key"]
+        return calls.change_dataset(ctx, run, delete_files=_deletes_files(ctx, key))
 
     def resolve_output(self, ctx: Any) -> types.Property:
         return results.output(f"`{ctx.results['key']}` is deleted.", "The run is deleted")
+
+
+def _of(question: str, key: str) -> str:
+    """The name of a question about one run: what was ticked for a run is not ticked for another."""
+    return f"{question}_{key}"
+
+
+def _deletes_files(ctx: Any, key: str) -> bool:
+    return ctx.params.get(_of("delete_files", key)) is True
 
 
 def _fill(ctx: Any, inputs: types.Object) -> None:
     chosen = questions.choose_run(ctx, inputs, ("hardness", "marking", "verification"), "delete")
     if chosen is None:
         return
-    files = bool(ctx.params.get("delete_files")) and chosen.kind == "marking"
+    files = _deletes_files(ctx, chosen.key) and chosen.kind == "marking"
     if chosen.kind == "marking":
         inputs.bool(
-            "delete_files",
+            _of("delete_files", chosen.key),
             default=False,
             label="Also delete its HoneyImage files and its ledger",
             view=types.SwitchView(),
@@ -82,8 +92,9 @@ def _confirm(ctx: Any, inputs: types.Object, key: str, files: bool) -> None:
         prop = inputs.str("confirm_key", label=f"Type `{key}` to delete it and its ledger for good")
         confirmed = ctx.params.get("confirm_key") == key
     else:
-        prop = inputs.bool("confirm", default=False, label=f"Delete '{key}'")
-        confirmed = bool(ctx.params.get("confirm"))
+        name = _of("confirm", key)
+        prop = inputs.bool(name, default=False, label=f"Delete '{key}'")
+        confirmed = ctx.params.get(name) is True
     if not confirmed:
         reject(prop, "Confirm that this is what you want")
 

@@ -14,7 +14,7 @@ import fiftyone.operators.types as types
 
 from .. import export_evidence as run
 from . import calls, questions, results
-from .form_errors import block, blocking, is_blocked, reject
+from .form_errors import block, blocking, errors_on, is_blocked, reject
 from .form_parts import dropdown, form
 
 
@@ -82,6 +82,7 @@ def _check_command(path: Path) -> str:
 def _fill(ctx: Any, inputs: types.Object) -> None:
     if not questions.has_dataset(ctx, inputs):
         return
+    from ..core.limits import shown
     from ..dataset.runs import VERIFICATION, list_keys
 
     keys = list_keys(ctx.dataset, VERIFICATION)
@@ -98,7 +99,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         label="Verification",
     )
     if key not in keys:
-        reject(prop, f"There is no verification '{key}'; choose one of {', '.join(keys)}")
+        reject(prop, f"There is no verification {shown(key)}; choose one of {', '.join(keys)}")
         return
     _check(ctx, inputs, key)
     if not is_blocked(inputs):
@@ -125,12 +126,19 @@ def _check(ctx: Any, inputs: types.Object, key: str) -> None:
 
 
 def _path(ctx: Any, inputs: types.Object, key: str) -> None:
+    from ..dataset.checks import check_output_place
+
     prop = inputs.str(
         "path",
         label="File",
         description=f"A new JSON file. Empty: `{_proposed(ctx, key)}`",
     )
-    target = _target(ctx, key)
+    target = None
+    with errors_on(prop):
+        target = _target(ctx, key)
+        check_output_place(target, (), "path")
+    if target is None:
+        return
     problem = None
     if target.is_dir():
         problem = f"'{target}' is a folder; add a file name, such as '{target / f'{key}.json'}'"
@@ -141,8 +149,9 @@ def _path(ctx: Any, inputs: types.Object, key: str) -> None:
 
 
 def _target(ctx: Any, key: str) -> Path:
-    given = (ctx.params.get("path") or "").strip()
-    return Path(given).expanduser() if given else _proposed(ctx, key)
+    from ..core.limits import check_path
+
+    return check_path("path", ctx.params.get("path") or _proposed(ctx, key))
 
 
 def _proposed(ctx: Any, key: str) -> Path:

@@ -201,10 +201,9 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
 
 def _dataset_type(ctx: Any) -> type:
     """The dataset type that was chosen by its name."""
-    import fiftyone.types as fot
+    from ..dataset.release_formats import dataset_type_named
 
-    name = ctx.params.get("dataset_type") or _DATASET_TYPE
-    return getattr(fot, name, None) or type(name, (), {})
+    return dataset_type_named(ctx.params.get("dataset_type") or _DATASET_TYPE)
 
 
 def _formats(ctx: Any, inputs: types.Object, samples: Any, label_field: str) -> None:
@@ -221,8 +220,9 @@ def _formats(ctx: Any, inputs: types.Object, samples: Any, label_field: str) -> 
         default=_DATASET_TYPE,
         label="Dataset type",
     )
+    kind = None
     with errors_on(prop):
-        check_dataset_type(_dataset_type(ctx), ())
+        kind = _dataset_type(ctx)
     if not section(ctx, inputs, run, _FURTHER):
         return
     defaults = calls.sdk_defaults(run)
@@ -257,8 +257,9 @@ def _formats(ctx: Any, inputs: types.Object, samples: Any, label_field: str) -> 
     )
     values = calls.values(ctx, run)
     with errors_on(prop):
-        check_dataset_type(_dataset_type(ctx), values["fields"])
-        check_fields(samples, values["fields"], label_field, _dataset_type(ctx))
+        if kind is not None:
+            check_dataset_type(kind, values["fields"])
+            check_fields(samples, values["fields"], label_field, kind)
     with errors_on_named(inputs, prop):
         check_policies(values["reencode"], values["names"])
 

@@ -28,6 +28,8 @@ def form(
         label: its title
         submit (None): what its button says
     """
+    # What a panel shows, pictures too, would be kept with every run that is scheduled from it
+    ctx.params.pop("panel_state", None)
     inputs = types.Object()
     fill(ctx, inputs)
     return types.Property(inputs, view=types.PromptView(label=label, submit_button_label=submit))
@@ -98,7 +100,7 @@ def section(
         return True
     defaults = calls.sdk_defaults(function)
     values = calls.given(ctx, function)
-    if "training" in values:
+    if isinstance(values.get("training"), Mapping):
         values["training"] = _changed_training(values["training"]) or None
     return any(
         _comparable(values.get(name, defaults[name])) != _comparable(defaults[name])

@@ -251,6 +251,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         robust=values["robust"],
         epsilon=values["epsilon"],
         trade_off=values["trade_off"],
+        proxy=training.proxy,
     )
     lines = [
         f"**{num_honeyimages:,} HoneyImages** in a release of "
@@ -318,7 +319,7 @@ def _key(ctx: Any, inputs: types.Object, samples: Any) -> None:
         label="Name of the marking",
         description="An identifier, also of the field, the tag and the saved view it makes",
     )
-    if ctx.params.get("honey_key"):
+    if ctx.params.get("honey_key") is not None:
         with errors_on(prop):
             check_key(ctx.params["honey_key"], "honey_key")
 
@@ -486,14 +487,23 @@ def _exclude(ctx: Any, inputs: types.Object) -> None:
 def _plan(values: Mapping[str, Any], inputs: types.Object) -> Plan | None:
     """The marking's plan; None, with the reason in the form, if what was asked cannot be used."""
     from ..core.evidence.verdict import Plan
+    from ..core.limits import NUM_STEPS, TRADE_OFF, check_choice, check_flag
+    from ..core.marking import METHODS
     from ..core.marking.base import check_budget
-    from ..dataset.checks import whole_number
+    from ..core.metrics import check_backbone_path
 
     with errors_on_named(inputs, inputs.properties["epsilon"]):
-        whole_number(values["num_steps"], "num_steps", 1, 1000)
-        check_budget(values["epsilon"], values["step_size"], values["num_steps"], values["inner"])
+        NUM_STEPS.check("num_steps", values["num_steps"])
+        names = ("epsilon", "step_size", "num_steps", "inner", "smoothing")
+        check_budget(*(values[name] for name in names))
+        check_choice("method", values["method"], METHODS)
+        for name in ("robust", "skip_failures"):
+            check_flag(name, values[name])
+    with errors_on(inputs.properties.get("lpips_backbone", inputs.properties["epsilon"])):
+        if values["lpips_backbone"] is not None:
+            check_backbone_path(values["lpips_backbone"])
     with errors_on_named(inputs, inputs.properties["epsilon"]):
-        whole_number(values["trade_off"], "trade_off", 0)
+        TRADE_OFF.check("trade_off", values["trade_off"])
     with errors_on_named(inputs, inputs.properties["alpha"]):
         return Plan(alpha=values["alpha"], test=values["test"])
     return None
@@ -514,6 +524,9 @@ def _check_candidates(
 
     hardness, label_errors = scores
     num_honeyimages, num_pairs = numbers
+    asked = inputs.properties.get("exclude")
+    if asked is not None and asked.invalid:
+        return
     with errors_on_named(inputs, inputs.properties["num_pairs"]):
         select_candidates(
             np.nan_to_num(hardness, nan=-np.inf),
@@ -534,11 +547,14 @@ def _check_places(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) ->
     key = ctx.params.get("honey_key") or questions.free_key(samples, "honey")
     check_key(key, "honey_key")
     dataset = root_dataset(samples)
-    folder = output_folder(dataset, key, ctx.params.get("output_dir") or None)
     key_prop = inputs.properties["honey_key"]
     folder_prop = inputs.properties.get("output_dir", key_prop)
+    folder = None
     with errors_on(folder_prop):
+        folder = output_folder(dataset, key, ctx.params.get("output_dir") or None)
         check_output_place(folder, labeled.filepaths, "output_dir")
+    if folder is None or folder_prop.invalid:
+        return False
     entering = made_by(dataset, key, MARKING) and not is_complete(dataset, key)
     if entering or storage.is_ours(folder):
         return True  # killed while it was being entered in the dataset

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import fiftyone as fo
 import fiftyone.operators.types as types
 
 from ..core.errors import HoneyImageError
+from . import calls
 from .execution import elsewhere, worker_may_run
 from .form_errors import block, blocking, errors_on, is_blocked, reject
 from .form_parts import dropdown, once, view_key
@@ -94,10 +95,31 @@ def labeled_target(
     ctx: Any, inputs: types.Object, action: str
 ) -> tuple[fo.core.collections.SampleCollection, LabeledSamples] | None:
     """Asks for samples and their label field; None, with the reason in the form, if they cannot be used."""
-    samples = target(ctx, inputs, action)
+    # As with a release: a view that is left from looking around must not decide what is marked
+    samples = target(ctx, inputs, action, default_target="DATASET")
+    if samples is not None:
+        _say_what_is_left_out(ctx, inputs, samples, action)
     name = None if samples is None else label_field(ctx, inputs, samples)
     labeled = None if name is None else labeled_samples(ctx, inputs, samples, name)
     return None if labeled is None else (samples, labeled)
+
+
+def _say_what_is_left_out(
+    ctx: Any, inputs: types.Object, samples: fo.core.collections.SampleCollection, action: str
+) -> None:
+    """Says how many images of the dataset a view leaves out, and what follows."""
+    left = len(ctx.dataset) - len(samples)
+    if left <= 0:
+        return
+    inputs.view(
+        "left_out",
+        types.Warning(
+            label=f"The view leaves out {left:,} of {len(ctx.dataset):,} images",
+            description=f"{action} the dataset instead unless that is what you want: what is left out is "
+            "neither scored nor marked nor trained on, and only a release of this view is protected as "
+            "the form says.",
+        ),
+    )
 
 
 def marking(
@@ -164,6 +186,7 @@ def choose_run(
     """Asks for a run; None, with the reason in the form, if there is none of these kinds."""
     if not has_dataset(ctx, inputs):
         return None
+    from ..core.limits import shown
     from ..dataset.manage import list_runs
 
     runs = {run.key: run for run in list_runs(ctx.dataset) if run.kind in kinds}
@@ -180,9 +203,10 @@ def choose_run(
         required=True,
         label="Run",
     )
-    if key and key not in runs:
-        reject(prop, f"There is no run '{key}'; choose one of {', '.join(runs)}")
-    return runs.get(key)
+    chosen = runs.get(key) if isinstance(key, str) else None
+    if key is not None and chosen is None:
+        reject(prop, f"There is no run {shown(key)}; choose one of {', '.join(runs)}")
+    return chosen
 
 
 def run_time(run: RunSummary) -> str:
@@ -221,6 +245,20 @@ def new_path(ctx: Any, folder: str, key: str, suffix: str = "") -> Path:
         number += 1
         path = parent / f"{stem}-{number}{suffix}"
     return path
+
+
+def seed(ctx: Any, inputs: types.Object, function: Callable[..., Any]) -> None:
+    """Asks for the seed of an SDK's function."""
+    from ..dataset.checks import check_seed
+
+    prop = inputs.int(
+        "seed",
+        default=calls.sdk_defaults(function)["seed"],
+        label="Seed",
+        description="Same seed and device, same result",
+    )
+    with errors_on(prop):
+        check_seed(calls.values(ctx, function)["seed"])
 
 
 def device(ctx: Any, inputs: types.Object) -> None:

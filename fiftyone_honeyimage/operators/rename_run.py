@@ -58,6 +58,6 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     if chosen is None:
         return
     prop = inputs.str("new_key", required=True, label="New key", description="An identifier")
-    if ctx.params.get("new_key"):
+    if ctx.params.get("new_key") is not None:
         with errors_on(prop):
             check_new_key(ctx.dataset, ctx.params["new_key"], "new_key")

@@ -30,6 +30,8 @@ def cost(inputs: types.Object, cost: RunCost, lines: Sequence[str], seconds: flo
         facts.append(f"{size_text(cost.memory_bytes)} of images in memory")
     if cost.disk_bytes:
         facts.append(f"about {size_text(cost.disk_bytes)} written to disk")
+    if cost.peak_bytes > cost.disk_bytes:
+        facts.append(f"at most {size_text(cost.peak_bytes)} on disk at once while it runs")
     if seconds is not None:
         facts.append(
             f"about **{time_text(cost.seconds(seconds))}** of training on this machine, from a "
@@ -125,11 +127,10 @@ def training_time(ctx: Any, inputs: types.Object, training: ProxyTraining) -> fl
         label="Measuring how fast this machine trains the proxy…",
         dependencies=list(request),
     )
-    loaded = ctx.params.get("speed") or {}
-    data = loaded.get("data") or {}
-    if loaded.get("state") != "loaded" or data.get("request") != request:
-        return None
-    return data.get("seconds")
+    match ctx.params.get("speed"):
+        case {"state": "loaded", "data": {"request": measured, "seconds": float(seconds)}}:
+            return seconds if measured == request else None
+    return None
 
 
 def is_here(device: str | None) -> bool:
@@ -143,7 +144,13 @@ def is_here(device: str | None) -> bool:
     return True
 
 
-def warn_if_powerless(inputs: types.Object, num_pairs: int, plan: Plan, position: int) -> None:
+def warn_if_powerless(
+    inputs: types.Object,
+    num_pairs: int,
+    plan: Plan,
+    position: int,
+    alpha: float | None = None,
+) -> None:
     """Warns if so few pairs of twins cannot convict any model.
 
     Args:
@@ -151,21 +158,22 @@ def warn_if_powerless(inputs: types.Object, num_pairs: int, plan: Plan, position
         num_pairs: the pairs to be asked about
         plan: the marking's plan
         position: which verification it is
+        alpha (None): a smaller level than the plan's
     """
     from ..core.evidence.multiple import alpha_effective
-    from ..core.evidence.twins import min_attainable_p
+    from ..core.evidence.reach import can_reach, pairs_needed
 
-    level = alpha_effective(plan.alpha, position)
-    best = min_attainable_p(num_pairs)
-    if num_pairs >= plan.min_pairs and best <= level:
+    alpha = plan.alpha_for(alpha)
+    if can_reach(plan, num_pairs, alpha, position):
         return
+    level = alpha_effective(alpha, position)
     inputs.view(
         "powerless",
         types.Warning(
             label=f"{num_pairs} pairs of twins cannot show anything",
-            description=f"Verification number {position} is held to the level {level:.2g} and needs "
-            f"at least {plan.min_pairs} pairs; the smallest p-value that {num_pairs} pairs can give "
-            f"is {best:.2g}. The verdict would be *inconclusive*.",
+            description=f"Verification number {position} is held to the level {level:.2g}, which "
+            f"takes at least {pairs_needed(plan, alpha, position)} pairs, even for a model that knows "
+            "every released image. The verdict would be *inconclusive*.",
         ),
     )
 

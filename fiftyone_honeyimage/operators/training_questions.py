@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,15 +58,15 @@ def proxy(ctx: Any, inputs: types.Object) -> str:
     Returns:
         the one that is chosen; of :data:`FITTING` what this machine would take
     """
-    from ..core.models import PROXIES
+    from ..core.models import PROXIES, TORCHVISION_PREFIX, check_proxy
 
     chosen = ctx.params.get("proxy") or FITTING
     choices = [FITTING, *PROXIES]
     meanings = {FITTING: _FITTING, **_PROXIES}
-    if chosen.startswith("torchvision:"):
+    if str(chosen).startswith(TORCHVISION_PREFIX):
         choices.append(chosen)
         meanings[chosen] = "An architecture of torchvision"
-    dropdown(
+    prop = dropdown(
         inputs,
         "proxy",
         choices,
@@ -76,7 +76,11 @@ def proxy(ctx: Any, inputs: types.Object) -> str:
         description="The architecture that stands for models you do not know; it is trained by this run. "
         "Automatic: wrn28_2 on a machine with a GPU, resnet_tiny on one without",
     )
-    return _fitting(ctx.params.get("device")) if chosen == FITTING else chosen
+    if chosen == FITTING:
+        return _fitting(ctx.params.get("device"))
+    with errors_on(prop):
+        check_proxy(chosen)
+    return chosen
 
 
 def given(ctx: Any, function: Callable[..., Any]) -> dict[str, Any]:
@@ -118,10 +122,14 @@ def training(
     Returns:
         the training, or None with the reason in the form if it cannot be done
     """
+    from ..core.models import check_proxy
+
     size = _input_size(ctx, inputs, labeled, shown)
     config = _config(ctx, inputs, function, shown)
     if size is None or config is None:
         return None
+    with errors_on(inputs.properties["proxy"]):
+        check_proxy(proxy, len(labeled.classes), size)
     return ProxyTraining(proxy, len(labeled.classes), size, config)
 
 
@@ -151,7 +159,9 @@ def _config(
     from ..core.training import TrainingConfig
     from ..dataset.hardness import training_config
 
-    changes = calls.values(ctx, function)["training"]
+    changes = ctx.params.get("training")
+    if isinstance(changes, Mapping):
+        changes = calls.values(ctx, function)["training"]
     defaults = TrainingConfig()
     settings = types.Object()
     if shown:
@@ -166,9 +176,13 @@ def _config(
             label="Mirror images at random",
             description="Switch it off where left and right differ, as with digits and text",
         )
-        inputs.define_property(
+        prop = inputs.define_property(
             "training", settings, label="Training of the proxies", view=types.ObjectView()
         )
+        if not isinstance(changes, Mapping):  # nothing that FiftyOne could look into
+            with errors_on(prop):
+                return training_config(changes)
+            return None
     config = None
     with blocking(inputs, "The training settings cannot be used"):
         if not shown:
@@ -180,16 +194,7 @@ def _config(
 
 def machine(ctx: Any, inputs: types.Object, function: Callable[..., Any]) -> None:
     """Asks for the seed, the device and what to do with unreadable images."""
-    from ..dataset.checks import check_seed
-
-    prop = inputs.int(
-        "seed",
-        default=calls.sdk_defaults(function)["seed"],
-        label="Seed",
-        description="Same seed and device, same result",
-    )
-    with errors_on(prop):
-        check_seed(calls.values(ctx, function)["seed"])
+    questions.seed(ctx, inputs, function)
     questions.device(ctx, inputs)
     inputs.bool(
         "skip_failures",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,15 @@ import fiftyone.operators.types as types
 from .. import verify_model as run
 from ..panels.layout import open_panel
 from ..panels.verification_figures import VERDICTS
-from . import calls, placements, questions, results, run_cost, verify_questions
+from . import (
+    calls,
+    placements,
+    questions,
+    results,
+    run_cost,
+    suspect_questions,
+    verify_questions,
+)
 from .execution import elsewhere, worker_may_run
 from .form_errors import block, blocking, errors_on, errors_on_named, is_blocked
 from .form_parts import dropdown, form, section
@@ -107,14 +116,14 @@ class VerifyModel(foo.Operator):
             "suspect": str(suspect),
             "verify_key": verify_key,
             "alpha": alpha,
-            "classes": None if classes is None else "\n".join(classes),
+            "classes": suspect_questions.plain(classes),
             "outputs": outputs,
             "input_size": input_size,
-            "mean": _numbers_text(mean),
-            "std": _numbers_text(std),
+            "mean": suspect_questions.plain(mean),
+            "std": suspect_questions.plain(std),
             "channels": channels,
             "batch_size": batch_size,
-            "references": "\n".join(map(str, references)) or None,
+            "references": [str(reference) for reference in references] or None,
             "name": name,
             "pairs": pairs,
             "num_pairs": num_pairs,
@@ -179,15 +188,19 @@ def _verdict(result: dict[str, Any]) -> types.Property:
 
 
 def _params(ctx: Any) -> dict[str, Any]:
-    """The SDK's arguments; lists are text in the form."""
+    """The SDK's arguments; what a form has as text are lists.
+
+    Raises:
+        ParameterError: if a text holds no numbers
+    """
     params = calls.given(ctx, run)
     for name in ("classes", "references"):
-        if name in params:
-            params[name] = _lines(params[name])
+        if isinstance(params.get(name), str):
+            params[name] = suspect_questions.lines(params[name])
     for name in ("mean", "std"):
-        if name in params:
-            params[name] = _numbers(params[name], name)
-    return params
+        if isinstance(params.get(name), str):
+            params[name] = suspect_questions.numbers(params[name], name)
+    return {name: value for name, value in params.items() if value != []}
 
 
 def _fill(ctx: Any, inputs: types.Object) -> None:
@@ -202,12 +215,17 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     marking = questions.marking(ctx, inputs, ctx.dataset)
     if marking is None:
         return
-    _suspect(ctx, inputs, marking)
+    source = _suspect(ctx, inputs, marking)
     _key(ctx, inputs, marking)
-    shown = section(ctx, inputs, run, _FURTHER)
+    sizes = suspect_questions.marked_image_sizes(ctx, marking)
+    mixed = len(sizes) > 1 and source == _FILE
+    if mixed:
+        suspect_questions.input_size(ctx, inputs, sizes)
+    further = [name for name in _FURTHER if not (mixed and name == "input_size")]
+    shown = section(ctx, inputs, run, further)
     ledger = questions.ledger(ctx, inputs, marking, shown)
     if shown:
-        _further(ctx, inputs)
+        _further(ctx, inputs, mixed)
         verify_questions.more(ctx, inputs, ledger)
     verify_questions.insist(ctx, inputs, marking)
     _check(ctx, inputs, marking, ledger)
@@ -215,8 +233,9 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         _show_cost(ctx, inputs, ledger, marking)
 
 
-def _suspect(ctx: Any, inputs: types.Object, marking: Any) -> None:
-    fields = _prediction_fields(ctx.dataset, marking)
+def _suspect(ctx: Any, inputs: types.Object, marking: Any) -> str:
+    """Asks for the suspect; whether it is a file or a field."""
+    fields = suspect_questions.prediction_fields(ctx.dataset, marking)
     given = ctx.params.get("suspect")
     source = ctx.params.get("source") or (_FIELD if given in fields else _FILE)
     radio = types.RadioGroup(label="Suspect model", orientation="horizontal")
@@ -232,7 +251,7 @@ def _suspect(ctx: Any, inputs: types.Object, marking: Any) -> None:
                 f"`dataset.load_saved_view('{marking.honey_key}').apply_model(model, 'suspect', "
                 "store_logits=True)`.",
             )
-            return
+            return _FIELD
         dropdown(
             inputs,
             "suspect",
@@ -251,19 +270,7 @@ def _suspect(ctx: Any, inputs: types.Object, marking: Any) -> None:
             "that holds nothing else",
         )
     inputs.str("name", label="Name of the suspect", description="As you want to call it")
-
-
-def _prediction_fields(dataset: Any, marking: Any) -> list[str]:
-    """Fields that can hold predictions."""
-    schema = dataset.get_field_schema()
-    own = {marking.config["label_field"], "tags"}
-    lists = (fo.ListField, fo.VectorField, fo.ArrayField)
-    return [
-        name
-        for name, field in schema.items()
-        if name not in own
-        and (getattr(field, "document_type", None) is fo.Classification or isinstance(field, lists))
-    ]
+    return _FIELD if source == _FIELD else _FILE
 
 
 def _key(ctx: Any, inputs: types.Object, marking: Any) -> None:
@@ -280,14 +287,17 @@ def _key(ctx: Any, inputs: types.Object, marking: Any) -> None:
         check_new_key(ctx.dataset, ctx.params.get("verify_key") or proposed, "verify_key")
 
 
-def _further(ctx: Any, inputs: types.Object) -> None:
+def _further(ctx: Any, inputs: types.Object, size_asked: bool) -> None:
+    """Asks for what is seldom changed; not for the input size if it was asked before."""
     from ..core.suspects import OUTPUTS
 
     defaults = calls.sdk_defaults(run)
     inputs.float(
         "alpha", label="Smaller significance level α", description="Empty: the committed one"
     )
-    inputs.str(
+    suspect_questions.several(
+        ctx,
+        inputs,
         "classes",
         label="The suspect's classes",
         description="In the order of its outputs, one a line. Empty: the dataset's, sorted",
@@ -300,13 +310,24 @@ def _further(ctx: Any, inputs: types.Object) -> None:
         default=defaults["outputs"],
         label="What it answers",
     )
-    inputs.int(
-        "input_size",
-        label="Input size",
-        description="Pixels to which images are resized. Empty: they keep their size",
+    if not size_asked:
+        suspect_questions.input_size(ctx, inputs)
+    suspect_questions.several(
+        ctx,
+        inputs,
+        "mean",
+        types.Number(float=True),
+        label="Mean",
+        description="To normalise by, as `0.485, 0.456, 0.406`",
     )
-    inputs.str("mean", label="Mean", description="To normalise by, as `0.485, 0.456, 0.406`")
-    inputs.str("std", label="Standard deviation", description="As `0.229, 0.224, 0.225`")
+    suspect_questions.several(
+        ctx,
+        inputs,
+        "std",
+        types.Number(float=True),
+        label="Standard deviation",
+        description="As `0.229, 0.224, 0.225`",
+    )
     inputs.int("batch_size", default=defaults["batch_size"], label="Images a query")
     dropdown(
         inputs,
@@ -319,7 +340,9 @@ def _further(ctx: Any, inputs: types.Object) -> None:
         default=defaults["pairs"],
         label="Pairs",
     )
-    inputs.str(
+    suspect_questions.several(
+        ctx,
+        inputs,
         "references",
         label="Models known to be innocent",
         description="Files or fields, one a line. They calibrate the paper's threshold, which is "
@@ -344,9 +367,9 @@ def _further(ctx: Any, inputs: types.Object) -> None:
 
 def _check(ctx: Any, inputs: types.Object, marking: Any, ledger: Any) -> None:
     """The checks of ``verify_model`` that come before a model is loaded."""
-    from ..core.suspects import Preprocessing
+    from ..core.limits import check_text
     from ..dataset.random_images import num_controls
-    from ..dataset.suspects import suspect_classes
+    from ..dataset.suspects import check_asking, suspect_classes
 
     suspect = inputs.properties.get("suspect")
     if suspect is None:
@@ -354,32 +377,34 @@ def _check(ctx: Any, inputs: types.Object, marking: Any, ledger: Any) -> None:
     classes = None
     with errors_on_named(inputs, suspect):
         params = _params(ctx)
-        with errors_on_named(inputs, inputs.properties.get("input_size", suspect)):
-            asked = {name: params.get(name) for name in ("input_size", "mean", "std")}
-            Preprocessing(**asked, channels=params.get("channels") or "RGB")
+        values = calls.sdk_defaults(run) | params
+        names = inspect.signature(check_asking).parameters
+        check_asking(**{name: values[name] for name in names})
         classes = suspect_classes(marking, params.get("classes"))
         if ledger is not None:
             ledger.plan.alpha_for(params.get("alpha"))
         for reference in params.get("references", ()):
             _check_suspect(ctx, inputs, marking, reference, classes)
         num_controls(params.get("suspect"), params.get("num_random"))
-    if classes is not None and ctx.params.get("suspect"):
+    if classes is not None and ctx.params.get("suspect") is not None:
         with errors_on(suspect):
-            _check_suspect(ctx, inputs, marking, ctx.params["suspect"], classes)
+            suspect_text = check_text("suspect", ctx.params["suspect"])
+            _check_suspect(ctx, inputs, marking, suspect_text, classes)
 
 
 def _check_suspect(
     ctx: Any, inputs: types.Object, marking: Any, suspect: str, classes: Sequence[str]
 ) -> None:
     """Checks a suspect as far as that goes without loading a model file, which only a worker may have."""
+    from ..core.limits import check_text
     from ..core.suspects import onnx, torchscript
     from ..dataset.suspects import open_suspect
 
-    path = Path(suspect).expanduser()
+    path = Path(os.path.expanduser(check_text("a model", suspect)))
     if path.suffix.lower() in (*onnx.SUFFIXES, *torchscript.SUFFIXES):
-        if path.is_file():
+        if os.path.isfile(path):
             return
-        if worker_may_run(ctx) and not path.exists():
+        if worker_may_run(ctx) and not os.path.exists(path):
             label = f"There is no file '{suspect}' on the App's machine"
             elsewhere(inputs, f"elsewhere_{len(inputs.properties)}", label)
             return
@@ -408,20 +433,3 @@ def _show_cost(ctx: Any, inputs: types.Object, ledger: Any, marking: Any) -> Non
         facts.insert(1, f"up to {random:,} queries more on random unmarked images, for a plot only")
     run_cost.notice(inputs, [*facts, *verify_questions.facts(ctx, ledger)])
     verify_questions.check_pairs(ctx, inputs, ledger, marking, params.get("alpha"))
-
-
-def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-def _numbers(text: str, name: str) -> list[float]:
-    from ..core.errors import ParameterError
-
-    try:
-        return [float(part) for part in text.replace(",", " ").split()]
-    except ValueError as error:
-        raise ParameterError(f"{name} must be three numbers; found {text!r}") from error
-
-
-def _numbers_text(values: Sequence[float] | None) -> str | None:
-    return None if values is None else ", ".join(map(repr, values))

@@ -8,7 +8,7 @@ itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import fiftyone.operators as foo
@@ -339,6 +339,23 @@ class VerificationPanel(HoneyImagePanel):
             )
 
 
+def _begun(ctx: Any, names: Sequence[str]) -> str:
+    """What is said of verifications that the ledger counts and that have no verdict."""
+    counted = (
+        f"The ledger counts {len(names):,} that began and gave no verdict yet ({', '.join(names)})"
+    )
+    runs = pending.pending_runs(ctx, ("verify_model",))
+    if any(run.running for run in runs):
+        return (
+            f"{counted}. One is running now: its verdict will show here. Do not start it again "
+            "meanwhile, which would count as another verification."
+        )
+    return (
+        f"{counted}: stopped half-way, or running elsewhere. What the suspect was shown stays counted; "
+        "if it was stopped, verify it again."
+    )
+
+
 def _problem(ctx: Any) -> tuple[str, str, tuple[str, ...]] | None:
     """Why there is no verification to show: a label, what to do, and the steps to offer."""
     if ctx.dataset is None:
@@ -361,11 +378,7 @@ def _problem(ctx: Any) -> tuple[str, str, tuple[str, ...]] | None:
         )
         begun = [s.name for key in markings for s in data.unfinished(ctx.dataset, key)]
         if begun:
-            text += (
-                f"\n\nThe ledger counts {len(begun):,} that began and gave no verdict "
-                f"({', '.join(begun)}): still running, or stopped half-way. What the suspect was "
-                "shown stays counted; verify it again."
-            )
+            text += f"\n\n{_begun(ctx, begun)}"
         return "No model has been verified yet", text, ("verify",)
     if not classification_fields(ctx.dataset):
         return (

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 PLUGIN = "@honeyimage/ownership"
 
@@ -206,3 +208,59 @@ def suspect_file(tmp_path: Any, digits: Any) -> str:
         warnings.simplefilter("ignore")
         torch.jit.trace(network, torch.zeros(2, 3, 8, 8)).save(str(path))
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def workshop(
+    fo: Any, digits: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Any, dict[str, str]]]:
+    """A dataset with a run of every kind, and paths that parameters may name; none of the tests edits it."""
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    torch = importlib.import_module("torch")
+    folder = tmp_path_factory.mktemp("forms")
+    (folder / "images").mkdir()
+    dataset = fo.Dataset(f"forms-{folder.name}")
+    images, labels = digits
+    for number, row in enumerate(np.flatnonzero(labels < 3)[:90]):
+        path = folder / "images" / f"{number:04d}.png"
+        Image.fromarray(images[row]).convert("RGB").save(path)
+        truth = fo.Classification(label=str(labels[row]))
+        dataset.add_sample(fo.Sample(filepath=str(path), ground_truth=truth, guess=truth.copy()))
+    tiny = {"proxy": "resnet_tiny", "training": {"epochs": 1}, "device": "cpu", "progress": False}
+    fhi.compute_hardness(dataset, "ground_truth", **tiny)
+    files = importlib.import_module("fiftyone_honeyimage.dataset.honeyimage_files")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "_load_lpips", lambda file: (None, "not asked for"))
+        marking = fhi.generate_honeyimages(
+            dataset,
+            "ground_truth",
+            "honey",
+            num_pairs=14,
+            num_steps=1,
+            exclude=(),
+            output_dir=folder / "honey",
+            **tiny,
+        )
+    fhi.export_release(dataset, "honey", folder / "release", progress=False)
+    honey = dataset.match_tags("honeyimage")
+    guesses = [fo.Classification(label=label) for label in honey.values("ground_truth.label")]
+    honey.set_values("guess", guesses)
+    dataset.add_sample_field("rows", fo.ListField, subfield=fo.FloatField)
+    honey.set_values("rows", [[0.5, 0.25, 0.25]] * len(honey))
+    fhi.verify_model(dataset, "honey", "guess", "theirs", num_random=0, progress=False)
+    network = torch.nn.Sequential(
+        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 3)
+    )
+    torch.jit.script(network).save(str(folder / "suspect.pt"))
+    yield (
+        dataset,
+        {
+            "<release>": str(folder / "release"),
+            "<originals>": str(folder / "images"),
+            "<marking>": str(folder / "honey"),
+            "<ledger>": str(marking.ledger_path),
+            "<suspect>": str(folder / "suspect.pt"),
+            "<image>": str(folder / "images" / "0000.png"),
+        },
+    )
+    dataset.delete()

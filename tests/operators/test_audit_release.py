@@ -86,7 +86,7 @@ def test_the_form_tells_what_is_wrong(released: tuple[Any, Path], resolve: Any) 
     assert "none" in form.values("proxy")
 
     wrong = resolve("audit_release", dataset, honey_key="honey", export_dir=str(folder / "no"))
-    assert "There is no folder" in wrong.errors()["export_dir"]
+    assert "There is no release at" in wrong.errors()["export_dir"]
 
 
 def test_the_form_asks_for_a_marking_first(make_hard: Callable[..., Any], resolve: Any) -> None:

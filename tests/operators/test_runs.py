@@ -84,9 +84,11 @@ def test_nothing_is_deleted_without_confirmation(verified: Any, execute: Any) ->
 
     for params in (
         {"key": "check"},
-        {"key": "honey", "confirm": False},
-        {"key": "honey", "delete_files": True, "confirm": True},
-        {"key": "honey", "delete_files": True, "confirm": True, "confirm_key": "hony"},
+        {"key": "honey", "confirm_honey": False},
+        {"key": "honey", "delete_files_honey": True, "confirm_honey": True},
+        {"key": "honey", "delete_files_honey": True, "confirm_key": "hony"},
+        # What was ticked for another run
+        {"key": "honey", "confirm_check": True},
     ):
         with pytest.raises(executor.ExecutionError, match="Confirm that this is what you want"):
             execute("delete_run", verified, **params)
@@ -99,11 +101,11 @@ def test_a_ledger_survives_unless_it_is_named(verified: Any, execute: Any, resol
     fhi = importlib.import_module("fiftyone_honeyimage")
     ledger = fhi.load_marking(verified, "honey").ledger_path
 
-    form = resolve("delete_run", verified, key="honey", confirm=True)
+    form = resolve("delete_run", verified, key="honey", confirm_honey=True)
     assert form.errors() == {}
-    assert form.properties["delete_files"]["default"] is False
+    assert form.properties["delete_files_honey"]["default"] is False
     assert "1 verifications leave the dataset" in form.text("consequence")
-    execute("delete_run", verified, key="honey", confirm=True)
+    execute("delete_run", verified, key="honey", confirm_honey=True)
 
     verified.reload()
     assert [run.kind for run in fhi.list_runs(verified)] == ["hardness"]
@@ -115,7 +117,7 @@ def test_a_ledger_is_deleted_with_a_warning(verified: Any, resolve: Any) -> None
     operators = importlib.import_module("fiftyone.operators")
     folder = fhi.load_marking(verified, "honey").output_dir
 
-    form = resolve("delete_run", verified, key="honey", delete_files=True)
+    form = resolve("delete_run", verified, key="honey", delete_files_honey=True)
     assert "can ever be verified again" in form.text("consequence")
     assert str(folder) in form.text("consequence")
     operators.get_operator("@honeyimage/ownership/delete_run")(verified, "honey", delete_files=True)
@@ -126,7 +128,7 @@ def test_a_ledger_is_deleted_with_a_warning(verified: Any, resolve: Any) -> None
 def test_a_verification_is_deleted_but_still_counts(verified: Any, execute: Any) -> None:
     fhi = importlib.import_module("fiftyone_honeyimage")
 
-    execute("delete_run", verified, key="check", confirm=True)
+    execute("delete_run", verified, key="check", confirm_check=True)
 
     verified.reload()
     assert [run.kind for run in fhi.list_runs(verified)] == ["hardness", "marking"]

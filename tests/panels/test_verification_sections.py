@@ -307,9 +307,25 @@ def test_a_verification_that_failed_half_way_is_told(
     )
     assert [entry["event"] for entry in ledger["log"]] == ["open"]
     assert "No model has been verified yet" in event.text()
-    assert "1 that began and gave no verdict (their API)" in event.text()
+    assert "1 that began and gave no verdict yet (their API): stopped half-way" in event.text()
 
     answer(dataset, "again_answers", released=0.9, withheld=0.2)
+    # While one runs nobody is told to start another, which would count too
+    operators = importlib.import_module("fiftyone.operators")
+    service = importlib.import_module("fiftyone.operators.delegated").DelegatedOperationService()
+    run_id = operators.execute_operator(
+        "@honeyimage/ownership/verify_model",
+        dataset=dataset,
+        params={"honey_key": "honey", "suspect": "again_answers"},
+        request_delegation=True,
+    ).result["id"]
+    assert "if it was stopped, verify it again" in send("on_load", dataset).text()
+    service.set_running(run_id)
+    running = send("on_load", dataset).text()
+    assert "One is running now: its verdict will show here" in running
+    assert "verify it again" not in running
+    service.delete_operation(run_id)
+
     fhi.verify_model(dataset, "honey", "again_answers", "again", progress=False)
     rows = sent(send("on_load", dataset, state("compare", "again")))["suspects"]
     assert [row["verdict"] for row in rows] == ["no verdict", "derived"]

@@ -12,6 +12,7 @@ import torch
 
 from ..codecs.base import Codec
 from ..errors import ParameterError
+from ..limits import EPSILON, NUM_STEPS, SMOOTHING, check_choice, shown
 from ..models import Proxy
 from ..progress import Report, silent
 from ..training import TrainingConfig
@@ -112,22 +113,14 @@ def check_budget(
     Raises:
         ParameterError: if one is out of range
     """
-    if not (_is_number(epsilon) and 1 <= epsilon <= 64):
-        raise ParameterError(
-            f"epsilon must be between 1 and 64 in 0–255 units (the paper uses 4); found {epsilon!r}"
-        )
+    EPSILON.check("epsilon", epsilon)
     if not (_is_number(step_size) and 0 < step_size <= epsilon):
         raise ParameterError(
-            f"step_size must be above 0 and at most epsilon={epsilon}; found {step_size!r}"
+            f"step_size must be above 0 and at most epsilon={epsilon}; found {shown(step_size)}"
         )
-    if not (isinstance(num_steps, int) and _is_number(num_steps) and 1 <= num_steps <= 1000):
-        raise ParameterError(f"num_steps must be an integer from 1 to 1000; found {num_steps!r}")
-    if inner not in ("warm", "retrain"):
-        raise ParameterError(f"inner must be 'warm' or 'retrain'; found {inner!r}")
-    if not (_is_number(smoothing) and 0 <= smoothing <= 16):
-        raise ParameterError(
-            f"smoothing must be between 0 (the paper's method) and 16 pixels; found {smoothing!r}"
-        )
+    NUM_STEPS.check("num_steps", num_steps)
+    check_choice("inner", inner, ("warm", "retrain"))
+    SMOOTHING.check("smoothing", smoothing)
 
 
 def _is_number(value: object) -> bool:

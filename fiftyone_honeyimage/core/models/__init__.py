@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import nn
 
 from ..device import seeded
 from ..errors import ParameterError
+from ..limits import shown
 from .densenet import densenet121
 from .resnet import resnet18, resnet_tiny
 from .vgg import vgg11_bn
-from .vision import torchvision_classifier
+from .vision import check_torchvision_name, torchvision_classifier
 from .vit import vit_small
 from .wide_resnet import wrn28_2
 
@@ -87,6 +89,48 @@ def build_model(proxy: Proxy, num_classes: int, *, input_size: int, seed: int) -
     return model.train()
 
 
+def check_proxy(
+    proxy: Proxy, num_classes: int | None = None, input_size: int | None = None
+) -> None:
+    """Checks a proxy before any image is read, without its weights.
+
+    Args:
+        proxy: see :func:`build_model`. Of a factory only its type is checked
+        num_classes, input_size (None): what it is to be built for, if that is known by now
+
+    Raises:
+        ParameterError: if it is unknown, or takes no images of this size
+    """
+    if not isinstance(proxy, str):
+        proxy_name(proxy)
+        return
+    if proxy.startswith(TORCHVISION_PREFIX):
+        check_torchvision_name(proxy[len(TORCHVISION_PREFIX) :])
+    elif proxy not in PROXIES:
+        raise _unknown_proxy(proxy)
+    if num_classes is not None and input_size is not None:
+        _check_input(proxy, num_classes, input_size)
+
+
+@lru_cache(maxsize=64)
+def _check_input(proxy: str, num_classes: int, input_size: int) -> None:
+    try:
+        # Shapes alone: neither memory nor time, however large the model
+        with torch.device("meta"):
+            model = _build(proxy, num_classes, input_size)
+            _check_logits(model, proxy, num_classes, input_size)
+    except NotImplementedError:
+        return  # an operation of torchvision's that has no shapes alone: found out when it is built
+
+
+@lru_cache(maxsize=64)
+def weight_bytes(proxy: str, num_classes: int, input_size: int) -> int:
+    """Bytes of a named proxy's weights, without making them."""
+    with torch.device("meta"):
+        model = _build(proxy, num_classes, input_size)
+    return sum(value.nbytes for value in model.state_dict().values())
+
+
 def proxy_name(proxy: Proxy) -> str:
     """Returns the name to show and store for a proxy."""
     if isinstance(proxy, str):
@@ -109,10 +153,7 @@ def _build(proxy: Proxy, num_classes: int, input_size: int) -> nn.Module:
             return Normalized(torchvision_classifier(name, num_classes, input_size))
 
         if proxy not in PROXIES:
-            raise ParameterError(
-                f"Unknown proxy {proxy!r}: use one of {', '.join(sorted(PROXIES))}, "
-                f"'{TORCHVISION_PREFIX}<name>', or a factory f(num_classes)"
-            )
+            raise _unknown_proxy(proxy)
 
         return Normalized(PROXIES[proxy](num_classes, input_size))
 
@@ -131,6 +172,13 @@ def _build(proxy: Proxy, num_classes: int, input_size: int) -> nn.Module:
     return model
 
 
+def _unknown_proxy(proxy: str) -> ParameterError:
+    return ParameterError(
+        f"Unknown proxy {shown(proxy)}: use one of {', '.join(sorted(PROXIES))}, "
+        f"'{TORCHVISION_PREFIX}<name>', or a factory f(num_classes)"
+    )
+
+
 def _check_logits(model: nn.Module, name: str, num_classes: int, input_size: int) -> None:
     images = torch.zeros(2, 3, input_size, input_size)
     model.eval()
@@ -138,6 +186,8 @@ def _check_logits(model: nn.Module, name: str, num_classes: int, input_size: int
         # Not inference mode: what a module caches here must serve for training too
         with torch.no_grad():
             logits = model(images)
+    except NotImplementedError:
+        raise
     except (RuntimeError, ValueError, AssertionError) as error:
         raise ParameterError(
             f"Proxy {name} does not take images of {input_size}x{input_size} pixels: {error}"

@@ -8,6 +8,20 @@ import torchvision
 from torch import nn
 
 from ..errors import ParameterError
+from ..limits import shown
+
+
+def check_torchvision_name(name: str) -> None:
+    """Checks that torchvision has such a classifier.
+
+    Raises:
+        ParameterError: naming those that it has
+    """
+    names = torchvision.models.list_models(module=torchvision.models)
+    if name not in names:
+        raise ParameterError(
+            f"torchvision has no classifier {shown(name)}: use one of {', '.join(sorted(names))}"
+        )
 
 
 def torchvision_classifier(name: str, num_classes: int, input_size: int) -> nn.Module:
@@ -21,12 +35,7 @@ def torchvision_classifier(name: str, num_classes: int, input_size: int) -> nn.M
     Raises:
         ParameterError: if torchvision has no such classifier
     """
-    names = torchvision.models.list_models(module=torchvision.models)
-    if name not in names:
-        raise ParameterError(
-            f"torchvision has no classifier {name!r}: use one of {', '.join(sorted(names))}"
-        )
-
+    check_torchvision_name(name)
     options: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):
         # The auxiliary heads would make the output a tuple while training

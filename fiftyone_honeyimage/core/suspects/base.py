@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ParameterError
+from ..limits import check_choice
 from ..resizing import differentiable_resize, height_width
 
 CHANNELS = ("RGB", "BGR")
@@ -81,8 +82,7 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if self.input_size is not None:
             object.__setattr__(self, "input_size", height_width(self.input_size))
-        if self.channels not in CHANNELS:
-            raise ParameterError(f"channels is one of {', '.join(CHANNELS)}; got {self.channels!r}")
+        check_choice("channels", self.channels, CHANNELS)
         for name, values, low in (("mean", self.mean, True), ("std", self.std, False)):
             if values is not None:
                 object.__setattr__(self, name, _channel_values(name, values, zero_allowed=low))

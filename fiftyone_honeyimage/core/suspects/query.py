@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import ParameterError, SuspectError
 from ..images import check_image
+from ..limits import QUERY_BATCH
 from ..progress import Report, silent
 from .answers import OUTPUTS, Answers, BadAnswerError, Outputs, Reader
 from .base import Suspect
@@ -252,11 +253,9 @@ def check_batch_size(batch_size: object) -> int:
     """Returns the number of images a query.
 
     Raises:
-        ParameterError: if it is no whole number of at least 1
+        ParameterError: if it is none that is taken
     """
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ParameterError(f"batch_size is a whole number of at least 1, got {batch_size!r}")
-    return batch_size
+    return QUERY_BATCH.check("batch_size", batch_size)
 
 
 def check_answerable(suspect: Suspect, keys: Sequence[str]) -> None:
