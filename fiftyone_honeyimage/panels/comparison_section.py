@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import fiftyone.operators.types as types
-from bson import ObjectId
 from fiftyone import ViewField as F
 
 from ..core.errors import HoneyImageError
@@ -111,31 +110,30 @@ def at_hand(ctx: Any, key: str) -> dict[str, Any] | None:
     """The HoneyImage of the sample at hand, with its original; None if there is none."""
     if not ctx.dataset.has_field(key):
         return None
+    from ..dataset.identity import honeyimages, recorded_images
+
     sample = ctx.panel.get_state("sample")
-    is_honey = F(f"{key}.role") == "honeyimage"
     if sample is None:
-        view = ctx.dataset.match(is_honey).sort_by([(f"{key}.pair", 1), (f"{key}.source", 1)])
+        view = honeyimages(ctx.dataset, key).sort_by([(f"{key}.pair", 1), (f"{key}.source", 1)])
         # Images without a twin sort first: they have no number
         paired = view.match(F(f"{key}.pair") != None)  # noqa: E711 (a query)
         view = paired if len(paired) else view
-        sources = view.limit(1).values(f"{key}.source")
-    else:
-        if not ObjectId.is_valid(sample):
-            return None
-        sources = ctx.dataset.select([sample]).values(f"{key}.source")
-    if not sources or sources[0] is None:
+        sample = next(iter(view.limit(1).values("id")), None)
+    images = recorded_images(ctx.dataset, key)
+    image = next((i for i in images if sample and sample in (i["honey"], i["sample"])), None)
+    if image is None or image["sample"] is None:
         return None
-    pair = ctx.dataset.match(F(f"{key}.source") == sources[0])
-    names = ("id", "filepath", "source", "role", *POINT_FIELDS)
+    pair = ctx.dataset.select([image["sample"], image["honey"]])
+    names = ("id", "filepath", "source", *POINT_FIELDS)
     columns = pair.values(["id", "filepath", *(f"{key}.{name}" for name in names[2:])])
-    rows = {row[3]: dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)}
-    if "original" not in rows or "honeyimage" not in rows:
+    rows = {row[0]: dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)}
+    if len(rows) < 2:
         return None
-    original = rows["original"]
     return {
-        **rows["honeyimage"],
-        "original": original["filepath"],
-        "original_id": original["id"],
+        **rows[image["honey"]],
+        "source": image["sample"],
+        "original": rows[image["sample"]]["filepath"],
+        "original_id": image["sample"],
     }
 
 
@@ -166,5 +164,8 @@ def _read_pair(twin: Mapping[str, Any]) -> tuple[Any, Any]:
 
 def show_pair(ctx: Any, key: str, source: str) -> None:
     """Shows an original and its HoneyImage in the grid."""
-    view = ctx.dataset.match(F(f"{key}.source") == source)
-    ctx.ops.set_view(view=view.sort_by(f"{key}.role", reverse=True))
+    from ..dataset.identity import recorded_images
+
+    found = [i for i in recorded_images(ctx.dataset, key) if i["sample"] == source]
+    ids = [image[name] for image in found for name in ("sample", "honey")]
+    ctx.ops.set_view(view=ctx.dataset.select(ids, ordered=True))

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import fiftyone as fo
 import fiftyone.operators.types as types
-from fiftyone import ViewField as F
 
 from ..core.errors import HoneyImageError
 from . import marking_figures as figures
@@ -198,8 +197,10 @@ def _show_points(
 
 def _points(dataset: fo.Dataset, key: str) -> list[dict[str, Any]]:
     """Every HoneyImage that is still in the dataset; the coins play no part."""
+    from ..dataset.identity import honeyimages
+
     names = ("id", "filepath", f"{key}.source", *(f"{key}.{name}" for name in POINT_FIELDS))
-    honey = dataset.match(F(f"{key}.role") == "honeyimage").sort_by(f"{key}.source")
+    honey = honeyimages(dataset, key).sort_by(f"{key}.source")
     columns = honey.values(list(names))
     return [
         dict(zip(("id", "filepath", "source", *POINT_FIELDS), row, strict=True))
@@ -222,11 +223,12 @@ def _stale(
                 "missing here only. Generate a new marking to have all of them.",
             )
         )
-    names = ["filepath", f"{run['key']}.source"]
+    images = run["results"]["images"]
+    names = ["filepath", "id"]
     label_field = run["config"]["label_field"]
     if dataset.has_field(label_field):
         names.append(f"{label_field}.label")
-    originals = dataset.match(F(f"{run['key']}.role") == "original")
+    originals = dataset.select([image["sample"] for image in images if image["sample"]])
     paths, sources, *labels = originals.values(names)
     if len(sources) < expected:
         found.append(
@@ -255,8 +257,9 @@ def _stale(
             )
         )
     else:
-        honey = dataset.match(F(f"{run['key']}.role") == "honeyimage")
-        marked_as = dict(zip(*honey.values(names[1:]), strict=True))
+        source_of = {image["honey"]: image["sample"] for image in images}
+        ids, own = dataset.select(list(source_of)).values(names[1:])
+        marked_as = {source_of[i]: label for i, label in zip(ids, own, strict=True)}
         relabelled = sum(
             marked_as.get(source, label) != label
             for source, label in zip(sources, labels[0], strict=True)

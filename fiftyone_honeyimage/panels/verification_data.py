@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import fiftyone as fo
-from fiftyone import ViewField as F
 
 from ..core.errors import HoneyImageError
 from . import comparison_figures
@@ -138,27 +137,33 @@ def notices(dataset: fo.Dataset, verification: Verification, state: LedgerState)
 
 
 def pair_samples(dataset: fo.Dataset, honey_key: str) -> list[dict[str, Any]]:
-    """The samples of all pairs: originals and HoneyImages with ``pair``, ``role``, ``filepath``, …"""
+    """The samples of all pairs: originals and HoneyImages with ``pair``, ``role``, ``filepath``, …
+
+    ``source`` is the original's id in the ledger. Every original is followed by its HoneyImage.
+    """
+    from ..dataset.identity import recorded_images
     from ..dataset.marking import load_marking
 
-    if not dataset.has_field(honey_key):
-        return []
-    names = {
-        "id": "id",
-        "filepath": "filepath",
-        "pair": f"{honey_key}.pair",
-        "role": f"{honey_key}.role",
-        "source": f"{honey_key}.source",
+    told = {
+        image[name]: {"pair": image["pair"], "role": role, "source": image["source"]}
+        for image in sorted(
+            (i for i in recorded_images(dataset, honey_key) if i["pair"] is not None),
+            key=lambda image: (image["pair"], image["source"]),
+        )
+        for name, role in (("sample", "original"), ("honey", "honeyimage"))
+        if image[name]
     }
+    names = {"id": "id", "filepath": "filepath"}
     try:
         label_field = load_marking(dataset, honey_key).config["label_field"]
     except HoneyImageError:
         label_field = None
     if label_field and dataset.has_field(label_field):
         names["label"] = f"{label_field}.label"
-    view = dataset.match(F(f"{honey_key}.pair") != None)  # noqa: E711 (a query)
-    columns = view.values(list(names.values()))
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    columns = dataset.select(list(told), ordered=True).values(list(names.values()))
+    return [
+        {**dict(zip(names, row, strict=True)), **told[row[0]]} for row in zip(*columns, strict=True)
+    ]
 
 
 def honey_gaps(
@@ -168,11 +173,14 @@ def honey_gaps(
 
     Computed here and kept nowhere: beside a pair's loss, its gap would tell which twin was released.
     """
+    from ..dataset.identity import recorded_images
+
     if ledger is None or not dataset.has_field(verification.honey_key):
         return [], []
     key = verification.honey_key
-    view = dataset.match(F(f"{key}.role") == "honeyimage")
-    proxy = dict(zip(*view.values([f"{key}.source", f"{key}.proxy_loss"]), strict=True))
+    sources = {image["honey"]: image["source"] for image in recorded_images(dataset, key)}
+    losses = zip(*dataset.select(list(sources)).values(["id", f"{key}.proxy_loss"]), strict=True)
+    proxy = {sources[sample_id]: loss for sample_id, loss in losses}
     numbers, gaps = [], []
     for row in verification.pairs:
         loss = None if row["failed"] else row["released_loss"]
@@ -196,8 +204,8 @@ def _sample_notices(
         return [
             Notice(
                 f"Field '{key}' was deleted",
-                "It told which samples belong to which pair, so no images can be shown. The verdict "
-                "does not depend on it. *Attach HoneyImage marking* brings it back from the ledger.",
+                "The grid's sidebar shows nothing of the pairs without it. Neither the verdict nor a release "
+                "depends on it. *Attach HoneyImage marking* brings it back from the ledger.",
             )
         ]
     asked = {int(row["pair"]) for row in verification.pairs}

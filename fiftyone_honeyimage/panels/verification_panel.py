@@ -477,16 +477,10 @@ def _show_pairs(ctx: Any, points: list[Any]) -> bool:
     }
     if not numbers:
         return False
-    from fiftyone import ViewField as F
-
-    key = verification.honey_key
-    view = None
-    if ctx.dataset.has_field(key):
-        view = ctx.dataset.match(F(f"{key}.pair").is_in(sorted(numbers)))
-    if view is None or not view:
+    samples = data.pair_samples(ctx.dataset, verification.honey_key)
+    ids = [row["id"] for row in samples if row["pair"] in numbers]
+    if not ids:
         ctx.ops.notify("The images of these pairs are no longer in the dataset", variant="warning")
         return False
-    ctx.ops.set_view(
-        view=view.sort_by([(f"{key}.pair", 1), (f"{key}.source", 1), (f"{key}.role", -1)])
-    )
+    ctx.ops.set_view(view=ctx.dataset.select(ids, ordered=True))
     return True
