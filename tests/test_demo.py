@@ -89,6 +89,10 @@ def test_command_line_from_a_dataset_to_checked_evidence(make_digits_dataset, tm
     assert main(["list", dataset.name]) == 0
     suspect = str(tmp_path / "suspect.pt")
     assert main(["verify", dataset.name, "honey", suspect, "--insist", "--evidence", evidence]) == 0
+    # An evidence file is in the way: said before the verification, which is not given back
+    ledger = Path(marking, "ledger.json").read_bytes()
+    assert main(["verify", dataset.name, "honey", suspect, "--evidence", evidence]) == 2
+    assert Path(marking, "ledger.json").read_bytes() == ledger
     assert main(["check", evidence]) == 0
     printed = capsys.readouterr().out
     assert "Commitment: " in printed
@@ -96,7 +100,7 @@ def test_command_line_from_a_dataset_to_checked_evidence(make_digits_dataset, tm
     assert Path(release).is_dir()
 
     content = json.loads(Path(evidence).read_text())
-    content["verdict"]["p_value"] = 1e-9
+    content["answers"]["a"][0] = 99.0
     Path(evidence).write_text(json.dumps(content))
     assert main(["check", evidence]) == 1
     assert main(["list", "no-such-dataset"]) == 2

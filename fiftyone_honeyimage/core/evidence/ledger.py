@@ -148,7 +148,7 @@ class Ledger:
         return {pair.index: pair.released for pair in self.pairs}
 
     def position(self, verification_id: str) -> int:
-        """Returns which verification it is: every one opened before it counts.
+        """Returns which verification it is: all that were opened before count.
 
         Raises:
             LedgerError: if there is no such verification
@@ -162,13 +162,10 @@ class Ledger:
         return [item for item in self.verifications.values() if not item.closed]
 
     def record_release(self, digest: str, num_files: int) -> None:
-        """Writes a release down, once. It takes no position.
-
-        Args:
-            digest, num_files: see :func:`.release_digest.release_digest`
+        """Writes a release down, once, by :func:`.release_digest.release_digest`; it takes no position.
 
         Raises:
-            LedgerError: if the digest is none, or the file was altered meanwhile
+            LedgerError: if it is no digest, or the file was altered meanwhile
         """
         with locked(self.path):
             self._reload()
@@ -198,16 +195,15 @@ class Ledger:
                 ``reuse`` all pairs in the committed order. No other choice is possible
             protocol: how it will be asked, see :func:`.protocol.check_protocol`
             alpha (None): a smaller level than the plan's
-            reuse (False): whether pairs may be queried that earlier verifications have used, whose
-                operators may know them again. Only all pairs can be used again: a number chosen
-                after earlier results would be a choice among p-values
+            reuse (False): whether pairs may be queried that earlier verifications have used. Only
+                all of them: a number chosen after earlier results would be a choice of p-values
 
         Returns:
             the verification's id
 
         Raises:
-            LedgerError: if the pairs are not the next ones, the protocol is incomplete, a text is no
-                UTF-8, or the file was altered meanwhile
+            LedgerError: if the pairs are not the next ones, the protocol is incomplete, a text is
+                outside UTF-8, or the file was altered
             ParameterError: if alpha exceeds the plan's
         """
         if kind not in KINDS:
@@ -249,8 +245,7 @@ class Ledger:
 
         Args:
             verification_id: an open verification
-            answers: the answers to its pairs in its order; to the first of them, if the plan's test
-                is sequential
+            answers: to its pairs in its order; to the first of them, if the test is sequential
             paper (None): the published method's figures, passed through
 
         Raises:
@@ -284,9 +279,9 @@ class Ledger:
 
         Args:
             verification_id: an open verification
-            result: the verdict that follows from the answers, or None if the verification is given
-                up. It counts all the same, and its pairs are used
-            answers (None): the answers; needed with a verdict
+            result: the verdict that follows from the answers, or None to give up: it counts all the
+                same, and its pairs are used
+            answers (None): needed with a verdict
 
         Raises:
             LedgerError: if it is not open, or the verdict does not follow from the answers
@@ -370,8 +365,9 @@ class Ledger:
         self.log, self._known = log, known
 
     def _labels(self) -> set[str]:
-        labels = {image.label for pair in self.pairs for image in (pair.a, pair.b)}
-        return labels.union(self.header.get("classes", ()))
+        return {twin.label for pair in self.pairs for twin in (pair.a, pair.b)}.union(
+            self.header.get("classes", ())
+        )
 
     def _content(self) -> dict[str, Any]:
         return {
