@@ -232,7 +232,10 @@ def delete_files(output_dir: Path) -> int:
         names = [image["file"] for image in manifest["images"]]
         _drop_temporary_files(output_dir)
         # The manifest last: a deletion that is killed can be finished
-        for name in (*names, *manifest["models"], REQUEST, LEDGER_LOCK, LEDGER, MANIFEST):
+        # Answers of verifications that were interrupted
+        answers = [path.name for path in output_dir.glob(f"{LEDGER}.*.answers")]
+        ours = (*names, *manifest["models"], *answers, REQUEST, LEDGER_LOCK, LEDGER, MANIFEST)
+        for name in ours:
             path = output_dir / name
             if output_dir in path.resolve().parents and path.is_file():
                 _delete(path)

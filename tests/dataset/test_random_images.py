@@ -14,7 +14,9 @@ from fiftyone_honeyimage.core.images import read_image
 
 
 def test_random_images_touch_neither_verdict_nor_ledger(fresh, tmp_path):
-    dataset, _, ledger = fresh
+    import fiftyone.core.odm as foo
+
+    dataset, marking, ledger = fresh
     copy = tmp_path / "copy.json"
     shutil.copy(ledger, copy)
     torch.manual_seed(0)
@@ -22,6 +24,7 @@ def test_random_images_touch_neither_verdict_nor_ledger(fresh, tmp_path):
 
     without = fhi.verify_model(dataset, "honey", module, "no", ledger_path=ledger, num_random=0)
     fhi.delete_run(dataset, "no")  # another copy of the ledger does not hold it
+    foo.get_db_conn().honeyimage_ledgers.delete_one({"_id": marking.commitment})
     with_them = fhi.verify_model(dataset, "honey", module, "yes", ledger_path=copy)
 
     assert without.random_images == {}

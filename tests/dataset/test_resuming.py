@@ -324,3 +324,12 @@ def test_answers_that_cannot_be_written_stop_the_verification_where_it_is(
     assert found.verdict.family_size == 1
     assert not before & set(asked)
     assert np.isfinite([row["released_loss"] for row in found.pairs]).all()
+
+
+def test_answers_of_an_interrupted_verification_go_with_the_markings_files(marked: Any) -> None:
+    dataset, marking = marked
+    with pytest.raises(fhi.SuspectError, match="quota"):
+        verify(dataset, Service(10, RuntimeError("quota is used up")), batch_size=2)
+    assert len(journals(marking)) == 1
+    fhi.delete_run(dataset, "honey", delete_files=True)
+    assert not marking.output_dir.exists()
