@@ -102,18 +102,17 @@ def unpack(name: str, folder: Path, count: int, seed: int) -> list[Path]:
 
 
 def write_products(folder: Path, count: int, seed: int) -> list[Path]:
-    """CIFAR-10's pictures as product photographs: cut out in an ellipse, enlarged, on white paper, as JPEG."""
-    images, labels, classes = load_cifar10(0, 10_000)
+    """Pictures like product photographs: EuroSAT's, cut out in an ellipse, on white paper, as JPEG."""
     rng = np.random.default_rng(seed)
+    sources = unpack_tree("eurosat", folder / "sources")
     down, across = np.mgrid[-1:1:64j, -1:1:64j]
     paths = []
-    for row in sorted(rng.permutation(len(images))[:count]):
-        picture = Image.fromarray(images[row]).resize((64, 64), Image.Resampling.BICUBIC)
-        tall, wide = rng.uniform(0.6, 0.95, 2)
+    for row in sorted(rng.permutation(len(sources))[:count]):
+        tall, wide = rng.uniform(0.75, 1, 2)
         inside = np.clip(8 * (1 - np.hypot(down / tall, across / wide)), 0, 1)[:, :, None]
-        page = np.full((96, 96, 3), 255.0)
-        page[16:80, 16:80] = inside * np.asarray(picture) + (1 - inside) * 255
-        path = folder / classes[labels[row]] / f"{row:05d}.jpg"
+        page = np.full((80, 80, 3), 255.0)
+        page[8:72, 8:72] = inside * read_image(sources[row]) + (1 - inside) * 255
+        path = folder / "products" / sources[row].parent.name / f"{row:05d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.rint(page).astype(np.uint8)).save(path, quality=92)
         paths.append(path)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pytest
 
 from fiftyone_honeyimage.core.audit import audit_files
 from fiftyone_honeyimage.core.audit.practice import (
@@ -53,11 +52,8 @@ def own_marks(report: Any) -> Any:
     return row
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_strong_marks_are_found_by_who_makes_his_own(
-    make_release: Callable[..., Any], seed: int
-) -> None:
-    release = make_release(num=300, num_marked=20, seed=seed)
+def test_strong_marks_are_found_by_who_makes_his_own(make_release: Callable[..., Any]) -> None:
+    release = make_release(num=200, num_marked=14)
     marks = MarkSettings(16.0, 1.0)
     clean = own_marks(audit_files(release.folder, release.marked, marks=marks, **SETTINGS))
     assert not clean.separates
@@ -96,7 +92,8 @@ def test_the_detector_learns_the_difference_and_not_the_scene() -> None:
     scenes = 10 * rng.standard_normal((60, 8))
     scenes[:, 7] = 4  # a feature that never changes
     shift = np.array([0, 0, 1.0, 0, 0, 0, 0, 0])
-    detector = learn_detector(scenes, scenes + shift + 0.1 * rng.standard_normal((60, 8)))
+    noise = 0.1 * rng.standard_normal((60, 8)) * (np.arange(8) < 7)
+    detector = learn_detector(scenes, scenes + shift + noise)
     others = 10 * rng.standard_normal((400, 8))
     gain = detector.score(others + shift) - detector.score(others)
     assert (gain > 0).all()
