@@ -69,7 +69,12 @@ class Setting:
     suspect_epochs: tuple[int, ...]
     thief_epochs: int
     num_steps: int
+    batch_size: int
     dropped: float = 0.02
+
+    def training(self, epochs: int) -> TrainingConfig:
+        """How a model is trained for so many epochs."""
+        return TrainingConfig(epochs=epochs, batch_size=self.batch_size)
 
 
 def run_seed(
@@ -90,7 +95,7 @@ def run_seed(
         own_labels,
         len(classes),
         proxy=setting.proxy,
-        config=TrainingConfig(epochs=setting.proxy_epochs),
+        config=setting.training(setting.proxy_epochs),
         seed=seed,
         device=device,
     ).hardness
@@ -119,7 +124,7 @@ def run_seed(
             [model],
             to_tensor(rows),
             torch.from_numpy(targets),
-            config=TrainingConfig(epochs=epochs),
+            config=setting.training(epochs),
             seeds=[own_seed],
             device=device,
         )
@@ -141,15 +146,16 @@ def run_seed(
         "innocent",
         train("innocent", images[public], labels[public], setting.suspect_epochs[0]),
     )
-    for epochs in setting.suspect_epochs:
-        judge(f"{epochs} epochs", train(f"infringing {epochs}", shown, truth, epochs))
+    first, *longer = setting.suspect_epochs
+    judge(f"{first} epochs", train(f"infringing {first}", shown, truth, first))
     kept, lost = drop_hardest(shown, truth, len(public), release, released, setting, seed, device)
-    epochs = setting.suspect_epochs[0]
     judge(
-        f"{epochs} epochs, hardest {setting.dropped:.0%} dropped",
-        train(f"infringing {epochs}", shown[kept], truth[kept], epochs),
+        f"{first} epochs, hardest {setting.dropped:.0%} dropped",
+        train(f"infringing {first}", shown[kept], truth[kept], first),
         released_dropped=lost,
     )
+    for epochs in longer:
+        judge(f"{epochs} epochs", train(f"infringing {epochs}", shown, truth, epochs))
     return figures
 
 
@@ -215,7 +221,7 @@ def mark(
                 rest_labels=labels[rest],
                 num_classes=num_classes,
                 proxy=setting.proxy,
-                config=TrainingConfig(epochs=setting.proxy_epochs),
+                config=setting.training(setting.proxy_epochs),
                 num_steps=setting.num_steps,
                 smoothing=smoothing,
                 seed=derive_seed(seed, f"smoothing {smoothing}"),
@@ -243,7 +249,7 @@ def drop_hardest(
         truth,
         int(truth.max()) + 1,
         proxy=setting.suspect,
-        config=TrainingConfig(epochs=setting.thief_epochs),
+        config=setting.training(setting.thief_epochs),
         seed=derive_seed(seed, "thief"),
         device=device,
     ).hardness
@@ -356,16 +362,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--device")
-    parser.add_argument("--public", type=int, default=20_000)
-    parser.add_argument("--private", type=int, default=10_000)
+    parser.add_argument("--public", type=int, default=16_000)
+    parser.add_argument("--private", type=int, default=8_000)
     parser.add_argument("--test", type=int, default=4_000)
     parser.add_argument("--pairs", type=int, default=40, help="of each kind")
     parser.add_argument("--proxy", default="resnet18")
     parser.add_argument("--suspect", default="resnet18")
     parser.add_argument("--proxy-epochs", type=int, default=30)
-    parser.add_argument("--epochs", type=int, nargs="+", default=[20, 60])
+    parser.add_argument("--epochs", type=int, nargs="+", default=[20, 40])
     parser.add_argument("--thief-epochs", type=int, default=10)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument(
+        "--batch-size", type=int, default=256, help="the paper's; of every training"
+    )
     parser.add_argument("--partial", type=Path, help="a folder for each seed's figures so far")
     parser.add_argument("--join", type=Path, help="only sum up the figures that lie in this folder")
     args = parser.parse_args()
@@ -381,6 +390,7 @@ def main() -> None:
         suspect_epochs=tuple(args.epochs),
         thief_epochs=args.thief_epochs,
         num_steps=args.steps,
+        batch_size=args.batch_size,
     )
 
     def save(figures: dict[str, Any]) -> None:
