@@ -36,7 +36,7 @@ from .candidates import (
     exclusion_masks,
     select_by_hardness,
 )
-from .checks import check_key, check_new_folder, check_output_place, whole_number
+from .checks import check_collection, check_key, check_new_folder, check_output_place, whole_number
 from .hardness import training_config
 from .hardness_fields import read_hardness
 from .honeyimage_files import make_images
@@ -104,6 +104,7 @@ def generate_honeyimages(
     proxy_label = proxy_name(proxy)
     plan = Plan(alpha=alpha, test=test)
 
+    check_collection(samples)
     dataset = root_dataset(samples)
     catch_up(dataset)
     labeled = read_labels(samples, label_field)

@@ -37,12 +37,27 @@ def test_sdk_app_and_delegated_run_agree(
     dataset = make_hard()
     sdk = {**PARAMS, "honey_key": "by_sdk", "output_dir": str(tmp_path / "sdk")}
 
+    def check(key: str, result: Any) -> None:
+        dataset.reload()
+        marking = fhi.load_marking(dataset, key)
+        assert result["commitment"] == marking.commitment
+        assert result["num_honeyimages"] == marking.num_honeyimages == 10
+        assert len(marking.load_ledger().pairs) == 10
+
+    # Each is deleted before the next, which would leave its images out otherwise
     fhi.generate_honeyimages(dataset, progress=False, **sdk)
+    fhi.delete_run(dataset, "by_sdk")
     immediate = execute(
         "generate_honeyimages",
         dataset,
         **{**sdk, "honey_key": "by_app", "output_dir": str(tmp_path / "app")},
     )
+    check("by_app", immediate.result)
+    asked = triggered(immediate)
+    assert "reload_dataset" in asked
+    shown = fo.DatasetView._build(dataset, asked["set_view"]["view"])
+    assert shown.values("id") == fhi.load_marking(dataset, "by_app").view().values("id")
+    fhi.delete_run(dataset, "by_app")
     delegated = delegate(
         "generate_honeyimages",
         dataset,
@@ -53,17 +68,7 @@ def test_sdk_app_and_delegated_run_agree(
     assert len(images) == 20
     # Same sources, digests of the same files, same losses
     assert images == manifest(tmp_path / "app") == manifest(tmp_path / "worker")
-    dataset.reload()
-    for key, result in (("by_app", immediate.result), ("by_worker", delegated.result)):
-        marking = fhi.load_marking(dataset, key)
-        assert result["commitment"] == marking.commitment
-        assert result["num_honeyimages"] == marking.num_honeyimages == 10
-        assert len(marking.load_ledger().pairs) == 10
-
-    asked = triggered(immediate)
-    assert "reload_dataset" in asked
-    shown = fo.DatasetView._build(dataset, asked["set_view"]["view"])
-    assert shown.values("id") == fhi.load_marking(dataset, "by_app").view().values("id")
+    check("by_worker", delegated.result)
     assert delegated.document.label == "HoneyImages 'by_worker'"
     assert [stage for _, stage in delegated.progress][-1] == "Done"
     summary = delegated.outputs["type"]["properties"]["summary"]["default"]

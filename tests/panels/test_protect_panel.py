@@ -387,3 +387,24 @@ def test_the_panel_in_the_app(marked: Any, open_app: Any, screenshot: Any, tmp_p
     other.click()
     modal.get_by_role("button", name="Open the HoneyImage").wait_for()
     assert errors == []
+
+
+def test_edited_roles_and_tags_mislead_nobody(
+    make_marked: Callable[..., Any], send: Callable[..., Any]
+) -> None:
+    """Which samples are HoneyImages is told by the run, whatever scripts write into fields and tags."""
+    from fiftyone_honeyimage.panels.marking_section import _points
+
+    dataset = make_marked(num_pairs=4)
+    before = send("on_load", dataset, {}).text()
+    points = {point["id"] for point in _points(dataset, "honey")}
+    own = dataset.match_tags("honeyimage", bool=False)
+    own.set_values("honey.role", ["honeyimage"] * len(own))
+    dataset.untag_samples("honeyimage")
+    dataset.reload()
+
+    assert {point["id"] for point in _points(dataset, "honey")} == points
+    assert len(points) == 8
+    after = send("on_load", dataset, {}).text()
+    assert "not covered by this marking" not in after
+    assert ("were deleted" in after) == ("were deleted" in before)
