@@ -250,9 +250,9 @@ def _detector(
     report: Report,
 ) -> MarkDetector | None:
     """What a stranger learns who marks images of the release himself."""
-    allowed = ~release.marked & (losses.half == 1)
+    allowed = ~release.marked
     allowed[sets[sets >= 0]] = False
-    classes = sorted({str(labels[row]) for row in np.flatnonzero(losses.half >= 0)})
+    classes = sorted({str(labels[int(row)]) for row in np.flatnonzero(losses.half >= 0)})
     numbers = np.array([classes.index(str(x)) if str(x) in classes else 0 for x in labels])
     with tempfile.TemporaryDirectory(prefix="honeyimage-") as folder:
         return practise(
@@ -260,7 +260,9 @@ def _detector(
             numbers,
             len(classes),
             allowed,
-            (losses.half_model, losses.whole_model),
+            losses.half,
+            losses.half_models,
+            losses.whole_model,
             int(loaded.images.shape[-1]),
             marks,
             seed=seed,
