@@ -232,7 +232,7 @@ def stranger(
     is_marked = np.zeros(len(paths), dtype=bool)
     is_marked[rows] = True
     sets = match(is_marked, [names[label] for label in labels], halves.hardness, seed=0)
-    allowed = ~is_marked & (halves.half == 1)
+    allowed = ~is_marked
     allowed[sets[sets >= 0]] = False
     with tempfile.TemporaryDirectory() as folder:
         detector = practise(
@@ -240,7 +240,9 @@ def stranger(
             labels,
             len(names),
             allowed,
-            (halves.models[0], result.in_model),
+            halves.half,
+            halves.models,
+            result.in_model,
             SIZE,
             MarkSettings(epsilon, args.smoothing),
             seed=1,

@@ -95,7 +95,9 @@ def compute_hardness(
     The samples are split into two random halves, a proxy is trained on each, and every image gets
     its cross-entropy under the proxy of the other half (arXiv 2508.00892). Writes a float field, a
     boolean field ``<hardness_field>_label_error`` with suspected label errors (confident learning on
-    the same predictions), and registers a run named after the field.
+    the same predictions), and registers a run named after the field. Where the proxies are too weak to
+    judge, no label is called wrong (``labels_judged``) or the hardness itself is unreliable
+    (``reliable``); the summary says so.
 
     Args:
         samples: a dataset or view of images; HoneyImages of earlier markings are left out
@@ -182,7 +184,10 @@ def generate_honeyimages(
     Every file keeps its source's name, size, format, mode, compression tables and metadata. Images
     that cannot be written like they are (with a palette, interlaced, progressive, lossy WebP, ...), that would not
     come back byte for byte without a change, or that hold a thumbnail, are left out of the choice and
-    counted in ``excluded``, before anything is trained. The marking's ``survival`` says which HoneyImages keep their effect
+    counted in ``excluded``, before anything is trained. So are images without room for a mark: those that are flat,
+    dark or saturated nearly everywhere, where a change would be seen. Such areas stay as they are in all
+    images, and no window of 11 pixels is less like the original's than an SSIM of 0.95; ``worst``
+    holds the least like. The marking's ``survival`` says which HoneyImages keep their effect
     after JPEG 75 and 50, resizing, a median filter, crop and flip.
 
     Args:

@@ -118,14 +118,14 @@ def test_form_shows_the_cost(make_hard: Callable[..., Any], resolve: Any) -> Non
         return resolve("generate_honeyimages", dataset, **{**PARAMS, **params}).text("cost")
 
     # Out-model on 52 images; in-model once on all, again for one epoch in the second round; two
-    # rounds of two passes over the twenty candidates
-    passes = 52 + 72 * (1 + 1) + 2 * 20 * 2
+    # rounds over the twenty candidates of two passes at four shifts
+    passes = 52 + 72 * (1 + 1) + 2 * 20 * 8
     assert f"{passes} training passes" in cost()
-    assert f"{52 + 72 * 2 + 2 * 20 * 2} training passes" in cost(inner="retrain")
+    assert f"{52 + 72 * 2 + 2 * 20 * 8} training passes" in cost(inner="retrain")
     # Each step looks at every transform, too
     transforms = importlib.import_module("fiftyone_honeyimage.core.marking.transforms").TRANSFORMS
     views = 1 + len(transforms)
-    assert f"{52 + 72 * 2 + views * 2 * 20 * 2} training passes" in cost(robust=True)
+    assert f"{52 + 72 * 2 + views * 2 * 20 * 8} training passes" in cost(robust=True)
     assert "52 training passes" in cost(method="unperturbed")
 
 

@@ -256,7 +256,7 @@ def _detector(
     report: Report,
 ) -> MarkDetector | None:
     """What a stranger learns who marks images of the release himself."""
-    allowed = ~release.marked & (losses.half == 1)
+    allowed = ~release.marked
     allowed[sets[sets >= 0]] = False
     classes = sorted({str(labels[row]) for row in np.flatnonzero(losses.half >= 0).tolist()})
     numbers = np.array([classes.index(str(x)) if str(x) in classes else 0 for x in labels])
@@ -266,7 +266,9 @@ def _detector(
             numbers,
             len(classes),
             allowed,
-            (losses.half_model, losses.whole_model),
+            losses.half,
+            losses.half_models,
+            losses.whole_model,
             int(loaded.images.shape[-1]),
             marks,
             seed=seed,

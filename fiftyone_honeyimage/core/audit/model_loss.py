@@ -26,14 +26,14 @@ class ReleaseLosses:
         trained: under a model that was trained on all of them
         held_out: under a model that was trained on the other half
         half: int8 (N,), the half that the image was in; −1 for images that no model saw
-        half_model: the model of half 0
+        half_models: the model of half 0 and that of half 1
         whole_model: the model of all of them
     """
 
     trained: np.ndarray
     held_out: np.ndarray
     half: np.ndarray
-    half_model: torch.nn.Module
+    half_models: tuple[torch.nn.Module, ...]
     whole_model: torch.nn.Module
 
     @property
@@ -97,7 +97,7 @@ def release_losses(
         trained=cross_entropy(logits, targets),
         held_out=halves.hardness,
         half=halves.half,
-        half_model=halves.models[0],
+        half_models=halves.models,
         whole_model=model.cpu(),
     )
 

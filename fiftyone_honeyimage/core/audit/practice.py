@@ -207,7 +207,9 @@ def practise(
     labels: np.ndarray,
     num_classes: int,
     allowed: np.ndarray,
-    models: tuple[torch.nn.Module, torch.nn.Module],
+    half: np.ndarray,
+    half_models: Sequence[torch.nn.Module],
+    whole_model: torch.nn.Module,
     input_size: int,
     settings: MarkSettings,
     *,
@@ -222,26 +224,35 @@ def practise(
         paths: N files
         labels: int64 (N,); only those of allowed images are looked at
         num_classes: C
-        allowed: bool (N,), images that the first model has not seen, and that no score is needed of
-        models, input_size, settings, seed, device, folder, report: see :func:`mark_for_practice`
+        allowed: bool (N,), images that no score is needed of
+        half: int (N,), the half, 0 or 1, that an image was in when models were trained; others are left out
+        half_models: the model of each half
+        whole_model: the model of all images
+        input_size, settings, seed, device, folder, report: see :func:`mark_for_practice`
 
     Returns:
         the detector, or None with fewer than 30 images that can be marked
     """
-    rows, codecs = choose_practice(paths, allowed, settings, seed)
+    rows, codecs = choose_practice(paths, allowed & (half >= 0), settings, seed)
     if len(rows) < LEAST:
         return None
-    marked = mark_for_practice(
-        codecs,
-        labels[rows],
-        num_classes,
-        models,
-        input_size,
-        settings,
-        seed=seed,
-        device=device,
-        folder=folder,
-        report=report,
-    )
-    plain = [detector_features(paths[row], read_image(paths[row])) for row in rows]
+    plain, marked = [], []
+    for number in (0, 1):
+        chosen = [place for place, row in enumerate(rows) if half[row] == number]
+        if not chosen:
+            continue
+        own = [rows[place] for place in chosen]
+        plain += [detector_features(paths[row], read_image(paths[row])) for row in own]
+        marked += mark_for_practice(
+            [codecs[place] for place in chosen],
+            labels[own],
+            num_classes,
+            (half_models[1 - number], whole_model),
+            input_size,
+            settings,
+            seed=seed,
+            device=device,
+            folder=folder,
+            report=report,
+        )
     return learn_detector(np.array(plain), np.array(marked))

@@ -53,7 +53,7 @@ def own_marks(report: Any) -> Any:
 
 
 def test_strong_marks_are_found_by_who_makes_his_own(make_release: Callable[..., Any]) -> None:
-    release = make_release(num=200, num_marked=14)
+    release = make_release(num=300, num_marked=20)
     marks = MarkSettings(16.0, 1.0)
     clean = own_marks(audit_files(release.folder, release.marked, marks=marks, **SETTINGS))
     assert not clean.separates
