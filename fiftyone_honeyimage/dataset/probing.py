@@ -123,8 +123,9 @@ def probe(
     number = min(known, len(answers.failed))
     truth = np.array(labels[:number], dtype=np.int64)
     others: dict[str, np.ndarray] = {}
+    normalisations: dict[str, np.ndarray] = {}
     if number and answers.correct[:number].mean() <= 1 - FAR_BETTER:
-        others = ask_otherwise(
+        others, normalisations = ask_otherwise(
             suspect,
             images[:number][:_NUM_OTHERWISE],
             ids[:number][:_NUM_OTHERWISE],
@@ -140,6 +141,7 @@ def probe(
         chance=_chance(dataset, marking),
         proxies=_proxies(dataset, marking),
         others=others,
+        normalisations=normalisations,
         losses=answers.losses[:number],
     )
     return Probe(answers.outputs, found, _fingerprint(answers))

@@ -107,8 +107,9 @@ def check_one_size(sizes: Iterable[tuple[int, int]], name: str) -> None:
     different = sorted(set(sizes))
     if len(different) > 1:
         some = ", ".join(f"{width}x{height}" for width, height in different[:3])
+        more = ", …" if len(different) > 3 else ""
         raise ParameterError(
-            f"input_size is needed: the marked images have {len(different)} sizes ({some}, …), and the "
+            f"input_size is needed: the marked images have {len(different)} sizes ({some}{more}), and the "
             f"suspect {name!r} takes one. Give the size in pixels that it was trained at"
         )
 

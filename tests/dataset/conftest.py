@@ -263,7 +263,8 @@ def innocent_scores(
     """
     images, labels = digits
     rows = np.flatnonzero(labels < 4)[300:]
-    x = torch.from_numpy(images[rows]).flatten(1).float() / 255
+    paper = 64 / 255  # where tanh is far from its ends, or a class is never learned
+    x = torch.from_numpy(images[rows]).flatten(1).float() / 255 - paper
     y = torch.from_numpy(labels[rows])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -276,7 +277,7 @@ def innocent_scores(
 
     def scores(batch: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            return torch.tanh(linear(batch.mean(dim=1).flatten(1)))
+            return torch.tanh(linear(batch.mean(dim=1).flatten(1) - paper))
 
     return scores
 

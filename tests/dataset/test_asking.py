@@ -193,7 +193,7 @@ def test_photos_of_several_sizes_need_an_input_size_before_anything_is_asked(
         return images
 
     monkeypatch.setattr(verification_call, "read_twins", mixed)
-    with pytest.raises(fhi.ParameterError, match=r"different sizes \(8x6, 8x8\).* input_size"):
+    with pytest.raises(fhi.ParameterError, match=r"input_size is needed: .* 2 sizes \(8x6, 8x8\)"):
         fhi.verify_model(dataset, "honey", guessing_suspect, ledger_path=ledger)
 
 

@@ -97,18 +97,18 @@ def test_a_copy_with_a_log_of_its_own_is_found_out(
     make_dataset: Callable[..., Any], mark: Any, tmp_path: Path
 ) -> None:
     """Also where the dataset holds none of the verifications, as they were abandoned or deleted."""
-    dataset = make_dataset(hardness=True)
-    marking = mark(dataset)
+    dataset = make_dataset(60, hardness=True)
+    marking = mark(dataset, num_honeyimages=11, num_pairs=11, alpha=0.05)
     copy = tmp_path / "copy.json"
     shutil.copy(marking.ledger_path, copy)
 
     def innocent(batch: Any) -> Any:
         return batch.flatten(1)[:, :3]
 
-    fhi.verify_model(dataset, "honey", innocent, "first", progress=False)
+    fhi.verify_model(dataset, "honey", innocent, "first", progress=False, insist=True)
     fhi.delete_run(dataset, "first")
     with pytest.raises(fhi.LedgerError, match="an older or another copy"):
-        fhi.verify_model(dataset, "honey", innocent, ledger_path=copy, progress=False)
+        fhi.verify_model(dataset, "honey", innocent, ledger_path=copy, progress=False, insist=True)
 
     # Grown on its own
     from fiftyone_honeyimage.core.evidence.ledger import load_ledger
@@ -121,5 +121,5 @@ def test_a_copy_with_a_log_of_its_own_is_found_out(
     check_head(newest)
     assert len(newest.log) == 2
     note_head(newest)
-    found = fhi.verify_model(dataset, "honey", innocent, progress=False)
+    found = fhi.verify_model(dataset, "honey", innocent, progress=False, insist=True)
     assert found.verdict.family_size == 2

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,9 @@ WRONG, DOUBTFUL = 0.5, 0.8
 #: With more losses that are exactly 0 the answers tell nothing
 SATURATED = 0.5
 
+#: Scales that differ by more are no two normalisations, but pixels of 0–255 and of [0, 1]
+_OTHER_SCALE = 16.0
+
 _LEVEL = 0.05
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _BYTES = (1 / 255, 1 / 255, 1 / 255)
@@ -46,8 +49,11 @@ class Competence:
         accuracy: share that it classified correctly; None if too few answered to say
         chance: the share of the largest class, which a constant answer reaches
         proxies: out-of-fold accuracy of the marking's proxies, None where it is not known
-        better: other ways of asking that are far more accurate on the same images, in words → accuracy
+        better: other ways of asking that are far more accurate on the same images, in words → accuracy; they
+            show that it is asked in a wrong way
         saturated: share of losses that are exactly 0, as of scores too extreme to be told apart
+        hints: other normalisations that are far more accurate, in words → accuracy, of a suspect that knows
+            enough without: one that is asked rightly may gain by them too, if it was trained for a short time
     """
 
     num_images: int
@@ -56,6 +62,7 @@ class Competence:
     proxies: float | None
     better: Mapping[str, float]
     saturated: float = 0.0
+    hints: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def is_wrong(self) -> bool:
@@ -64,19 +71,19 @@ class Competence:
             return False
         if self.better:
             return True
-        right = round(self.accuracy * self.num_images)
-        # Not even better than a constant answer, where any answers could be
-        could_be = self.chance**self.num_images <= _LEVEL
-        if could_be and stats.binom.sf(right - 1, self.num_images, self.chance) > _LEVEL:
+        # Few images tell a model that knows little from one that knows nothing as seldom as from a good one
+        if self._is_like_constant and self._less_than(WRONG, 1.0):
             return True
-        return self._less_than(WRONG)
+        return self._less_than(WRONG, self.proxies)
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether it is notably worse than the proxies, or too extreme to be compared."""
+        """Whether it is notably worse than the proxies or than it could be, or too extreme to be compared."""
         if self.accuracy is None:
             return False
-        return self.saturated > SATURATED or self._less_than(DOUBTFUL)
+        if self.saturated > SATURATED or self.hints or self._is_like_constant:
+            return True
+        return self._less_than(DOUBTFUL, self.proxies)
 
     def sentence(self) -> str:
         """What was found, for the record and for errors."""
@@ -90,7 +97,7 @@ class Competence:
             f"On {self.num_images} unmarked images the suspect is right on {_percent(self.accuracy)} "
             f"(the same answer to all would be on {_percent(self.chance)}{known})."
         )
-        for way, accuracy in self.better.items():
+        for way, accuracy in (*self.better.items(), *self.hints.items()):
             text += f" With {way} it is right on {_percent(accuracy)} of the same images."
         if self.saturated > SATURATED:
             text += (
@@ -109,12 +116,22 @@ class Competence:
             "proxies": self.proxies,
             "better": dict(self.better),
             "saturated": self.saturated,
+            "hints": dict(self.hints),
         }
 
-    def _less_than(self, share: float) -> bool:
-        if self.accuracy is None or self.proxies is None or self.proxies <= self.chance:
+    @property
+    def _is_like_constant(self) -> bool:
+        """Whether it is not shown to be better than a constant answer, where any answers could be."""
+        if self.accuracy is None or self.chance**self.num_images > _LEVEL:
             return False
-        least = self.chance + share * (self.proxies - self.chance)
+        right = round(self.accuracy * self.num_images)
+        return bool(stats.binom.sf(right - 1, self.num_images, self.chance) > _LEVEL)
+
+    def _less_than(self, share: float, known: float | None) -> bool:
+        """Whether it knows less than a share of what a model of a known accuracy knows above chance."""
+        if self.accuracy is None or known is None or known <= self.chance:
+            return False
+        least = self.chance + share * (known - self.chance)
         right = round(self.accuracy * self.num_images)
         return bool(stats.binom.cdf(right, self.num_images, least) < _LEVEL)
 
@@ -127,6 +144,7 @@ def judge(
     chance: float,
     proxies: float | None,
     others: Mapping[str, np.ndarray] | None = None,
+    normalisations: Mapping[str, np.ndarray] | None = None,
     losses: np.ndarray | None = None,
 ) -> Competence:
     """Judges a suspect by its answers on unmarked images.
@@ -138,6 +156,7 @@ def judge(
         chance: share of the largest class among unmarked images
         proxies: the proxies' out-of-fold accuracy, if known
         others (None): what it answers if it is asked in other ways, in words → int (m,), the first m images
+        normalisations (None): the same for ways that differ in the normalisation alone
         losses (None): float (n,), nats; NaN where there is none
     """
     answered = predicted >= 0
@@ -150,16 +169,20 @@ def judge(
     # The two halves agree by chance together: a tenth of the level
     if _far_better(reordered, right[answered], 10):
         better[_order_in_words(order, classes)] = float(reordered.mean())
-    found = {
-        way: other == labels[: len(other)]
-        for way, other in (others or {}).items()
-        if _far_better(other == labels[: len(other)], right[: len(other)], len(others or {}))
-    }
-    if found:
-        best = max(found, key=lambda way: float(found[way].mean()))
-        better[best] = float(found[best].mean())
+    number_tried = len(others or {}) + len(normalisations or {})
+    accuracy, hints, given = float(right[answered].mean()), {}, right
+    if best := _best_way(normalisations or {}, labels, given, number_tried):
+        way, given = best
+        known = float(given.mean())
+        # A model may gain by it that is asked rightly, but not if it then knows less than it should
+        little = accuracy - chance < WRONG * (known - chance)
+        weak = Competence(number, accuracy, chance, proxies, {}).is_doubtful
+        (better if little or weak else hints)[way] = known
+    # What another normalisation explains as well is no other scale or order of channels
+    if best := _best_way(others or {}, labels, given, number_tried):
+        better[best[0]] = float(best[1].mean())
     saturated = 0.0 if losses is None else float((losses[answered] == 0).mean())
-    return Competence(number, float(right[answered].mean()), chance, proxies, better, saturated)
+    return Competence(number, accuracy, chance, proxies, better, saturated, hints)
 
 
 def ask_otherwise(
@@ -171,14 +194,16 @@ def ask_otherwise(
     num_classes: int,
     batch_size: int,
     outputs: Any,
-) -> dict[str, np.ndarray]:
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The classes that a suspect at hand predicts if images are prepared in other ways, each in words.
 
+    Ways that differ in the scale or order of channels first, and those that differ in the normalisation alone.
     Nothing for one whose preparation is its own affair or whose calls may cost something.
     """
     if suspect.preprocessing is None or suspect.metered:
-        return {}
-    found = {}
+        return {}, {}
+    others: dict[str, np.ndarray] = {}
+    normalisations: dict[str, np.ndarray] = {}
     for way, preprocessing in _other_ways(suspect.preprocessing, images).items():
         other = copy.copy(suspect)
         other.preprocessing = preprocessing
@@ -195,8 +220,15 @@ def ask_otherwise(
             )
         except HoneyImageError:
             continue  # it is only a hint
-        found[way] = answers.predicted
-    return found
+        mild = _differs_in_normalisation(suspect.preprocessing, preprocessing)
+        (normalisations if mild else others)[way] = answers.predicted
+    return others, normalisations
+
+
+def _differs_in_normalisation(given: Preprocessing, other: Preprocessing) -> bool:
+    one, two = (np.array(p.std or (1.0,), dtype=float) for p in (given, other))
+    scales = float(np.max(np.maximum(one / two, two / one)))
+    return given.channels == other.channels and scales <= _OTHER_SCALE
 
 
 def _other_ways(given: Preprocessing, images: Sequence[np.ndarray]) -> dict[str, Preprocessing]:
@@ -256,6 +288,18 @@ def _order_in_words(order: Mapping[int, int], classes: Sequence[str]) -> str:
     named = [f"{index}: {classes[order[index]]!r}" for index in sorted(order)]
     rest = ", …" if len(named) > 12 else ""
     return f"its outputs in another order of classes ({', '.join(named[:12])}{rest})"
+
+
+def _best_way(
+    ways: Mapping[str, np.ndarray], labels: np.ndarray, given: np.ndarray, number_tried: int
+) -> tuple[str, np.ndarray] | None:
+    """The best of the ways that are far better than what was right, and what is right with it."""
+    found = {}
+    for way, predicted in ways.items():
+        right = predicted == labels[: len(predicted)]
+        if _far_better(right, given[: len(right)], number_tried):
+            found[way] = right
+    return max(found.items(), key=lambda item: float(item[1].mean())) if found else None
 
 
 def _far_better(other: np.ndarray, given: np.ndarray, number_tried: int) -> bool:

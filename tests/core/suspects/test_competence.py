@@ -28,7 +28,8 @@ CLASSES = [str(label) for label in range(len(TINTS))]
 @pytest.fixture(scope="module")
 def coloured(digits):
     """Images uint8 (n, 8, 8, 3) of six digits, each in a colour of its own, and their labels."""
-    images, labels = digits
+    paper, labels = digits
+    images = (paper.astype(float) - 64) * 2  # on black, as only colours on black tell classes apart
     rows = np.flatnonzero(labels < len(TINTS))
     rng = np.random.default_rng(0)
     tints = np.clip(TINTS[labels[rows]] + rng.normal(0, 0.15, (len(rows), 3)), 0, 1)
@@ -89,7 +90,9 @@ def found(coloured):
             truth = np.array(order)[truth]
         asked = {"num_classes": len(CLASSES), "batch_size": 32}
         answers = query(suspect, pictures, keys, truth, **asked)
-        others = ask_otherwise(suspect, pictures, keys, truth, outputs=answers.outputs, **asked)
+        others, normalisations = ask_otherwise(
+            suspect, pictures, keys, truth, outputs=answers.outputs, **asked
+        )
         return judge(
             answers.predicted,
             truth,
@@ -97,6 +100,7 @@ def found(coloured):
             chance=0.2,
             proxies=proxies,
             others=others,
+            normalisations=normalisations,
             losses=answers.losses,
         )
 
@@ -172,6 +176,68 @@ def test_a_model_that_knows_half_as_much_as_the_proxies_is_wrong_and_a_little_le
     assert not Competence(14, 1.0, 1.0, None, {}).is_wrong, "images of one class tell nothing"
     assert not at(None).is_wrong
     assert not at(None).is_doubtful
+
+
+def test_few_images_do_not_refuse_a_model_that_may_know_enough():
+    """Of models of 80 % a fifth is not shown to be better than one class of half the images by 16 answers."""
+    assert not Competence(16, 11 / 16, 0.51, None, {}).is_wrong
+    assert Competence(16, 11 / 16, 0.51, None, {}).is_doubtful
+    assert Competence(16, 7 / 16, 0.51, None, {}).is_wrong
+    assert Competence(128, 0.5, 0.51, None, {}).is_wrong
+    rng = np.random.default_rng(2)
+    for right, most in ((0.8, 0.01), (0.51, 1.0)):
+        draws = rng.binomial(16, right, 500)
+        wrong = np.mean([Competence(16, n / 16, 0.51, None, {}).is_wrong for n in draws])
+        assert wrong <= most
+    assert wrong >= 0.5, "and most that only guess the largest class are"
+
+
+def test_a_model_that_gains_by_another_normalisation_is_not_refused(digits):
+    """A real one of 80 %, asked just as it was trained: one of its four outputs never left the end of tanh."""
+    images, labels = digits
+    rows = np.flatnonzero(labels < 4)
+    x = torch.from_numpy(images).flatten(1).float() / 255
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        linear = nn.Linear(64, 4)
+        optimizer = torch.optim.Adam(linear.parameters(), lr=0.05)
+        for _ in range(100):
+            optimizer.zero_grad()
+            scores = 4 * torch.tanh(linear(x[rows[300:]]))
+            F.cross_entropy(scores, torch.from_numpy(labels[rows[300:]])).backward()
+            optimizer.step()
+
+    class Flat(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = linear
+
+        def forward(self, batch):
+            return 4 * torch.tanh(self.linear(batch.mean(dim=1).flatten(1)))
+
+    pictures = [np.repeat(image[..., None], 3, axis=2) for image in images[rows[:128]]]
+    keys, truth = [str(row) for row in rows[:128]], labels[rows[:128]]
+    suspect, asked = load_suspect(Flat()), {"num_classes": 4, "batch_size": 64}
+    answers = query(suspect, pictures, keys, truth, **asked)
+    others, normalisations = ask_otherwise(
+        suspect, pictures, keys, truth, outputs=answers.outputs, **asked
+    )
+    competence = judge(
+        answers.predicted,
+        truth,
+        CLASSES[:4],
+        chance=0.27,
+        proxies=0.3,
+        others=others,
+        normalisations=normalisations,
+    )
+    assert 0.7 < competence.accuracy < 0.85
+    ((way, accuracy),) = competence.hints.items()
+    assert "mean" in way
+    assert accuracy > competence.accuracy + 0.1
+    assert not competence.is_wrong, competence
+    assert competence.is_doubtful
+    assert way in competence.sentence()
 
 
 def test_scores_that_are_too_extreme_are_told(train, found):
