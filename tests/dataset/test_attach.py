@@ -14,6 +14,10 @@ import fiftyone_honeyimage as fhi
 from fiftyone_honeyimage.dataset.ledger_heads import note_head
 
 
+#: For a suspect that has learned nothing, of which one is warned
+GUESSING: dict[str, Any] = {"device": "cpu", "insist": True, "progress": False}
+
+
 @pytest.fixture(scope="module")
 def original(
     make_dataset: Any, mark: Any, tmp_path_factory: pytest.TempPathFactory
@@ -22,7 +26,7 @@ def original(
     dataset = make_dataset(45, hardness=True)
     # So many that each of three verifications can show something
     mark(dataset, num_honeyimages=10, num_pairs=10, alpha=0.05, step_size=2)
-    fhi.verify_model(dataset, "honey", suspect, "early", device="cpu", progress=False)
+    fhi.verify_model(dataset, "honey", suspect, "early", **GUESSING)
     folder = tmp_path_factory.mktemp("release") / "release"
     fhi.export_release(dataset, "honey", folder, progress=False)
     return dataset, fhi.load_marking(dataset, "honey"), files(folder)
@@ -62,7 +66,7 @@ def check(dataset: Any, original: Any, tmp_path: Path, key: str = "honey") -> No
     assert dataset.persistent
     fhi.export_release(dataset, key, tmp_path / "again", progress=False)
     assert files(tmp_path / "again") == original[2]
-    verification = fhi.verify_model(dataset, key, suspect, device="cpu", progress=False)
+    verification = fhi.verify_model(dataset, key, suspect, **GUESSING)
     assert verification.verdict.num_pairs == 10
 
 
@@ -211,7 +215,7 @@ def test_what_does_not_belong_together_is_refused(
     older = tmp_path / "older.json"
     shutil.copy(original[1].ledger_path, older)
     fhi.verify_model(
-        dataset, "honey", suspect, "late", ledger_path=folder / "ledger.json", progress=False
+        dataset, "honey", suspect, "late", ledger_path=folder / "ledger.json", **GUESSING
     )
     second = mark(dataset, "second", method="unperturbed")
     before = unchanged(dataset, folder)
@@ -227,7 +231,7 @@ def test_what_does_not_belong_together_is_refused(
         fhi.attach_marking(dataset, folder / "ledger.json", honey_key="other")
     assert unchanged(dataset, folder) == before
 
-    image = original[1].load_ledger().singles[0]
+    image = original[1].load_ledger().released_images()[0]
     (folder / image.file).unlink()
     with pytest.raises(fhi.LedgerError, match="is missing; restore the marking's folder"):
         fhi.attach_marking(dataset, folder / "ledger.json")

@@ -223,6 +223,11 @@ def test_what_changes_while_it_is_exported_is_found_before_the_rename(
     dataset, marking = marked
     withheld = marking.load_ledger().withheld_images()[0]
     target = tmp_path / "release"
+    settings = {
+        "reencode": reencode,
+        "unpublished": [made.export_dir for made in fhi.list_releases(dataset, "honey")],
+        "progress": False,
+    }
 
     def hide(folder: Path) -> None:
         """As if an unmarked file had become the withheld HoneyImage after it was compared."""
@@ -230,9 +235,9 @@ def test_what_changes_while_it_is_exported_is_found_before_the_rename(
         name.write_bytes((marking.output_dir / withheld.file).read_bytes())
 
     monkeypatch.setattr(release, "hide_times", hide)
-    monkeypatch.setattr(release, "check_leaks", lambda *arguments, **settings: None)
+    monkeypatch.setattr(release, "check_leaks", lambda *_, **__: None)
     with pytest.raises(fhi.ReleaseError, match="'honey' keeps out of releases") as caught:
-        fhi.export_release(dataset, "honey", target, reencode=reencode, progress=False)
+        fhi.export_release(dataset, "honey", target, **settings)
     assert withheld.sample_id not in str(caught.value), "it could tell a coin"
     assert not target.exists()
 
@@ -245,7 +250,7 @@ def test_what_changes_while_it_is_exported_is_found_before_the_rename(
 
     monkeypatch.setattr(release, "hide_times", spoil)
     with pytest.raises(fhi.ReleaseError, match="changed after they were compared"):
-        fhi.export_release(dataset, "honey", target, reencode=reencode, progress=False)
+        fhi.export_release(dataset, "honey", target, **settings)
     assert not target.exists()
 
 
