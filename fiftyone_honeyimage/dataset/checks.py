@@ -25,16 +25,25 @@ HONEYIMAGE_TAG = "honeyimage"
 _MAX_KEY = 64
 
 
+def check_is_collection(samples: Any) -> None:
+    """Checks that ``samples`` is a dataset or a view.
+
+    Raises:
+        SamplesError: if it is neither
+    """
+    if not isinstance(samples, fo.core.collections.SampleCollection):
+        raise SamplesError(
+            f"samples must be a FiftyOne dataset or view; found {type(samples).__name__}"
+        )
+
+
 def check_collection(samples: Any) -> None:
     """Checks that ``samples`` is a non-empty collection of images.
 
     Raises:
         SamplesError: with the reason and what to do
     """
-    if not isinstance(samples, fo.core.collections.SampleCollection):
-        raise SamplesError(
-            f"samples must be a FiftyOne dataset or view; found {type(samples).__name__}"
-        )
+    check_is_collection(samples)
     if samples._is_dynamic_groups:
         raise SamplesError(
             "the view groups samples by a field (group_by), of which it shows one each; pass the view as it "

@@ -29,7 +29,7 @@ from ..core.errors import (
     SamplesError,
 )
 from ..core.evidence.ledger import Ledger
-from ..core.evidence.release_digest import release_digest
+from ..core.evidence.release_digest import ReleaseFiles, read_release
 from ..core.files import advice_on, ensure_free_space
 from .checks import check_label_field
 from .ledger_heads import check_head, note_head
@@ -202,11 +202,12 @@ def export_release(
             thumbnails_dropped=drop,
             epsilon=marking.config["epsilon"],
         )
-        held = check_written(written_to, samples, ledger, bar.report)
+        # The files once more, as they are released: what is noted in the ledger is what was checked
+        read = read_release(written_to)
         _check_marking_is_there(dataset, marking)
-        digest, num_files = release_digest(written_to)
+        held = check_written(read, written, dataset, ledger)
         _take_name(written_to, folder)
-    _record_in_ledger(own_ledger, folder, digest, num_files)
+    _record_in_ledger(own_ledger, folder, read)
 
     report = ReleaseReport(
         export_dir=folder,
@@ -218,7 +219,7 @@ def export_release(
         exposed_by=exposing_releases(samples, honey_key, marking.commitment),
         seconds=time.monotonic() - start,
         commitment=marking.commitment,
-        release_digest=digest,
+        release_digest=read.digest,
     )
     record_release(
         samples,
@@ -269,10 +270,10 @@ def _take_name(written_to: Path, folder: Path) -> None:
     os.rename(written_to, folder)
 
 
-def _record_in_ledger(ledger: Ledger, folder: Path, digest: str, num_files: int) -> None:
+def _record_in_ledger(ledger: Ledger, folder: Path, read: ReleaseFiles) -> None:
     """Notes a release in its ledger. One that is written is complete: where that fails, a warning is logged."""
     try:
-        ledger.record_release(digest, num_files)
+        ledger.record_release(read.digest, len(read.files))
         note_head(ledger)
     except (HoneyImageError, OSError) as error:
         _logger.warning(

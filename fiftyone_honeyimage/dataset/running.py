@@ -29,7 +29,7 @@ from ..core.files import write_json_atomic
 #: How long to wait for a lock, in seconds: another call may hold it for a moment to see whether a run is dead
 _PATIENCE = 0.5
 
-#: After so many seconds a note that was never finished is one of a killed process
+#: After so many seconds a note that is half written is one of a killed process
 _STALE = 3600
 
 _logger = logging.getLogger(__name__)
@@ -103,15 +103,25 @@ def clear_leftovers() -> None:
     except OSError:  # there are none, or they are somebody else's
         return
     for path in (_notes() / name for name in sorted(names)):
-        try:
-            if path.suffix == ".json":
-                _clear(path, json.loads(path.read_text(encoding="utf-8")))
-            elif path.stat().st_mtime < time.time() - _STALE:
-                path.unlink()
-        except (OSError, ValueError):  # it ended meanwhile
-            continue
+        with suppress(OSError):  # it ended meanwhile
+            _clear_note(path)
     _remove_empty(_notes())
     _remove_empty(_notes().parent)
+
+
+def _clear_note(path: Path) -> None:
+    try:
+        note = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # half written: now, or by a process that was killed
+        if path.stat().st_mtime < time.time() - _STALE:
+            path.unlink()
+        return
+    if path.suffix == ".json":
+        _clear(path, note)
+    elif not _is_alive(
+        note
+    ):  # killed before the note had its name, and so before anything was made
+        path.unlink()
 
 
 def _clear(path: Path, note: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ import fiftyone.core.utils as fou
 
 from ..core.errors import ParameterError, SamplesError
 from ..core.files import locked
-from .checks import check_key
+from .checks import check_is_collection, check_key
 
 HARDNESS = "honeyimage/hardness"
 MARKING = "honeyimage/marking"
@@ -39,7 +39,12 @@ _reading = threading.Lock()
 
 
 def root_dataset(samples: fo.core.collections.SampleCollection) -> fo.Dataset:
-    """The dataset behind a view."""
+    """The dataset behind a view.
+
+    Raises:
+        SamplesError: if it is neither dataset nor view
+    """
+    check_is_collection(samples)
     return samples._root_dataset
 
 
@@ -55,8 +60,9 @@ def changing(dataset: fo.Dataset) -> Iterator[None]:
     if dataset_id in held:
         yield
         return
-    # Of each user: another's file could not be opened. Where there are no numbers, neither is a shared folder
-    user = os.getuid() if hasattr(os, "getuid") else 0
+    # Of each user: another's file could not be opened. Files belong to the effective user. Where there are
+    # no numbers, neither is a shared folder
+    user = os.geteuid() if hasattr(os, "geteuid") else 0
     with locked(Path(tempfile.gettempdir()) / f"honeyimage-{user}-{dataset_id}"):
         held.add(dataset_id)
         try:

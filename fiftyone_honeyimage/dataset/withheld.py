@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import fiftyone as fo
 
 from ..core.errors import LedgerError, ReleaseError
 from ..core.evidence.ledger import Ledger, load_ledger
-from ..core.files import sha256_file
-from ..core.progress import Report
+from ..core.evidence.release_digest import ReleaseFiles
 from .identity import KnownMarking, known_markings
-from .loading import for_each
 from .release_files import marked_images
+from .release_written import WrittenFile
 from .samples import LabeledSamples
 
 
@@ -64,34 +61,24 @@ class Written:
 
 
 def check_written(
-    folder: Path,
-    samples: fo.core.collections.SampleCollection,
-    ledger: Ledger,
-    report: Report,
+    files: ReleaseFiles, written: Mapping[str, WrittenFile], dataset: fo.Dataset, ledger: Ledger
 ) -> Written:
-    """Compares every file below a folder with what each marking of the dataset keeps out of releases.
+    """Compares every file of a release with what each marking of the dataset keeps out of releases.
 
     The last step before a release gets its name. Errors name no sample: that could tell a coin.
 
     Args:
-        folder: the release, complete but for its name
-        samples: the dataset, or the view that is released
+        files: of the release, read when nothing was written to it any more
+        written: its images as they were compared with their sources
+        dataset: that is released
         ledger: of the marking that is released
-        report: called with the stage "Checking"
 
     Raises:
-        ReleaseError: if one is there, if a HoneyImage is missing, or a marking's images are not known
+        ReleaseError: if one is there, if a HoneyImage is missing, if an image changed since it was compared,
+            or a marking's images are not known
     """
-    dataset = samples._root_dataset
     markings = check_all_known(dataset, dataset.values("filepath"))
-    files = [os.path.join(root, name) for root, _, names in os.walk(folder) for name in names]
-    digests = [""] * len(files)
-
-    def digest(row: int) -> None:
-        digests[row] = sha256_file(files[row])
-
-    for_each(digest, range(len(files)), report, "Checking")
-    found = Counter(digests)
+    found = Counter(digest for _, digest in files.files)
     released = Counter(image.marked_sha256 for image in ledger.released_images())
     for marking in markings:
         if not found.keys().isdisjoint(_kept_out(marking, ledger)):
@@ -102,6 +89,12 @@ def check_written(
     if +(released - found):
         raise ReleaseError(
             "HoneyImages are missing from the exported files; nothing was released. Is the disk sound?"
+        )
+    now = dict(files.files)
+    if any(now.get(name) != image.digest for name, image in written.items()):
+        raise ReleaseError(
+            "exported files changed after they were compared with their sources; nothing was released. Does "
+            "another program write to them, or is the disk unsound?"
         )
     return Written(
         num_honeyimages=sum((found & released).values()),

@@ -13,6 +13,7 @@ import fiftyone as fo
 import pytest
 
 import fiftyone_honeyimage as fhi
+from fiftyone_honeyimage.core.files import sha256_file
 from fiftyone_honeyimage.dataset.samples import read_labels
 
 
@@ -222,17 +223,34 @@ def test_what_changes_while_it_is_exported_is_found_before_the_rename(
     dataset, marking = marked
     withheld = marking.load_ledger().withheld_images()[0]
     target = tmp_path / "release"
+    settings = {
+        "reencode": reencode,
+        "unpublished": [made.export_dir for made in fhi.list_releases(dataset, "honey")],
+        "progress": False,
+    }
 
     def hide(folder: Path) -> None:
         """As if an unmarked file had become the withheld HoneyImage after it was compared."""
         name = next(iter(sorted(folder.rglob("*.png"))))
         name.write_bytes((marking.output_dir / withheld.file).read_bytes())
 
-    monkeypatch.setattr(release, "_hide_times", hide)
-    monkeypatch.setattr(release, "_check_leaks", lambda *arguments: None)
+    monkeypatch.setattr(release, "hide_times", hide)
+    monkeypatch.setattr(release, "check_leaks", lambda *_, **__: None)
     with pytest.raises(fhi.ReleaseError, match="'honey' keeps out of releases") as caught:
-        fhi.export_release(dataset, "honey", target, reencode=reencode, progress=False)
+        fhi.export_release(dataset, "honey", target, **settings)
     assert withheld.sample_id not in str(caught.value), "it could tell a coin"
+    assert not target.exists()
+
+    released = {image.marked_sha256 for image in marking.load_ledger().released_images()}
+
+    def spoil(folder: Path) -> None:
+        """As if the disk had lost an unmarked file."""
+        files = sorted(folder.rglob("*.png"))
+        next(p for p in files if sha256_file(p) not in released).write_bytes(b"other")
+
+    monkeypatch.setattr(release, "hide_times", spoil)
+    with pytest.raises(fhi.ReleaseError, match="changed after they were compared"):
+        fhi.export_release(dataset, "honey", target, **settings)
     assert not target.exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -61,6 +62,13 @@ def open_files(folder: Path) -> Iterator[Path]:
             yield from open_files(path) if path.is_dir() else ()
 
 
+def temporary_files(folder: Path) -> list[Path]:
+    """All but the locks of datasets, which stay. They are empty, and their names tell the dataset alone."""
+    locks = set(folder.glob(".honeyimage-[0-9]*-*.lock"))
+    assert not any(lock.stat().st_size for lock in locks)
+    return sorted(set(folder.rglob("*")) - locks)
+
+
 def list_no_runs(dataset: Any) -> None:
     assert fhi.list_runs(dataset) == []
     dataset.delete()
@@ -95,12 +103,12 @@ def test_a_killed_export_tells_no_coin_and_the_next_call_clears_it(
 ) -> None:
     dataset, _ = marked
     target = tmp_path / "new" / "release"
-    before = hash_database(), sorted(worker.temporary.rglob("*"))
+    before = hash_database(), temporary_files(worker.temporary)
     arguments = {"honey_key": "honey", "export_dir": str(target), **options}
     killed(dataset, "export_release", arguments, **point)
 
     assert not target.exists()
-    assert (hash_database(), sorted(worker.temporary.rglob("*"))) == before
+    assert (hash_database(), temporary_files(worker.temporary)) == before
     left = {*open_files(tmp_path), *open_files(notes.parent)} - {target.parent}
     assert {path.suffix for path in left} <= {".lock"}
     # The notes are private, and tell no coin either
@@ -173,6 +181,22 @@ def test_a_run_that_is_alive_is_left_alone(
     fhi.export_release(dataset, "honey", tmp_path / "release", progress=look)
     assert any(seen)
     assert [path.name for path in tmp_path.iterdir()] == ["release"]
+
+
+def test_a_note_that_never_got_its_name_is_cleared(
+    marked: Any, killed: Any, notes: Path, tmp_path: Path
+) -> None:
+    dataset, _ = marked
+    arguments = {"honey_key": "honey", "export_dir": str(tmp_path / "release")}
+    killed(dataset, "export_release", arguments, before="os:replace")
+    assert [path.suffix for path in notes.iterdir()] == [".tmp"]
+    # Half written, perhaps by a process that is at it now
+    half = notes / "half.tmp"
+    half.write_text("{", encoding="utf-8")
+    fhi.list_runs(dataset)
+    assert list(notes.iterdir()) == [half]
+    os.utime(half, (0, 0))
+    fhi.list_runs(dataset)
 
 
 def test_what_cannot_be_cleared_is_named(

@@ -287,7 +287,7 @@ def test_folder_that_cannot_be_written(
 ) -> None:
     refused(fhi.ParameterError, "not writable", export_dir=read_only_folder / "release")
     for name in (f"{'x' * 300}/release", "x" * 300):
-        refused(fhi.ParameterError, "too long for the disk", export_dir=tmp_path / name)
+        refused(fhi.ParameterError, "too long for a file system", export_dir=tmp_path / name)
 
 
 @pytest.mark.parametrize("how", ["move", "symlink", "manifest", False, None, ["move"]])

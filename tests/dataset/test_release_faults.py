@@ -99,6 +99,31 @@ def test_a_folder_that_appears_meanwhile_is_not_overwritten(marked: Any, tmp_pat
     assert list((tmp_path / "r").iterdir()) == []
 
 
+def test_an_older_copy_of_the_ledger_is_refused(
+    fo: Any, marked: Any, unchanged: Any, tmp_path: Path
+) -> None:
+    dataset, marking = marked
+    older, newest = tmp_path / "older.json", tmp_path / "newest.json"
+    shutil.copy(marking.ledger_path, older)
+    fhi.export_release(dataset, "honey", tmp_path / "first", progress=False)
+    shutil.copy(marking.ledger_path, newest)
+
+    def check_refused(**place: Any) -> None:
+        before = unchanged(dataset, marking.output_dir)
+        with pytest.raises(fhi.LedgerError, match="an older or another copy"):
+            fhi.export_release(dataset, "honey", tmp_path / "other", progress=False, **place)
+        assert unchanged(dataset, marking.output_dir) == before
+
+    check_refused(ledger_path=older)
+    # The newest copy may lie anywhere; what is noted in it makes the marking's own the older one
+    kind = fo.types.FiftyOneImageClassificationDataset
+    fhi.export_release(
+        dataset, "honey", tmp_path / "second", kind, ledger_path=newest, progress=False
+    )
+    assert len(fhi.load_marking(dataset, "honey").load_ledger().releases) == 1
+    check_refused()
+
+
 def test_a_full_disk_names_no_file_of_the_release(
     marked: Any, small_disk: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,17 @@ def test_new_fields_have_a_group_and_descriptions(
 
     mark(dataset)
     found = groups(dataset)
-    parts = ["source", "role", "pair", "linf", "psnr", "ssim", "lpips", "proxy_loss"]
+    parts = [
+        "source",
+        "role",
+        "pair",
+        "linf",
+        "psnr",
+        "ssim",
+        "worst_window",
+        "lpips",
+        "proxy_loss",
+    ]
     assert found["HoneyImage"] == [*scores, *(f"honey.{part}" for part in parts)]
     assert "honey" not in found
     schema = dataset.get_field_schema(flat=True)
