@@ -13,6 +13,7 @@ import fiftyone as fo
 from ..core.errors import LedgerError, ParameterError, SamplesError
 from ..core.evidence.ledger import Ledger, load_ledger
 from ..core.files import sha256_file
+from ..core.limits import check_path
 from . import storage
 from .checks import HONEYIMAGE_TAG, check_collection, check_label_field
 from .identity import DELETED, known_markings
@@ -125,12 +126,13 @@ def check_attachable(
     Raises:
         SamplesError: if the samples or labels cannot be used
         LedgerError: if ledger or folder are missing, altered, or do not belong together
-        ParameterError: if something else has the key
+        ParameterError: if something else has the key, or something is no path
     """
     check_collection(samples)
     dataset = root_dataset(samples)
-    path = Path(ledger_path).expanduser().absolute()
-    ledger, place = read_marking(path, folder)
+    path = check_path("ledger_path", ledger_path)
+    place = path.parent if folder is None else check_path("folder", folder)
+    ledger = read_marking(path, place)
     key = attached_key(dataset, ledger, honey_key)
     if label_field is None:
         known = list_keys(dataset, MARKING, commitment=ledger.commitment)
@@ -141,8 +143,8 @@ def check_attachable(
     return ledger, place, key, label_field
 
 
-def read_marking(ledger_path: Path, folder: str | Path | None) -> tuple[Ledger, Path]:
-    """The ledger and the marking's folder, each checked against the other.
+def read_marking(ledger_path: Path, place: Path) -> Ledger:
+    """The ledger, checked against the marking's folder.
 
     Raises:
         LedgerError: if the ledger is missing or altered, or the folder does not hold its HoneyImages
@@ -152,7 +154,6 @@ def read_marking(ledger_path: Path, folder: str | Path | None) -> tuple[Ledger, 
             f"there is no ledger at '{ledger_path}'; pass the path of the ledger's file"
         )
     ledger = load_ledger(ledger_path)
-    place = Path(folder).expanduser().absolute() if folder else ledger_path.parent
     manifest = storage.read_manifest(place)
     listed = {
         (i["source"], i["file"], i["source_sha256"], i["marked_sha256"]) for i in manifest["images"]
@@ -167,7 +168,7 @@ def read_marking(ledger_path: Path, folder: str | Path | None) -> tuple[Ledger, 
     wrong = find_wrong_file(images, place)
     if wrong is not None:
         raise LedgerError(f"{wrong}; restore the marking's folder '{place}' from a backup")
-    return ledger, place
+    return ledger
 
 
 def attached_key(dataset: fo.Dataset, ledger: Ledger, honey_key: str | None) -> str:

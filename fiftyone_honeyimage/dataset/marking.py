@@ -108,6 +108,8 @@ def _check_run(dataset: fo.Dataset, honey_key: str) -> None:
     Raises:
         SamplesError: saying which it was, and how to mend it
     """
+    if not isinstance(honey_key, str):
+        return  # there is no such run, which is said where it is read
     if honey_key in list_keys(dataset, MARKING):
         known_as = dataset.get_run_info(honey_key).config.honey_key
         if known_as != honey_key:

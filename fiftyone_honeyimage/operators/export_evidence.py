@@ -126,6 +126,7 @@ def _check(ctx: Any, inputs: types.Object, key: str) -> None:
 
 
 def _path(ctx: Any, inputs: types.Object, key: str) -> None:
+    from ..core.evidence.record import check_new_evidence
     from ..dataset.checks import check_output_place
 
     prop = inputs.str(
@@ -146,6 +147,9 @@ def _path(ctx: Any, inputs: types.Object, key: str) -> None:
         problem = f"'{target}' exists already; choose another name"
     if problem:
         reject(prop, problem)
+    elif target.exists():
+        with errors_on(prop):
+            check_new_evidence(target, overwrite=True)
 
 
 def _target(ctx: Any, key: str) -> Path:

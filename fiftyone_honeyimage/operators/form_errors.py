@@ -33,7 +33,7 @@ def errors_on_named(inputs: types.Object, default: types.Property) -> Iterator[N
     except HoneyImageError as error:
         text = str(error)
         named = [name for name in inputs.properties if text.startswith(f"{name} ")]
-        named += [name for name in inputs.properties if text.startswith(f"{name}=")]
+        named += [name for name in inputs.properties if text.startswith((f"{name}=", f"{name}:"))]
         prop = inputs.properties[named[0]] if named else default
         if not prop.invalid:
             reject(prop, _sentence(error))

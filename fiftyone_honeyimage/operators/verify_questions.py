@@ -9,7 +9,7 @@ import fiftyone.operators.types as types
 
 from .. import verify_model as run
 from . import calls
-from .form_errors import block, errors_on
+from .form_errors import block, errors_on, reject
 from .form_parts import dropdown, once
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def insist(ctx: Any, inputs: types.Object, marking: Marking) -> None:
         inputs.view(
             "accuracy", types.Notice(label="On unmarked images", description=found.sentence())
         )
-    inputs.bool(
+    prop = inputs.bool(
         "insist",
         default=False,
         label="Verify it even if it looks asked in a wrong way",
@@ -45,6 +45,8 @@ def insist(ctx: Any, inputs: types.Object, marking: Marking) -> None:
         "0–255 pixels, channels, normalisation), the run ends with what was found, and nothing is counted. "
         "Ticked, it goes on, and the verdict says so",
     )
+    if found is not None and found.is_wrong and not ctx.params.get("insist"):
+        reject(prop, f"{found.sentence()} Tick this if it has to be verified like that")
 
 
 def more(ctx: Any, inputs: types.Object, ledger: Ledger | None) -> None:

@@ -1,13 +1,16 @@
 """Every form, with nonsense in every field: it never raises, and accepts nothing that then fails.
 
 A form and the run behind it share their checks. So whatever a form accepts is executed here, up to the
-first thing that takes long or cannot be undone: reading images, writing files, asking a suspect.
+first thing that takes long or cannot be undone: reading images, writing files, asking a suspect. What only a
+worker may have, a device or a file, is accepted for a run that is scheduled; then the run may fail for that
+reason and no other.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,6 +144,7 @@ USUAL: dict[str, tuple[Any, ...]] = {
     "advanced": (True, False),
     "alpha": (0.0005, 0.001, 1e-9),
     "batch_size": (1, 2, 64),
+    "channels": ("RGB", "BGR"),
     "classes": ("0\n1\n2", "2\n1\n0\nother", ["1", "0", "2"]),
     "confirm_honey": (True, False),
     "confirm_key": ("honey",),
@@ -151,10 +155,12 @@ USUAL: dict[str, tuple[Any, ...]] = {
     "exclude": ([], ["label_errors"], ["duplicates", "label_errors"]),
     "export_dir": ("new", "some/new folder", "<release>"),
     "fields": ([], ["guess"], ["rows"]),
+    "folder": ("<marking>", ""),
     "hardness_field": ("honey_hardness", "scores"),
     "honey_key": ("spring", "honey"),
     "inner": ("warm", "retrain"),
     "input_size": (8, 33),
+    "insist": (True, False),
     "key": ("honey", "theirs", "honey_hardness"),
     "label_field": ("ground_truth", "guess"),
     "ledger_path": ("<ledger>", ""),
@@ -171,7 +177,7 @@ USUAL: dict[str, tuple[Any, ...]] = {
     "output_dir": ("new", "some/new folder"),
     "outputs": ("labels", "logits"),
     "overwrite": (True, False),
-    "pairs": ("all",),
+    "pairs": ("all", "unused"),
     "path": ("new.json", "a folder/new.json"),
     "proxy": ("resnet_tiny", "vgg11_bn", "torchvision:resnet18"),
     "reencode": ("all", "marked"),
@@ -185,6 +191,7 @@ USUAL: dict[str, tuple[Any, ...]] = {
     "step_size": (0.1, 1),
     "suspect": ("guess", "rows", "<suspect>"),
     "test": ("e_process", "signed_rank"),
+    "thumbnails": ("exclude", "drop"),
     "trade_off": (0, 4),
     "training": ({"epochs": 2}, {"precision": "bf16", "flip": False}),
     "verify_key": ("theirs", "mine"),
@@ -239,7 +246,8 @@ CASES = (
         (
             *("honey_key", "method", "num_honeyimages", "num_pairs", "hardness_field", "exclude"),
             *("epsilon", "step_size", "num_steps", "inner", "robust", "smoothing", "alpha", "test"),
-            *("output_dir", "lpips_backbone", "trade_off", *_TARGET, *_TRAINING_FIELDS),
+            *("output_dir", "lpips_backbone", "trade_off", "reencode", "thumbnails"),
+            *(*_TARGET, *_TRAINING_FIELDS),
         ),
         ("dataset.generate.make_images",),
     ),
@@ -263,14 +271,30 @@ CASES = (
         {"honey_key": "honey", "suspect": "guess"},
         (
             *("honey_key", "source", "suspect", "name", "verify_key", "alpha", "classes"),
-            *("outputs", "input_size", "mean", "std", "batch_size", "pairs", "references"),
-            *("ledger_path", "num_random", "device", "skip_failures", "advanced"),
+            *(
+                "outputs",
+                "input_size",
+                "mean",
+                "std",
+                "channels",
+                "batch_size",
+                "pairs",
+                "num_pairs",
+            ),
+            *("references", "ledger_path", "num_random", "device", "skip_failures", "insist"),
+            "advanced",
         ),
+        # Held answers are read by the form too
         (
-            "core.evidence.ledger.Ledger.open_verification",
+            "core.suspects.journal.Journal.begin",
             "core.suspects.torchscript.TorchScriptSuspect.answer",
-            "core.suspects.predictions.PredictionsSuspect.answer",
         ),
+    ),
+    Case(
+        "attach_marking",
+        {"ledger_path": "<ledger>"},
+        ("ledger_path", "folder", "honey_key", "label_field", "advanced"),
+        ("dataset.attach.changing",),
     ),
     Case(
         "export_evidence",
@@ -330,10 +354,23 @@ def known(value: Any, paths: dict[str, str]) -> Any:
 _FIRST = ("label_field", "honey_key", "hardness_field", "key", "verify_key", "view_target")
 
 #: Fields with a path, and what is typed into them
-_PATHS = ("output_dir", "export_dir", "ledger_path", "path", "lpips_backbone", "suspect")
+_PATHS = ("output_dir", "export_dir", "ledger_path", "path", "folder", "lpips_backbone", "suspect")
 _PATH_TEXTS = (
     *("/", "..", "~", "~no-such-user/folder", "/dev/null", "/dev/null/folder", "/proc/honeyimage"),
     *("x" * 300, "x/" * 3000, "a\x00b", "\ud800", " ", "new/folder"),
+)
+
+#: What this machine has not, and a worker's may have
+_OF_A_WORKER: tuple[tuple[str, str, Any], ...] = (
+    ("compute_hardness", "device", "cuda:99"),
+    ("generate_honeyimages", "device", "cuda:99"),
+    ("audit_release", "device", "mps"),
+    ("audit_release", "export_dir", "/data/of the worker"),
+    ("audit_release", "export_dir", "no such folder"),
+    ("verify_model", "device", "cuda:99"),
+    ("verify_model", "suspect", "/data/of the worker/suspect.pt"),
+    ("verify_model", "suspect", "~/no such folder/it's.onnx"),
+    ("verify_model", "references", ["/data/of the worker/innocent.pt"]),
 )
 
 #: What is typed where a run or a field is named
@@ -356,7 +393,19 @@ class Driver:
     paths: dict[str, str]
     outcomes: dict[str, int] = field(default_factory=lambda: {"accepted": 0, "refused": 0})
 
-    def __call__(self, params: dict[str, Any], prompt: bool = False) -> None:
+    def __call__(
+        self, params: dict[str, Any], prompt: bool = False, scheduled: bool = False
+    ) -> list[str]:
+        """Fills the form and executes what it accepts.
+
+        Args:
+            params: what it is filled with
+            prompt (False): whether somebody has it open
+            scheduled (False): whether it is for a worker
+
+        Returns:
+            what an accepted form says that this machine lacks
+        """
         operators = importlib.import_module("fiftyone.operators")
         executor = importlib.import_module("fiftyone.operators.executor")
         operator = operators.get_operator(f"{PLUGIN}/{self.case.name}")
@@ -364,7 +413,12 @@ class Driver:
             name: self.paths.get(value, value) if isinstance(value, str) else value
             for name, value in params.items()
         }
-        request = {"params": params, "dataset_name": self.dataset.name, "view": []}
+        request: dict[str, Any] = {
+            "params": params,
+            "dataset_name": self.dataset.name,
+            "view": [],
+            "request_delegation": scheduled,
+        }
         if prompt:
             request["prompt_id"] = "prompt"
         ctx = executor.ExecutionContext(
@@ -375,14 +429,46 @@ class Driver:
             json.dumps(inputs.to_json(), allow_nan=False)
         if executor.ValidationContext(ctx, inputs, operator).invalid:
             self.outcomes["refused"] += 1
-            return
+            return []
         self.outcomes["accepted"] += 1
         operator.resolve_run_name(ctx)
+        lacking = _lacking(inputs)
+        assert scheduled or not lacking
+        errors = importlib.import_module(
+            f"{type(operator).__module__.rpartition('.operators.')[0]}.core.errors"
+        )
         try:
             operator.execute(ctx)
         except _ReachedError:
-            return
+            return lacking
+        except errors.HoneyImageError as error:
+            if not any(_names(str(error), place) for place in lacking):
+                raise
+            return lacking
         assert not self.case.stops, "execution went on where it should have been stopped"
+        return lacking
+
+
+def _lacking(inputs: Any) -> list[str]:
+    """The devices and files that a form says this machine lacks."""
+    if inputs is None:
+        return []
+    found = []
+    for name, prop in inputs.type.properties.items():
+        if "elsewhere" in name:
+            told = re.fullmatch(
+                r".* no (?:file |folder )?'(.+)'( on the App's machine)?", prop.view.label
+            )
+            assert told is not None, prop.view.label
+            found.append(told[1])
+    return found
+
+
+def _names(message: str, place: str) -> bool:
+    """Whether an error is about a device or a file that is not there."""
+    gone = ("is not available", "is neither a file nor a field", "there is no release at")
+    named = place in message or str(Path(place).expanduser()) in message
+    return named and any(words in message for words in gone)
 
 
 @pytest.fixture
@@ -422,9 +508,9 @@ def test_nonsense_is_neither_raised_nor_accepted(case: Case, drive: Driver) -> N
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(st.lists(change, min_size=1, max_size=3).map(dict), st.booleans())
-    def nonsense(changed: dict[str, Any], prompt: bool) -> None:
-        drive({**case.usual, **changed}, prompt)
+    @given(st.lists(change, min_size=1, max_size=3).map(dict), st.booleans(), st.booleans())
+    def nonsense(changed: dict[str, Any], prompt: bool, scheduled: bool) -> None:
+        drive({**case.usual, **changed}, prompt, scheduled)
 
     nonsense()
     assert drive.outcomes["accepted"] > 2, "nothing was executed"
@@ -453,3 +539,19 @@ def test_a_path_that_is_accepted_can_be_used(case: Case, drive: Driver) -> None:
     for name in set(_FIRST) & set(case.fields):
         for value in _NAMES:
             drive({**case.usual, name: value})
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case for case in CASES if case.name in {operator for operator, _, _ in _OF_A_WORKER}],
+    ids=lambda case: case.name,
+)
+def test_what_a_worker_may_have_is_accepted_for_it_alone(case: Case, drive: Driver) -> None:
+    for operator, name, value in _OF_A_WORKER:
+        if operator != case.name:
+            continue
+        filled = {**case.usual, name: value}
+        refused = drive.outcomes["refused"]
+        drive(filled)
+        assert drive.outcomes["refused"] == refused + 1, "executed at once it fails"
+        assert drive(filled, scheduled=True), "it says what is not here"

@@ -125,7 +125,7 @@ def test_form_shows_the_cost(make_hard: Callable[..., Any], resolve: Any) -> Non
     # Each step looks at every transform, too
     transforms = importlib.import_module("fiftyone_honeyimage.core.marking.transforms").TRANSFORMS
     views = 1 + len(transforms)
-    assert f"{52 + 72 * 2 + views * 2 * 20 * 8} training passes" in cost(robust=True)
+    assert f"{52 + 72 * 2 + views * 2 * 20 * 8:,} training passes" in cost(robust=True)
     assert "52 training passes" in cost(method="unperturbed")
 
 

@@ -45,7 +45,8 @@ def check_new_evidence(path: str | os.PathLike[str], overwrite: bool = False) ->
     if not overwrite:
         raise LedgerError(f"{path} exists already; choose another name, or pass overwrite=True")
     try:
-        held = _read(path)
+        # What is no file, such as a pipe, might never end
+        held = _read(path) if path.is_file() else {}
     except LedgerError:
         held = {}
     if not str(held.get("format")).startswith(_FORMATS):
