@@ -79,6 +79,19 @@ def test_fine_grain_does_not_hide_a_mark_in_a_large_picture():
     assert not budget_of(large, 4).any()
 
 
+def test_ordinary_small_photographs_have_room_and_what_is_on_black_has_none(data_dir, digits):
+    """CIFAR-10: the few without are white, black or sky. Digits on grey paper all have it, on black none."""
+    with Image.open(data_dir / "cifar10" / "mosaic_00.webp") as mosaic:
+        pixels = np.asarray(mosaic.convert("RGB"))
+    photographs = pixels.reshape(25, 32, 40, 32, 3).swapaxes(1, 2).reshape(-1, 32, 32, 3)
+    assert np.mean([has_room(budget_of(photograph, 4)) for photograph in photographs]) > 0.97
+    for digit in digits[0][::20]:
+        on_grey = digit[:, :, None].repeat(3, axis=2)
+        assert has_room(budget_of(on_grey, 4))
+        on_black = ((on_grey.astype(int) - 64) * 255 // 128).astype(np.uint8)
+        assert not has_room(budget_of(on_black, 4))
+
+
 def test_tiny_and_odd_sizes_have_budgets():
     rng = np.random.default_rng(0)
     for shape in ((1, 1), (8, 8), (7, 300), (300, 261)):

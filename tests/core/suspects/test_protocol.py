@@ -48,7 +48,7 @@ def test_classes_that_name_no_outputs_are_refused(classes, message):
         ({"batch_size": 0}, "batch_size"),
         ({"mean": (0.5, 0.5)}, "mean is three numbers"),
         ({"std": (0.5, 0.5, 0)}, "std is three numbers"),
-        ({"channels": "GRB"}, "channels is one of RGB, BGR; got 'GRB'"),
+        ({"channels": "GRB"}, "channels must be 'RGB' or 'BGR'; found 'GRB'"),
         ({"input_size": -1}, "-1"),
     ],
 )

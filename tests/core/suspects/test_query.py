@@ -437,7 +437,7 @@ def test_no_images_give_no_answers():
     [
         ({"num_classes": 1}, "num_classes is at least 2, got 1"),
         ({"num_classes": 3.0}, "num_classes is a whole number, got 3.0"),
-        ({"batch_size": 0}, "batch_size .* at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size must be an integer from 1 to 4096; found 0"),
         ({"batch_size": True}, "batch_size"),
         ({"outputs": "scores"}, "outputs is one of auto, logits, .*'scores'"),
         ({"labels": [0, 3]}, "label of image 'k1' is 3, and classes are 0 to 2"),
