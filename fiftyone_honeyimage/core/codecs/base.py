@@ -36,14 +36,10 @@ class Codec(ABC):
         format: Pillow's name of its format
         mode: Pillow's mode of its pixels
         lossless: whether :meth:`encode` stores pixels bit by bit
-        exact: that the source's own pixels, written again, come back unchanged
-        local: that :meth:`realise` may be given some rows alone, in strips of :data:`STRIP_ROWS`
     """
 
     format: str
     lossless: bool = True
-    exact: bool = True
-    local: bool = True
 
     def __init__(self, path: Path, image: Image.Image) -> None:
         self.path = path
@@ -146,10 +142,10 @@ class Codec(ABC):
         """What is left of a change once it is written and read again, up to rounding and clipping.
 
         Args:
-            change: float32 (H, W, 3)
+            change: float32 (h, W, 3), of all rows or of a strip of :data:`STRIP_ROWS`
 
         Returns:
-            float32 (H, W, 3); of lossless formats, the change itself
+            float32 (h, W, 3); of lossless formats, the change itself
         """
         return change
 

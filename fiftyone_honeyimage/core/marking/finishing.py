@@ -11,8 +11,8 @@ from scipy.ndimage import binary_dilation
 
 from ..codecs.base import Codec, decode, strips
 from ..files import write_atomic
-from ..metrics import LEAST_SIMILARITY, SSIM_WINDOW, window_similarity, worst_window
-from .native import Scale, realised, working_rows
+from ..metrics import LEAST_SIMILARITY, SSIM_WINDOW, window_similarity
+from .native import Scale, realised
 
 #: Pixels a side of the cells in which a perturbation is made smaller until its file keeps to ε; those of JPEG.
 _CELL = 8
@@ -60,10 +60,6 @@ def finish(
     still outside, and dropped in blocks of 32x32 where that does not help. So is, in all formats, what can be
     seen: the perturbation of windows that are less like the original's than ``least_similarity``.
 
-    Codecs that add noise of their own (``exact`` is False: JPEG that Pillow re-encodes, lossy WebP)
-    change even an untouched image, by N at most. What they write is within ``max(budget, N)``, and as far as
-    it can be had, only the values that they change in the untouched image are beyond the budget.
-
     Args:
         codec: the file's codec; None for pixels without a file
         original: uint8 (H, W, 3)
@@ -86,17 +82,10 @@ def finish(
         return Finished(pixels, None if codec is None else codec.encode(pixels))
 
     change = np.empty(original.shape, dtype=np.float16)
-    for rows in working_rows(codec, len(original)):
+    for rows in strips(len(original)):
         part = levels[rows] * np.float32(scale.unit)
         change[rows] = realised(codec, part, budget[rows], _FIT_ROUNDS)[0]
-    limit: np.ndarray | float = np.floor(budget)[:, :, None]
-    if not codec.exact:
-        unchanged = Finished(*_written(codec, np.zeros_like(change))[::-1])
-        noise = np.maximum(_distance(original, unchanged.pixels), limit)
-        # Where the noise falls hangs on the whole picture in WebP.
-        limit = noise if codec.local else float(noise.max())
-        # Nor can a window be more like the original than the codec leaves it
-        least_similarity = min(least_similarity, worst_window(original, unchanged.pixels) or 1.0)
+    limit = np.floor(budget)[:, :, None]
     data, pixels = _written(codec, change)
     many = original.shape[0] * original.shape[1] <= _MANY_TRIES_PIXELS
     for correction in _CORRECTIONS if many else _CORRECTIONS[:8]:
@@ -119,10 +108,9 @@ def finish(
         dropped |= blocks | binary_dilation(blocks & dropped, np.ones((3, 3)))
         _scale_cells(change, dropped.repeat(_BLOCK, axis=0).repeat(_BLOCK, axis=1), 0.0)
         data, pixels = _written(codec, change)
-    most = limit if codec.exact else float(np.max(limit))
-    if _cells_wrong(original, pixels, most, least_similarity).any():
+    if _cells_wrong(original, pixels, limit, least_similarity).any():
         # A mark of nothing is better than one that can be seen.
-        return unchanged if not codec.exact else Finished(original, codec.encode(original))
+        return Finished(original, codec.encode(original))
     return Finished(pixels, data)
 
 
@@ -215,7 +203,7 @@ def _blocks_of(cells: np.ndarray) -> np.ndarray:
 
 
 def _cells_wrong(
-    original: np.ndarray, pixels: np.ndarray, limit: np.ndarray | float, least_similarity: float
+    original: np.ndarray, pixels: np.ndarray, limit: np.ndarray, least_similarity: float
 ) -> np.ndarray:
     """Which 8x8 cells are outside the limit; if none is, which can be seen. Looking takes longer."""
     outside = _cells_outside(original, pixels, limit)
@@ -257,13 +245,13 @@ def _correct(
     change: np.ndarray,
     original: np.ndarray,
     pixels: np.ndarray,
-    limit: np.ndarray | float,
+    limit: np.ndarray,
     share: float,
 ) -> bool:
     """Takes a share of what moved beyond the limit back from a change, in place; False if nothing did."""
     found = False
     for rows in strips(len(original)):
-        allowed = limit[rows].astype(np.int16) if isinstance(limit, np.ndarray) else limit
+        allowed = limit[rows].astype(np.int16)
         moved = pixels[rows].astype(np.int16) - original[rows]
         outside = moved - np.clip(moved, -allowed, allowed)
         if outside.any():

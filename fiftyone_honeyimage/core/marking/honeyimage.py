@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from ..checkpoints import load_checkpoint, save_checkpoint
-from ..codecs.base import Codec
+from ..codecs.base import Codec, strips
 from ..device import choose_device
 from ..models import build_model
 from ..resizing import differentiable_resize
@@ -43,7 +43,6 @@ from .native import (
     smooth,
     smoothing_reach,
     to_bytes,
-    working_rows,
 )
 from .room import budget_of
 from .transforms import TRANSFORMS
@@ -266,7 +265,7 @@ class Crafting:
         """Rows of an image, and what its file would give back: float32 (h, W, 3), 0–255."""
         codec = self._codecs[row]
         budget = self._budget(row, original)
-        for rows in working_rows(codec, len(original)):
+        for rows in strips(len(original)):
             change = levels[rows] * np.float32(self._scale.unit)
             change = realised(codec, change, budget[rows])[1]
             yield rows, np.clip(original[rows] + change, 0, 255)
@@ -289,7 +288,7 @@ class Crafting:
         codec, scale = self._codecs[row], self._scale
         height, width = original.shape[:2]
         budget = self._budget(row, original)
-        for rows in working_rows(codec, height):
+        for rows in strips(height):
             up = self._direction(gradient, native, rows, height, width)
             if codec is not None:
                 up = codec.project(up, grey=self._moves_together)

@@ -183,11 +183,6 @@ def smoothing_reach(sigma: float) -> int:
     return math.ceil(4 * sigma)
 
 
-def working_rows(codec: Codec | None, height: int) -> list[slice]:
-    """The rows that can be worked on alone: a lossy WebP is one piece, for all others a few hundred."""
-    return strips(height) if codec is None or codec.local else [slice(0, height)]
-
-
 def realised(
     codec: Codec | None, change: np.ndarray, budget: np.ndarray, rounds: int = _QUICK_ROUNDS
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -44,7 +44,9 @@ SATURATED = 4
 SMALLEST_SIDE = 128
 
 #: An image has room for a mark if this share of its pixels may change by a level or more. Below it the few
-#: places that are left would hold all of the mark, and a model would learn little of it.
+#: places that are left would hold all of the mark, and a model would learn little of it. At ε = 4 that leaves out
+#: 1 % of CIFAR-10; of EuroSAT 99 % of water, 92 % of forest and 12 % of the rest; half of small HAM10000 (smooth
+#: skin); no digit on grey paper and every one that is 8 pixels wide on black.
 LEAST_ROOM = 0.1
 
 
