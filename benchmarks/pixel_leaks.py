@@ -254,6 +254,7 @@ def stranger(
         features = np.zeros((len(paths), len(detector.weights)))
         for row in np.unique(sets[sets >= 0]):
             features[row] = detector_features(paths[row], images[row])
+        unmarked = matched_auroc(detector.score(features), sets)
         for number, row in enumerate(rows):
             path = Path(folder) / f"marked{paths[row].suffix}"
             path.write_bytes(result.encoded[number])
@@ -263,6 +264,8 @@ def stranger(
     return {
         "stranger": None if auroc is None else auroc.value,
         "stranger_interval": None if auroc is None else [auroc.low, auroc.high],
+        # The same detector on the images as they are: what their choice alone gives away
+        "stranger_unmarked": None if unmarked is None else unmarked.value,
         "stranger_p_value": rank_test(scores, sets).p_value,
         "practised": detector.num_practised,
     }

@@ -47,6 +47,7 @@ def test_clean_release(make_release: Callable[..., Any]) -> None:
     assert {row.feature for row in report.pixels} == {
         "noise classifier",
         "compression classifier",
+        "own marks",
         "noise level",
         "colour noise",
         "unusual noise",
