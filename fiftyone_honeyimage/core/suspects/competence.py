@@ -169,17 +169,19 @@ def judge(
     # The two halves agree by chance together: a tenth of the level
     if _far_better(reordered, right[answered], 10):
         better[_order_in_words(order, classes)] = float(reordered.mean())
-    number_tried = len(others or {}) + len(normalisations or {})
-    accuracy, hints, given = float(right[answered].mean()), {}, right
-    if best := _best_way(normalisations or {}, labels, given, number_tried):
-        way, given = best
-        known = float(given.mean())
+    accuracy, given = float(right[answered].mean()), right
+    hints: dict[str, float] = {}
+    others, normalisations = others or {}, normalisations or {}
+    number_tried = len(others) + len(normalisations)
+    ways: Mapping[str, np.ndarray] = {**others, **normalisations}
+    if best := _best_way(normalisations, labels, right, number_tried):
+        known = float(best[1].mean())
         # A model may gain by it that is asked rightly, but not if it then knows less than it should
         little = accuracy - chance < WRONG * (known - chance)
-        weak = Competence(number, accuracy, chance, proxies, {}).is_doubtful
-        (better if little or weak else hints)[way] = known
-    # What another normalisation explains as well is no other scale or order of channels
-    if best := _best_way(others or {}, labels, given, number_tried):
+        if not little and not Competence(number, accuracy, chance, proxies, {}).is_doubtful:
+            # What this explains as well is no other scale or order of channels
+            hints[best[0]], given, ways = known, best[1], others
+    if best := _best_way(ways, labels, given, number_tried):
         better[best[0]] = float(best[1].mean())
     saturated = 0.0 if losses is None else float((losses[answered] == 0).mean())
     return Competence(number, accuracy, chance, proxies, better, saturated, hints)
