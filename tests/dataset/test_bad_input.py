@@ -82,6 +82,25 @@ def other(fo: Any, dataset: Any) -> Iterator[Callable[..., Any]]:
 # The collection
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("list_runs", []),
+        ("load_marking", ["honey"]),
+        ("delete_run", ["honey"]),
+        ("rename_run", ["honey", "other"]),
+        ("list_releases", ["honey"]),
+        ("export_release", ["honey", "release"]),
+        ("verify_model", ["honey", "model.onnx"]),
+        ("load_verification", ["check"]),
+        ("attach_marking", ["ledger.json"]),
+    ],
+)
+def test_no_collection_is_no_dataset_either(name: str, arguments: list[str]) -> None:
+    with pytest.raises(fhi.SamplesError, match="dataset or view; found list"):
+        getattr(fhi, name)(["a.png"], *arguments)
+
+
 @pytest.mark.parametrize("function", ["score", "to_new_folder"])
 class TestCollections:
     @pytest.fixture
