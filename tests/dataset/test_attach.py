@@ -13,7 +13,6 @@ import pytest
 import fiftyone_honeyimage as fhi
 from fiftyone_honeyimage.dataset.ledger_heads import note_head
 
-
 #: For a suspect that has learned nothing, of which one is warned
 GUESSING: dict[str, Any] = {"device": "cpu", "insist": True, "progress": False}
 
