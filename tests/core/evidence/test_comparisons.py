@@ -119,6 +119,21 @@ def test_everything_fits(case: Case) -> None:
         assert word not in left
         assert word in "\n".join(case.check().not_checked)
     assert "coins were fair" in left
+    given: list[dict[str, Any]] = [
+        {},
+        {"head": case.ledger.head},
+        {"commitment": case.ledger.commitment, "release": case.release},
+    ]
+    # No option takes away what nothing can show
+    for text in (left, *("\n".join(case.check(**options).not_checked) for options in given)):
+        for line in (
+            "were not asked before outside the log",
+            "no other log branches off",
+            "the only commitment that was dated",
+            "to be had from the release alone",
+        ):
+            assert line in text
+    assert not any("before the first query" in line for line in check.held)
 
 
 @pytest.mark.parametrize("changed", ["added", "removed", "changed", "renamed", "hidden"])
