@@ -108,6 +108,7 @@ class Checker:
         self.answers: PairAnswers
         self.opened: Verification
         self.closed: Verification
+        self.opening: int
         self.before: dict[str, Verification]
         self.after: dict[str, Verification]
         self.releases: list[tuple[LoggedRelease, bool]]
@@ -217,12 +218,12 @@ class Checker:
             raise LedgerError("the log does not end with this verification")
         self.after = log.verifications
         self.opened, self.closed = self.before[verification_id], self.after[verification_id]
-        opening = next(
+        self.opening = next(
             entry["index"]
             for entry in entries
             if entry["event"] == "open" and entry["id"] == verification_id
         )
-        self.releases = [(release, release.index < opening) for release in log.releases]
+        self.releases = [(release, release.index < self.opening) for release in log.releases]
         if self.opened.suspect_name is None or self.closed.result is None:
             raise LedgerError("the log's details of this verification are missing")
 

@@ -136,6 +136,22 @@ def test_everything_fits(case: Case) -> None:
     assert not any("before the first query" in line for line in check.held)
 
 
+def test_a_head_from_before_the_opening_binds_nothing_tried_since(case: Case) -> None:
+    """Entry 0 is the release, 1 the opening, 2 the end."""
+    release, opening, end = (entry["hash"] for entry in case.ledger.log)
+    for head, before in (
+        (case.ledger.commitment, True),
+        (release, True),
+        (opening, False),
+        (end, False),
+    ):
+        check = case.check(head=head)
+        assert check.ok
+        (line,) = (line for line in check.held if "published head" in line)
+        assert ("it binds nothing that was tried since" in line) == before
+        assert ("not before the opening entry" in line) == (not before)
+
+
 @pytest.mark.parametrize("changed", ["added", "removed", "changed", "renamed", "hidden"])
 def test_another_release_than_the_logged_one(case: Case, changed: str) -> None:
     file = case.release / "cat" / "other.png"
