@@ -52,9 +52,19 @@ _BEYOND = {
     "images": "that the images are those of the digests: compare the files (--images)",
     "release": "that the released images lie in the release and the withheld ones do not: compare it "
     "(--release)",
-    "head": "that the log is complete: compare its head with a published one, if there is one (--head)",
+    "head": "that the log is the one that was published: compare its head with a published one, if "
+    "there is one (--head)",
     "paper": "the published method's figures, which do not enter the verdict",
 }
+
+#: What no file can show, and nothing that is given beside it either: always said
+_NEVER = (
+    "that this suspect, or others, were not asked before outside the log, in other ways: whoever "
+    "holds the pairs can try as often as he likes",
+    "that the log is complete and that no other log branches off: a head binds only what came before it",
+    "that this is the only commitment that was dated for this release: a private time-stamp allows many",
+    "that released images were to be had from the release alone, and not published elsewhere",
+)
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,7 @@ class Checker:
         self.answers: PairAnswers
         self.opened: Verification
         self.closed: Verification
+        self.opening: int
         self.before: dict[str, Verification]
         self.after: dict[str, Verification]
         self.releases: list[tuple[LoggedRelease, bool]]
@@ -113,7 +124,7 @@ class Checker:
             ("the order of the queries was committed to", self._order),
             ("the pairs and their coins were committed to", self._pairs),
             ("the log is unbroken, and each verification took the next pairs", self._log),
-            ("how the suspect is asked was written down before the first query", self._asking),
+            ("how the suspect is asked stands in the log's opening entry", self._asking),
             ("the answers are those of the log, to the opened pairs, in order", self._answers),
             ("p-value, its correction and the verdict follow from the answers", self._verdict),
         ]
@@ -148,6 +159,7 @@ class Checker:
         """Returns what was found, with these things given to compare with."""
         whole = hasattr(self, "verdict")
         not_checked = [line for name, line in _BEYOND.items() if name not in given]
+        not_checked += _NEVER
         if "commitment" in given:
             not_checked.insert(0, "when the commitment was published")
         return EvidenceCheck(
@@ -206,12 +218,12 @@ class Checker:
             raise LedgerError("the log does not end with this verification")
         self.after = log.verifications
         self.opened, self.closed = self.before[verification_id], self.after[verification_id]
-        opening = next(
+        self.opening = next(
             entry["index"]
             for entry in entries
             if entry["event"] == "open" and entry["id"] == verification_id
         )
-        self.releases = [(release, release.index < opening) for release in log.releases]
+        self.releases = [(release, release.index < self.opening) for release in log.releases]
         if self.opened.suspect_name is None or self.closed.result is None:
             raise LedgerError("the log's details of this verification are missing")
 

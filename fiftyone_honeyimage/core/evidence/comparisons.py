@@ -28,15 +28,34 @@ class Compared:
     failed: tuple[str, ...]
 
 
-def compare_head(head: str, commitment: str, log: Sequence[Mapping[str, Any]]) -> Compared:
-    """Looks for a published head of the log in a log that was checked."""
+_BEFORE = (
+    "it lies before the opening entry of this verification: it binds nothing that was tried since"
+)
+
+
+def compare_head(
+    head: str, commitment: str, log: Sequence[Mapping[str, Any]], opening: int
+) -> Compared:
+    """Looks for a published head of the log in a log that was checked.
+
+    Args:
+        head: the published one
+        commitment: what the log begins with
+        log: its entries
+        opening: the place of this verification's opening entry
+    """
     if head == commitment:
-        return Compared(("the published head is the commitment, before any entry of the log",), ())
+        line = f"the published head is the commitment, before any entry of the log; {_BEFORE}"
+        return Compared((line,), ())
     for entry in log:
         if entry["hash"] == head:
             after = len(log) - 1 - entry["index"]
+            place = "it lies not before the opening entry of this verification"
+            if entry["index"] < opening:
+                place = _BEFORE
             line = (
-                f"the published head is entry {entry['index']} of this log, {after} before its end"
+                f"the published head is entry {entry['index']} of this log, {after} before its end; "
+                f"{place}"
             )
             return Compared((line,), ())
     return Compared(

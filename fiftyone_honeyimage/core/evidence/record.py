@@ -158,7 +158,7 @@ def check_evidence(
     checker = Checker(content, commitment)
     if checker.run():
         if head is not None:
-            checker.add(compare_head(head, content["commitment"], content["log"]))
+            checker.add(compare_head(head, content["commitment"], content["log"], checker.opening))
         if release is not None:
             checker.add(compare_release(release, checker.pairs, checker.releases))
         if images is not None:

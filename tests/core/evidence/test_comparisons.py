@@ -119,6 +119,37 @@ def test_everything_fits(case: Case) -> None:
         assert word not in left
         assert word in "\n".join(case.check().not_checked)
     assert "coins were fair" in left
+    given: list[dict[str, Any]] = [
+        {},
+        {"head": case.ledger.head},
+        {"commitment": case.ledger.commitment, "release": case.release},
+    ]
+    # No option takes away what nothing can show
+    for text in (left, *("\n".join(case.check(**options).not_checked) for options in given)):
+        for line in (
+            "were not asked before outside the log",
+            "no other log branches off",
+            "the only commitment that was dated",
+            "to be had from the release alone",
+        ):
+            assert line in text
+    assert not any("before the first query" in line for line in check.held)
+
+
+def test_a_head_from_before_the_opening_binds_nothing_tried_since(case: Case) -> None:
+    """Entry 0 is the release, 1 the opening, 2 the end."""
+    release, opening, end = (entry["hash"] for entry in case.ledger.log)
+    for head, before in (
+        (case.ledger.commitment, True),
+        (release, True),
+        (opening, False),
+        (end, False),
+    ):
+        check = case.check(head=head)
+        assert check.ok
+        (line,) = (line for line in check.held if "published head" in line)
+        assert ("it binds nothing that was tried since" in line) == before
+        assert ("not before the opening entry" in line) == (not before)
 
 
 @pytest.mark.parametrize("changed", ["added", "removed", "changed", "renamed", "hidden"])
