@@ -39,6 +39,7 @@ from .progress import Progress, StageBar
 from .release_checks import (
     check_labels,
     check_marked_files,
+    check_no_content_names,
     check_policies,
     check_reencode,
     check_view,
@@ -51,6 +52,7 @@ from .release_formats import write as write_release
 from .release_history import (
     check_against_releases,
     exposing_releases,
+    published_places,
     record_release,
 )
 from .release_written import (
@@ -61,6 +63,7 @@ from .release_written import (
     hide_times,
     known_hardness,
 )
+from .released_views import check_views, note_view
 from .running import locked, work_in
 from .runs import catch_up, root_dataset
 from .samples import read_labels
@@ -95,8 +98,9 @@ class ReleaseReport:
             whoever has one of them too can tell which images are marked
         seconds: how long it took
         commitment: of the ledger; publish or time-stamp it before the release
-        release_digest: over the names and contents of all files of the release. It may be published too, or
-            time-stamped: it shows later which files were released, and tells nothing about the marks
+        release_digest: over the names and contents of all files of the release; the ledger's log holds it too. It
+            shows later which files were released. Whoever also has both twins of every pair (a user of your App) could
+            try all coins against it: publish it only where nobody can see these
     """
 
     export_dir: Path
@@ -151,6 +155,11 @@ def export_release(
         check_labels(labeled, ledger)
     folder = release_folder(export_dir, labeled, marking)
     check_view(labeled, ledger)
+    view_ids = labeled.ids
+    earlier = published_places(samples, honey_key, unpublished)
+    check_views(marking.output_dir, view_ids, earlier, honey_key)
+    if names == "keep":
+        check_no_content_names(labeled, ledger)
     check_all_known(dataset, labeled.filepaths)
     check_names(kind, labeled, names, folder)
     num_usable = len(labeled)
@@ -206,6 +215,7 @@ def export_release(
         read = read_release(written_to)
         _check_marking_is_there(dataset, marking)
         held = check_written(read, written, dataset, ledger)
+        note_view(marking.output_dir, str(folder), view_ids)
         _take_name(written_to, folder)
     _record_in_ledger(own_ledger, folder, read)
 

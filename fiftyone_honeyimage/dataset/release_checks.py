@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
+import zlib
 from pathlib import Path
 
 from ..core.errors import ParameterError, ReleaseError
@@ -12,6 +16,10 @@ from .marked_files import find_wrong_file
 from .marking import Marking
 from .release_files import RESTORE, marked_images
 from .samples import LabeledSamples
+
+#: Digests that files are named by, and what of a name could be one, or its beginning
+_DIGESTS = ("md5", "sha1", "sha256", "sha512")
+_HEX = re.compile(r"[0-9a-f]{8,}")
 
 
 def release_folder(export_dir: str | Path, labeled: LabeledSamples, marking: Marking) -> Path:
@@ -87,6 +95,33 @@ def check_labels(labeled: LabeledSamples, ledger: Ledger) -> None:
                 f"sample {image.sample_id} was marked as {image.label!r} and is labelled "
                 f"{labeled.classes[now[image.sample_id]]!r} now; restore the label, or mark the "
                 "dataset again"
+            )
+
+
+def check_no_content_names(labeled: LabeledSamples, ledger: Ledger) -> None:
+    """Checks that no marked image's original is named after its own content, as scraped files often are.
+
+    A HoneyImage has other content and would keep the name. Both twins' originals are looked at, so that an
+    error tells no coin.
+
+    Raises:
+        ReleaseError: naming the first
+    """
+    originals = dict(zip(labeled.ids, labeled.filepaths, strict=True))
+    for image in marked_images(ledger):
+        path = originals.get(image.sample_id)
+        if path is None:
+            continue
+        parts = _HEX.findall(os.path.splitext(os.path.basename(path))[0].lower())
+        if not parts:
+            continue
+        content = Path(path).read_bytes()
+        digests = [hashlib.new(name, content).hexdigest() for name in _DIGESTS]
+        digests.append(f"{zlib.crc32(content):08x}")
+        if any(digest.startswith(part) for part in parts for digest in digests):
+            raise ReleaseError(
+                f"the file of sample {image.sample_id} ('{path}') is named after its own content, so that a "
+                "HoneyImage would be the file whose name does not fit; pass names='renumber'"
             )
 
 

@@ -62,6 +62,15 @@ def released_files(
     missing = find_wrong_file(marked_images(ledger), output_dir, contents=False)
     if missing is not None:
         raise ReleaseError(f"{missing}; {RESTORE}")
+    # Both twins, so that the error tells no coin
+    suffixes = {i.sample_id: os.path.splitext(i.file)[1] for i in marked_images(ledger)}
+    for sample_id, path in zip(labeled.ids, labeled.filepaths, strict=True):
+        suffix = os.path.splitext(path)[1]
+        if suffixes.get(sample_id, suffix) != suffix:
+            raise ReleaseError(
+                f"sample {sample_id} ({path}) was marked as a {suffixes[sample_id]} file; among files of "
+                "another format it would stand out. Give its file the old name, or mark the dataset again"
+            )
     replaced = {image.sample_id: str(output_dir / image.file) for image in ledger.released_images()}
     withheld = {image.sample_id for image in ledger.withheld_images()}
     rows = [row for row, sample_id in enumerate(labeled.ids) if sample_id not in withheld]
@@ -73,11 +82,6 @@ def released_files(
         source = replaced.get(sample_id, path)
         # No Path here: a form checks every file of the dataset
         name, suffix = os.path.basename(path), os.path.splitext(path)[1]
-        if os.path.splitext(source)[1] != suffix:
-            raise ReleaseError(
-                f"sample {sample_id} ({path}) was marked as a {Path(source).suffix} file; among files of "
-                "another format it would stand out. Mark the dataset again with this version"
-            )
         if not os.path.isfile(source):
             raise ReleaseError(
                 f"the file of sample {sample_id} is missing: '{source}'; restore it, or pass a view "

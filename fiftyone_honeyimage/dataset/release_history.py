@@ -129,11 +129,8 @@ def check_against_releases(
     """
     from ..core.codecs import encoder_versions  # needs torch, and lists of releases do not
 
-    apart = _places(unpublished)
     encoders = encoder_versions()
-    for entry in _entries(root_dataset(samples), honey_key):
-        if entry["export_dir"] in apart or entry.get("unpublished") or not entry.get("exported_at"):
-            continue
+    for entry in _published(samples, honey_key, unpublished):
         problem = None
         if entry["reencode"] != reencode:
             problem = f"was exported with reencode={entry['reencode']!r}: pass that again"
@@ -154,6 +151,30 @@ def check_against_releases(
                 entry["export_dir"],
                 entry["names"],
             )
+
+
+def published_places(
+    samples: fo.core.collections.SampleCollection,
+    honey_key: str,
+    unpublished: Collection[str | Path] = (),
+) -> list[str]:
+    """Folders of the releases of a marking that somebody may hold."""
+    return [entry["export_dir"] for entry in _published(samples, honey_key, unpublished)]
+
+
+def _published(
+    samples: fo.core.collections.SampleCollection,
+    honey_key: str,
+    unpublished: Collection[str | Path],
+) -> list[dict[str, Any]]:
+    apart = _places(unpublished)
+    return [
+        entry
+        for entry in _entries(root_dataset(samples), honey_key)
+        if entry["export_dir"] not in apart
+        and not entry.get("unpublished")
+        and entry.get("exported_at")
+    ]
 
 
 def record_release(

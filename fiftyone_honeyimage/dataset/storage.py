@@ -26,6 +26,7 @@ from .running import locked as locked
 
 IMAGES = "images"
 LEDGER = "ledger.json"
+VIEWS = "released_views.json"
 LEDGER_LOCK = f".{LEDGER}.lock"
 MANIFEST = "manifest.json"
 REQUEST = "request.json"
@@ -234,7 +235,16 @@ def delete_files(output_dir: Path) -> int:
         # The manifest last: a deletion that is killed can be finished
         # Answers of verifications that were interrupted
         answers = [path.name for path in output_dir.glob(f"{LEDGER}.*.answers")]
-        ours = (*names, *manifest["models"], *answers, REQUEST, LEDGER_LOCK, LEDGER, MANIFEST)
+        ours = (
+            *names,
+            *manifest["models"],
+            *answers,
+            REQUEST,
+            LEDGER_LOCK,
+            VIEWS,
+            LEDGER,
+            MANIFEST,
+        )
         for name in ours:
             path = output_dir / name
             if output_dir in path.resolve().parents and path.is_file():

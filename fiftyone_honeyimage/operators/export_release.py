@@ -100,7 +100,11 @@ class ExportRelease(foo.Operator):
         params["dataset_type"] = _dataset_type(ctx)
         params.setdefault("export_dir", _proposed_folder(ctx, params["honey_key"]))
         report = run(ctx.target_view(), progress=calls.progress(ctx), **params)
-        return {**asdict(report), "export_dir": str(report.export_dir)}
+        # Without the digest of its files: results are kept in the database, and whoever sees both twins of
+        # every pair there could try all coins against it
+        result = {**asdict(report), "export_dir": str(report.export_dir)}
+        del result["release_digest"]
+        return result
 
     def resolve_output(self, ctx: Any) -> types.Property:
         return results.scheduled(ctx) or results.output(
@@ -131,8 +135,6 @@ def _summary(result: dict[str, Any]) -> str:
         f"{results.table(('Release', ''), rows)}\n\n"
         "**Before you publish the folder,** publish or time-stamp the commitment, which binds "
         f"you to the ledger without giving it away:\n\n`{result['commitment']}`\n\n"
-        "The digest of the release's files can be published with it; it shows later what was released:\n\n"
-        f"`{result['release_digest']}`\n\n"
         "**Next:** when you suspect a model, run *Verify a model*."
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -223,3 +224,49 @@ def test_another_encoder_is_refused_and_other_names_are_warned_of(
     monkeypatch.setattr(codecs, "encoder_versions", lambda: {"pillow": "99"})
     with pytest.raises(fhi.ReleaseError, match=r"was encoded by pillow .*: install these again"):
         fhi.export_release(dataset, "honey", tmp_path / "three", **options)
+
+
+def test_two_releases_that_share_little_but_the_marks_are_refused(
+    marked: Any, tmp_path: Path
+) -> None:
+    from fiftyone_honeyimage.dataset.identity import originals
+
+    dataset, marking = marked
+    ledger = marking.load_ledger()
+    chosen = {image.sample_id for image in (*ledger.released_images(), *ledger.withheld_images())}
+    others = [key for key in originals(dataset).values("id") if key not in chosen]
+    half = len(others) // 2
+    first, second = (dataset.select([*chosen, *part]) for part in (others[:half], others[half:]))
+    fhi.export_release(first, "honey", tmp_path / "first", progress=False)
+    with pytest.raises(
+        fhi.ReleaseError, match="first' of marking 'honey' was made of other images"
+    ):
+        fhi.export_release(second, "honey", tmp_path / "second", progress=False)
+    assert not (tmp_path / "second").exists()
+    # One that holds the first, and one that differs in a few images, tell nothing
+    fhi.export_release(dataset, "honey", tmp_path / "all", progress=False)
+    few = dataset.exclude(others[:1])
+    fhi.export_release(
+        few, "honey", tmp_path / "few", unpublished=[tmp_path / "first"], progress=False
+    )
+    assert "released_views.json" in {path.name for path in marking.output_dir.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["md5", "sha256"])
+def test_files_that_are_named_after_their_content_take_other_names(
+    marked: Any, tmp_path: Path, name: str
+) -> None:
+    dataset, marking = marked
+    image = marking.load_ledger().pairs[0].a
+    sample = dataset[image.sample_id]
+    content = Path(sample.filepath).read_bytes()
+    (tmp_path / "scraped").mkdir()
+    path = tmp_path / "scraped" / f"IMG_{hashlib.new(name, content).hexdigest()[:16]}.png"
+    path.write_bytes(content)
+    sample.filepath = str(path)
+    sample.save()
+    with pytest.raises(fhi.ReleaseError, match="named after its own content"):
+        fhi.export_release(dataset, "honey", tmp_path / "made" / "release", progress=False)
+    fhi.export_release(
+        dataset, "honey", tmp_path / "made" / "release", names="renumber", progress=False
+    )
