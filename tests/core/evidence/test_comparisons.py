@@ -344,7 +344,7 @@ def test_text_from_a_file_cannot_act_on_the_terminal(
         f"\x1b]0;{name}\x07",
         "scores",
         order,
-        protocol={**PROTOCOL, name: name},
+        protocol={**PROTOCOL, "way": name},
         reuse=True,
     )
     answers = ask(case.ledger, order)
@@ -371,7 +371,7 @@ def test_the_evidence_of_one_suspect_says_nothing_about_another(
 ) -> None:
     """Of others it has times, counts, levels and pairs: no name, no result, nothing to try out."""
     order = [index for index, _ in case.ledger.query_order]
-    protocol = {**PROTOCOL, "batch_size": 77, "service": "rival's endpoint"}
+    protocol = {**PROTOCOL, "batch_size": 77, "device": "rival's endpoint"}
     ids, told = [], []
     for name in ("rival", "suspect Y"):
         item = case.ledger.open_verification(
