@@ -191,9 +191,9 @@ def _check(args: argparse.Namespace) -> int:
         ("not checked", result.not_checked),
     ):
         for line in lines:
-            _say(f"{title:<12}{line}")
+            _say(line, f"{title:<12}")
     for name, value in result.facts:
-        _say(f"{name:<20}{value}")
+        _say(value, f"{name:<20}")
     if result.ok and result.verdict is not None:
         _say(f"{result.verdict.verdict}: {result.verdict.statement}")
     else:
@@ -201,14 +201,14 @@ def _check(args: argparse.Namespace) -> int:
     return 0 if result.ok else 1
 
 
-def _say(text: object) -> None:
+def _say(text: object, title: str = "") -> None:
     """Prints a line; what comes from a file or a name cannot act on the terminal."""
-    print(printable(text))
+    print(title + printable(text))
 
 
 def _report(text: object) -> None:
     for line in str(text).split("\n"):
-        _say(line)
+        print(printable(line, layout=True))
 
 
 def _load(name: str) -> Any:

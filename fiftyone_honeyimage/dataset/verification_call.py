@@ -12,8 +12,9 @@ import fiftyone as fo
 from ..core.errors import LedgerError, SuspectError
 from ..core.evidence.ledger import Ledger
 from ..core.evidence.verification_log import Verification as Logged
+from ..core.evidence.verification_log import unspent
 from ..core.suspects import Protocol, Suspect
-from ..core.suspects.journal import Journal
+from ..core.suspects.journal import Journal, begun_elsewhere
 from .ledger_heads import note_head
 from .marking import Marking
 from .pair_choice import check_reach, choose_pairs
@@ -179,10 +180,14 @@ def _interrupted(call: Call, journal: Journal) -> Logged | None:
     ledger = call.ledger
     if journal.verification_id is None:
         # Killed between the ledger and the journal
+        others = begun_elsewhere(journal.path, ledger.path)
         for logged in ledger.open_verifications():
-            same = (logged.suspect_name, logged.suspect_digest) == (
-                call.model.name,
-                call.model.digest,
+            same = (
+                logged.id not in others
+                and logged.alpha == ledger.plan.alpha_for(call.alpha)
+                and list(logged.pairs) == _pairs_then(call, logged)
+                and (logged.suspect_name, logged.suspect_digest)
+                == (call.model.name, call.model.digest)
             )
             asking = call.protocol(logged.protocol["outputs"]).asking()
             if same and asking.items() <= logged.protocol.items():
@@ -203,6 +208,16 @@ def _interrupted(call: Call, journal: Journal) -> Logged | None:
     if begun.closed and (not begun.concluded or begun.id in saved):
         return None  # what it held is where it belongs
     return begun
+
+
+def _pairs_then(call: Call, logged: Logged) -> list[int]:
+    """The pairs that this call would have taken when that verification was opened."""
+    ledger = call.ledger
+    if call.pairs == "all":
+        return [index for index, _ in ledger.query_order]
+    # Verifications close with all their pairs used, but for a sequential test that stopped early
+    earlier = [item for item in ledger.verifications.values() if item.position < logged.position]
+    return unspent(ledger.query_order, earlier)[: call.num_pairs]
 
 
 def _name_left_open(ledger: Ledger, logged: Logged | None) -> None:

@@ -260,7 +260,12 @@ def test_who_insists_is_repeated_by_statement_record_and_evidence(
     check = check_evidence(path)
     assert check.ok, check.failed
     assert check.verdict is not None
-    assert check.verdict.statement == found.verdict.statement
+    # The owner's words are no part of what the checker states, and stand beside it in quotes
+    assert found.verdict.statement.startswith(f"{check.verdict.statement} ")
+    assert "insisted" not in check.verdict.statement
+    note = dict(check.facts)["owner's note"]
+    assert note.startswith('"')
+    assert "The owner insisted on verifying it all the same." in note
 
 
 def test_a_model_that_is_asked_rightly_is_verified_without_a_word(fresh: Any, model: Any) -> None:

@@ -333,3 +333,31 @@ def test_answers_of_an_interrupted_verification_go_with_the_markings_files(marke
     assert len(journals(marking)) == 1
     fhi.delete_run(dataset, "honey", delete_files=True)
     assert not marking.output_dir.exists()
+
+
+def test_a_verification_is_adopted_by_the_same_call_alone(
+    marked: Any, suspect_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between ledger and journal: not by a call of another level, nor from another's journal."""
+    from fiftyone_honeyimage.core.suspects.journal import Journal, begun_elsewhere
+
+    dataset, marking = marked
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "opened", killed)
+        for alpha in (0.05, 0.04):
+            with pytest.raises(KeyboardInterrupt):
+                verify(dataset, suspect_file, alpha=alpha, pairs="all")
+    levels = [one.alpha for one in marking.load_ledger().open_verifications()]
+    assert levels == [0.05, 0.04]
+    found = verify(dataset, suspect_file, alpha=0.04, pairs="all")
+    second = list(marking.load_ledger().verifications.values())[1]
+    assert found.config["verification_id"] == second.id
+    (other,) = journals(marking)
+    with other.open("a", encoding="utf-8") as file:
+        file.write('{"verification": "abc"}\n')
+    assert begun_elsewhere(other, marking.ledger_path) == set()
+    assert begun_elsewhere(other.with_name("x"), marking.ledger_path) == {"abc"}

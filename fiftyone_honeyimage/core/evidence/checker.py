@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import HoneyImageError, LedgerError
+from ..printing import quoted
 from .comparisons import Compared
 from .hashes import hash_answers, hash_leaf, hash_leaves
 from .header import check_header
@@ -40,6 +41,10 @@ _KEYS = {
 }
 #: Numbers may differ by this much between versions of NumPy and processors
 _RELATIVE_TOLERANCE = 1e-9
+#: So much is printed of a list of classes, or of what else has many parts
+_MOST = 2000
+#: Losses that differ by no more than this, relative to the larger one, could be turned round by rounding
+_NUDGE = 1e-5
 
 #: What no file can show, by what may be given beside it
 _BEYOND = {
@@ -255,7 +260,7 @@ class Checker:
             position=self.opened.position,
             alpha=self.opened.alpha,
             paper=recorded.paper,
-            caution=self.opened.protocol.get("caution"),
+            # No caution: the owner's words are no part of what follows from the numbers
         )
         for field in dataclasses.fields(Verdict):
             if field.name in WORDS:
@@ -275,6 +280,52 @@ class Checker:
             raise LedgerError(f"the opened {kind} does not fit its hash")
         return leaf
 
+    def _num_opened_before(self) -> int:
+        earlier = [item for item in self.after.values() if item.position < self.opened.position]
+        return len(set(self.opened.pairs) & {pair for item in earlier for pair in item.pairs})
+
+    def _effect(self) -> list[tuple[str, str]]:
+        """How large the differences are, and what is left without those that rounding could make."""
+        verdict, facts = self.verdict, []
+        if verdict.effect_size is not None:
+            interval = "no interval, the pairs are too few"
+            if verdict.effect_interval is not None:
+                low, high = verdict.effect_interval
+                interval = f"{low:.3g} to {high:.3g}"
+            facts = [("effect", f"{verdict.effect_size:.3g} ({interval}): {verdict.effect_name}")]
+        if self.answers.kind == "labels":
+            return facts
+        a, b, small = [], [], 0
+        for one, other in zip(self.answers.a, self.answers.b, strict=True):
+            if (
+                one is not None
+                and other is not None
+                and 0 < abs(one - other) < _NUDGE * max(one, other)
+            ):
+                small += 1
+                one = other
+            a.append(one)
+            b.append(other)
+        aside = decide(
+            self.plan,
+            dataclasses.replace(self.answers, a=tuple(a), b=tuple(b)).compare(
+                {index: pair.released for index, pair in self.pairs.items()}
+            ),
+            kind=self.answers.kind,
+            failed=self.answers.failed,
+            num_left=verdict.num_left,
+            position=self.opened.position,
+            alpha=self.opened.alpha,
+        )
+        facts.append(
+            (
+                "small differences",
+                f"{small} pairs differ by less than {_NUDGE:g} of their loss, though not by nothing; "
+                f"with differences below {_NUDGE:g} set aside: p = {aside.p_value:.2g}",
+            )
+        )
+        return facts
+
     def _facts(self) -> tuple[tuple[str, str], ...]:
         """What the evidence is about, in words."""
         header, suspect = self.header, self.opened
@@ -286,7 +337,7 @@ class Checker:
         facts = [
             ("commitment", str(self.content["commitment"])),
             ("head", f"{self.content['log'][-1]['hash']} (the log up to this verdict)"),
-            ("suspect", str(suspect.suspect_name)),
+            ("suspect", quoted(suspect.suspect_name)),
             ("its digest", suspect.suspect_digest or "none: it is known by its name alone"),
             (
                 "dataset",
@@ -314,17 +365,31 @@ class Checker:
             (
                 "pairs",
                 f"{len(suspect.pairs)} opened of {len(self.query_order)}, "
-                f"{self.verdict.num_failed} with a failed query, which count against the owner",
+                f"{self.verdict.num_failed} with a failed query, which count against the owner; "
+                f"{self._num_opened_before()} of them were opened before, by earlier verifications",
             ),
+            *self._effect(),
         ]
         if not self.releases:
             facts.append(("release", "none was logged before this verdict"))
-        facts += [(f"asked: {name}", _text(value)) for name, value in self.protocol.items()]
+        facts += [
+            (f"asked: {name}", _text(value))
+            for name, value in self.protocol.items()
+            if name != "caution"
+        ]
+        if self.protocol["caution"] is not None:
+            facts.append(("owner's note", quoted(self.protocol["caution"], 1000)))
         return tuple(facts)
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    """The owner's words, quoted, and no more of them than can be read."""
+    if isinstance(value, str):
+        return quoted(value)
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text) > _MOST:
+        return f"{text[:_MOST]} … (the first {_MOST} of {len(text):,} letters; all are in the file)"
+    return text
 
 
 def _alike(ours: Any, theirs: Any, zero: float) -> bool:

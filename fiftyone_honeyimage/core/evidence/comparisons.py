@@ -86,8 +86,13 @@ def compare_release(
     held: list[str] = []
     failed: list[str] = []
 
-    found = [before for release, before in logged if release.digest == read.digest]
-    if not found:
+    same = [item for item in logged if item[0].digest == read.digest]
+    found = [before for release, before in same if release.num_files == len(read.files)]
+    if same and not found:
+        failed.append(
+            f"the release in '{folder}' has {len(read.files)} files, the log says {same[0][0].num_files}"
+        )
+    elif not found:
         failed.append(
             f"the release in '{folder}' has digest {read.digest}, which the log does not hold: another "
             "release, or a file was changed, added or removed since"

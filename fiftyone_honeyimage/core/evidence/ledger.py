@@ -358,7 +358,15 @@ class Ledger:
         self, event: str, entry_id: str, public: dict[str, Any], private: dict[str, Any]
     ) -> None:
         refuse_links(self.path)
-        entry = new_entry(event, entry_id, public, private, index=len(self.log), previous=self.head)
+        entry = new_entry(
+            event,
+            entry_id,
+            public,
+            private,
+            index=len(self.log),
+            previous=self.head,
+            earliest=self.log[-1]["at"] if self.log else None,
+        )
         log = [*self.log, entry]
         known = read_log(log, self.commitment, self.query_order, self.plan)
         write_ledger_file(self.path, {**self._content(), "log": log, "head": entry["hash"]})

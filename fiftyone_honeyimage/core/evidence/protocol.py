@@ -7,58 +7,54 @@ them can make an innocent model look derived. So they are fixed and written down
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import LedgerError
 from .hashes import check_text
 
-#: What every protocol says; it may say more
-PROTOCOL_KEYS = ("classes", "outputs", "input_size", "mean", "std", "batch_size")
+#: What no caller can choose, so that a reader of the record knows it: by version of the program
+FIXED = {
+    "resize": "antialiased bilinear, each image alone",
+    "failures": "tried again, then the pair counts against the owner",
+}
+#: What every protocol says, and no more: of :meth:`.suspects.protocol.Protocol.to_dict`
+PROTOCOL_KEYS = (
+    *("classes", "outputs", "batch_size", "input_size", "mean", "std", "channels", "way", "device"),
+    *("references", "unmarked", "caution", "score", *FIXED),
+)
+#: What it says of unmarked images, if anything: of :meth:`.suspects.competence.Competence.to_dict`
+UNMARKED_KEYS = ("num_images", "accuracy", "chance", "proxies", "better", "saturated", "hints")
 _OUTPUTS = {"logits": "scores", "probabilities": "scores", "labels": "labels"}
+_SCORES = {"scores": "cross-entropy", "labels": "right or wrong"}
+_CHANNELS = ("RGB", "BGR")
+_MAX_BATCH = 4096
 
 
 def check_protocol(protocol: Mapping[str, Any], kind: str, labels: Iterable[str]) -> dict[str, Any]:
-    """Checks a protocol's shape and returns it in JSON's own types.
+    """Checks a protocol and returns it in JSON's own types.
 
     Args:
-        protocol: a JSON object with :data:`PROTOCOL_KEYS`: ``classes`` (name → index of the
-            suspect's output, each index once), ``outputs`` ("logits", "probabilities", "labels" or
-            "auto"), ``input_size`` (pixels: a number, two, or None for the suspect's own), ``mean``
-            and ``std`` (three numbers each, or None), ``batch_size``
+        protocol: a JSON object with :data:`PROTOCOL_KEYS` and no others: what
+            :meth:`.suspects.protocol.Protocol.to_dict` gives
         kind: "scores" or "labels", which the outputs must be
         labels: the labels of the images that are asked; each must be a class
 
     Raises:
-        LedgerError: if something is missing or of a wrong kind
+        LedgerError: if something is missing, unknown, of a wrong kind or out of range
     """
     if not isinstance(protocol, Mapping):
         raise LedgerError(f"A protocol must be a JSON object, not {protocol!r}")
-    missing = [key for key in PROTOCOL_KEYS if key not in protocol]
-    if missing:
-        raise LedgerError(f"The protocol does not say: {', '.join(missing)}")
+    _check_keys(protocol, PROTOCOL_KEYS, "protocol")
     _check_classes(protocol["classes"], labels)
     outputs = protocol["outputs"]
-    if not isinstance(outputs, str) or outputs not in ("auto", *_OUTPUTS):
-        raise LedgerError(
-            f"The protocol's outputs must be auto, {', '.join(_OUTPUTS)}, not {outputs!r}"
-        )
-    if _OUTPUTS.get(outputs, kind) != kind:
+    if not isinstance(outputs, str) or outputs not in _OUTPUTS:
+        raise LedgerError(f"The protocol's outputs must be {', '.join(_OUTPUTS)}, not {outputs!r}")
+    if _OUTPUTS[outputs] != kind:
         raise LedgerError(f"The protocol's outputs are {outputs}, which are no {kind}")
-    size = protocol["input_size"]
-    sizes = size if isinstance(size, (list, tuple)) and len(size) == 2 else [size]
-    if size is not None and not all(_is_count(value) for value in sizes):
-        raise LedgerError(f"The protocol's input_size must be whole pixels, not {size!r}")
-    for name in ("mean", "std"):
-        value = protocol[name]
-        listed = isinstance(value, (list, tuple)) and len(value) == 3
-        if value is not None and not (listed and all(map(_is_number, value))):
-            raise LedgerError(f"The protocol's {name} must be three numbers, not {value!r}")
-    if not _is_count(protocol["batch_size"]):
-        raise LedgerError(
-            f"The protocol's batch_size must be a whole number, not {protocol['batch_size']!r}"
-        )
+    _check_input(protocol)
+    _check_words(protocol, kind)
+    _check_unmarked(protocol["unmarked"])
 
     check_text(protocol, "The protocol's text")
     try:
@@ -68,14 +64,86 @@ def check_protocol(protocol: Mapping[str, Any], kind: str, labels: Iterable[str]
     return plain
 
 
+def _check_keys(values: Mapping[str, Any], keys: tuple[str, ...], what: str) -> None:
+    missing = [key for key in keys if key not in values]
+    if missing:
+        raise LedgerError(f"The {what} does not say: {', '.join(missing)}")
+    unknown = [repr(key) for key in values if key not in keys]
+    if unknown:
+        raise LedgerError(f"The {what} says what is not known: {', '.join(unknown[:5])}")
+
+
+def _check_input(protocol: Mapping[str, Any]) -> None:
+    """How images become the suspect's input: in the bounds of :class:`.suspects.base.Preprocessing`."""
+    size = protocol["input_size"]
+    if size is not None and not (_is_list(size, 2) and all(map(_is_count, size))):
+        raise LedgerError(
+            f"The protocol's input_size must be two numbers of whole pixels, not {size!r}"
+        )
+    for name in ("mean", "std"):
+        value = protocol[name]
+        if value is None:
+            continue
+        if not (_is_list(value, 3) and all(map(_is_share, value))):
+            raise LedgerError(
+                f"The protocol's {name} must be three numbers from 0 to 1, not {value!r}"
+            )
+        if name == "std" and not all(value):
+            raise LedgerError(f"The protocol's std must be three numbers above 0, not {value!r}")
+    if protocol["channels"] not in _CHANNELS:
+        raise LedgerError(
+            f"The protocol's channels must be RGB or BGR, not {protocol['channels']!r}"
+        )
+    batch_size = protocol["batch_size"]
+    if not _is_count(batch_size) or batch_size > _MAX_BATCH:
+        raise LedgerError(
+            f"The protocol's batch_size must be a whole number up to {_MAX_BATCH}, not {batch_size!r}"
+        )
+
+
+def _check_words(protocol: Mapping[str, Any], kind: str) -> None:
+    for name, known in {**FIXED, "score": _SCORES[kind]}.items():
+        if protocol[name] != known:
+            raise LedgerError(f"The protocol's {name} must be {known!r}, not {protocol[name]!r}")
+    for name in ("way", "device", "caution"):
+        value = protocol[name]
+        if not isinstance(value, str) and (name == "way" or value is not None):
+            raise LedgerError(f"The protocol's {name} must be a text, not {value!r}")
+    references = protocol["references"]
+    if not isinstance(references, (list, tuple)) or not all(
+        isinstance(reference, str) for reference in references
+    ):
+        raise LedgerError(f"The protocol's references must be a list of texts, not {references!r}")
+
+
+def _check_unmarked(unmarked: Any) -> None:
+    if not isinstance(unmarked, Mapping):
+        raise LedgerError(f"The protocol's unmarked must be a JSON object, not {unmarked!r}")
+    if not unmarked:
+        return
+    _check_keys(unmarked, UNMARKED_KEYS, "protocol's unmarked")
+    for name, value in unmarked.items():
+        if name == "num_images":
+            fits = _is_index(value)
+        elif name in ("better", "hints"):
+            fits = isinstance(value, Mapping) and all(
+                isinstance(way, str) and _is_share(share) for way, share in value.items()
+            )
+        else:
+            fits = _is_share(value) or (value is None and name in ("accuracy", "proxies"))
+        if not fits:
+            raise LedgerError(f"The protocol's unmarked has an impossible {name}: {value!r}")
+
+
 def _check_classes(classes: Any, labels: Iterable[str]) -> None:
     if not isinstance(classes, Mapping) or not all(isinstance(name, str) for name in classes):
         raise LedgerError("The protocol's classes must map each class's name to its output")
     indices = list(classes.values())
-    if not all(_is_index(index) for index in indices) or len(set(indices)) != len(indices):
+    whole = all(_is_index(index) for index in indices)
+    if len(indices) < 2 or not whole or sorted(indices) != list(range(len(indices))):
         raise LedgerError(
-            "The protocol's classes must have whole numbers from 0 on, each once, not "
-            f"{indices[:20]!r}"
+            "The protocol's classes must be at least two and have whole numbers from 0 to "
+            f"{len(indices) - 1}, each once, not {indices[:20]!r}"
         )
     for label in labels:
         if label not in classes:
@@ -90,5 +158,10 @@ def _is_count(value: Any) -> bool:
     return _is_index(value) and value >= 1
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def _is_share(value: Any) -> bool:
+    # Written so that NaN fails
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _is_list(value: Any, length: int) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == length

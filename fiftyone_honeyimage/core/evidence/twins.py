@@ -180,7 +180,7 @@ class PairAnswers:
     """What a suspect answered on pairs of twins, before the coins are looked at.
 
     Attributes:
-        kind: "scores" (values are losses in nats, finite) or "labels" (values are whether the
+        kind: "scores" (values are losses in nats, finite, 0 or more) or "labels" (values are whether the
             answer was correct)
         pairs: the pairs' indices in the order in which they were queried
         a: the value for each pair's twin ``a``, None where the query failed
@@ -216,6 +216,8 @@ class PairAnswers:
                 f"Pair {pair}: the loss {value!r} is not a finite number; clip losses, and give "
                 "None where a query failed"
             )
+        if self.kind == "scores" and value < 0:
+            raise ParameterError(f"Pair {pair}: the loss {value!r} is negative, as none can be")
 
     @classmethod
     def from_queries(

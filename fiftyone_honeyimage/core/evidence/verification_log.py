@@ -123,6 +123,7 @@ def new_entry(
     *,
     index: int,
     previous: str,
+    earliest: str | None = None,
 ) -> dict[str, Any]:
     """Returns a log entry with its hashes, in JSON's own types.
 
@@ -133,13 +134,17 @@ def new_entry(
         private: what only this verification's own evidence tells; it gets a salt
         index: its place in the log
         previous: the hash of the entry before it, or for the first one the commitment
+        earliest (None): the time of the entry before it: a clock that was set back does not show
     """
     private = {"salt": secrets.token_hex(32), **private}
+    now = datetime.now(timezone.utc)
+    if earliest is not None:
+        now = max(now, datetime.fromisoformat(earliest))
     entry = {
         "index": index,
         "event": event,
         "id": entry_id,
-        "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "at": now.isoformat(timespec="seconds"),
         "public": public,
         "private_sha256": hash_private(private),
         "previous": previous,
@@ -165,9 +170,15 @@ def read_log(
     """
     verifications: dict[str, Verification] = {}
     releases: list[LoggedRelease] = []
-    previous = commitment
+    previous, latest = commitment, None
     for index, entry in enumerate(log):
         previous = _check_entry(entry, index, previous)
+        at = datetime.fromisoformat(entry["at"])
+        if latest is not None and at < latest:
+            raise LedgerError(
+                f"The log's entry {index} was written at {entry['at']}, before the entry that it follows"
+            )
+        latest = at
         if entry["event"] == "open":
             _read_open(entry, verifications, query_order, plan)
         elif entry["event"] == "close":
@@ -288,8 +299,11 @@ def _read_open(
         )
     if private is not None:
         name, digest = private["suspect_name"], private["suspect_digest"]
-        if not isinstance(name, str) or not (digest is None or isinstance(digest, str)):
-            raise LedgerError(f"Verification {entry['id']} names no suspect")
+        if not isinstance(name, str) or not (digest is None or is_digest(digest)):
+            raise LedgerError(
+                f"Verification {entry['id']} names no suspect: a name, and a digest of 64 hexadecimal "
+                "digits or none, are needed"
+            )
         if private["kind"] not in KINDS or not isinstance(private["protocol"], Mapping):
             raise LedgerError(f"Verification {entry['id']} does not say how the suspect is asked")
     known = private or {}
@@ -318,7 +332,7 @@ def _read_close(
     concluded, num_queried = public["concluded"], public["num_queried"]
     # A verification that is given up has used its pairs: nobody can show that they were not asked
     may_stop = concluded and plan.test == "e_process"
-    least = 0 if may_stop else len(opened.pairs)
+    least = min(plan.min_pairs, len(opened.pairs)) if may_stop else len(opened.pairs)
     if (
         not isinstance(concluded, bool)
         or not _is_count(num_queried)

@@ -190,6 +190,23 @@ class Journal:
             self.answers.setdefault(twin, (loss, bool(row["correct"])))
 
 
+def begun_elsewhere(own: Path, ledger_path: Path) -> set[str]:
+    """The verifications that journals of other calls hold, beside the same ledger."""
+    path = ledger_path.resolve()
+    found = set()
+    for other in path.parent.glob("*.answers"):
+        if other.name == own.name or not other.name.startswith(f"{path.name}."):
+            continue
+        for line in other.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue  # killed while writing
+            if isinstance(row, dict) and isinstance(row.get("verification"), str):
+                found.add(row["verification"])
+    return found
+
+
 def journal_path(ledger_path: Path, call: Mapping[str, Any]) -> Path:
     """Where the journal of a call lies."""
     text = json.dumps(call, sort_keys=True, ensure_ascii=False)

@@ -8,15 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ParameterError
+from ..evidence.protocol import FIXED
 from .answers import OUTPUTS
 from .base import CHANNELS, Preprocessing, Suspect
 from .query import check_batch_size
-
-#: What no caller can choose, so that a reader of the record knows it: by version of the program
-_FIXED = {
-    "resize": "antialiased bilinear, each image alone",
-    "failures": "tried again, then the pair counts against the owner",
-}
 
 
 @dataclass(frozen=True)
@@ -114,7 +109,7 @@ class Protocol:
             "classes": dict(self.classes),
             "unmarked": dict(self.unmarked),
             "score": "right or wrong" if self.outputs == "labels" else "cross-entropy",
-            **_FIXED,
+            **FIXED,
         }
 
 

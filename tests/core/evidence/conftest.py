@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from protocols import PROTOCOL
+from protocols import protocol_for
 
 from fiftyone_honeyimage.core.evidence.ledger import Ledger
 from fiftyone_honeyimage.core.evidence.marked_images import MarkedImage
@@ -86,7 +86,7 @@ def verify(ask: Callable[..., PairAnswers]) -> Callable[..., str]:
             "ab" * 32,
             options.get("kind", "scores"),
             ledger.pairs_left[:num_pairs],
-            protocol=PROTOCOL,
+            protocol=protocol_for(options.get("kind", "scores")),
         )
         pairs = list(ledger.verifications[verification_id].pairs)
         ledger.conclude(verification_id, ask(ledger, pairs, **options))

@@ -14,6 +14,7 @@ from protocols import PROTOCOL
 
 from fiftyone_honeyimage.__main__ import main
 from fiftyone_honeyimage.core.errors import LedgerError, ReleaseError
+from fiftyone_honeyimage.core.evidence.comparisons import compare_release
 from fiftyone_honeyimage.core.evidence.hashes import hash_answers
 from fiftyone_honeyimage.core.evidence.ledger import Ledger, load_ledger
 from fiftyone_honeyimage.core.evidence.marked_images import MarkedImage
@@ -22,6 +23,7 @@ from fiftyone_honeyimage.core.evidence.record import check_evidence, export_evid
 from fiftyone_honeyimage.core.evidence.release_digest import release_digest
 from fiftyone_honeyimage.core.evidence.twins import PairAnswers
 from fiftyone_honeyimage.core.evidence.verdict import Plan
+from fiftyone_honeyimage.core.evidence.verification_log import LoggedRelease
 
 Ask = Callable[..., PairAnswers]
 NUM_PAIRS = 14
@@ -288,7 +290,7 @@ def test_the_first_line_says_when_nothing_was_compared(
         case.ledger.head,
         "suspect",
         "cd" * 32,
-        "animals, id 51",
+        '"animals", id "51"',
         release_digest(case.release)[0],
         "number 1 of this dataset",
         '{"cat": 0, "dog": 1}',
@@ -341,10 +343,10 @@ def test_text_from_a_file_cannot_act_on_the_terminal(
     order = [index for index, _ in case.ledger.query_order]
     again = case.ledger.open_verification(
         name,
-        f"\x1b]0;{name}\x07",
+        None,
         "scores",
         order,
-        protocol={**PROTOCOL, name: name},
+        protocol={**PROTOCOL, "way": name},
         reuse=True,
     )
     answers = ask(case.ledger, order)
@@ -371,7 +373,7 @@ def test_the_evidence_of_one_suspect_says_nothing_about_another(
 ) -> None:
     """Of others it has times, counts, levels and pairs: no name, no result, nothing to try out."""
     order = [index for index, _ in case.ledger.query_order]
-    protocol = {**PROTOCOL, "batch_size": 77, "service": "rival's endpoint"}
+    protocol = {**PROTOCOL, "batch_size": 77, "device": "rival's endpoint"}
     ids, told = [], []
     for name in ("rival", "suspect Y"):
         item = case.ledger.open_verification(
@@ -480,3 +482,27 @@ def test_words_may_change_between_versions(
     assert check.failed == ()
     assert check.verdict is not None
     assert "test of Wilcoxon on 14 pairs" in check.verdict.statement
+
+
+def test_a_release_with_another_number_of_files_than_logged(case: Case) -> None:
+    digest, number = release_digest(case.release)
+    logged = LoggedRelease(digest, number + 1, "2026-01-01T00:00:00+00:00", 0)
+    pairs = {pair.index: pair for pair in case.ledger.pairs}
+    found = compare_release(case.release, pairs, [(logged, True)])
+    assert f"has {number} files, the log says {number + 1}" in found.failed[0]
+    assert not any("the one that was logged" in line for line in found.held)
+
+
+def test_pairs_that_earlier_verifications_opened_are_counted(
+    case: Case, ask: Ask, tmp_path: Path
+) -> None:
+    order = [index for index, _ in case.ledger.query_order]
+    again = case.ledger.open_verification(
+        "suspect", None, "scores", order, protocol=PROTOCOL, reuse=True
+    )
+    answers = ask(case.ledger, order)
+    case.ledger.conclude(again, answers)
+    export_evidence(case.ledger, again, answers, tmp_path / "again.json")
+    facts = dict(check_evidence(tmp_path / "again.json").facts)
+    assert f"{NUM_PAIRS} of them were opened before" in facts["pairs"]
+    assert "0 of them were opened before" in dict(case.check().facts)["pairs"]

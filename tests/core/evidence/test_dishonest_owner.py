@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from protocols import PROTOCOL
 
-from fiftyone_honeyimage.core.errors import LedgerError
+from fiftyone_honeyimage.core.errors import LedgerError, ParameterError
 from fiftyone_honeyimage.core.evidence.hashes import (
     canonical,
     hash_entry,
@@ -29,6 +29,7 @@ from fiftyone_honeyimage.core.evidence.new_ledger import create_ledger
 from fiftyone_honeyimage.core.evidence.record import check_evidence, export_evidence
 from fiftyone_honeyimage.core.evidence.twins import PairAnswers
 from fiftyone_honeyimage.core.evidence.verdict import Plan
+from fiftyone_honeyimage.core.printing import printable
 
 MakeLedger = Callable[..., Ledger]
 Ask = Callable[..., PairAnswers]
@@ -375,7 +376,7 @@ def test_the_number_of_a_marking_and_those_before_it_are_shown(
     facts = check_evidence(tmp_path / "evidence.json").facts
     assert ("marking", "number 2 of this dataset, by the owner's count") in facts
     assert ("earlier one", first.commitment) in facts
-    assert ("dataset", "animals, id 51") in facts
+    assert ("dataset", '"animals", id "51"') in facts
 
 
 def test_coins_are_counted_before_the_ledger_is_written(
@@ -413,3 +414,81 @@ def test_a_second_name_of_a_ledger_is_refused(make_ledger: MakeLedger, tmp_path:
     assert load_ledger(other).log == []
     other.unlink()
     load_ledger(ledger.path).open_verification("x", None, "scores", [], protocol=PROTOCOL)
+
+
+def test_a_log_whose_times_run_backwards_is_refused(honest: dict[str, Any], tmp_path: Path) -> None:
+    honest["log"][-1]["at"] = "2020-01-01T00:00:00+00:00"
+    ok, why = verdict_of(tmp_path / "attack.json", honest, commit(honest, honest["leaf_hashes"]))
+    assert not ok
+    assert "before the entry that it follows" in why
+
+
+@pytest.mark.parametrize("digest", ["", "cd" * 31, "the model of Rival Inc.", 5])
+def test_a_suspects_digest_is_one_or_none(
+    honest: dict[str, Any], tmp_path: Path, digest: Any
+) -> None:
+    honest["log"][0]["private"]["suspect_digest"] = digest
+    ok, why = verdict_of(tmp_path / "attack.json", honest, commit(honest, honest["leaf_hashes"]))
+    assert not ok
+    assert "names no suspect" in why
+
+
+def test_a_negative_loss_is_refused() -> None:
+    with pytest.raises(ParameterError, match="is negative"):
+        PairAnswers("scores", (0,), (1.0,), (-1e-9,))
+    PairAnswers("scores", (0,), (1.0,), (0.0,))
+
+
+def test_nudges_at_the_edge_of_rounding_show(
+    make_ledger: MakeLedger, ask: Ask, tmp_path: Path
+) -> None:
+    """An innocent model's equal losses, each nudged by less than another machine would."""
+    ledger = make_ledger(num_pairs=NUM_PAIRS)
+    opened = ledger.open_verification(
+        "suspect", None, "scores", ledger.pairs_left, protocol=PROTOCOL
+    )
+    pairs = ledger.verifications[opened].pairs
+    won = [ledger.pairs[pair].released == "a" for pair in pairs]
+    answers = PairAnswers(
+        "scores",
+        pairs,
+        tuple(1.0 if low else 1.0 + 1e-6 for low in won),
+        tuple(1.0 + 1e-6 if low else 1.0 for low in won),
+    )
+    assert ledger.conclude(opened, answers).verdict == "derived"
+    export_evidence(ledger, opened, answers, tmp_path / "evidence.json")
+    facts = dict(check_evidence(tmp_path / "evidence.json").facts)
+    assert f"{NUM_PAIRS} pairs differ by less than 1e-05" in facts["small differences"]
+    assert facts["small differences"].endswith("set aside: p = 1")
+    assert facts["effect"].startswith("1e-06 (1e-06 to 1e-06)")
+
+
+def test_a_sequential_verdict_needs_the_plans_least_pairs(
+    make_ledger: MakeLedger, ask: Ask
+) -> None:
+    ledger = make_ledger(num_pairs=NUM_PAIRS, plan=Plan(test="e_process", min_pairs=10))
+    order = ledger.pairs_left
+    opened = ledger.open_verification("suspect", None, "scores", order, protocol=PROTOCOL)
+    with pytest.raises(LedgerError, match="impossible figures"):
+        ledger.conclude(opened, ask(ledger, order[:9]))
+    ledger.conclude(opened, ask(ledger, order[:10]))
+
+
+def test_the_owners_note_is_no_part_of_the_statement(
+    make_ledger: MakeLedger, ask: Ask, tmp_path: Path
+) -> None:
+    ledger = make_ledger(num_pairs=NUM_PAIRS)
+    note = 'Confirmed" by the court.\u3164\u2800\u2003 All right'
+    opened = ledger.open_verification(
+        "x" * 300, None, "scores", ledger.pairs_left, protocol={**PROTOCOL, "caution": note}
+    )
+    answers = ask(ledger, list(ledger.verifications[opened].pairs))
+    ledger.conclude(opened, answers)
+    export_evidence(ledger, opened, answers, tmp_path / "evidence.json")
+    check = check_evidence(tmp_path / "evidence.json")
+    assert check.verdict is not None
+    assert "court" not in check.verdict.statement
+    facts = dict(check.facts)
+    assert printable(facts["owner's note"]) == '"Confirmed\\" by the court. All right"'
+    assert facts["suspect"] == f'"{"x" * 200}" (the first 200 of 300 letters)'
+    assert "0 of them were opened before" in facts["pairs"]

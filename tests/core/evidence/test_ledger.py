@@ -182,7 +182,7 @@ def test_positions_never_change(make_ledger: MakeLedger, ask: Ask) -> None:
 
 def test_an_open_verification_goes_on_under_its_id(make_ledger: MakeLedger, ask: Ask) -> None:
     ledger = make_ledger()
-    protocol = {**PROTOCOL, "batch_size": 4, "smoothing": [1, 2]}
+    protocol = {**PROTOCOL, "batch_size": 4, "mean": [0.5, 0.25, 0]}
     verification_id = ledger.open_verification(
         "model.onnx", "cd" * 32, "scores", ledger.pairs_left, protocol=protocol
     )
@@ -228,9 +228,30 @@ def test_answers_of_another_kind_than_was_opened(make_ledger: MakeLedger, ask: A
         ({"mean": 0.5}, "three numbers"),
         ({"std": [1.0, 1.0, float("nan")]}, "three numbers"),
         ({"batch_size": None}, "whole number"),
-        ({"more": {1, 2}}, "must be JSON"),
-        ({"more": float("inf")}, "must be JSON"),
-        ({"more": "caf\udce9"}, "no UTF-8"),
+        ({"classes": {"cat": 0, "dog": 2}}, "from 0 to 1, each once"),
+        ({"classes": {"cat": 0}}, "at least two"),
+        ({"outputs": "auto"}, "outputs must be"),
+        ({"input_size": 32}, "whole pixels"),
+        ({"input_size": [32, 0]}, "whole pixels"),
+        ({"mean": [0.5, 0.5, 1.5]}, "from 0 to 1"),
+        ({"mean": [-0.5, 0.5, 0.5]}, "from 0 to 1"),
+        ({"std": [1e-300, 1.0, 0]}, "above 0"),
+        ({"std": [255.0, 255.0, 255.0]}, "from 0 to 1"),
+        ({"batch_size": 4097}, "up to 4096"),
+        ({"channels": "GBR"}, "RGB or BGR"),
+        ({"channels": ["RGB"]}, "RGB or BGR"),
+        ({"way": None}, "must be a text"),
+        ({"device": 0}, "must be a text"),
+        ({"caution": ["a"]}, "must be a text"),
+        ({"references": "one"}, "list of texts"),
+        ({"references": [{}]}, "list of texts"),
+        ({"unmarked": None}, "JSON object"),
+        ({"unmarked": {"num_images": 3}}, "does not say: accuracy"),
+        ({"score": "right or wrong"}, "must be 'cross-entropy'"),
+        ({"resize": "nearest"}, "resize must be"),
+        ({"failures": "left out"}, "failures must be"),
+        ({"more": {1, 2}}, "not known: 'more'"),
+        ({"device": "caf\udce9"}, "no UTF-8"),
     ],
 )
 def test_protocols_refused(make_ledger: MakeLedger, changes: dict, message: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from mutations import altered
-from protocols import PROTOCOL
+from protocols import PROTOCOL, protocol_for
 
 from fiftyone_honeyimage.core.errors import LedgerError
 from fiftyone_honeyimage.core.evidence.hashes import hash_leaf, hash_leaves
@@ -24,7 +24,9 @@ Verify = Callable[..., str]
 def test_any_single_change_is_found_out(make_ledger: MakeLedger, verify: Verify) -> None:
     ledger = make_ledger(num_pairs=14, num_singles=2)
     verify(ledger, 10)
-    ledger.open_verification("another", None, "labels", ledger.pairs_left[:2], protocol=PROTOCOL)
+    ledger.open_verification(
+        "another", None, "labels", ledger.pairs_left[:2], protocol=protocol_for("labels")
+    )
     content = json.loads(ledger.path.read_text(encoding="utf-8"))
     copied = ledger.path.with_name("altered.json")
 

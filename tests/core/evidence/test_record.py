@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from mutations import altered
-from protocols import PROTOCOL
+from protocols import PROTOCOL, protocol_for
 
 from fiftyone_honeyimage.core.errors import LedgerError
 from fiftyone_honeyimage.core.evidence.hashes import hash_entry, hash_private
@@ -99,7 +99,11 @@ def test_every_kind_of_verdict(
     ledger = make_ledger(num_pairs=30, plan=plan)
     opened = ledger.pairs_left if plan.test == "e_process" else ledger.pairs_left[:queried]
     verification_id = ledger.open_verification(
-        "suspect", None, options.get("kind", "scores"), opened, protocol=PROTOCOL
+        "suspect",
+        None,
+        options.get("kind", "scores"),
+        opened,
+        protocol=protocol_for(options.get("kind", "scores")),
     )
     answers = ask(ledger, opened[:queried], **options)
     verdict = ledger.conclude(verification_id, answers)

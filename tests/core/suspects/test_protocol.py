@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from fiftyone_honeyimage.core.errors import ParameterError
+from fiftyone_honeyimage.core.evidence.protocol import PROTOCOL_KEYS, UNMARKED_KEYS, check_protocol
 from fiftyone_honeyimage.core.suspects import Preprocessing, Protocol, load_suspect
+from fiftyone_honeyimage.core.suspects.base import CHANNELS
+from fiftyone_honeyimage.core.suspects.competence import Competence
 from fiftyone_honeyimage.core.suspects.protocol import class_indices
 
 FIXED = {"classes": {"cat": 0, "dog": 1}, "outputs": "logits", "batch_size": 8}
@@ -81,3 +84,24 @@ def test_channels_can_be_given_in_the_other_order(trained, real_digits):
     batch = Preprocessing(channels="BGR", mean=(0.25, 0.5, 0.5), std=(0.5, 1, 1))([image])
     assert batch[0, :, 0, 0].tolist() == [-0.5, -0.5, 0.5]
     assert torch.equal(batch[0, :, 0, 0], batch[0, :, 1, 1])
+
+
+@pytest.mark.parametrize("outputs", ["logits", "probabilities", "labels"])
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_the_ledger_takes_what_a_protocol_says_and_nothing_else(outputs, channels):
+    found = Competence(3, None, 0.5, None, {"BGR": 0.75}, 0.0, {"std = 1": 1.0}).to_dict()
+    made = Protocol(
+        **{**FIXED, "outputs": outputs, "batch_size": 4096},
+        input_size=32,
+        mean=(0, 0.5, 1),
+        std=(1 / 255, 0.5, 1),
+        channels=channels,
+        way="OnnxSuspect",
+        references=["ab" * 32],
+        unmarked=found,
+        caution="It could not be checked.",
+    ).to_dict()
+    kind = "labels" if outputs == "labels" else "scores"
+    assert set(made) == set(PROTOCOL_KEYS)
+    assert set(found) == set(UNMARKED_KEYS)
+    assert check_protocol(made, kind, ["cat"]) == json.loads(json.dumps(made))
