@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 from collections.abc import Collection, Mapping, Sequence
@@ -20,6 +21,7 @@ from ..core.device import choose_device
 from ..core.evidence.ledger import Ledger, load_ledger
 from ..core.evidence.marked_images import MarkedImage
 from ..core.evidence.new_ledger import create_ledger
+from ..core.evidence.reach import can_reach, pairs_needed
 from ..core.evidence.verdict import Plan
 from ..core.limits import NUM_STEPS, SEED, TRADE_OFF, check_choice, check_flag
 from ..core.marking import METHODS
@@ -52,6 +54,8 @@ from .progress import Progress, StageBar
 from .runs import catch_up, changing, check_new_key, root_dataset
 from .samples import proxy_input_size, read_labels
 from .workspace import save_workspace
+
+_logger = logging.getLogger(__name__)
 
 
 def generate_honeyimages(
@@ -116,6 +120,13 @@ def generate_honeyimages(
     if num_pairs is None:
         num_pairs = default_num_pairs(len(labeled))
     num_pairs = whole_number(num_pairs, "num_pairs", 0)
+    if not can_reach(plan, num_pairs, plan.alpha, 1):
+        _logger.warning(
+            "%d pairs of twins cannot show anything, whatever a suspect answers: at α = %g at least %d are needed",
+            num_pairs,
+            plan.alpha,
+            pairs_needed(plan, plan.alpha, 1),
+        )
     if num_honeyimages is None:
         num_honeyimages = default_num_honeyimages(len(labeled), num_pairs)
     num_honeyimages = whole_number(num_honeyimages, "num_honeyimages", 1)
