@@ -177,7 +177,10 @@ def judge(
     if best := _best_way(normalisations, labels, right, number_tried):
         known = float(best[1].mean())
         # A model may gain by it that is asked rightly, but not if it then knows less than it should
-        little = accuracy - chance < DOUBTFUL * (known - chance)
+        least = WRONG * (known - chance)
+        if proxies is not None:
+            least = max(least, DOUBTFUL * (proxies - chance))
+        little = accuracy - chance < least
         if not little and not Competence(number, accuracy, chance, proxies, {}).is_doubtful:
             # What this explains as well is no other scale or order of channels
             hints[best[0]], given, ways = known, best[1], others
