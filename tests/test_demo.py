@@ -82,7 +82,9 @@ def test_the_app_of_the_demo_can_schedule_runs(
     from fiftyone_honeyimage import demo
 
     variable = "FIFTYONE_ALLOW_LEGACY_ORCHESTRATORS"
-    monkeypatch.delenv(variable, raising=False)
+    # Set first: what was not set is then taken away again at the end
+    monkeypatch.setenv(variable, "")
+    monkeypatch.delenv(variable)
     monkeypatch.setattr(demo, "HONEY_KEY", "honey")
     opened = []
 
