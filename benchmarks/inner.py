@@ -20,10 +20,10 @@ from sklearn.datasets import load_digits
 
 from benchmarks.datasets import to_tensor
 from benchmarks.results_io import write_results
-from fiftyone_honeyimage.core.candidates import select_candidates
 from fiftyone_honeyimage.core.evidence.twins import signed_rank_test
 from fiftyone_honeyimage.core.hardness import compute_hardness
-from fiftyone_honeyimage.core.marking import METHODS, CraftRequest
+from fiftyone_honeyimage.core.methods import METHODS, CraftRequest
+from fiftyone_honeyimage.core.methods.selection import select_candidates
 from fiftyone_honeyimage.core.models import build_model
 from fiftyone_honeyimage.core.training import (
     TrainingConfig,

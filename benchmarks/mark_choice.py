@@ -29,10 +29,10 @@ from scipy import stats
 
 from benchmarks.datasets import load_cifar10, to_tensor
 from benchmarks.results_io import write_results
-from fiftyone_honeyimage.core.candidates import select_candidates
 from fiftyone_honeyimage.core.evidence.twins import sign_test, signed_rank_test
 from fiftyone_honeyimage.core.hardness import compute_hardness
-from fiftyone_honeyimage.core.marking import METHODS, CraftRequest
+from fiftyone_honeyimage.core.methods import METHODS, CraftRequest
+from fiftyone_honeyimage.core.methods.selection import select_candidates
 from fiftyone_honeyimage.core.models import build_model
 from fiftyone_honeyimage.core.seeds import derive_seed
 from fiftyone_honeyimage.core.training import (

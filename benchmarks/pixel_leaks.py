@@ -36,12 +36,12 @@ from fiftyone_honeyimage.core.audit.practice import (
     practise,
 )
 from fiftyone_honeyimage.core.audit.separation import matched_auroc, rank_test
-from fiftyone_honeyimage.core.candidates import select_candidates
 from fiftyone_honeyimage.core.codecs import DecodedSources, open_codec
 from fiftyone_honeyimage.core.hardness import compute_hardness
 from fiftyone_honeyimage.core.images import read_image
-from fiftyone_honeyimage.core.marking import METHODS, CraftRequest
-from fiftyone_honeyimage.core.marking.honeyimage import thumbnails
+from fiftyone_honeyimage.core.methods import METHODS, CraftRequest
+from fiftyone_honeyimage.core.methods.honeyimage import thumbnails
+from fiftyone_honeyimage.core.methods.selection import select_candidates
 from fiftyone_honeyimage.core.metrics import worst_window
 from fiftyone_honeyimage.core.training import TrainingConfig
 

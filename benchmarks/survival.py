@@ -31,10 +31,10 @@ from benchmarks.results_io import write_results
 from fiftyone_honeyimage.core.codecs import Codec, DecodedSources, open_codec
 from fiftyone_honeyimage.core.codecs.base import decode
 from fiftyone_honeyimage.core.images import read_image
-from fiftyone_honeyimage.core.marking import METHODS, CraftRequest, CraftResult
-from fiftyone_honeyimage.core.marking.finishing import finish
-from fiftyone_honeyimage.core.marking.native import Scale
-from fiftyone_honeyimage.core.marking.survival import measure_survival
+from fiftyone_honeyimage.core.methods import METHODS, CraftRequest, CraftResult
+from fiftyone_honeyimage.core.methods.finishing import finish
+from fiftyone_honeyimage.core.methods.perturbation import Scale
+from fiftyone_honeyimage.core.methods.survival import measure_survival
 from fiftyone_honeyimage.core.metrics import psnr
 from fiftyone_honeyimage.core.training import TrainingConfig
 

@@ -32,20 +32,20 @@ if TYPE_CHECKING:
     import fiftyone.core.collections as foc
 
     from .core.audit import AuditReport
-    from .core.evidence.ledger import Ledger
+    from .core.ledger.ledger import Ledger
     from .core.models import Proxy
     from .core.training import TrainingConfig
-    from .dataset.attach import Attached
-    from .dataset.evaluation import KnownModels
     from .dataset.hardness import HardnessSummary
     from .dataset.manage import RunSummary
-    from .dataset.marking import Marking
+    from .dataset.marking.attach import Attached
+    from .dataset.marking.marking import Marking
     from .dataset.notes import Note
-    from .dataset.release import ReleaseReport
-    from .dataset.release_history import Release
-    from .dataset.verification import Verification
+    from .dataset.release.export import ReleaseReport
+    from .dataset.release.history import Release
+    from .dataset.verification.known_models import KnownModels
+    from .dataset.verification.verification import Verification
 
-__version__ = "0.1.0"
+from .version import __version__
 
 __all__ = [
     "DatabaseError",
@@ -57,6 +57,7 @@ __all__ = [
     "ReleaseError",
     "SamplesError",
     "SuspectError",
+    "__version__",
     "attach_marking",
     "audit_release",
     "compute_hardness",
@@ -245,7 +246,7 @@ def generate_honeyimages(
         ImageError: if an image cannot be read
         ParameterError: if an argument is out of range, the key is taken, or the folder exists
     """
-    from .dataset.generate import generate_honeyimages as run
+    from .dataset.marking.generate import generate_honeyimages as run
 
     return run(
         samples,
@@ -334,7 +335,7 @@ def export_release(
         LedgerError: if the ledger is missing, altered, or of another dataset
         ParameterError: if the folder exists or an option is not supported
     """
-    from .dataset.release import export_release as run
+    from .dataset.release.export import export_release as run
 
     return run(
         samples,
@@ -494,7 +495,7 @@ def verify_model(
         LedgerError: if the ledger or a HoneyImage is missing, altered, or of another dataset
         ParameterError: if an argument is out of range, the key is taken, or so few pairs cannot decide
     """
-    from .dataset.verify import verify_model as run
+    from .dataset.verification.verify import verify_model as run
 
     return run(
         samples,
@@ -541,7 +542,7 @@ def list_releases(samples: foc.SampleCollection, honey_key: str) -> list[Release
     Raises:
         SamplesError: if there is no such marking
     """
-    from .dataset.release_history import list_releases as run
+    from .dataset.release.history import list_releases as run
 
     return run(samples, honey_key)
 
@@ -646,7 +647,7 @@ def load_marking(samples: foc.SampleCollection, honey_key: str) -> Marking:
     Raises:
         SamplesError: if there is no such marking
     """
-    from .dataset.marking import load_marking as run
+    from .dataset.marking.marking import load_marking as run
 
     return run(samples, honey_key)
 
@@ -687,7 +688,7 @@ def attach_marking(
         SamplesError: if the dataset holds fewer than half of the originals
         ParameterError: if something else has the key
     """
-    from .dataset.attach import attach_marking as run
+    from .dataset.marking.attach import attach_marking as run
 
     return run(samples, ledger_path, folder, honey_key=honey_key, label_field=label_field)
 
@@ -699,7 +700,7 @@ def load_verification(samples: foc.SampleCollection, verify_key: str) -> Verific
     Raises:
         SamplesError: if there is no such verification
     """
-    from .dataset.verification import load_verification as run
+    from .dataset.verification.verification import load_verification as run
 
     return run(samples, verify_key)
 
@@ -722,7 +723,7 @@ def export_evidence(
     Raises:
         LedgerError: if the ledger is missing or altered, or there is a file at the path
     """
-    from .dataset.verification import export_evidence as run
+    from .dataset.verification.verification import export_evidence as run
 
     return run(samples, verify_key, path, overwrite)
 
@@ -764,7 +765,7 @@ def evaluate_known_models(
     Raises:
         SuspectError: if a model cannot be loaded or gives labels alone
     """
-    from .dataset.evaluation import evaluate_known_models as run
+    from .dataset.verification.known_models import evaluate_known_models as run
 
     return run(
         samples,

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import __version__
 from .core.errors import HoneyImageError
 from .core.printing import printable
+from .version import __version__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -133,7 +133,7 @@ def _protect(args: argparse.Namespace) -> int:
 
 def _verify(args: argparse.Namespace) -> int:
     from . import export_evidence, verify_model
-    from .core.evidence.record import check_new_evidence
+    from .core.ledger.evidence_file import check_new_evidence
 
     samples = _load(args.dataset)
     if args.evidence:
@@ -169,7 +169,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from .core.evidence.record import check_evidence
+    from .core.ledger.evidence_file import check_evidence
 
     result = check_evidence(
         args.evidence,

@@ -32,7 +32,7 @@ from .core.training import TrainingConfig, predict_logits, train_models
 from .dataset.checks import classification_fields
 from .dataset.loading import load_images
 from .dataset.samples import LabeledSamples, proxy_input_size, read_labels
-from .dataset.verification import Verification
+from .dataset.verification.verification import Verification
 from .dataset.workspace import beside_grid
 from .panels.pending import START_WORKER
 

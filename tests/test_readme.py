@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def test_python_snippets_run_in_order(fo, digits, digits_module, tmp_path, monkeypatch):
     from PIL import Image
 
-    from fiftyone_honeyimage.core.evidence.record import check_evidence
+    from fiftyone_honeyimage.core.ledger.evidence_file import check_evidence
 
     pixels, labels = digits
     for row in range(240):

@@ -58,7 +58,7 @@ def test_its_calls_run_in_order(
     import torch
     from PIL import Image
 
-    from fiftyone_honeyimage.core.evidence.record import check_evidence
+    from fiftyone_honeyimage.core.ledger.evidence_file import check_evidence
 
     pixels, labels = digits
     samples = []

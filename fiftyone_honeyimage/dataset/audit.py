@@ -18,10 +18,10 @@ from ..core.audit.originals import Policies, altered_files
 from ..core.audit.practice import MarkSettings
 from ..core.codecs import encoder_versions
 from ..core.errors import ImageError, LedgerError, ReleaseError, SamplesError
-from ..core.evidence.ledger import Ledger, load_ledger
-from ..core.evidence.marked_images import MarkedImage
 from ..core.files import sha256_file
 from ..core.images import read_image
+from ..core.ledger.ledger import Ledger, load_ledger
+from ..core.ledger.sides import MarkedImage
 from ..core.limits import PROXY_SIZE, check_path
 from ..core.models import Proxy
 from ..core.progress import Report
@@ -31,7 +31,7 @@ from .hardness import training_config
 from .identity import originals
 from .loading import for_each
 from .progress import Progress, StageBar
-from .release_history import record_audit
+from .release.history import record_audit
 from .runs import root_dataset
 
 #: Trainings of the audit are short: it looks for what stands out at once

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from ..core.errors import ImageError
 from ..core.images import read_image
-from ..core.marking.ascent import PASSES
-from ..core.marking.trade_off import plan_trade_off
-from ..core.marking.transforms import TRANSFORMS
+from ..core.methods.ascent import PASSES
+from ..core.methods.trade_off import plan_trade_off
+from ..core.methods.transforms import TRANSFORMS
 from ..core.models import weight_bytes
 from ..core.training import TrainingConfig
 from .samples import LabeledSamples

@@ -8,7 +8,6 @@ from typing import Any
 
 import fiftyone as fo
 
-from .. import __version__
 from ..core.device import choose_device
 from ..core.errors import ParameterError
 from ..core.hardness import compute_hardness as score
@@ -16,6 +15,7 @@ from ..core.hardness import find_label_errors, measure_skill
 from ..core.limits import SEED, check_flag, shown
 from ..core.models import Proxy, check_proxy, proxy_name
 from ..core.training import TrainingConfig
+from ..version import __version__
 from .hardness_fields import check_hardness_field, label_error_field, write_hardness
 from .loading import load_images
 from .progress import Progress, StageBar

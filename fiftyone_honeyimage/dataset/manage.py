@@ -12,8 +12,8 @@ from ..core.errors import LedgerError, SamplesError
 from . import storage
 from .hardness_fields import label_error_field
 from .identity import honeyimages
-from .marking_entry import field_description, remove_from_dataset, save_marking_view
-from .release_history import has_releases, keep_in_mind
+from .marking.entry import field_description, remove_from_dataset, save_marking_view
+from .release.history import has_releases, keep_in_mind
 from .runs import (
     HARDNESS,
     MARKING,

@@ -111,7 +111,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     values = calls.values(ctx, run)
     if not values.get("ledger_path"):
         return
-    from ..dataset.attach import check_attachable
+    from ..dataset.marking.attach import check_attachable
 
     names = ("ledger_path", "folder", "honey_key", "label_field")
     with errors_on_named(inputs, prop):

@@ -75,7 +75,7 @@ class AuditRelease(foo.Operator):
         return f"Audit of {Path(ctx.params.get('export_dir') or '').name}"
 
     def execute(self, ctx: Any) -> dict[str, Any]:
-        from ..dataset.marking import load_marking, open_ledger
+        from ..dataset.marking.marking import load_marking, open_ledger
 
         marking = load_marking(ctx.dataset, ctx.params["honey_key"])
         field = marking.config.get("hardness_field")
@@ -127,7 +127,7 @@ def _proxy(ctx: Any) -> str | None:
 
 def _newest_release(ctx: Any, honey_key: str) -> str | None:
     """The release of a marking that was exported last, of those that are still there."""
-    from ..dataset.release_history import list_releases
+    from ..dataset.release.history import list_releases
 
     there = [found for found in list_releases(ctx.dataset, honey_key) if found.is_there]
     return str(there[-1].export_dir) if there else None

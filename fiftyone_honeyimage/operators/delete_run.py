@@ -110,7 +110,7 @@ def _consequence(ctx: Any, chosen: Any, files: bool) -> types.View:
             label="The result is taken off the dataset",
             description="The ledger keeps its record, and goes on counting it.",
         )
-    from ..dataset.verification import known_verifications
+    from ..dataset.verification.verification import known_verifications
 
     count = len(known_verifications(ctx.dataset, chosen.key))
     what = f"Its HoneyImages, field, tag, saved view and {count} verifications leave the dataset."

@@ -108,8 +108,8 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
 
 def _check(ctx: Any, inputs: types.Object, key: str) -> None:
     """Shows what keeps the evidence from being written."""
-    from ..dataset.marking import load_marking, open_ledger
-    from ..dataset.verification import load_verification
+    from ..dataset.marking.marking import load_marking, open_ledger
+    from ..dataset.verification.verification import load_verification
 
     with blocking(inputs, "The evidence cannot be written"):
         verification = load_verification(ctx.dataset, key)
@@ -126,7 +126,7 @@ def _check(ctx: Any, inputs: types.Object, key: str) -> None:
 
 
 def _path(ctx: Any, inputs: types.Object, key: str) -> None:
-    from ..core.evidence.record import check_new_evidence
+    from ..core.ledger.evidence_file import check_new_evidence
     from ..dataset.checks import check_output_place
 
     prop = inputs.str(

@@ -157,11 +157,11 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         return
 
     from ..dataset.cost import release_cost
-    from ..dataset.marking import in_dataset
-    from ..dataset.release_checks import check_labels, check_reencode, check_view
-    from ..dataset.release_files import check_names, released_files
-    from ..dataset.release_history import check_against_releases
-    from ..dataset.withheld import check_all_known, to_release
+    from ..dataset.marking.marking import in_dataset
+    from ..dataset.release.checks import check_labels, check_reencode, check_view
+    from ..dataset.release.files import check_names, released_files
+    from ..dataset.release.history import check_against_releases
+    from ..dataset.release.withheld import check_all_known, to_release
 
     values = calls.values(ctx, run)
     kind, names = _dataset_type(ctx), values["names"]
@@ -203,16 +203,16 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
 
 def _dataset_type(ctx: Any) -> type:
     """The dataset type that was chosen by its name."""
-    from ..dataset.release_formats import dataset_type_named
+    from ..dataset.release.formats import dataset_type_named
 
     return dataset_type_named(ctx.params.get("dataset_type") or _DATASET_TYPE)
 
 
 def _formats(ctx: Any, inputs: types.Object, samples: Any, label_field: str) -> None:
     """Asks how the release is written."""
-    from ..dataset.release_checks import check_policies
-    from ..dataset.release_fields import check_fields
-    from ..dataset.release_formats import DATASET_TYPES, check_dataset_type
+    from ..dataset.release.checks import check_policies
+    from ..dataset.release.fields import check_fields
+    from ..dataset.release.formats import DATASET_TYPES, check_dataset_type
 
     prop = dropdown(
         inputs,
@@ -284,7 +284,7 @@ def _label_field(ctx: Any, inputs: types.Object, samples: Any, marking: Any) -> 
 
 
 def _export_dir(ctx: Any, inputs: types.Object, marking: Any, labeled: Any) -> None:
-    from ..dataset.release_checks import release_folder
+    from ..dataset.release.checks import release_folder
 
     proposed = _proposed_folder(ctx, marking.honey_key)
     prop = inputs.str(

@@ -225,7 +225,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         training_questions.machine(ctx, inputs, run)
     values = calls.values(ctx, run)
     plan = _plan(values, inputs)
-    from ..dataset.candidates import chosen_by_others
+    from ..dataset.marking.candidates import chosen_by_others
 
     earlier = chosen_by_others(labeled, ctx.params.get("honey_key") or "")
     _check_candidates(inputs, labeled, scores, earlier, numbers, values["exclude"])
@@ -326,7 +326,7 @@ def _key(ctx: Any, inputs: types.Object, samples: Any) -> None:
 
 def _numbers(ctx: Any, inputs: types.Object, labeled: Any) -> tuple[int, int]:
     """Asks for N and M; with the SDK's defaults where they are left empty."""
-    from ..core.candidates import default_num_honeyimages, default_num_pairs
+    from ..core.methods.selection import default_num_honeyimages, default_num_pairs
     from ..dataset.checks import whole_number
 
     wanted = {name: ctx.params.get(name) for name in ("num_honeyimages", "num_pairs")}
@@ -371,7 +371,7 @@ def _budget(ctx: Any, inputs: types.Object) -> None:
 def _further(ctx: Any, inputs: types.Object) -> None:
     """Asks for what is seldom changed."""
     from ..core.evidence.verdict import PLANNED_TESTS
-    from ..core.marking import METHODS
+    from ..core.methods import METHODS
 
     defaults = calls.sdk_defaults(run)
     inputs.float(
@@ -466,7 +466,7 @@ def _further(ctx: Any, inputs: types.Object) -> None:
 
 def _exclude(ctx: Any, inputs: types.Object) -> None:
     """Asks which images are never marked."""
-    from ..dataset.candidates import EXCLUSIONS, check_exclusions
+    from ..dataset.marking.candidates import EXCLUSIONS, check_exclusions
 
     prop = multiple_choice(
         inputs,
@@ -488,8 +488,8 @@ def _plan(values: Mapping[str, Any], inputs: types.Object) -> Plan | None:
     """The marking's plan; None, with the reason in the form, if what was asked cannot be used."""
     from ..core.evidence.verdict import Plan
     from ..core.limits import NUM_STEPS, TRADE_OFF, check_choice, check_flag
-    from ..core.marking import METHODS
-    from ..core.marking.base import check_budget
+    from ..core.methods import METHODS
+    from ..core.methods.base import check_budget
     from ..core.metrics import check_backbone_path
 
     with errors_on_named(inputs, inputs.properties["epsilon"]):
@@ -519,8 +519,8 @@ def _check_candidates(
 ) -> None:
     import numpy as np
 
-    from ..core.candidates import select_candidates
-    from ..dataset.candidates import exclusion_masks
+    from ..core.methods.selection import select_candidates
+    from ..dataset.marking.candidates import exclusion_masks
 
     hardness, label_errors = scores
     num_honeyimages, num_pairs = numbers

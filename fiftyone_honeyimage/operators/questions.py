@@ -17,9 +17,9 @@ from .form_errors import block, blocking, errors_on, is_blocked, reject
 from .form_parts import dropdown, once, view_key
 
 if TYPE_CHECKING:
-    from ..core.evidence.ledger import Ledger
+    from ..core.ledger.ledger import Ledger
     from ..dataset.manage import RunSummary
-    from ..dataset.marking import Marking
+    from ..dataset.marking.marking import Marking
     from ..dataset.samples import LabeledSamples
 
 
@@ -126,7 +126,7 @@ def marking(
     ctx: Any, inputs: types.Object, samples: fo.core.collections.SampleCollection
 ) -> Marking | None:
     """Asks for a marking; None, with the reason in the form, if there is none."""
-    from ..dataset.marking import load_marking
+    from ..dataset.marking.marking import load_marking
     from ..dataset.runs import MARKING, list_keys
 
     keys = list_keys(samples, MARKING)
@@ -163,7 +163,7 @@ def ledger(ctx: Any, inputs: types.Object, marking: Marking, shown: bool = False
     Returns:
         the ledger, or None with the reason in the form
     """
-    from ..dataset.marking import open_ledger
+    from ..dataset.marking.marking import open_ledger
 
     place = ctx.params.get("ledger_path") or None
     if not (shown or place):

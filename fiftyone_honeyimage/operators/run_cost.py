@@ -160,7 +160,7 @@ def warn_if_powerless(
         position: which verification it is
         alpha (None): a smaller level than the plan's
     """
-    from ..core.evidence.multiple import alpha_effective
+    from ..core.evidence.alpha_spending import alpha_effective
     from ..core.evidence.reach import can_reach, pairs_needed
 
     alpha = plan.alpha_for(alpha)

@@ -16,8 +16,8 @@ from .form_parts import once
 
 def marked_image_sizes(ctx: Any, marking: Any) -> list[tuple[int, int]]:
     """The sizes of the marked images, in pixels; none while the ledger cannot be opened."""
-    from ..dataset.marking import open_ledger
-    from ..dataset.suspects import marked_sizes
+    from ..dataset.marking.marking import open_ledger
+    from ..dataset.verification.suspects import marked_sizes
 
     with suppress(HoneyImageError):  # which is said where the ledger is asked for
         ledger = open_ledger(marking, ctx.params.get("ledger_path") or None)

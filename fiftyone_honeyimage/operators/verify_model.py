@@ -15,15 +15,7 @@ import fiftyone.operators.types as types
 from .. import verify_model as run
 from ..panels.layout import open_panel
 from ..panels.verification_figures import VERDICTS
-from . import (
-    calls,
-    placements,
-    questions,
-    results,
-    run_cost,
-    suspect_questions,
-    verify_questions,
-)
+from . import calls, placements, questions, results, run_cost, suspect_questions, verify_questions
 from .execution import elsewhere, worker_may_run
 from .form_errors import block, blocking, errors_on, errors_on_named, is_blocked
 from .form_parts import dropdown, form, section
@@ -275,7 +267,7 @@ def _suspect(ctx: Any, inputs: types.Object, marking: Any) -> str:
 
 def _key(ctx: Any, inputs: types.Object, marking: Any) -> None:
     from ..dataset.runs import check_new_key
-    from ..dataset.verification import next_verify_key
+    from ..dataset.verification.verification import next_verify_key
 
     proposed = next_verify_key(ctx.dataset, marking.honey_key)
     prop = inputs.str(
@@ -368,8 +360,8 @@ def _further(ctx: Any, inputs: types.Object, size_asked: bool) -> None:
 def _check(ctx: Any, inputs: types.Object, marking: Any, ledger: Any) -> None:
     """The checks of ``verify_model`` that come before a model is loaded."""
     from ..core.limits import check_text
-    from ..dataset.random_images import num_controls
-    from ..dataset.suspects import check_asking, suspect_classes
+    from ..dataset.verification.controls import num_controls
+    from ..dataset.verification.suspects import check_asking, suspect_classes
 
     suspect = inputs.properties.get("suspect")
     if suspect is None:
@@ -398,7 +390,7 @@ def _check_suspect(
     """Checks a suspect as far as that goes without loading a model file, which only a worker may have."""
     from ..core.limits import check_text
     from ..core.suspects import onnx, torchscript
-    from ..dataset.suspects import open_suspect
+    from ..dataset.verification.suspects import open_suspect
 
     path = Path(os.path.expanduser(check_text("a model", suspect)))
     if path.suffix.lower() in (*onnx.SUFFIXES, *torchscript.SUFFIXES):
@@ -412,8 +404,8 @@ def _check_suspect(
 
 
 def _show_cost(ctx: Any, inputs: types.Object, ledger: Any, marking: Any) -> None:
-    from ..core.evidence.multiple import alpha_effective
-    from ..dataset.random_images import num_controls
+    from ..core.evidence.alpha_spending import alpha_effective
+    from ..dataset.verification.controls import num_controls
 
     params = _params(ctx)
     random = num_controls(params.get("suspect", ""), params.get("num_random"))

@@ -13,8 +13,8 @@ from .form_errors import block, errors_on, reject
 from .form_parts import dropdown, once
 
 if TYPE_CHECKING:
-    from ..core.evidence.ledger import Ledger
-    from ..dataset.marking import Marking
+    from ..core.ledger.ledger import Ledger
+    from ..dataset.marking.marking import Marking
 
 
 def insist(ctx: Any, inputs: types.Object, marking: Marking) -> None:
@@ -63,7 +63,7 @@ def more(ctx: Any, inputs: types.Object, ledger: Ledger | None) -> None:
     if ledger is None or ctx.params.get("pairs") != "unused":
         return
     from ..core.evidence.reach import checks_left, proposed_share
-    from ..dataset.pair_choice import next_position
+    from ..dataset.verification.pair_choice import next_position
 
     left, position = len(ledger.pairs_left), next_position(ledger)
     share = proposed_share(ledger.plan, left, ledger.plan.alpha, position)
@@ -91,7 +91,7 @@ def check_pairs(
 ) -> None:
     """Refuses what the run would refuse: pairs that are not there, or too few to decide anything."""
     from ..core.errors import HoneyImageError
-    from ..dataset.pair_choice import check_choice, check_reach, choose_pairs
+    from ..dataset.verification.pair_choice import check_choice, check_reach, choose_pairs
 
     pairs = ctx.params.get("pairs") or "all"
     number = ctx.params.get("num_pairs") or None
@@ -110,7 +110,7 @@ def check_pairs(
 
 def facts(ctx: Any, ledger: Ledger) -> list[str]:
     """What is asked before a verification counts, and what was left open."""
-    from ..dataset.probing import NUM_AT_HAND
+    from ..dataset.verification.probing import NUM_AT_HAND
 
     found = []
     given = ctx.params.get("suspect")
@@ -132,8 +132,8 @@ def _accuracy(ctx: Any, marking: Marking, field_name: str) -> Any:
     """How right the predictions of a field are on unmarked images; None if they cannot be read."""
     from ..core.errors import HoneyImageError
     from ..core.suspects import PredictionsSuspect
-    from ..dataset.probing import read_held
-    from ..dataset.suspects import open_suspect, suspect_classes
+    from ..dataset.verification.probing import read_held
+    from ..dataset.verification.suspects import open_suspect, suspect_classes
 
     given = ctx.params.get("classes") or None
     classes = given.splitlines() if isinstance(given, str) else given

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.evidence.multiple import adjusted_p, alpha_effective, holm
+from ..core.evidence.alpha_spending import adjusted_p, alpha_effective, holm
 from .verification_figures import RELEASED_COLOR, TRANSPARENT, WITHHELD_COLOR, Trace, probability
 
 #: What stands for the verdict of a verification that has none

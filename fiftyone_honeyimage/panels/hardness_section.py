@@ -13,14 +13,7 @@ from fiftyone.operators.cache import execution_cache
 from . import hardness_figures as figures
 from .choices import choose_run, dropdown
 from .layout import show_plot
-from .protect_runs import (
-    alert,
-    explain_missing,
-    keys,
-    label_fields,
-    load_hardness,
-    num_originals,
-)
+from .protect_runs import alert, explain_missing, keys, label_fields, load_hardness, num_originals
 
 if TYPE_CHECKING:
     from .protect_panel import ProtectPanel
@@ -126,7 +119,7 @@ def _buttons(panel: types.Object, on: ProtectPanel, num_errors: int | None) -> N
 
 def _defaults(run: Mapping[str, Any]) -> tuple[str, str]:
     """What *Generate HoneyImages* would make of these images unless told otherwise."""
-    from ..core.candidates import default_num_honeyimages, default_num_pairs
+    from ..core.methods.selection import default_num_honeyimages, default_num_pairs
 
     count = run["results"]["num_images"]
     pairs = default_num_pairs(count)

@@ -194,7 +194,7 @@ def trade_off_traces(trade_off: Mapping[str, Any], measure: str) -> list[Trace]:
     """Loss gap against visibility, one point a budget, and the marking's own HoneyImages.
 
     Args:
-        trade_off: as stored, see ``core.marking.trade_off.TradeOff``
+        trade_off: as stored, see ``core.methods.trade_off.TradeOff``
         measure: of visibility: ``"psnr"``, ``"ssim"`` or ``"lpips"``
     """
     label, form = _MEASURES[measure]

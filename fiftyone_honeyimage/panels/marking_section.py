@@ -14,13 +14,7 @@ from ..core.errors import HoneyImageError
 from . import marking_figures as figures
 from .choices import choose_run, dropdown
 from .layout import show_plot
-from .protect_runs import (
-    alert,
-    explain_missing,
-    keys,
-    load_marking,
-    num_originals,
-)
+from .protect_runs import alert, explain_missing, keys, load_marking, num_originals
 
 if TYPE_CHECKING:
     from .protect_panel import ProtectPanel
@@ -289,7 +283,7 @@ def _stale(
 
 def _show_ledger(panel: types.Object, run: Mapping[str, Any]) -> None:
     """Says where the ledger is, and whether it is whole. Nothing that it holds is shown."""
-    from ..core.evidence.ledger import load_ledger
+    from ..core.ledger.ledger import load_ledger
 
     path = Path(run["config"]["ledger_path"])
     if not path.is_file():

@@ -22,14 +22,7 @@ from .comparison_section import at_hand, open_other, send_pictures, show_compari
 from .hardness_section import bars_view, hardest_view, label_error_view, show_hardness
 from .layout import as_page, open_panel
 from .marking_section import show_marking, show_visibility
-from .protect_runs import (
-    choose,
-    choose_newest,
-    explain_missing,
-    keys,
-    load_marking,
-    problem,
-)
+from .protect_runs import choose, choose_newest, explain_missing, keys, load_marking, problem
 from .release_section import newest_releases, show_releases, was_released
 
 _HELP = """

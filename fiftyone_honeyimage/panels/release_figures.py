@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..dataset.release_history import Release
+    from ..dataset.release.history import Release
 
 #: Releases that are shown, newest first: each costs a few counts in the database
 MAX_RELEASES = 20

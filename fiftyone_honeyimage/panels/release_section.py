@@ -12,7 +12,7 @@ from .layout import narrow_table
 from .protect_runs import alert
 
 if TYPE_CHECKING:
-    from ..dataset.release_history import Release
+    from ..dataset.release.history import Release
     from .protect_panel import ProtectPanel
 
 
@@ -52,13 +52,13 @@ def show_releases(ctx: Any, panel: types.Object, on: ProtectPanel, run: Mapping[
 
 def was_released(ctx: Any, honey_key: str) -> bool:
     """Whether a marking was ever released."""
-    from ..dataset.release_history import has_releases
+    from ..dataset.release.history import has_releases
 
     return has_releases(ctx.dataset, honey_key)
 
 
 def newest_releases(ctx: Any, honey_key: str) -> list[Release]:
     """The releases that are shown, newest first."""
-    from ..dataset.release_history import list_releases
+    from ..dataset.release.history import list_releases
 
     return list_releases(ctx.dataset, honey_key, last=figures.MAX_RELEASES)[::-1]

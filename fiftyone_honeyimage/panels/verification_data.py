@@ -16,8 +16,8 @@ from ..core.errors import HoneyImageError
 from . import comparison_figures
 
 if TYPE_CHECKING:
-    from ..core.evidence.ledger import Ledger
-    from ..dataset.verification import Verification
+    from ..core.ledger.ledger import Ledger
+    from ..dataset.verification.verification import Verification
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def verification_keys(dataset: fo.Dataset | None, honey_key: str | None = None) 
 
 def load(dataset: fo.Dataset, key: Any) -> Verification | None:
     """A verification, or None if it cannot be loaded."""
-    from ..dataset.verification import load_verification
+    from ..dataset.verification.verification import load_verification
 
     try:
         return load_verification(dataset, key)
@@ -70,8 +70,8 @@ def load(dataset: fo.Dataset, key: Any) -> Verification | None:
 
 def open_ledger(dataset: fo.Dataset, honey_key: str, ledger_path: Any = None) -> LedgerState:
     """A marking's ledger, where it was when the verification was made."""
-    from ..dataset.marking import load_marking
-    from ..dataset.marking import open_ledger as run
+    from ..dataset.marking.marking import load_marking
+    from ..dataset.marking.marking import open_ledger as run
 
     try:
         return LedgerState(run(load_marking(dataset, honey_key), ledger_path))
@@ -142,7 +142,7 @@ def pair_samples(dataset: fo.Dataset, honey_key: str) -> list[dict[str, Any]]:
     ``source`` is the original's id in the ledger. Every original is followed by its HoneyImage.
     """
     from ..dataset.identity import recorded_images
-    from ..dataset.marking import load_marking
+    from ..dataset.marking.marking import load_marking
 
     told = {
         image[name]: {"pair": image["pair"], "role": role, "source": image["source"]}

@@ -306,7 +306,7 @@ def accuracy_layout() -> dict[str, Any]:
 
 def e_value_traces(verdict: Any) -> list[Trace]:
     """The capital of the sequential test after each pair, and the line that accuses."""
-    from ..core.evidence.multiple import alpha_effective
+    from ..core.evidence.alpha_spending import alpha_effective
 
     count = len(verdict.e_values)
     level = alpha_effective(verdict.alpha, verdict.family_size)

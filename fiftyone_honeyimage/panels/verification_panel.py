@@ -25,7 +25,7 @@ from .choices import choose_run
 from .layout import as_page
 
 if TYPE_CHECKING:
-    from ..dataset.verification import Verification
+    from ..dataset.verification.verification import Verification
 
 _HELP = """
 Shows whether a suspect model was trained on a release of this dataset.

@@ -15,7 +15,7 @@ from . import verification_figures as figures
 from .layout import narrow_table, show_plot
 
 if TYPE_CHECKING:
-    from ..dataset.verification import Verification
+    from ..dataset.verification.verification import Verification
     from .verification_panel import VerificationPanel
 
 _NO_PAIRS = (

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fiftyone_honeyimage.core.candidates import (
+from fiftyone_honeyimage.core.errors import ParameterError, SamplesError
+from fiftyone_honeyimage.core.methods.selection import (
     default_num_honeyimages,
     default_num_pairs,
     select_candidates,
 )
-from fiftyone_honeyimage.core.errors import ParameterError, SamplesError
 
 
 @pytest.fixture

@@ -20,13 +20,8 @@ from typing import Any
 import fiftyone as fo
 
 import fiftyone_honeyimage as fhi
-from fiftyone_honeyimage.dataset import (  # noqa: F401
-    generate,
-    hardness,
-    honeyimage_files,
-    manage,
-    release,
-)
+from fiftyone_honeyimage.dataset.marking import crafting as honeyimage_files
+from fiftyone_honeyimage.dataset.release import export as release  # noqa: F401
 
 
 def run(order: dict[str, Any]) -> None:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import fiftyone_honeyimage as fhi
-from fiftyone_honeyimage.core.evidence.record import check_evidence
 from fiftyone_honeyimage.core.images import read_image
+from fiftyone_honeyimage.core.ledger.evidence_file import check_evidence
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
 
@@ -182,7 +182,7 @@ def test_a_moment_without_answers_costs_nothing(fresh: Any, guessing_suspect: An
 def test_photos_of_several_sizes_need_an_input_size_before_anything_is_asked(
     fresh: Any, guessing_suspect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fiftyone_honeyimage.dataset import verification_call
+    from fiftyone_honeyimage.dataset.verification import call as verification_call
 
     dataset, _, ledger = fresh
     real = verification_call.read_twins

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import fiftyone_honeyimage as fhi
-from fiftyone_honeyimage.core.candidates import default_num_pairs
+from fiftyone_honeyimage.core.methods.selection import default_num_pairs
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def refused(unchanged: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         pytest.fail("a model was trained before the error")
 
     monkeypatch.setattr("fiftyone_honeyimage.core.hardness.train_models", train)
-    monkeypatch.setattr("fiftyone_honeyimage.core.marking.honeyimage.train_models", train)
+    monkeypatch.setattr("fiftyone_honeyimage.core.methods.honeyimage.train_models", train)
 
     def check(
         error: type[Exception], words: str, call: Callable[..., Any], samples: Any, **changes: Any
@@ -587,7 +587,7 @@ def test_a_disk_that_is_full(
 def test_a_disk_that_fills_up_before_anything_is_finished(
     mark: Any, dataset: Any, small_disk: Any, unchanged: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fiftyone_honeyimage.dataset import honeyimage_files
+    from fiftyone_honeyimage.dataset.marking import crafting as honeyimage_files
 
     monkeypatch.setattr(honeyimage_files, "ensure_free_space", lambda *_: None)
     disk = small_disk(256 * 1024)
@@ -603,7 +603,7 @@ def test_a_disk_that_fills_up_late_keeps_what_was_finished(
 ) -> None:
     import errno
 
-    from fiftyone_honeyimage.dataset import honeyimage_files
+    from fiftyone_honeyimage.dataset.marking import crafting as honeyimage_files
 
     full = make_dataset(30, hardness=True)
     before, _ = unchanged(full)

@@ -201,8 +201,8 @@ def test_other_coins_change_nothing_in_the_database(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    from fiftyone_honeyimage.core.evidence import new_ledger
-    from fiftyone_honeyimage.dataset import generate
+    from fiftyone_honeyimage.core.ledger import creation as new_ledger
+    from fiftyone_honeyimage.dataset.marking import generate
 
     dataset = make_dataset(30, hardness=True)
     folder = tmp_path_factory.mktemp("folder")
@@ -235,8 +235,8 @@ def test_other_coins_change_nothing_in_the_database(
 def test_coins_come_last_and_from_the_system(
     make_dataset: Any, mark: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fiftyone_honeyimage.core.evidence import new_ledger
-    from fiftyone_honeyimage.dataset import generate
+    from fiftyone_honeyimage.core.ledger import creation as new_ledger
+    from fiftyone_honeyimage.dataset.marking import generate
 
     files: list[set[str]] = []
 
@@ -317,7 +317,7 @@ def test_images_without_room_are_left_out_before_anything_is_trained(
     assert not plain & by_source(marking).keys()
     assert plain <= by_source(mark(dataset, "same", method="unperturbed", exclude=())).keys()
 
-    from fiftyone_honeyimage.core.marking import honeyimage
+    from fiftyone_honeyimage.core.methods import honeyimage
 
     monkeypatch.setattr(honeyimage, "train_models", None)
     for key in ("honey", "same"):  # else what they chose is left out as theirs
@@ -373,7 +373,7 @@ def test_no_pairs_is_the_papers_method(make_dataset: Any, mark: Any) -> None:
 
 
 def test_defaults_fit_the_dataset(make_dataset: Any, mark: Any) -> None:
-    from fiftyone_honeyimage.core.candidates import default_num_pairs
+    from fiftyone_honeyimage.core.methods.selection import default_num_pairs
 
     marking = mark(make_dataset(60, hardness=True), num_pairs=None, num_honeyimages=None)
     assert marking.num_honeyimages == marking.num_pairs == default_num_pairs(60)

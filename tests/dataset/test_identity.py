@@ -218,7 +218,7 @@ def test_another_original_that_points_to_a_honeyimage_stays_out(
 def test_what_changes_while_it_is_exported_is_found_before_the_rename(
     marked: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reencode: str
 ) -> None:
-    from fiftyone_honeyimage.dataset import release
+    from fiftyone_honeyimage.dataset.release import export as release
 
     dataset, marking = marked
     withheld = marking.load_ledger().withheld_images()[0]
@@ -322,7 +322,7 @@ def test_two_markings_that_chose_one_image_release_nothing(
     alone: tuple[Any, Any], mark: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The one that ends last draws no coins, and chooses others when it is called again."""
-    from fiftyone_honeyimage.dataset import generate
+    from fiftyone_honeyimage.dataset.marking import generate
 
     dataset, first = alone
     real = generate.make_images

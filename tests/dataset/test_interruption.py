@@ -117,7 +117,7 @@ class Protected:
 
 @pytest.fixture(scope="module")
 def protected(make_dataset: Any, tmp_path_factory: pytest.TempPathFactory) -> Protected:
-    from fiftyone_honeyimage.dataset import honeyimage_files
+    from fiftyone_honeyimage.dataset.marking import crafting as honeyimage_files
 
     load = honeyimage_files._load_lpips
     honeyimage_files._load_lpips = lambda file: (None, "not asked for")
@@ -140,19 +140,19 @@ POINTS = [
     ({"stage": "Training the in-model"}, "Reading images"),
     ({"stage": "Crafting HoneyImages"}, "Reading images"),
     ({"stage": "Measuring", "nth": 2}, "Reading images"),
-    ({"before": f"{FLOOR}.honeyimage_files:write_json_atomic"}, "Reading images"),
+    ({"before": f"{FLOOR}.marking.crafting:write_json_atomic"}, "Reading images"),
     ({"stage": "Writing"}, "Writing"),
-    ({"before": "fiftyone_honeyimage.core.evidence.new_ledger:write_ledger_file"}, "Writing"),
-    ({"after": f"{FLOOR}.generate:create_ledger"}, "Writing"),
+    ({"before": "fiftyone_honeyimage.core.ledger.creation:write_ledger_file"}, "Writing"),
+    ({"after": f"{FLOOR}.marking.generate:create_ledger"}, "Writing"),
     ({"before": "os:rename"}, "Writing"),
-    ({"before": f"{FLOOR}.generate:enter_in_dataset"}, "Writing"),
-    ({"after": f"{FLOOR}.marking_entry:_declare_fields"}, "Writing"),
+    ({"before": f"{FLOOR}.marking.generate:enter_in_dataset"}, "Writing"),
+    ({"after": f"{FLOOR}.marking.entry:_declare_fields"}, "Writing"),
     ({"after": f"{DATASET}.add_samples"}, "Writing"),
     ({"after": f"{DATASET}.set_values"}, "Writing"),
-    ({"after": f"{FLOOR}.marking_entry:save_marking_view"}, "Writing"),
+    ({"after": f"{FLOOR}.marking.entry:save_marking_view"}, "Writing"),
     ({"after": f"{DATASET}.register_run"}, "Writing"),
-    ({"after": f"{FLOOR}.marking_entry:save_run"}, None),
-    ({"before": f"{FLOOR}.generate:load_marking"}, "taken"),
+    ({"after": f"{FLOOR}.marking.entry:save_run"}, None),
+    ({"before": f"{FLOOR}.marking.generate:load_marking"}, "taken"),
 ]
 
 
@@ -190,8 +190,8 @@ def test_what_was_trained_is_not_trained_again(protected: Protected, killed: Any
     "point",
     [
         {"stage": "Crafting HoneyImages"},
-        {"after": f"{FLOOR}.generate:create_ledger"},
-        {"after": f"{FLOOR}.marking_entry:save_marking_view"},
+        {"after": f"{FLOOR}.marking.generate:create_ledger"},
+        {"after": f"{FLOOR}.marking.entry:save_marking_view"},
         {"after": f"{DATASET}.register_run"},
     ],
     ids=json.dumps,
@@ -233,7 +233,7 @@ def test_another_folder_leaves_nothing_of_the_first_in_the_dataset(
         protected.dataset,
         "generate_honeyimages",
         arguments(protected),
-        after=f"{FLOOR}.marking_entry:save_marking_view",
+        after=f"{FLOOR}.marking.entry:save_marking_view",
     )
     marking, _ = protected.finish(output_dir=protected.folder / "elsewhere")
     assert len(marking.view()) == 10
@@ -288,7 +288,7 @@ def test_a_marking_that_was_released_keeps_its_ledger(
         protected.dataset,
         "generate_honeyimages",
         arguments(protected),
-        after=f"{FLOOR}.marking_entry:save_run",
+        after=f"{FLOOR}.marking.entry:save_run",
     )
     protected.dataset.reload()
     fhi.export_release(protected.dataset, "honey", tmp_path / "release", progress=False)
@@ -306,7 +306,7 @@ def test_a_marking_that_was_released_keeps_its_ledger(
 
 @pytest.mark.parametrize(
     "after",
-    ["fiftyone:Dataset.add_samples", f"{FLOOR}.marking_entry:save_run"],
+    ["fiftyone:Dataset.add_samples", f"{FLOOR}.marking.entry:save_run"],
     ids=["half", "whole"],
 )
 def test_an_interrupted_marking_can_be_deleted(

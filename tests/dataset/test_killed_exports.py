@@ -32,7 +32,7 @@ POINTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"after": "eta.core.utils:copy_file", "nth": 20}, {"dataset_type": "CSVDataset"}),
     ({"before": "eta.core.serial:write_json"}, {"dataset_type": "COCODetectionDataset"}),
     ({"stage": "Exporting"}, {"dataset_type": "COCODetectionDataset"}),
-    ({"before": f"{FLOOR}.release_written:read_back"}, {"dataset_type": "FiftyOneDataset"}),
+    ({"before": f"{FLOOR}.release.read_back:read_back"}, {"dataset_type": "FiftyOneDataset"}),
     ({"stage": "Checking"}, {"dataset_type": "CSVDataset"}),
     ({"before": "os:utime", "nth": 4}, {}),
     ({"stage": "Looking for leaks"}, {}),

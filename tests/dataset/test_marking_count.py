@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import fiftyone_honeyimage as fhi
-from fiftyone_honeyimage.core.evidence import new_ledger
-from fiftyone_honeyimage.dataset.ledger_heads import check_head, note_head
-from fiftyone_honeyimage.dataset.marking_count import count_marking, earlier_commitments
+from fiftyone_honeyimage.core.ledger import creation as new_ledger
+from fiftyone_honeyimage.dataset.marking.count import count_marking, earlier_commitments
+from fiftyone_honeyimage.dataset.verification.ledger_heads import check_head, note_head
 
 
 def header(marking: Any) -> tuple[int, list[str]]:
@@ -111,7 +111,7 @@ def test_a_copy_with_a_log_of_its_own_is_found_out(
         fhi.verify_model(dataset, "honey", innocent, ledger_path=copy, progress=False, insist=True)
 
     # Grown on its own
-    from fiftyone_honeyimage.core.evidence.ledger import load_ledger
+    from fiftyone_honeyimage.core.ledger.ledger import load_ledger
 
     grown = load_ledger(copy)
     grown.record_release("ab" * 32, 1)

@@ -398,7 +398,7 @@ def test_a_leak_is_refused_without_naming_files(
     from fiftyone_honeyimage.core.audit import Leak
 
     monkeypatch.setattr(
-        "fiftyone_honeyimage.dataset.release_written.check_metadata",
+        "fiftyone_honeyimage.dataset.release.read_back.check_metadata",
         lambda *_, **__: [Leak("time: modified", "it is later", ("0/0007.png",))],
     )
     refused(fhi.ReleaseError, r"released: time: modified: it is later; pass reencode='all'")
@@ -499,7 +499,7 @@ def test_a_disk_that_is_full(refused: Any, small_disk: Any, marked: Any) -> None
 def test_a_disk_that_fills_up_meanwhile(
     refused: Any, small_disk: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fiftyone_honeyimage.dataset import release
+    from fiftyone_honeyimage.dataset.release import export as release
 
     monkeypatch.setattr(release, "ensure_free_space", lambda *_: None)
     disk = small_disk(64 * 1024)

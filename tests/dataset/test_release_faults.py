@@ -127,7 +127,7 @@ def test_an_older_copy_of_the_ledger_is_refused(
 def test_a_full_disk_names_no_file_of_the_release(
     marked: Any, small_disk: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fiftyone_honeyimage.dataset import release
+    from fiftyone_honeyimage.dataset.release import export as release
 
     dataset, _ = marked
     monkeypatch.setattr(release, "ensure_free_space", lambda *_: None)

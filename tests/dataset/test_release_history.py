@@ -173,7 +173,7 @@ def test_what_another_process_noted_is_kept(marked: Any, tmp_path: Path) -> None
 def test_a_release_stands_where_its_run_was_deleted_meanwhile(
     marked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    from fiftyone_honeyimage.dataset import release as module
+    from fiftyone_honeyimage.dataset.release import export as module
 
     dataset, _ = marked
     rename = module.os.rename

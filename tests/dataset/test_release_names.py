@@ -187,7 +187,7 @@ def test_what_is_read_back_otherwise_is_not_released(
     fo: Any, odd: Any, unchanged: Any, tmp_path: Path, monkeypatch: Any, name: str, wrong: str
 ) -> None:
     """The importer finds other files than were written: here they are changed in between."""
-    from fiftyone_honeyimage.dataset import release_written
+    from fiftyone_honeyimage.dataset.release import read_back as release_written
 
     dataset, _ = odd
     real = release_written.read_back

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import fiftyone_honeyimage as fhi
-from fiftyone_honeyimage.core.evidence.record import check_evidence
+from fiftyone_honeyimage.core.ledger.evidence_file import check_evidence
 from fiftyone_honeyimage.core.suspects import TorchScriptSuspect
 from fiftyone_honeyimage.core.suspects.journal import FORMAT
 
@@ -105,7 +105,7 @@ def undisturbed(dataset: Any, marking: Any, suspect: Any, tmp_path: Path, **more
         ({"after": f"{CORE}.suspects.journal:Journal.keep", "nth": 4}, 16),
         ({"before": f"{CORE}.evidence.ledger:Ledger.conclude"}, 24),
         ({"after": f"{CORE}.evidence.ledger:Ledger.conclude"}, 24),
-        ({"before": "fiftyone_honeyimage.dataset.verify:save_run"}, 24),
+        ({"before": "fiftyone_honeyimage.dataset.verification.verify:save_run"}, 24),
     ],
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else str(value),
 )
@@ -152,7 +152,12 @@ def test_a_verification_that_was_saved_is_over(
 ) -> None:
     dataset, marking = marked
     arguments = {"honey_key": "honey", "suspect": suspect_file, "insist": True, "num_random": 0}
-    killed(dataset, "verify_model", arguments, after="fiftyone_honeyimage.dataset.verify:save_run")
+    killed(
+        dataset,
+        "verify_model",
+        arguments,
+        after="fiftyone_honeyimage.dataset.verification.verify:save_run",
+    )
     assert len(journals(marking)) == 1
     dataset.reload()
     again = verify(dataset, suspect_file)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import fiftyone_honeyimage as fhi
-from fiftyone_honeyimage.core.evidence.record import check_evidence
 from fiftyone_honeyimage.core.evidence.twins import signed_rank_test
 from fiftyone_honeyimage.core.images import read_image
+from fiftyone_honeyimage.core.ledger.evidence_file import check_evidence
 
 NUM_PAIRS = 14  # of the marked digits
 

@@ -249,7 +249,7 @@ CASES = (
             *("output_dir", "lpips_backbone", "trade_off", "reencode", "thumbnails"),
             *(*_TARGET, *_TRAINING_FIELDS),
         ),
-        ("dataset.generate.make_images",),
+        ("dataset.marking.generate.make_images",),
     ),
     Case(
         "export_release",
@@ -258,7 +258,7 @@ CASES = (
             *("honey_key", "export_dir", "dataset_type", "ledger_path", "reencode", "names"),
             *("fields", *_TARGET),
         ),
-        ("dataset.release.write_release",),
+        ("dataset.release.export.write_release",),
     ),
     Case(
         "audit_release",
@@ -294,13 +294,13 @@ CASES = (
         "attach_marking",
         {"ledger_path": "<ledger>"},
         ("ledger_path", "folder", "honey_key", "label_field", "advanced"),
-        ("dataset.attach.changing",),
+        ("dataset.marking.attach.changing",),
     ),
     Case(
         "export_evidence",
         {"verify_key": "theirs"},
         ("verify_key", "path", "overwrite"),
-        ("dataset.verification.write_evidence",),
+        ("dataset.verification.verification.write_evidence",),
     ),
     Case(
         "rename_run",

@@ -22,7 +22,7 @@ def verified(make_marked: Callable[..., Any], suspect_file: str) -> Any:
 def test_the_file_convinces_a_third_party(
     verified: Any, execute: Any, resolve: Any, tmp_path: Path
 ) -> None:
-    check = importlib.import_module("fiftyone_honeyimage.core.evidence.record").check_evidence
+    check = importlib.import_module("fiftyone_honeyimage.core.ledger.evidence_file").check_evidence
     path = tmp_path / "new" / "evidence.json"
     form = resolve("export_evidence", verified, verify_key="theirs", path=str(path))
     assert form.errors() == {}

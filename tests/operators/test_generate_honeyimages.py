@@ -123,7 +123,7 @@ def test_form_shows_the_cost(make_hard: Callable[..., Any], resolve: Any) -> Non
     assert f"{passes} training passes" in cost()
     assert f"{52 + 72 * 2 + 2 * 20 * 8} training passes" in cost(inner="retrain")
     # Each step looks at every transform, too
-    transforms = importlib.import_module("fiftyone_honeyimage.core.marking.transforms").TRANSFORMS
+    transforms = importlib.import_module("fiftyone_honeyimage.core.methods.transforms").TRANSFORMS
     views = 1 + len(transforms)
     assert f"{52 + 72 * 2 + views * 2 * 20 * 8:,} training passes" in cost(robust=True)
     assert "52 training passes" in cost(method="unperturbed")
@@ -184,7 +184,7 @@ def test_form_says_that_a_run_is_resumed(
     make_hard: Callable[..., Any], resolve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fhi = importlib.import_module("fiftyone_honeyimage")
-    files = importlib.import_module("fiftyone_honeyimage.dataset.honeyimage_files")
+    files = importlib.import_module("fiftyone_honeyimage.dataset.marking.crafting")
     dataset = make_hard()
     params = {**PARAMS, "honey_key": "honey", "output_dir": str(tmp_path / "honey")}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fiftyone_honeyimage.core.evidence.multiple import adjusted_p, holm
+from fiftyone_honeyimage.core.evidence.alpha_spending import adjusted_p, holm
 from fiftyone_honeyimage.core.evidence.verdict import Plan, decide
 from fiftyone_honeyimage.panels import comparison_figures as figures
 

@@ -66,7 +66,7 @@ def test_survival_in_words() -> None:
 
 
 def test_every_transform_has_a_name() -> None:
-    from fiftyone_honeyimage.core.marking.transforms import TRANSFORMS
+    from fiftyone_honeyimage.core.methods.transforms import TRANSFORMS
 
     rows = figures.survival_rows({t.name: {"gap": 1.0, "kept": 1.0} for t in TRANSFORMS})
     assert [name for name, _ in rows if name in {t.name for t in TRANSFORMS}] == []

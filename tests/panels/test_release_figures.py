@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture
 def release(fo: Any, tmp_path: Path) -> Any:
-    from fiftyone_honeyimage.dataset.release_history import Release
+    from fiftyone_honeyimage.dataset.release.history import Release
 
     def make(name: str = "release", there: bool = True, **changes: Any) -> Any:
         folder = tmp_path / name

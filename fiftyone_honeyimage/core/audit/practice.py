@@ -22,9 +22,9 @@ from ..codecs import Codec, DecodedSources, open_codec
 from ..device import choose_device
 from ..errors import ImageError
 from ..images import read_image
-from ..marking.base import CraftRequest
-from ..marking.honeyimage import Crafting
-from ..marking.room import budget_of, has_room
+from ..methods.base import CraftRequest
+from ..methods.honeyimage import Crafting
+from ..methods.room import budget_of, has_room
 from ..progress import Report, silent
 from .compression import compression_features
 from .pixels import residual_features

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .multiple import adjusted_p
-from .sequential import e_process
+from .alpha_spending import adjusted_p
+from .e_process import e_process
 from .twins import min_attainable_p
 from .verdict import Plan
 

@@ -12,17 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ParameterError
+from .alpha_spending import adjusted_p
+from .e_process import EProcess, e_process
 from .effects import accuracy_difference, hodges_lehmann
-from .multiple import adjusted_p
-from .sequential import EProcess, e_process
 from .statement import DERIVED, INCONCLUSIVE, NOT_SHOWN, VERDICTS, word_verdict
-from .twins import (
-    KINDS,
-    correctness_differences,
-    min_attainable_p,
-    sign_test,
-    signed_rank_test,
-)
+from .twins import KINDS, correctness_differences, min_attainable_p, sign_test, signed_rank_test
 
 PLANNED_TESTS = ("signed_rank", "e_process")
 TESTS = (*PLANNED_TESTS, "sign")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ParameterError
-from ..evidence.protocol import FIXED
+from ..ledger.protocol import FIXED
 from .answers import OUTPUTS
 from .base import CHANNELS, Preprocessing, Suspect
 from .query import check_batch_size

@@ -8,14 +8,10 @@ from typing import Any
 import numpy as np
 
 from fiftyone_honeyimage.core.audit import audit_files
-from fiftyone_honeyimage.core.audit.practice import (
-    MarkSettings,
-    choose_practice,
-    learn_detector,
-)
+from fiftyone_honeyimage.core.audit.practice import MarkSettings, choose_practice, learn_detector
 from fiftyone_honeyimage.core.codecs import DecodedSources, open_codec
-from fiftyone_honeyimage.core.marking import METHODS, CraftRequest
-from fiftyone_honeyimage.core.marking.honeyimage import thumbnails
+from fiftyone_honeyimage.core.methods import METHODS, CraftRequest
+from fiftyone_honeyimage.core.methods.honeyimage import thumbnails
 from fiftyone_honeyimage.core.training import TrainingConfig
 
 SETTINGS = {"config": TrainingConfig(epochs=4, batch_size=32), "device": "cpu", "input_size": 8}

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from protocols import protocol_for
 
-from fiftyone_honeyimage.core.evidence.ledger import Ledger
-from fiftyone_honeyimage.core.evidence.marked_images import MarkedImage
-from fiftyone_honeyimage.core.evidence.new_ledger import create_ledger, draw_coins
 from fiftyone_honeyimage.core.evidence.twins import PairAnswers
 from fiftyone_honeyimage.core.evidence.verdict import Plan
+from fiftyone_honeyimage.core.ledger.creation import create_ledger, draw_coins
+from fiftyone_honeyimage.core.ledger.ledger import Ledger
+from fiftyone_honeyimage.core.ledger.sides import MarkedImage
 
 
 def marked_image(number: int) -> MarkedImage:

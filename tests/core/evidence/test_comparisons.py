@@ -14,16 +14,16 @@ from protocols import PROTOCOL
 
 from fiftyone_honeyimage.__main__ import main
 from fiftyone_honeyimage.core.errors import LedgerError, ReleaseError
-from fiftyone_honeyimage.core.evidence.comparisons import compare_release
-from fiftyone_honeyimage.core.evidence.hashes import hash_answers
-from fiftyone_honeyimage.core.evidence.ledger import Ledger, load_ledger
-from fiftyone_honeyimage.core.evidence.marked_images import MarkedImage
-from fiftyone_honeyimage.core.evidence.new_ledger import create_ledger
-from fiftyone_honeyimage.core.evidence.record import check_evidence, export_evidence
-from fiftyone_honeyimage.core.evidence.release_digest import release_digest
 from fiftyone_honeyimage.core.evidence.twins import PairAnswers
 from fiftyone_honeyimage.core.evidence.verdict import Plan
-from fiftyone_honeyimage.core.evidence.verification_log import LoggedRelease
+from fiftyone_honeyimage.core.ledger.comparisons import compare_release
+from fiftyone_honeyimage.core.ledger.creation import create_ledger
+from fiftyone_honeyimage.core.ledger.evidence_file import check_evidence, export_evidence
+from fiftyone_honeyimage.core.ledger.hashes import hash_answers
+from fiftyone_honeyimage.core.ledger.ledger import Ledger, load_ledger
+from fiftyone_honeyimage.core.ledger.log import LoggedRelease
+from fiftyone_honeyimage.core.ledger.release_digest import release_digest
+from fiftyone_honeyimage.core.ledger.sides import MarkedImage
 
 Ask = Callable[..., PairAnswers]
 NUM_PAIRS = 14

@@ -17,18 +17,18 @@ import pytest
 from protocols import PROTOCOL
 
 from fiftyone_honeyimage.core.errors import LedgerError, ParameterError
-from fiftyone_honeyimage.core.evidence.hashes import (
+from fiftyone_honeyimage.core.evidence.twins import PairAnswers
+from fiftyone_honeyimage.core.evidence.verdict import Plan
+from fiftyone_honeyimage.core.ledger.creation import create_ledger
+from fiftyone_honeyimage.core.ledger.evidence_file import check_evidence, export_evidence
+from fiftyone_honeyimage.core.ledger.hashes import (
     canonical,
     hash_entry,
     hash_leaf,
     hash_leaves,
     hash_private,
 )
-from fiftyone_honeyimage.core.evidence.ledger import Ledger, load_ledger
-from fiftyone_honeyimage.core.evidence.new_ledger import create_ledger
-from fiftyone_honeyimage.core.evidence.record import check_evidence, export_evidence
-from fiftyone_honeyimage.core.evidence.twins import PairAnswers
-from fiftyone_honeyimage.core.evidence.verdict import Plan
+from fiftyone_honeyimage.core.ledger.ledger import Ledger, load_ledger
 from fiftyone_honeyimage.core.printing import printable
 
 MakeLedger = Callable[..., Ledger]
@@ -192,7 +192,7 @@ def test_hashes_and_salts_have_one_form(
 
 def test_no_value_of_one_kind_has_the_hash_of_another() -> None:
     """Leaf, list of leaves, entry, private part, answers and release: one domain each."""
-    from fiftyone_honeyimage.core.evidence import hashes
+    from fiftyone_honeyimage.core.ledger import hashes
 
     prefixes = [
         value

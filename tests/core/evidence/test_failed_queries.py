@@ -11,10 +11,10 @@ import pytest
 from protocols import PROTOCOL
 from scipy import stats
 
-from fiftyone_honeyimage.core.evidence.ledger import Ledger
-from fiftyone_honeyimage.core.evidence.sequential import EProcess, e_process
+from fiftyone_honeyimage.core.evidence.e_process import EProcess, e_process
 from fiftyone_honeyimage.core.evidence.twins import PairAnswers, sign_test, signed_rank_test
 from fiftyone_honeyimage.core.evidence.verdict import Plan, decide, may_stop
+from fiftyone_honeyimage.core.ledger.ledger import Ledger
 
 NUM_INNOCENT = 200
 NUM_PAIRS = 36

@@ -12,9 +12,9 @@ import pytest
 from protocols import PROTOCOL
 
 from fiftyone_honeyimage.core.errors import LedgerError, ParameterError
-from fiftyone_honeyimage.core.evidence.ledger import Ledger, load_ledger
 from fiftyone_honeyimage.core.evidence.verdict import Plan, decide
-from fiftyone_honeyimage.core.evidence.verification_log import without_words
+from fiftyone_honeyimage.core.ledger.ledger import Ledger, load_ledger
+from fiftyone_honeyimage.core.ledger.log import without_words
 
 MakeLedger = Callable[..., Ledger]
 Ask = Callable[..., Any]

@@ -19,8 +19,8 @@ import pytest
 from protocols import PROTOCOL
 
 from fiftyone_honeyimage.core.errors import LedgerError
-from fiftyone_honeyimage.core.evidence.ledger import Ledger, load_ledger
 from fiftyone_honeyimage.core.evidence.verdict import Plan
+from fiftyone_honeyimage.core.ledger.ledger import Ledger, load_ledger
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -123,7 +123,7 @@ def test_killed_at_any_moment_leaves_a_whole_ledger(make_ledger: MakeLedger) -> 
     code = (
         "import sys\n"
         f"protocol = {PROTOCOL!r}\n"
-        "from fiftyone_honeyimage.core.evidence.ledger import load_ledger\n"
+        "from fiftyone_honeyimage.core.ledger.ledger import load_ledger\n"
         "ledger = load_ledger(sys.argv[1])\n"
         "while True:\n"
         "    opened = ledger.open_verification('x', None, 'scores', [], protocol=protocol)\n"

@@ -13,8 +13,8 @@ from mutations import altered
 from protocols import PROTOCOL, protocol_for
 
 from fiftyone_honeyimage.core.errors import LedgerError
-from fiftyone_honeyimage.core.evidence.hashes import hash_leaf, hash_leaves
-from fiftyone_honeyimage.core.evidence.ledger import Ledger, load_ledger
+from fiftyone_honeyimage.core.ledger.hashes import hash_leaf, hash_leaves
+from fiftyone_honeyimage.core.ledger.ledger import Ledger, load_ledger
 
 MakeLedger = Callable[..., Ledger]
 Ask = Callable[..., Any]

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from fiftyone_honeyimage.core.errors import ParameterError
-from fiftyone_honeyimage.core.evidence.loss_gap import (
+from fiftyone_honeyimage.core.evidence.published import (
     calibrate_threshold,
     loss_gaps,
     release_accuracy,

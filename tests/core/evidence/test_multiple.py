@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from fiftyone_honeyimage.core.errors import ParameterError
-from fiftyone_honeyimage.core.evidence.multiple import adjusted_p, alpha_effective, holm
+from fiftyone_honeyimage.core.evidence.alpha_spending import adjusted_p, alpha_effective, holm
 
 
 def test_by_hand() -> None:

@@ -35,12 +35,12 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.tree import DecisionTreeClassifier
 
-from fiftyone_honeyimage.core.evidence.ledger import Ledger
-from fiftyone_honeyimage.core.evidence.marked_images import MarkedImage
-from fiftyone_honeyimage.core.evidence.multiple import alpha_effective
-from fiftyone_honeyimage.core.evidence.new_ledger import create_ledger, draw_coins
+from fiftyone_honeyimage.core.evidence.alpha_spending import alpha_effective
 from fiftyone_honeyimage.core.evidence.twins import PairAnswers, signed_rank_test
 from fiftyone_honeyimage.core.evidence.verdict import Plan, Verdict, decide
+from fiftyone_honeyimage.core.ledger.creation import create_ledger, draw_coins
+from fiftyone_honeyimage.core.ledger.ledger import Ledger
+from fiftyone_honeyimage.core.ledger.sides import MarkedImage
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from fiftyone_honeyimage.core.errors import ParameterError
-from fiftyone_honeyimage.core.evidence.sequential import EProcess, e_process
+from fiftyone_honeyimage.core.evidence.e_process import EProcess, e_process
 from fiftyone_honeyimage.core.evidence.twins import min_attainable_p
 
 MAGNITUDES = {

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from fiftyone_honeyimage.core.errors import ParameterError
-from fiftyone_honeyimage.core.evidence.multiple import adjusted_p, alpha_effective
-from fiftyone_honeyimage.core.evidence.sequential import EProcess
+from fiftyone_honeyimage.core.evidence.alpha_spending import adjusted_p, alpha_effective
+from fiftyone_honeyimage.core.evidence.e_process import EProcess
 from fiftyone_honeyimage.core.evidence.verdict import Plan, Verdict, decide, may_stop
 
 PLAN = Plan(alpha=0.001)

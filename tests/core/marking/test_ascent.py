@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fiftyone_honeyimage.core.marking.ascent import PASSES, gap_gradients, gaps_of, shift_origin
+from fiftyone_honeyimage.core.methods.ascent import PASSES, gap_gradients, gaps_of, shift_origin
 from fiftyone_honeyimage.core.models import build_model
 
 SIZE = 32

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from fiftyone_honeyimage.core.errors import ParameterError
-from fiftyone_honeyimage.core.marking import METHODS, CraftRequest
-from fiftyone_honeyimage.core.marking.honeyimage import round_into_ball
+from fiftyone_honeyimage.core.methods import METHODS, CraftRequest
+from fiftyone_honeyimage.core.methods.honeyimage import round_into_ball
 from fiftyone_honeyimage.core.training import TrainingConfig
 
 

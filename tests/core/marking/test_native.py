@@ -15,9 +15,10 @@ from PIL import Image
 from fiftyone_honeyimage.core.codecs import open_codec
 from fiftyone_honeyimage.core.codecs.base import decode
 from fiftyone_honeyimage.core.images import read_image
-from fiftyone_honeyimage.core.marking import METHODS, CraftRequest, native
-from fiftyone_honeyimage.core.marking.finishing import FinishedFiles, finish
-from fiftyone_honeyimage.core.marking.native import (
+from fiftyone_honeyimage.core.methods import METHODS, CraftRequest
+from fiftyone_honeyimage.core.methods import perturbation as native
+from fiftyone_honeyimage.core.methods.finishing import FinishedFiles, finish
+from fiftyone_honeyimage.core.methods.perturbation import (
     Perturbations,
     Scale,
     enlarge_gradient,

@@ -11,10 +11,10 @@ from PIL import Image
 
 from fiftyone_honeyimage.core.codecs import DecodedSources, open_codec
 from fiftyone_honeyimage.core.images import read_image
-from fiftyone_honeyimage.core.marking import METHODS, CraftRequest
-from fiftyone_honeyimage.core.marking.finishing import finish
-from fiftyone_honeyimage.core.marking.native import Scale
-from fiftyone_honeyimage.core.marking.room import WINDOW, budget_of, has_room
+from fiftyone_honeyimage.core.methods import METHODS, CraftRequest
+from fiftyone_honeyimage.core.methods.finishing import finish
+from fiftyone_honeyimage.core.methods.perturbation import Scale
+from fiftyone_honeyimage.core.methods.room import WINDOW, budget_of, has_room
 from fiftyone_honeyimage.core.metrics import LEAST_SIMILARITY, worst_window
 from fiftyone_honeyimage.core.training import TrainingConfig
 

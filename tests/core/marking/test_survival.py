@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from fiftyone_honeyimage.core.errors import ImageError
-from fiftyone_honeyimage.core.marking.survival import measure_survival
-from fiftyone_honeyimage.core.marking.transforms import TRANSFORMS
+from fiftyone_honeyimage.core.methods.survival import measure_survival
+from fiftyone_honeyimage.core.methods.transforms import TRANSFORMS
 from fiftyone_honeyimage.core.progress import silent
 
 NAMES = ["jpeg75", "jpeg50", "resize75", "median3", "crop_flip"]

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from fiftyone_honeyimage.core.codecs import DecodedSources, open_codec
-from fiftyone_honeyimage.core.marking import METHODS, CraftRequest, CraftResult
-from fiftyone_honeyimage.core.marking.ascent import PASSES
-from fiftyone_honeyimage.core.marking.trade_off import (
+from fiftyone_honeyimage.core.methods import METHODS, CraftRequest, CraftResult
+from fiftyone_honeyimage.core.methods.ascent import PASSES
+from fiftyone_honeyimage.core.methods.trade_off import (
     MAX_SHARE,
     TradeOffPlan,
     budgets,

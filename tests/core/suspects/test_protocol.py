@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fiftyone_honeyimage.core.errors import ParameterError
-from fiftyone_honeyimage.core.evidence.protocol import PROTOCOL_KEYS, UNMARKED_KEYS, check_protocol
+from fiftyone_honeyimage.core.ledger.protocol import PROTOCOL_KEYS, UNMARKED_KEYS, check_protocol
 from fiftyone_honeyimage.core.suspects import Preprocessing, Protocol, load_suspect
 from fiftyone_honeyimage.core.suspects.base import CHANNELS
 from fiftyone_honeyimage.core.suspects.competence import Competence

@@ -1,0 +1,126 @@
+"""A new ledger, at the end of a marking: draws the coins and commits to them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import LedgerError
+from ..evidence.verdict import Plan
+from ..files import locked
+from .file import write_ledger_file
+from .hashes import check_text, hash_leaf, hash_leaves, list_leaves
+from .header import RESERVED, own_header
+from .ledger import Ledger, load_ledger
+from .sides import TWINS, MarkedImage, Pair, check_images
+
+CoinSource = Callable[[int], Sequence[str]]
+
+
+def draw_coins(num_coins: int) -> list[str]:
+    """Draws fair coins, "a" or "b", from the operating system's entropy.
+
+    Nothing goes in but their number: no image, no model and no seed can sway them.
+    """
+    return [TWINS[secrets.randbits(1)] for _ in range(num_coins)]
+
+
+def create_ledger(
+    path: str | os.PathLike[str],
+    header: Mapping[str, Any],
+    singles: Sequence[MarkedImage],
+    pairs: Sequence[tuple[MarkedImage, MarkedImage]],
+    plan: Plan,
+    draw_coins: CoinSource = draw_coins,
+    *,
+    earlier_commitments: Sequence[str] = (),
+    register: Callable[[str], None] | None = None,
+) -> Ledger:
+    """Draws the coins and writes a new ledger: the last step of a marking.
+
+    All images must be final. The query order and the salts are drawn first, the coins last, each
+    from the operating system's entropy and from nothing else.
+
+    Args:
+        path: the file to write (permissions 0600); a folder that does not exist is made with 0700
+        header: what the marking was made from and with; a JSON object without the keys that the
+            ledger sets (:data:`.header.RESERVED`)
+        singles: the HoneyImages without a twin
+        pairs: the twins (a, b) of each pair, without coins
+        plan: the plan of the verifications
+        draw_coins (draw_coins): gives "a" or "b" for each of so many pairs. To be replaced in
+            tests only: coins that depend on the images or can be guessed make every verdict void
+        earlier_commitments (()): of every earlier marking of the dataset, oldest first
+        register (None): takes the commitment down before the file is written, so that coins that
+            were drawn count as a marking whatever happens next
+
+    Returns:
+        the ledger, as read back from the disk
+
+    Raises:
+        LedgerError: if the path exists, an image occurs twice, or the header is not JSON
+        OSError: if the file cannot be written
+    """
+    path = Path(path)
+    own = own_header(len(singles), len(pairs), earlier_commitments)
+    header = _checked_header(header, own, plan)
+    check_images(singles, pairs)
+    if not path.parent.exists():
+        path.parent.mkdir(mode=0o700, parents=True)
+
+    salts = [secrets.token_hex(32) for _ in range(len(singles) + len(pairs) + 2)]
+    order = list(range(len(pairs)))
+    secrets.SystemRandom().shuffle(order)
+    query_order = [(index, TWINS[secrets.randbits(1)]) for index in order]
+
+    coins = list(draw_coins(len(pairs)))
+    if len(coins) != len(pairs):
+        raise LedgerError(f"{len(coins)} coins were drawn for {len(pairs)} pairs")
+    content: dict[str, Any] = {
+        "header": header,
+        "singles": [dataclasses.asdict(image) for image in singles],
+        "pairs": [
+            dataclasses.asdict(Pair(index, a, b, coin))
+            for index, ((a, b), coin) in enumerate(zip(pairs, coins, strict=True))
+        ],
+        "query_order": [list(step) for step in query_order],
+        "salts": salts,
+        "log": [],
+    }
+    leaves = list_leaves(header, content["singles"], content["pairs"], content["query_order"])
+    content["commitment"] = hash_leaves(
+        [hash_leaf(leaf, salt) for leaf, salt in zip(leaves, salts, strict=True)]
+    )
+    content["head"] = content["commitment"]
+
+    with locked(path):
+        if path.exists():
+            raise LedgerError(
+                f"{path} exists already, and its coins cannot be drawn again; choose another file"
+            )
+        if register is not None:
+            register(content["commitment"])
+        write_ledger_file(path, content)
+    return load_ledger(path, content["commitment"])
+
+
+def _checked_header(
+    header: Mapping[str, Any], own: Mapping[str, Any], plan: Plan
+) -> dict[str, Any]:
+    reserved = set(RESERVED) & set(header)
+    if reserved:
+        raise LedgerError(f"The header's {', '.join(sorted(reserved))} is set by the ledger")
+    full = {**own, **header, "plan": plan.to_dict()}
+    check_text(full, "The header's text")
+    try:
+        plain = json.loads(json.dumps(full, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise LedgerError(f"The header must be JSON: {error}") from error
+    if plain != full:
+        raise LedgerError("The header must be JSON with text as keys and lists, not tuples")
+    return plain

@@ -1,0 +1,175 @@
+"""The evidence file: all that a third party needs to recompute a verdict, and nothing more.
+
+It opens the header, the query order and the queried pairs of the ledger, each with its salt; of the
+other leaves it holds hashes alone. The log goes up to the end of the verification, the details of
+other verifications (suspects, how they were asked, what came out) closed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import LedgerError
+from ..evidence.twins import PairAnswers
+from ..files import write_json_atomic
+from .checker import Checker, EvidenceCheck
+from .comparisons import compare_head, compare_images, compare_release
+from .hashes import hash_answers, parse_json
+from .ledger import Ledger
+
+FORMAT = "honeyimage-evidence/2"
+_FORMATS = "honeyimage-evidence/"
+
+
+def check_new_evidence(path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Checks, before anything expensive, that evidence may be written to a path.
+
+    Args:
+        path: the file
+        overwrite (False): whether an older evidence file may be replaced. No other file ever is: it
+            may be a ledger or its backup
+
+    Raises:
+        LedgerError: if there is a file, or no folder for one
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise LedgerError(f"{path} is a folder; add the name of a file, such as evidence.json")
+    if not path.parent.is_dir():
+        raise LedgerError(f"There is no folder {path.parent}; create it first")
+    if not os.path.lexists(path):
+        return
+    if not overwrite:
+        raise LedgerError(f"{path} exists already; choose another name, or pass overwrite=True")
+    try:
+        # What is no file, such as a pipe, might never end
+        held = _read(path) if path.is_file() else {}
+    except LedgerError:
+        held = {}
+    if not str(held.get("format")).startswith(_FORMATS):
+        raise LedgerError(
+            f"{path} is no evidence file and is never overwritten (a ledger, or a backup of one, would "
+            "be lost); choose another name"
+        )
+
+
+def export_evidence(
+    ledger: Ledger,
+    verification_id: str,
+    answers: PairAnswers,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Writes the evidence for one verification that was closed with a verdict.
+
+    The file opens the coins of the queried pairs, so that it is to be given out only when the
+    verdict is; until then its permissions are 0600.
+
+    Args:
+        ledger: the ledger, as loaded
+        verification_id: the verification
+        answers: the answers that it was closed with
+        path: the JSON file to write; its folder must exist
+        overwrite (False): whether it may replace an evidence file (see :func:`check_new_evidence`)
+
+    Raises:
+        LedgerError: if the verification has no verdict, the answers are others, or the path is taken
+        OSError: if the file cannot be written
+    """
+    check_new_evidence(path, overwrite)
+    verification = ledger.verifications.get(verification_id)
+    if verification is None:
+        raise LedgerError(f"{ledger.path} knows no verification {verification_id!r}")
+    if verification.result is None:
+        raise LedgerError(f"Verification {verification_id} has no verdict to give evidence for")
+    if hash_answers(answers) != verification.answers_sha256:
+        raise LedgerError(
+            f"These are not the answers that verification {verification_id} was closed with"
+        )
+
+    leaves = ledger.leaves()
+    first_pair = 1 + len(ledger.singles)
+
+    def opened(position: int) -> dict[str, Any]:
+        return {"salt": ledger.salts[position], "leaf": leaves[position]}
+
+    last = next(
+        index
+        for index, entry in enumerate(ledger.log)
+        if entry["event"] == "close" and entry["id"] == verification_id
+    )
+    log = [
+        {
+            key: value
+            for key, value in entry.items()
+            if key != "private" or entry["id"] == verification_id
+        }
+        for entry in ledger.log[: last + 1]
+    ]
+    write_json_atomic(
+        path,
+        {
+            "format": FORMAT,
+            "commitment": ledger.commitment,
+            "leaf_hashes": ledger.leaf_hashes,
+            "header": opened(0),
+            "query_order": opened(len(leaves) - 1),
+            "pairs": [opened(first_pair + index) for index in answers.pairs],
+            "log": log,
+            "verification_id": verification_id,
+            "answers": answers.to_dict(),
+        },
+        mode=0o600,
+    )
+
+
+def check_evidence(
+    path: str | os.PathLike[str],
+    commitment: str | None = None,
+    *,
+    head: str | None = None,
+    release: str | os.PathLike[str] | None = None,
+    images: str | os.PathLike[str] | None = None,
+) -> EvidenceCheck:
+    """Recomputes everything in an evidence file, and compares it with what is given beside it.
+
+    Args:
+        path: the evidence file
+        commitment (None): the commitment that was published before the release
+        head (None): a head of the log that was published
+        release (None): a folder with the release
+        images (None): a folder with files of the opened images
+
+    Raises:
+        LedgerError: if the file is missing or no evidence file. All else that is wrong with it is
+            listed in the result
+        ReleaseError: if a folder is missing or cannot be one of a release
+        OSError: if a file in a folder cannot be read
+    """
+    content = _read(Path(path))
+    if content.get("format") != FORMAT:
+        raise LedgerError(
+            f"{path} has format {content.get('format')!r}; this version checks {FORMAT!r}"
+        )
+    checker = Checker(content, commitment)
+    if checker.run():
+        if head is not None:
+            checker.add(compare_head(head, content["commitment"], content["log"], checker.opening))
+        if release is not None:
+            checker.add(compare_release(release, checker.pairs, checker.releases))
+        if images is not None:
+            checker.add(compare_images(images, checker.pairs))
+    given = (("commitment", commitment), ("head", head), ("release", release), ("images", images))
+    return checker.result(tuple(name for name, value in given if value is not None))
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LedgerError(f"The evidence {path} cannot be read: {error}") from error
+    return parse_json(text, str(path))

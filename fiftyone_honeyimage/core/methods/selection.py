@@ -1,0 +1,116 @@
+"""Which images become HoneyImages, and which of them are twins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import ParameterError, SamplesError
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The images chosen for marking, as rows of the private set.
+
+    Attributes:
+        singles: int64 (N − M,), candidates without a twin
+        pairs: int64 (M, 2), twins: same label, neighbouring hardness
+        excluded: how many images each exclusion took out of the ranking
+    """
+
+    singles: np.ndarray
+    pairs: np.ndarray
+    excluded: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """int64 (N + M,): every row that is changed: singles first, then a, b of each pair."""
+        return np.concatenate([self.singles, self.pairs.reshape(-1)])
+
+
+def default_num_pairs(num_images: int) -> int:
+    """A few dozen pairs: 1 % of the private set withheld, at least 16 and at most 36.
+
+    Sixteen pairs leave the signed-rank test, whose smallest p-value is ``2**-n``, room below
+    α = 0.001 for the first seven verifications with a ledger, or for fewer when pairs fail.
+    """
+    return max(16, min(36, num_images // 100))
+
+
+def default_num_honeyimages(num_images: int, num_pairs: int) -> int:
+    """The paper's 1 % of the private set, and at least one HoneyImage a pair."""
+    return max(num_pairs, num_images // 100)
+
+
+def select_candidates(
+    hardness: np.ndarray,
+    labels: np.ndarray,
+    *,
+    num_honeyimages: int,
+    num_pairs: int,
+    excluded: Mapping[str, np.ndarray] | None = None,
+) -> Candidates:
+    """Takes the N hardest images, M of them with a twin: same label, neighbouring hardness.
+
+    Within each class the images are ranked by hardness and neighbours in the ranking are paired;
+    the M hardest pairs are kept, and the hardest of the remaining images are the singles. The rule
+    looks at hardness and labels alone and treats both twins alike; which of them is released is
+    decided by a coin, later.
+
+    Args:
+        hardness: float64 (K,)
+        labels: int (K,)
+        num_honeyimages: N, the number of released HoneyImages
+        num_pairs: M ≤ N, the number of them that have a withheld twin
+        excluded (None): name → bool (K,) masks of images that may not be chosen
+
+    Returns:
+        :class:`Candidates`
+
+    Raises:
+        ParameterError: if N < 1, M < 0 or M > N
+        SamplesError: if there are too few images
+    """
+    if num_honeyimages < 1:
+        raise ParameterError(f"num_honeyimages must be at least 1; found {num_honeyimages}")
+    if not 0 <= num_pairs <= num_honeyimages:
+        raise ParameterError(
+            f"num_pairs must be between 0 and num_honeyimages={num_honeyimages}; found {num_pairs}"
+        )
+
+    allowed = np.ones(len(labels), dtype=bool)
+    counts = {}
+    for name, mask in (excluded or {}).items():
+        counts[name] = int(mask.sum())
+        allowed &= ~mask
+
+    # Stable sort: rows with equal hardness keep their order, so a rerun chooses the same images.
+    ranking = np.argsort(-hardness, kind="stable")
+    ranking = ranking[allowed[ranking]]
+    needed = num_honeyimages + num_pairs
+    if len(ranking) < needed:
+        raise SamplesError(
+            f"{num_honeyimages} HoneyImages with {num_pairs} twins need {needed} images; "
+            f"{len(ranking)} of {len(labels)} can be chosen (excluded: {counts or 'none'}). "
+            "Ask for fewer, or exclude less"
+        )
+
+    neighbours = []
+    for label in np.unique(labels[ranking]):
+        rows = ranking[labels[ranking] == label]
+        even = len(rows) // 2 * 2
+        neighbours.append(rows[:even].reshape(-1, 2))
+    available = np.concatenate(neighbours) if neighbours else np.empty((0, 2), dtype=np.int64)
+    if len(available) < num_pairs:
+        raise SamplesError(
+            f"{num_pairs} pairs of twins with the same label are asked for; only "
+            f"{len(available)} can be formed. Ask for fewer pairs, or exclude less"
+        )
+
+    order = np.argsort(-hardness[available].mean(axis=1), kind="stable")
+    pairs = available[order[:num_pairs]].astype(np.int64)
+    left = ranking[~np.isin(ranking, pairs)]
+    singles = left[: num_honeyimages - num_pairs].astype(np.int64)
+    return Candidates(singles=singles, pairs=pairs, excluded=counts)

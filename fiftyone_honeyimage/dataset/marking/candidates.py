@@ -1,0 +1,239 @@
+"""Which images may become HoneyImages, and the choice among them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import numpy as np
+import torch
+
+from ...core.codecs import RewrittenError, check_markable, open_codec
+from ...core.codecs.previews import find_preview, without_previews
+from ...core.errors import ImageError, InterruptedRunError, ParameterError, SamplesError
+from ...core.hardness import find_duplicates
+from ...core.limits import shown
+from ...core.methods import KEEP_PIXELS
+from ...core.methods.room import budget_of, has_room
+from ...core.methods.selection import Candidates, select_candidates
+from ..identity import known_markings
+from ..samples import LabeledSamples
+
+#: What ``exclude=`` accepts.
+EXCLUSIONS = ("label_errors", "duplicates")
+
+#: What ``thumbnails=`` accepts
+THUMBNAILS = ("exclude", "drop")
+
+#: What ``reencode=`` accepts
+REENCODE = ("marked", "all")
+
+#: So many images are looked at before a marking gives up if not one of them can be marked
+_ENOUGH = 1000
+
+_WORKERS = 4
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """Why an image may not be chosen: a word for the counts, and a sentence."""
+
+    reason: str
+    text: str
+
+
+def check_exclusions(exclude: Collection[str]) -> None:
+    """Checks the names in ``exclude``.
+
+    Raises:
+        ParameterError: if one is unknown
+    """
+    is_list = isinstance(exclude, Collection) and not isinstance(exclude, str)
+    unknown = [name for name in exclude if name not in EXCLUSIONS] if is_list else [exclude]
+    if unknown:
+        raise ParameterError(
+            f"exclude takes a list of names from {list(EXCLUSIONS)}; found {shown(unknown[0])}"
+        )
+
+
+def check_file_policies(reencode: str, thumbnails: str) -> None:
+    """Checks what is to be done about files of other encoders and about thumbnails.
+
+    Raises:
+        ParameterError: if one is unknown
+    """
+    if reencode not in REENCODE:
+        raise ParameterError(f"reencode must be 'marked' or 'all'; found {reencode!r}")
+    if thumbnails not in THUMBNAILS:
+        raise ParameterError(f"thumbnails must be 'exclude' or 'drop'; found {thumbnails!r}")
+
+
+def chosen_by_others(labeled: LabeledSamples, honey_key: str) -> np.ndarray:
+    """bool (N,), the images that another marking chose, or that hold the same bytes as one of those.
+
+    A release of the one would publish what the other withholds.
+    """
+    return np.array([bool(labeled.chosen.get(i, set()) - {honey_key}) for i in labeled.ids])
+
+
+def check_still_free(
+    dataset: fo.Dataset, honey_key: str, images: Sequence[Mapping[str, Any]]
+) -> None:
+    """Checks that no other marking was finished meanwhile that chose one of these images.
+
+    Args:
+        dataset: the dataset
+        honey_key: the marking that is about to draw its coins
+        images: of its manifest
+
+    Raises:
+        InterruptedRunError: naming the other marking
+    """
+    for other in known_markings(dataset):
+        if other.name == honey_key:
+            continue
+        taken = {image[name] for image in other.images for name in ("sample", "source_sha256")}
+        common = [i for i in images if i["source"] in taken or i["source_sha256"] in taken]
+        if common:
+            raise InterruptedRunError(
+                f"marking '{other.name}' was finished meanwhile and chose {len(common)} of the same "
+                f"images (the first is sample {common[0]['source']}), so that a release of one would "
+                "publish what the other withholds. Nothing was added; call it again to choose others"
+            )
+
+
+def exclusion_masks(
+    exclude: Collection[str],
+    hardness: np.ndarray,
+    label_errors: np.ndarray,
+    earlier: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Which images may not be chosen, by reason, as far as it is known before images are read."""
+    masks = {}
+    if earlier is not None and earlier.any():
+        masks["earlier_markings"] = earlier
+    missing = np.isnan(hardness)
+    if missing.any():
+        masks["no_hardness"] = missing
+    if "label_errors" in exclude:
+        masks["label_errors"] = label_errors & ~missing
+    return masks
+
+
+def select_by_hardness(
+    hardness: np.ndarray,
+    labels: np.ndarray,
+    masks: Mapping[str, np.ndarray],
+    request: Mapping[str, Any],
+) -> Candidates:
+    """Selects by hardness alone, among the images that no mask leaves out; ``request`` tells how many."""
+    return select_candidates(
+        np.nan_to_num(hardness, nan=-np.inf),
+        labels,
+        num_honeyimages=request["num_honeyimages"],
+        num_pairs=request["num_pairs"],
+        excluded=masks,
+    )
+
+
+def choose_candidates(
+    labeled: LabeledSamples,
+    images: torch.Tensor,
+    hardness: np.ndarray,
+    masks: dict[str, np.ndarray],
+    request: Mapping[str, Any],
+) -> Candidates:
+    """Selects the candidates, leaving out duplicates and images whose files would give a mark away.
+
+    These are files that cannot be written again, that would not come back byte for byte if nothing were changed
+    (unless the whole release is to be encoded anew), and that hold a thumbnail of the unmarked picture (unless
+    thumbnails are dropped everywhere), and images that have no room for a mark that no eye finds. All of it is
+    told by the original alone, so that both twins of a pair are judged alike, before anything is trained.
+    """
+    duplicates = "duplicates" in request["exclude"]
+    if duplicates:
+        masks["duplicates"] = np.zeros(len(labeled), dtype=bool)
+    # Only images that would be chosen are looked at, and compared with all others; those that move up
+    # in their stead are looked at in the next turn, until no chosen image has to be left out.
+    checked = np.zeros(len(labeled), dtype=bool)
+    first: dict[str, str] = {}
+    while True:
+        try:
+            candidates = select_by_hardness(hardness, labeled.labels, masks, request)
+        except SamplesError as error:
+            raise SamplesError(f"{error}{_advice(first)}") from error
+        new = candidates.rows[~checked[candidates.rows]]
+        if len(new) == 0:
+            return candidates
+        if duplicates:
+            masks["duplicates"][new] = find_duplicates(images, new)
+        paths = [labeled.filepaths[row] for row in new]
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            refusals = list(pool.map(lambda path: _refusal(path, request), paths))
+        for row, refusal in zip(new, refusals, strict=True):
+            if refusal is None:
+                continue
+            mask = masks.setdefault(refusal.reason, np.zeros(len(labeled), dtype=bool))
+            mask[row] = True
+            first.setdefault(refusal.reason, refusal.text)
+        checked[new] = True
+        refused = sum(int(masks[reason].sum()) for reason in first)
+        if refused >= _ENOUGH and refused == checked.sum():
+            raise SamplesError(
+                f"none of the {refused} hardest images has a file that can be marked{_advice(first)}"
+            )
+
+
+def _refusal(path: str, request: Mapping[str, Any]) -> _Refusal | None:
+    """Why an image may not become a HoneyImage."""
+    try:
+        check_markable(path, rewritten=request["reencode"] == "all")
+        shown = _preview_refusal(path, request["thumbnails"])
+        if shown is not None or request["method"] in KEEP_PIXELS:
+            return shown
+        codec = open_codec(path)
+        cell, spill = codec.cell(grey=request["smoothing"] > 0)
+        roomy = has_room(budget_of(codec.original(), request["epsilon"], cell, spill))
+    except RewrittenError as error:
+        return _Refusal(
+            "would_be_rewritten", f"{error}; pass reencode='all', here and to the export"
+        )
+    except ImageError as error:
+        return _Refusal("cannot_be_marked", str(error))
+    if roomy:
+        return None
+    return _Refusal(
+        "no_room",
+        f"{path} is flat, dark or saturated nearly everywhere, where a change would be seen; "
+        "method='unperturbed' changes no pixel and takes such images",
+    )
+
+
+def _preview_refusal(path: str, thumbnails: str) -> _Refusal | None:
+    """Why the thumbnail in a file keeps it from being chosen; None if there is none, or it can be dropped."""
+    data = Path(path).read_bytes()
+    preview = find_preview(data)
+    if preview is None:
+        return None
+    if thumbnails == "exclude":
+        return _Refusal(
+            "has_thumbnail",
+            f"{path} holds {preview}, which shows the unmarked picture; pass thumbnails='drop' to drop "
+            "them from all files of the release",
+        )
+    try:
+        without_previews(data, path)
+    except ImageError as error:
+        return _Refusal("has_thumbnail", str(error))
+    return None
+
+
+def _advice(first: Mapping[str, str]) -> str:
+    """The first image of each reason, in words."""
+    return "".join(
+        f". The first counted as {reason!r}: {text}" for reason, text in sorted(first.items())
+    )

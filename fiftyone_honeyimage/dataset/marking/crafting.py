@@ -1,0 +1,240 @@
+"""The files of a marking: HoneyImages that are crafted, measured and written, and their manifest."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...core.checkpoints import save_checkpoint
+from ...core.codecs import Codec, DecodedSources, open_codec
+from ...core.codecs.base import check_change_kept
+from ...core.codecs.previews import without_previews
+from ...core.errors import ImageError
+from ...core.files import (
+    ensure_free_space,
+    sha256_bytes,
+    sha256_file,
+    write_atomic,
+    write_json_atomic,
+)
+from ...core.methods import METHODS, CraftRequest, CraftResult
+from ...core.methods.selection import Candidates
+from ...core.methods.survival import Survival, measure_survival
+from ...core.methods.trade_off import measure_trade_off, plan_trade_off
+from ...core.metrics import LpipsMetric, LpipsUnavailable, compare_images
+from ...core.models import Proxy, build_model
+from ...core.training import TrainingConfig
+from .. import storage
+from ..cost import peak_bytes
+from ..loading import keep_rows, load_images
+from ..progress import StageBar
+from ..samples import LabeledSamples
+from .candidates import choose_candidates
+
+_logger = logging.getLogger(__name__)
+
+
+def make_images(
+    partial: Path,
+    labeled: LabeledSamples,
+    hardness: np.ndarray,
+    exclusions: dict[str, np.ndarray],
+    *,
+    request: Mapping[str, Any],
+    proxy: Proxy,
+    config: TrainingConfig,
+    device: torch.device,
+    lpips_backbone: str | Path | None,
+    trade_off: int,
+    skip_failures: bool,
+    bar: StageBar,
+) -> None:
+    """Chooses, crafts, measures and writes the HoneyImages and their manifest."""
+    lpips_metric, lpips_note = _load_lpips(lpips_backbone)
+    loaded = load_images(
+        labeled, request["input_size"], skip_failures=skip_failures, report=bar.report
+    )
+    position = {sample_id: row for row, sample_id in enumerate(labeled.ids)}
+    kept = np.array([position[sample_id] for sample_id in loaded.samples.ids])
+    masks = {name: mask[kept] for name, mask in exclusions.items()}
+    scores = hardness[kept]
+    candidates = choose_candidates(loaded.samples, loaded.images, scores, masks, request)
+    bar.report("Looking for duplicates", 1, 1)
+
+    rows = candidates.rows
+    rest = np.setdiff1d(np.arange(len(kept)), rows)
+    codecs = [open_codec(loaded.samples.filepaths[row]) for row in rows]
+    num_classes = len(labeled.classes)
+    ensure_free_space(partial, _disk_bytes(codecs, proxy, num_classes, request["input_size"]))
+    checkpoints = partial / storage.CHECKPOINTS
+    checkpoints.mkdir(exist_ok=True)
+    craft = CraftRequest(
+        candidates=DecodedSources(codecs),
+        codecs=codecs,
+        candidate_labels=loaded.samples.labels[rows],
+        rest=keep_rows(loaded.images, rest),
+        rest_labels=loaded.samples.labels[rest],
+        num_classes=num_classes,
+        proxy=proxy,
+        config=config,
+        epsilon=request["epsilon"],
+        step_size=request["step_size"],
+        num_steps=request["num_steps"],
+        inner=request["inner"],
+        robust=request["robust"],
+        smoothing=request["smoothing"],
+        seed=request["seed"],
+        device=device,
+        checkpoint_dir=checkpoints,
+        report=bar.report,
+    )
+    result = METHODS[request["method"]](craft)
+    survival = None
+    if result.in_model is not None:
+        survival = measure_survival(
+            result.images,
+            loaded.samples.labels[rows],
+            result.out_model,
+            result.in_model,
+            request["input_size"],
+            seed=request["seed"],
+            device=device,
+            report=bar.report,
+        )
+    manifest = _write_images(
+        partial,
+        loaded.samples,
+        candidates,
+        codecs,
+        result,
+        survival,
+        scores,
+        request["epsilon"],
+        lpips_metric,
+        bar,
+    )
+    plan = plan_trade_off(
+        trade_off,
+        num_candidates=len(rows),
+        num_rest=len(rest),
+        num_steps=request["num_steps"],
+        epochs=config.epochs,
+        inner=request["inner"],
+        epsilon=request["epsilon"],
+        relative_size=_relative_size(codecs, request["input_size"]),
+    )
+    try:
+        curve = measure_trade_off(craft, result, plan, lpips_metric=lpips_metric, report=bar.report)
+    except ImageError as error:  # at another budget, which the HoneyImages do not depend on
+        _logger.warning("The trade-off of '%s' was not measured: %s", request["honey_key"], error)
+        curve = None
+    manifest["trade_off"] = {} if curve is None else curve.to_dict()
+    manifest["lpips_note"] = lpips_note
+    manifest["num_images"] = len(loaded.samples)
+    manifest["failures"] = loaded.failures
+    # Written last: a manifest says that every image that it lists is there.
+    write_json_atomic(partial / storage.MANIFEST, manifest)
+
+
+def _relative_size(codecs: Sequence[Codec], input_size: int) -> float:
+    """Pixels of an image, on average, over pixels of the proxy's input."""
+    pixels = float(np.mean([codec.width * codec.height for codec in codecs]))
+    return pixels / input_size**2
+
+
+def _disk_bytes(codecs: Sequence[Codec], proxy: Proxy, num_classes: int, input_size: int) -> int:
+    """See :func:`.cost.peak_bytes`."""
+    model = build_model(proxy, num_classes, input_size=input_size, seed=0)
+    weights = sum(value.nbytes for value in model.state_dict().values())
+    values = sum(3 * codec.width * codec.height for codec in codecs)
+    return peak_bytes(weights, values, len(codecs))
+
+
+def _write_images(
+    partial: Path,
+    labeled: LabeledSamples,
+    candidates: Candidates,
+    codecs: Sequence[Codec],
+    result: CraftResult,
+    survival: Survival | None,
+    hardness: np.ndarray,
+    epsilon: float,
+    lpips_metric: LpipsMetric | None,
+    bar: StageBar,
+) -> dict[str, Any]:
+    assert result.encoded is not None  # there are codecs
+    pair_of = {int(row): pair for pair, twins in enumerate(candidates.pairs) for row in twins}
+    images = []
+    for number, row in enumerate(candidates.rows):
+        # A folder each, so that the file keeps the name that it has to have in a release.
+        name = f"{storage.IMAGES}/{labeled.ids[row]}/{Path(labeled.filepaths[row]).name}"
+        (partial / name).parent.mkdir(parents=True, exist_ok=True)
+        # The same bytes where there is no thumbnail, or none may be there
+        data = without_previews(result.encoded[number], labeled.filepaths[row])
+        write_atomic(partial / name, data)
+        marked = sha256_file(partial / name)
+        if marked != sha256_bytes(data):
+            raise ImageError(f"{partial / name} does not hold what was written; is the disk sound?")
+        original = codecs[number].original()
+        check_change_kept(original, result.images[number], epsilon, labeled.filepaths[row])
+        measures = compare_images(original, result.images[number], lpips_metric)
+        images.append(
+            {
+                "source": labeled.ids[row],
+                "label": labeled.classes[labeled.labels[row]],
+                "file": name,
+                "pair": pair_of.get(int(row)),
+                "hardness": float(hardness[row]),
+                "source_sha256": sha256_file(labeled.filepaths[row]),
+                "marked_sha256": marked,
+                "source_bytes": os.path.getsize(labeled.filepaths[row]),
+                "marked_bytes": len(data),
+                "proxy_loss": float(result.proxy_losses[number]),
+                "original_loss": float(result.original_losses[number]),
+                "in_loss": _finite(result.in_losses[number]),
+                "survival": _survival_of(survival, number),
+                **{name: _finite(value) for name, value in measures.items()},
+            }
+        )
+        bar.report("Measuring", number + 1, len(codecs))
+    models = {"f_out.pt": result.out_model, "f_in.pt": result.in_model}
+    for name, model in models.items():
+        if model is not None:
+            save_checkpoint(partial / name, model.state_dict())
+    return {
+        "images": images,
+        "models": [name for name, model in models.items() if model is not None],
+        "survival": {} if survival is None else survival.summary(),
+        "excluded": dict(candidates.excluded),
+        "history": result.history.tolist(),
+    }
+
+
+def _survival_of(survival: Survival | None, number: int) -> dict[str, dict[str, Any]]:
+    """Transform → loss gap of one image and whether its effect is kept."""
+    if survival is None:
+        return {}
+    return {
+        name: {"gap": float(gaps[number]), "kept": bool(survival.kept[name][number])}
+        for name, gaps in survival.gaps.items()
+    }
+
+
+def _finite(value: Any) -> float | None:
+    """JSON has no NaN or infinity; an unchanged image has an infinite PSNR."""
+    return None if value is None or not np.isfinite(value) else float(value)
+
+
+def _load_lpips(backbone: str | Path | None) -> tuple[LpipsMetric | None, str | None]:
+    try:
+        return LpipsMetric(backbone_file=backbone), None
+    except LpipsUnavailable as error:
+        if backbone is not None:
+            raise
+        return None, str(error)

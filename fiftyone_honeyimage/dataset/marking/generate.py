@@ -1,0 +1,277 @@
+"""generate_honeyimages: hard images become HoneyImages, beside their originals."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import numpy as np
+import torch
+
+from ...core.codecs import encoder_versions
+from ...core.device import choose_device
+from ...core.evidence.reach import can_reach, pairs_needed
+from ...core.evidence.verdict import Plan
+from ...core.ledger.creation import create_ledger
+from ...core.ledger.ledger import Ledger, load_ledger
+from ...core.ledger.sides import MarkedImage
+from ...core.limits import NUM_STEPS, SEED, TRADE_OFF, check_choice, check_flag
+from ...core.methods import METHODS
+from ...core.methods.base import check_budget
+from ...core.methods.selection import default_num_honeyimages, default_num_pairs
+from ...core.metrics import check_backbone
+from ...core.models import Proxy, check_proxy, proxy_name
+from ...core.training import TrainingConfig
+from ...version import __version__
+from .. import storage
+from ..checks import check_collection, check_key, check_new_folder, check_output_place, whole_number
+from ..hardness import training_config
+from ..hardness_fields import read_hardness
+from ..progress import Progress, StageBar
+from ..runs import catch_up, changing, check_new_key, root_dataset
+from ..samples import proxy_input_size, read_labels
+from ..workspace import save_workspace
+from .candidates import (
+    check_exclusions,
+    check_file_policies,
+    check_still_free,
+    chosen_by_others,
+    exclusion_masks,
+    select_by_hardness,
+)
+from .count import count_marking, earlier_commitments
+from .crafting import make_images
+from .entry import enter_in_dataset, make_persistent, recover, remove_from_dataset
+from .marking import Marking, load_marking
+
+_logger = logging.getLogger(__name__)
+
+
+def generate_honeyimages(
+    samples: fo.core.collections.SampleCollection,
+    label_field: str,
+    honey_key: str,
+    *,
+    method: str,
+    num_honeyimages: int | None,
+    num_pairs: int | None,
+    hardness_field: str,
+    exclude: Collection[str],
+    epsilon: float,
+    step_size: float,
+    num_steps: int,
+    inner: str,
+    robust: bool,
+    smoothing: float,
+    proxy: Proxy,
+    input_size: int | None,
+    training: TrainingConfig | Mapping[str, Any] | None,
+    alpha: float,
+    test: str,
+    output_dir: str | Path | None,
+    lpips_backbone: str | Path | None,
+    trade_off: int,
+    reencode: str,
+    thumbnails: str,
+    seed: int,
+    device: str | None,
+    skip_failures: bool,
+    progress: Progress,
+) -> Marking:
+    """See :func:`fiftyone_honeyimage.generate_honeyimages`."""
+    check_key(honey_key, "honey_key")
+    check_choice("method", method, METHODS)
+    num_steps = NUM_STEPS.check("num_steps", num_steps)
+    check_budget(epsilon, step_size, num_steps, inner, smoothing)
+    check_exclusions(exclude)
+    check_file_policies(reencode, thumbnails)
+    trade_off = TRADE_OFF.check("trade_off", trade_off)
+    seed = SEED.check("seed", seed)
+    check_flag("robust", robust)
+    check_flag("skip_failures", skip_failures)
+    if lpips_backbone is not None:
+        check_backbone(lpips_backbone)
+    check_proxy(proxy)
+    config = training_config(training)
+    chosen = choose_device(device)
+    proxy_label = proxy_name(proxy)
+    plan = Plan(alpha=alpha, test=test)
+
+    check_collection(samples)
+    dataset = root_dataset(samples)
+    catch_up(dataset)
+    labeled = read_labels(samples, label_field)
+    earlier = chosen_by_others(labeled, honey_key)
+    folder = storage.output_folder(dataset, honey_key, output_dir)
+    hardness, label_errors = read_hardness(samples, labeled, hardness_field)
+    size = proxy_input_size(labeled, input_size)
+    check_proxy(proxy, len(labeled.classes), size)
+    if num_pairs is None:
+        num_pairs = default_num_pairs(len(labeled))
+    num_pairs = whole_number(num_pairs, "num_pairs", 0)
+    if not can_reach(plan, num_pairs, plan.alpha, 1):
+        _logger.warning(
+            "%d pairs of twins cannot show anything, whatever a suspect answers: at α = %g at least %d are needed",
+            num_pairs,
+            plan.alpha,
+            pairs_needed(plan, plan.alpha, 1),
+        )
+    if num_honeyimages is None:
+        num_honeyimages = default_num_honeyimages(len(labeled), num_pairs)
+    num_honeyimages = whole_number(num_honeyimages, "num_honeyimages", 1)
+
+    request = {
+        "dataset_id": str(dataset._doc.id),
+        "samples": storage.fingerprint({"ids": labeled.ids, "files": _states(labeled.filepaths)}),
+        "labels": storage.fingerprint({"labels": labeled.labels.tolist()}),
+        "hardness": storage.fingerprint({"hardness": hardness.tolist()}),
+        "earlier": storage.fingerprint({"ids": np.array(labeled.ids)[earlier].tolist()}),
+        "label_field": label_field,
+        "classes": labeled.classes,
+        "honey_key": honey_key,
+        "method": method,
+        "num_honeyimages": num_honeyimages,
+        "num_pairs": num_pairs,
+        "hardness_field": hardness_field,
+        "exclude": sorted(exclude),
+        "reencode": reencode,
+        "thumbnails": thumbnails,
+        "epsilon": float(epsilon),
+        "step_size": float(step_size),
+        "num_steps": num_steps,
+        "inner": inner,
+        "robust": bool(robust),
+        "smoothing": float(smoothing),
+        "proxy": proxy_label,
+        "input_size": size,
+        "training": asdict(config),
+        "alpha": alpha,
+        "test": test,
+        "seed": seed,
+        "device": str(chosen),
+        "version": __version__,
+        "encoders": encoder_versions(),
+    }
+
+    check_output_place(folder, labeled.filepaths, "output_dir")
+    with storage.locked(folder):
+        catch_up(dataset)
+        if recover(dataset, honey_key, folder, request):
+            make_persistent(dataset)
+            return load_marking(dataset, honey_key)
+        check_new_key(dataset, honey_key, "honey_key")
+        check_new_folder(folder, "output_dir")
+        # Counts are checked on the ranking before anything is read or trained; duplicates, which
+        # need the pixels, are left out below.
+        exclusions = exclusion_masks(exclude, hardness, label_errors, earlier)
+        select_by_hardness(hardness, labeled.labels, exclusions, request)
+
+        stages = {
+            "Reading images": 5,
+            "Looking for duplicates": 2,
+            "Training the out-model": 35,
+            "Training the in-model": 35,
+            "Crafting HoneyImages": 20,
+            "Fitting files": 3,
+            "Measuring": 2,
+            "Measuring survival": 2,
+            "Measuring the trade-off": 2,
+            "Writing": 1,
+        }
+        with StageBar(stages, progress) as bar, storage.making(folder, request) as partial:
+            if not (partial / storage.MANIFEST).exists():
+                make_images(
+                    partial,
+                    labeled,
+                    hardness,
+                    exclusions,
+                    request=request,
+                    proxy=proxy,
+                    config=config,
+                    device=chosen,
+                    lpips_backbone=lpips_backbone,
+                    trade_off=trade_off,
+                    skip_failures=skip_failures,
+                    bar=bar,
+                )
+            bar.report("Writing", 0, 1)
+            with changing(dataset):
+                # Hours may have passed: whatever took the key meanwhile is not touched
+                catch_up(dataset)
+                check_new_key(dataset, honey_key, "honey_key")
+                check_still_free(dataset, honey_key, storage.read_manifest(partial)["images"])
+                ledger = _make_ledger(partial, dataset, request, plan)
+                storage.complete(partial, folder)
+                try:
+                    path = folder / storage.LEDGER
+                    enter_in_dataset(dataset, honey_key, folder, request, ledger.commitment, path)
+                except BaseException:
+                    # Whatever went wrong, the dataset is left as it was; the files stay for a retry.
+                    remove_from_dataset(dataset, honey_key)
+                    storage.reopen(folder)
+                    raise
+                (folder / storage.REQUEST).unlink()
+                save_workspace(dataset)
+    return load_marking(dataset, honey_key)
+
+
+def _states(filepaths: Sequence[str]) -> list[tuple[str, int, int] | None]:
+    """What tells that a file was changed between an interrupted run and the next."""
+    states: list[tuple[str, int, int] | None] = []
+    for path in filepaths:
+        try:
+            found = os.stat(path)
+        except OSError:
+            states.append(None)
+        else:
+            states.append((path, found.st_size, found.st_mtime_ns))
+    return states
+
+
+def _make_ledger(
+    partial: Path, dataset: fo.Dataset, request: Mapping[str, Any], plan: Plan
+) -> Ledger:
+    """Draws the coins and writes the ledger; the last step of a marking, done once."""
+    path = partial / storage.LEDGER
+    if path.exists():
+        return load_ledger(path)
+    images = storage.read_manifest(partial)["images"]
+    marked = [
+        MarkedImage(
+            sample_id=image["source"],
+            label=image["label"],
+            file=image["file"],
+            source_sha256=image["source_sha256"],
+            marked_sha256=image["marked_sha256"],
+        )
+        for image in images
+    ]
+    singles = [image for image, row in zip(marked, images, strict=True) if row["pair"] is None]
+    twins: dict[int, list[MarkedImage]] = {}
+    for image, row in zip(marked, images, strict=True):
+        if row["pair"] is not None:
+            twins.setdefault(row["pair"], []).append(image)
+    header = {
+        **request,
+        "dataset_name": dataset.name,
+        "fiftyone_version": fo.__version__,
+        "torch_version": torch.__version__,
+        "python_version": platform.python_version(),
+    }
+    pairs = [(twins[pair][0], twins[pair][1]) for pair in sorted(twins)]
+    earlier = earlier_commitments(dataset)
+    return create_ledger(
+        path,
+        header,
+        singles,
+        pairs,
+        plan,
+        earlier_commitments=earlier,
+        register=lambda commitment: count_marking(dataset, commitment, earlier),
+    )

@@ -1,0 +1,193 @@
+"""A marking as it is kept on the dataset, and its ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+
+from ...core.errors import LedgerError, SamplesError
+from ...core.ledger.ledger import Ledger, load_ledger
+from ...core.ledger.sides import MarkedImage
+from ...core.limits import check_path
+from .. import storage
+from ..identity import recorded_images
+from ..runs import MARKING, list_keys, made_by, root_dataset, run_config, run_results
+
+ORIGINAL = "original"
+HONEYIMAGE = "honeyimage"
+
+
+@dataclass(frozen=True)
+class Marking:
+    """A marking as it is kept on the dataset.
+
+    Attributes:
+        honey_key: the run's key; also the field, the tag and the saved view of that name
+        dataset_name: the dataset
+        num_honeyimages: N, HoneyImages that a release holds
+        num_pairs: M, pairs of twins; as many images are withheld from a release
+        output_dir: the folder of the HoneyImage files and the ledger
+        ledger_path: the owner's secret record
+        commitment: the ledger's public salted hash; publish or time-stamp it before release
+        excluded: how many images were left out of the candidates, by reason
+        metrics: mean of each measure over the HoneyImages
+        worst: the most visible value of each measure over the HoneyImages
+        trade_off: loss gap and visibility at several budgets, see
+            :class:`~..core.methods.trade_off.TradeOff`; empty if it was not measured
+        survival: transform → mean loss gap under the proxies, and share of HoneyImages that keep their
+            effect
+        made_persistent: whether the dataset became persistent with the marking; FiftyOne deletes others
+        config: the run's whole config
+        timestamp: when the run was registered, UTC
+    """
+
+    honey_key: str
+    dataset_name: str
+    num_honeyimages: int
+    num_pairs: int
+    output_dir: Path
+    ledger_path: Path
+    commitment: str
+    excluded: Mapping[str, int] = field(default_factory=dict)
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    survival: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    worst: Mapping[str, float | None] = field(default_factory=dict)
+    trade_off: Mapping[str, Any] = field(default_factory=dict)
+    made_persistent: bool = False
+    config: Mapping[str, Any] = field(default_factory=dict)
+    timestamp: Any = None
+
+    def view(self) -> fo.DatasetView:
+        """The HoneyImages beside their originals."""
+        return fo.load_dataset(self.dataset_name).load_saved_view(self.honey_key)
+
+    def load_ledger(self) -> Ledger:
+        """Reads the ledger and checks it against the commitment.
+
+        Raises:
+            LedgerError: if it is missing or altered
+        """
+        return load_ledger(self.ledger_path, commitment=self.commitment)
+
+
+def load_marking(samples: fo.core.collections.SampleCollection, honey_key: str) -> Marking:
+    """Loads a marking from the dataset's runs.
+
+    Raises:
+        SamplesError: if there is no such marking
+    """
+    _check_run(root_dataset(samples), honey_key)
+    config = run_config(samples, honey_key, MARKING)
+    results = run_results(samples, honey_key)
+    return Marking(
+        honey_key=honey_key,
+        dataset_name=root_dataset(samples).name,
+        num_honeyimages=config["num_honeyimages"],
+        num_pairs=config["num_pairs"],
+        output_dir=Path(config["output_dir"]),
+        ledger_path=Path(config["ledger_path"]),
+        commitment=config["commitment"],
+        excluded=results["excluded"],
+        metrics=results["metrics"],
+        survival=results.get("survival", {}),
+        worst=results.get("worst", {}),
+        trade_off=results.get("trade_off", {}),
+        made_persistent=not config["was_persistent"],
+        config=config,
+        timestamp=config["timestamp"],
+    )
+
+
+def _check_run(dataset: fo.Dataset, honey_key: str) -> None:
+    """Checks that nobody deleted or renamed a marking's run with FiftyOne's own tools.
+
+    Raises:
+        SamplesError: saying which it was, and how to mend it
+    """
+    if not isinstance(honey_key, str):
+        return  # there is no such run, which is said where it is read
+    if honey_key in list_keys(dataset, MARKING):
+        known_as = dataset.get_run_info(honey_key).config.honey_key
+        if known_as != honey_key:
+            raise SamplesError(
+                f"the run of marking '{known_as}' was renamed to '{honey_key}' with other tools, so that its "
+                f"verifications would not be counted. Undo it with dataset.rename_run('{honey_key}', "
+                f"'{known_as}'), or finish it with attach_marking(dataset, ledger_path)"
+            )
+        return
+    for key in list_keys(dataset, MARKING, honey_key=honey_key):
+        raise SamplesError(
+            f"the run of marking '{honey_key}' was renamed to '{key}' with other tools. Undo it with "
+            f"dataset.rename_run('{key}', '{honey_key}'), or finish it with attach_marking(dataset, "
+            "ledger_path)"
+        )
+    if made_by(dataset, honey_key, MARKING):
+        folder = dataset.get_field(honey_key).info["output_dir"]
+        raise SamplesError(
+            f"the run of marking '{honey_key}' was deleted with other tools, or was interrupted while it "
+            f"was entered. Bring it back with attach_marking(dataset, '{Path(folder) / storage.LEDGER}'), "
+            f"or take the rest off with delete_run(dataset, '{honey_key}')"
+        )
+
+
+class LedgerInDataset(Ledger):
+    """A ledger to read, whose images go by the ids that their originals have in a dataset.
+
+    Those differ from the ledger's where the dataset was imported again and the marking attached.
+    """
+
+    def __init__(self, ledger: Ledger, ids: Mapping[str, str]) -> None:
+        def here(image: MarkedImage) -> MarkedImage:
+            return replace(image, sample_id=ids.get(image.sample_id, image.sample_id))
+
+        self.__dict__.update(ledger.__dict__)
+        self.singles = [here(image) for image in ledger.singles]
+        self.pairs = [replace(pair, a=here(pair.a), b=here(pair.b)) for pair in ledger.pairs]
+
+    def _append(self, *entry: Any) -> None:
+        raise LedgerError("this is a copy of the ledger to read; nothing is written with it")
+
+
+def in_dataset(
+    ledger: Ledger, samples: fo.core.collections.SampleCollection, honey_key: str
+) -> Ledger:
+    """A ledger to read, with the ids that the originals of a marking have in a dataset."""
+    return LedgerInDataset(
+        ledger,
+        {
+            image["source"]: image["sample"]
+            for image in recorded_images(samples, honey_key)
+            if image["sample"]
+        },
+    )
+
+
+def open_ledger(marking: Marking, ledger_path: str | Path | None) -> Ledger:
+    """Loads a marking's ledger, from another place if given, and checks whose it is.
+
+    Raises:
+        LedgerError: if it is missing, altered, or of another marking or dataset
+        ParameterError: if no file can have this path
+    """
+    path = check_path("ledger_path", ledger_path) if ledger_path else marking.ledger_path
+    try:
+        is_there = path.is_file()
+    except OSError as error:
+        raise LedgerError(
+            f"the ledger of marking '{marking.honey_key}' at '{path}' cannot be read ({error.strerror}); run "
+            "this as the user who owns it"
+        ) from error
+    if not is_there:
+        raise LedgerError(
+            f"the ledger of marking '{marking.honey_key}' is not at '{path}'; if it was moved, pass "
+            "its place as ledger_path, or once for all with attach_marking(dataset, ledger_path, folder). "
+            "Without it nothing can be released or verified"
+        )
+    ledger = load_ledger(path, commitment=marking.commitment)
+    if ledger.header["dataset_id"] != marking.config["dataset_id"]:
+        raise LedgerError(f"the ledger at '{path}' belongs to another dataset")
+    return ledger

@@ -1,0 +1,1 @@
+"""The protected release of a marked dataset, written, read back and remembered."""

@@ -1,0 +1,116 @@
+"""Random unmarked images that a suspect is asked about after its verdict: the paper's controls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import numpy as np
+from fiftyone import ViewField as F
+
+from ...core.errors import HoneyImageError
+from ...core.evidence.published import loss_gaps
+from ...core.images import read_image
+from ...core.limits import NUM_RANDOM
+from ...core.suspects import PredictionsSuspect, Suspect, load_suspect, query
+from ..marking.marking import Marking
+from ..progress import StageBar
+from ..runs import root_dataset
+from .suspects import read_predictions
+from .unmarked import unmarked
+
+#: Random unmarked images that a suspect at hand is asked about, for the paper's plot
+DEFAULT_NUM_RANDOM = 50
+
+
+def num_controls(suspect: Any, num_random: int | None) -> int:
+    """How many random images to ask about: by default some if that costs nothing but time.
+
+    Raises:
+        ParameterError: if it is no whole number
+    """
+    if num_random is None:
+        # A function may be somebody's paid service; a file, a module or a field is at hand
+        at_hand = isinstance(suspect, (str, Path)) or hasattr(suspect, "state_dict")
+        return DEFAULT_NUM_RANDOM if at_hand else 0
+    return NUM_RANDOM.check("num_random", num_random)
+
+
+def ask_controls(
+    samples: fo.core.collections.SampleCollection,
+    marking: Marking,
+    suspect: Any,
+    model: Suspect,
+    classes: Sequence[str],
+    num_random: int,
+    batch_size: int,
+    outputs: str,
+    bar: StageBar,
+) -> dict[str, Any]:
+    """The loss gap of random unmarked images: the paper's comparison, which never decides.
+
+    The proxy's loss is that of the half proxy that has not seen the image, its hardness: the
+    out-model has trained on most unmarked images.
+
+    Returns:
+        ``ids`` and ``gaps`` (nats) of the samples, or a ``note`` that says why there are none
+    """
+    if outputs == "labels":
+        return {"note": "a suspect that gives labels alone has no loss"}
+    dataset = root_dataset(samples)
+    hardness, label_field = marking.config["hardness_field"], marking.config["label_field"]
+    for name in (hardness, label_field):
+        if not dataset.has_field(name):
+            return {"note": f"field '{name}' was deleted"}
+    view = unmarked(dataset).match(
+        (F(hardness) != None) & F(f"{label_field}.label").is_in(list(classes))  # noqa: E711
+    )
+    asked: Suspect = model
+    try:
+        if isinstance(model, PredictionsSuspect):
+            if not isinstance(suspect, str):
+                return {"note": "the suspect is given by its answers on the HoneyImages alone"}
+            view = view.exists(suspect)
+            held = read_predictions(view, "id", suspect, classes)
+            if not held:
+                return {"note": f"no unmarked image has predictions in field '{suspect}'"}
+            asked = load_suspect(predictions=held)
+        chosen = view.take(num_random, seed=51)
+        ids, labels, losses, images = _readable(chosen, label_field, hardness)
+        if not ids:
+            return {"note": "no unmarked image with a hardness score can be read"}
+        answers = query(
+            asked,
+            images,
+            ids,
+            np.array([classes.index(label) for label in labels], dtype=np.int64),
+            num_classes=len(classes),
+            batch_size=batch_size,
+            outputs=outputs,  # type: ignore[arg-type]
+            tolerance=None,
+            report=lambda _, done, total: bar.report("Querying random images", done, total),
+        )
+    except HoneyImageError as error:
+        return {"note": str(error)}
+    usable = ~answers.failed & np.isfinite(answers.losses) & np.isfinite(losses)
+    answered = np.flatnonzero(usable)
+    gaps = loss_gaps(np.array(losses)[answered], answers.losses[answered])
+    return {"ids": [ids[row] for row in answered], "gaps": [float(gap) for gap in gaps]}
+
+
+def _readable(
+    view: fo.DatasetView, label_field: str, hardness_field: str
+) -> tuple[list[str], list[str], list[float], list[np.ndarray]]:
+    """Ids, labels, hardness and images of the samples whose file can be read."""
+    found: tuple[list[str], list[str], list[float], list[np.ndarray]] = ([], [], [], [])
+    names = ["id", "filepath", f"{label_field}.label", hardness_field]
+    for sample_id, path, label, hardness in zip(*view.values(names), strict=True):
+        try:
+            image = read_image(path)
+        except HoneyImageError:
+            continue  # any image serves
+        for values, value in zip(found, (sample_id, label, hardness, image), strict=True):
+            values.append(value)  # type: ignore[attr-defined]
+    return found

@@ -1,0 +1,42 @@
+"""How far each ledger's log had come, so that a copy with a log of its own is found out.
+
+Each of two copies would count its verifications from where it was copied, and their levels would add
+up to more than α. What is kept, in the database beside the datasets, is the newest head that was seen:
+a hash, which tells nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fiftyone.core.odm as foo
+
+from ...core.errors import LedgerError
+from ...core.ledger.ledger import Ledger
+
+_COLLECTION = "honeyimage_ledgers"
+
+
+def note_head(ledger: Ledger) -> None:
+    """Notes the end of a ledger's log, after something was written to it."""
+    _heads().update_one({"_id": ledger.commitment}, {"$set": {"head": ledger.head}}, upsert=True)
+
+
+def check_head(ledger: Ledger) -> None:
+    """Checks that a ledger's log holds the newest entry that was noted.
+
+    Raises:
+        LedgerError: if it does not: it is an older copy, or one that has grown on its own
+    """
+    found = _heads().find_one({"_id": ledger.commitment})
+    known = {ledger.commitment, *(entry["hash"] for entry in ledger.log)}
+    if found is not None and found["head"] not in known:
+        raise LedgerError(
+            f"the ledger at '{ledger.path}' is an older or another copy: its log lacks entry "
+            f"{found['head'][:12]}… that was written to this marking's ledger. Restore the newest "
+            "copy, or pass its place as ledger_path"
+        )
+
+
+def _heads() -> Any:
+    return foo.get_db_conn()[_COLLECTION]

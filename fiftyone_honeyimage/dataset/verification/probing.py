@@ -1,0 +1,340 @@
+"""What a suspect is asked before its verification is opened: unmarked images, in the shapes to come.
+
+A suspect that cannot be used, or is asked in a wrong way, is found out here, where it costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from typing import Any
+
+import fiftyone as fo
+import numpy as np
+
+from ...core.errors import HoneyImageError, SuspectError
+from ...core.images import read_image
+from ...core.suspects import Answers, Asking, PredictionsSuspect, Suspect, check_answerable, query
+from ...core.suspects.competence import FAR_BETTER, Competence, ask_otherwise, judge
+from ..marking.marking import Marking
+from ..runs import HARDNESS, is_complete, list_keys, root_dataset, run_results
+from .suspects import check_one_size
+from .unmarked import unmarked
+
+#: Unmarked images that a suspect at hand is asked about, and one whose calls may cost something
+NUM_AT_HAND, NUM_METERED = 128, 16
+
+#: Of these, how many are asked in other ways where its accuracy leaves room
+_NUM_OTHERWISE = 64
+
+#: Answers that tell one suspect without a digest from another
+_NUM_FINGERPRINT = 8
+
+_CAUSES = (
+    "Likely causes: another order of classes (classes=), pixels of 0–255 where [0, 1] is sent or the other way "
+    "round (std=), swapped channels (channels=), a missing or another normalisation (mean=, std=), another "
+    "input size (input_size=)."
+)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was found on unmarked images.
+
+    Attributes:
+        outputs: what the suspect's answers are, never "auto"
+        competence: its accuracy there
+        fingerprint: its first answers there: losses in nats, or classes
+    """
+
+    outputs: str
+    competence: Competence
+    fingerprint: list[float]
+
+    def caution(self, insist: bool) -> str | None:
+        """What the record has to say about it; None if nothing.
+
+        Raises:
+            SuspectError: if the suspect looks asked in a wrong way and nobody insists
+        """
+        found = self.competence
+        if found.is_wrong:
+            if not insist:
+                raise SuspectError(
+                    f"{found.sentence()} Asked like this it would look innocent whatever it was trained on, so "
+                    f"it was not verified, and nothing was counted. {'' if found.better else _CAUSES + ' '}"
+                    "If this is how it is, pass insist=True: the record will say so"
+                )
+            return f"{found.sentence()} The owner insisted on verifying it all the same."
+        if found.is_doubtful or found.accuracy is None:
+            return found.sentence()
+        return None
+
+
+def probe(
+    suspect: Suspect,
+    samples: fo.core.collections.SampleCollection,
+    marking: Marking,
+    classes: Sequence[str],
+    *,
+    outputs: str,
+    batch_size: int,
+    twins: Mapping[str, np.ndarray],
+    num_queries: int,
+) -> Probe:
+    """Asks a suspect about unmarked images, in the batches that the twins will come in.
+
+    Args:
+        suspect: as loaded
+        samples, marking: where the images come from
+        classes: in the order of its outputs
+        outputs: as :func:`fiftyone_honeyimage.verify_model` takes it
+        batch_size: images a query
+        twins: the twins' images by sample id, for their sizes alone
+        num_queries: how many of them will be asked
+
+    Raises:
+        SuspectError: if it cannot be used
+        ParameterError: if the twins differ in size and nothing resizes them
+    """
+    dataset = root_dataset(samples)
+    shape = _check_sizes(suspect, twins)
+    if isinstance(suspect, PredictionsSuspect):
+        check_answerable(suspect, list(twins))
+        return read_held(suspect, dataset, marking, classes, outputs)
+
+    least = NUM_METERED if suspect.metered else NUM_AT_HAND
+    sizes = batch_sizes(num_queries, batch_size)
+    ids, labels, images = _some_unmarked(
+        dataset,
+        marking,
+        classes,
+        max(least, sum(sizes)),
+        shape if suspect.needs_equal_sizes else None,
+    )
+    while sum(sizes) + sizes[0] <= len(ids):
+        sizes.append(sizes[0])
+    known = len(ids)
+    if not known:  # some picture has to be sent all the same
+        ids, labels = ["a grey image"], [0]
+        images = [np.full(shape, 127, np.uint8)]
+    answers = _ask(suspect, sizes, ids, np.array(labels), images, len(classes), outputs)
+    number = min(known, len(answers.failed))
+    truth = np.array(labels[:number], dtype=np.int64)
+    others: dict[str, np.ndarray] = {}
+    normalisations: dict[str, np.ndarray] = {}
+    if number and answers.correct[:number].mean() <= 1 - FAR_BETTER:
+        others, normalisations = ask_otherwise(
+            suspect,
+            images[:number][:_NUM_OTHERWISE],
+            ids[:number][:_NUM_OTHERWISE],
+            truth[:_NUM_OTHERWISE],
+            num_classes=len(classes),
+            batch_size=sizes[0],
+            outputs=answers.outputs,
+        )
+    found = judge(
+        answers.predicted[:number],
+        truth,
+        classes,
+        chance=_chance(dataset, marking),
+        proxies=_proxies(dataset, marking),
+        others=others,
+        normalisations=normalisations,
+        losses=answers.losses[:number],
+    )
+    return Probe(answers.outputs, found, _fingerprint(answers))
+
+
+def batch_sizes(num_queries: int, batch_size: int) -> list[int]:
+    """The sizes of batches that so many queries come in: the full one, and the last if it is smaller."""
+    full = min(batch_size, num_queries)
+    rest = num_queries % full if full else 0
+    return [size for size in (full, rest) if size]
+
+
+def same_suspect(before: Sequence[float] | None, now: Sequence[float]) -> bool:
+    """Whether two fingerprints are those of one suspect that answers alike each time."""
+    if before is None or len(before) != len(now):
+        return False
+    return bool(np.allclose(before, now, rtol=1e-2, atol=1e-2, equal_nan=True))
+
+
+def _ask(
+    suspect: Suspect,
+    sizes: Sequence[int],
+    ids: Sequence[str],
+    labels: np.ndarray,
+    images: Sequence[np.ndarray],
+    num_classes: int,
+    outputs: str,
+) -> Answers:
+    asking = Asking(suspect, num_classes, outputs)  # type: ignore[arg-type]
+    rows = cycle(range(len(ids)))
+    sent = 0
+    for size in sizes:
+        batch = list(islice(rows, size))
+        # Where there are too few images some are sent twice, under other names
+        keys = [
+            ids[row] if sent + i < len(ids) else f"{ids[row]} again {sent + i}"
+            for i, row in enumerate(batch)
+        ]
+        pictures = [images[row] for row in batch]
+        try:
+            asking.ask(pictures, keys, labels[batch])
+        except SuspectError as error:
+            some = [*pictures[:3], *images[:3]]
+            _check_shape(suspect, size, some, num_classes, outputs, error)
+            # The shape is right, and some of these images are not answered
+            asking.tolerance = None
+            asking.ask(pictures, keys, labels[batch])
+            asking.tolerance = 0
+            if asking.answers().failed.all():
+                raise
+        sent += size
+    return asking.answers()
+
+
+def _check_shape(
+    suspect: Suspect,
+    size: int,
+    images: Sequence[np.ndarray],
+    num_classes: int,
+    outputs: str,
+    error: SuspectError,
+) -> None:
+    """Finds out whether a batch failed because of its size or because of an image in it.
+
+    Raises:
+        SuspectError: ``error``, with the number of images that are answered at a time if there is one
+    """
+
+    def works(batch: Sequence[np.ndarray]) -> bool:
+        asking = Asking(suspect, num_classes, outputs)  # type: ignore[arg-type]
+        keys = [f"probe {row}" for row in range(len(batch))]
+        try:
+            asking.ask(batch, keys, np.zeros(len(batch), dtype=np.int64))
+        except SuspectError:
+            return False
+        return True
+
+    good = [image for image in images if works([image])]
+    if not good:
+        raise error
+    fits = size
+    while not works(list(islice(cycle(good), fits))):
+        fits //= 2
+    if fits < size:
+        raise SuspectError(
+            f"{error}. It answers {fits} image{'s' * (fits > 1)} at a time and not {size}: pass "
+            f"batch_size={fits}. No marked image was sent, and nothing was counted"
+        ) from error
+
+
+def read_held(
+    suspect: PredictionsSuspect,
+    dataset: fo.Dataset,
+    marking: Marking,
+    classes: Sequence[str],
+    outputs: str,
+) -> Probe:
+    """What a suspect's held answers on unmarked images tell; nothing has to be asked.
+
+    Raises:
+        SuspectError: if no held answer can be used
+    """
+    picture = np.zeros((1, 1, 3), np.uint8)
+
+    def read(names: Sequence[str], labels: np.ndarray, what: str) -> Answers:
+        return query(
+            suspect,
+            [picture] * len(names),
+            names,
+            labels,
+            num_classes=len(classes),
+            outputs=what,  # type: ignore[arg-type]
+            tolerance=None,
+        )
+
+    all_held = list(suspect.predictions)
+    everything = read(all_held, np.zeros(len(all_held), dtype=np.int64), outputs)
+    meaning = everything.outputs
+    label_field = marking.config["label_field"]
+    view = unmarked(dataset).exists(f"{label_field}.label")
+    truth = {
+        sample_id: classes.index(label)
+        for sample_id, label in zip(*view.values(["id", f"{label_field}.label"]), strict=True)
+        if sample_id in suspect.predictions and label in classes
+    }
+    labels = np.array(list(truth.values()), dtype=np.int64)
+    answers = read(list(truth), labels, meaning)
+    found = judge(
+        answers.predicted,
+        labels,
+        classes,
+        chance=_chance(dataset, marking),
+        proxies=_proxies(dataset, marking),
+        losses=answers.losses,
+    )
+    return Probe(meaning, found, _fingerprint(everything))
+
+
+def _fingerprint(answers: Answers) -> list[float]:
+    values = answers.predicted if answers.kind == "labels" else answers.losses
+    return [round(float(value), 6) for value in np.nan_to_num(values[:_NUM_FINGERPRINT], nan=-1.0)]
+
+
+def _check_sizes(suspect: Suspect, twins: Mapping[str, np.ndarray]) -> tuple[int, ...]:
+    """The twins' shape; of the first one, if they differ and that does not matter."""
+    shapes = sorted({image.shape for image in twins.values()})
+    if suspect.needs_equal_sizes:
+        check_one_size([(width, height) for height, width, _ in shapes], suspect.name)
+    return shapes[0] if shapes else (8, 8, 3)
+
+
+def _some_unmarked(
+    dataset: fo.Dataset,
+    marking: Marking,
+    classes: Sequence[str],
+    number: int,
+    shape: tuple[int, ...] | None,
+) -> tuple[list[str], list[int], list[np.ndarray]]:
+    """Ids, classes and images of unmarked samples, always the same ones; of one shape if it is given."""
+    label_field = marking.config["label_field"]
+    view = unmarked(dataset).exists(f"{label_field}.label").shuffle(seed=51)
+    ids: list[str] = []
+    labels: list[int] = []
+    images: list[np.ndarray] = []
+    names = ["id", "filepath", f"{label_field}.label"]
+    for sample_id, path, label in zip(*view.limit(4 * number).values(names), strict=True):
+        if len(ids) == number:
+            break
+        if label not in classes:
+            continue
+        try:
+            image = read_image(path)
+        except HoneyImageError:
+            continue  # any image serves
+        if shape is not None and image.shape != shape:
+            continue
+        ids.append(sample_id)
+        labels.append(classes.index(label))
+        images.append(image)
+    return ids, labels, images
+
+
+def _chance(dataset: fo.Dataset, marking: Marking) -> float:
+    """The share of the largest class among unmarked images."""
+    counts = unmarked(dataset).count_values(f"{marking.config['label_field']}.label")
+    known = [number for label, number in counts.items() if label is not None]
+    return max(known) / sum(known) if known else 1.0
+
+
+def _proxies(dataset: fo.Dataset, marking: Marking) -> float | None:
+    """The proxies' out-of-fold accuracy on the dataset, as its hardness run noted it."""
+    key = marking.config["hardness_field"]
+    if key not in list_keys(dataset, HARDNESS) or not is_complete(dataset, key):
+        return None
+    accuracy: Any = run_results(dataset, key).get("accuracy")
+    return None if accuracy is None else float(accuracy)

@@ -1,0 +1,116 @@
+"""Verifications as they are kept on the dataset, and the evidence for others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+
+from ...core.evidence.twins import PairAnswers
+from ...core.evidence.verdict import Verdict
+from ...core.ledger.evidence_file import check_new_evidence
+from ...core.ledger.evidence_file import export_evidence as write_evidence
+from ...core.limits import check_path
+from ..marking.marking import load_marking, open_ledger
+from ..runs import VERIFICATION, list_keys, root_dataset, run_config, run_results
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A verification as it is kept on the dataset.
+
+    Attributes:
+        verify_key: the run's key
+        honey_key: the marking
+        verdict: the :class:`~..core.evidence.verdict.Verdict`
+        suspect_name: what the suspect is called
+        suspect_digest: SHA-256 of its file or weights, None where it has none
+        pairs: one dict a pair in the order queried: ``pair``, ``released_loss``, ``withheld_loss``
+            (nats; None for labels alone), ``released_correct``, ``withheld_correct``, ``failed``
+        config: the run's whole config
+        timestamp: when the run was registered, UTC
+        random_images: the paper's controls, which never decide: ``ids`` of unmarked samples and
+            their loss ``gaps`` (nats), or a ``note`` that says why there are none; empty if none
+            were asked for
+    """
+
+    verify_key: str
+    honey_key: str
+    verdict: Verdict
+    suspect_name: str
+    suspect_digest: str | None
+    pairs: list[dict[str, Any]]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    timestamp: Any = None
+    random_images: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.suspect_name}: {self.verdict.verdict}. {self.verdict.statement}"
+
+
+def load_verification(
+    samples: fo.core.collections.SampleCollection, verify_key: str
+) -> Verification:
+    """Loads a verification from the dataset's runs.
+
+    Raises:
+        SamplesError: if there is no such verification
+    """
+    config = run_config(samples, verify_key, VERIFICATION)
+    results = run_results(samples, verify_key)
+    return Verification(
+        verify_key=verify_key,
+        honey_key=config["honey_key"],
+        verdict=Verdict.from_dict(results["verdict"]),
+        suspect_name=config["suspect_name"],
+        suspect_digest=config["suspect_digest"],
+        pairs=results["pairs"],
+        config=config,
+        timestamp=config["timestamp"],
+        random_images=results.get("random_images") or {},
+    )
+
+
+def known_verifications(samples: fo.core.collections.SampleCollection, honey_key: str) -> list[str]:
+    """Keys of the verifications of one marking, oldest first."""
+    return list_keys(samples, VERIFICATION, honey_key=honey_key)
+
+
+def next_verify_key(samples: fo.core.collections.SampleCollection, honey_key: str) -> str:
+    """The first free key ``<honey_key>_verification_<n>``."""
+    dataset = root_dataset(samples)
+    taken = {*dataset.list_runs(), *dataset.get_field_schema(), *dataset.list_saved_views()}
+    number = 1
+    while f"{honey_key}_verification_{number}" in taken:
+        number += 1
+    return f"{honey_key}_verification_{number}"
+
+
+def export_evidence(
+    samples: fo.core.collections.SampleCollection,
+    verify_key: str,
+    path: str | Path,
+    overwrite: bool = False,
+) -> Path:
+    """See :func:`fiftyone_honeyimage.export_evidence`."""
+    target = check_path("path", path)
+    check_new_evidence(target, overwrite)
+    verification = load_verification(samples, verify_key)
+    marking = load_marking(samples, verification.honey_key)
+    ledger = open_ledger(marking, verification.config["ledger_path"])
+    kind = verification.verdict.kind
+    what = "loss" if kind == "scores" else "correct"
+    values: dict[str, list[Any]] = {"a": [], "b": []}
+    for row in verification.pairs:
+        released = ledger.pairs[row["pair"]].released
+        withheld = "b" if released == "a" else "a"
+        values[released].append(None if row["failed"] else row[f"released_{what}"])
+        values[withheld].append(None if row["failed"] else row[f"withheld_{what}"])
+    pairs = tuple(row["pair"] for row in verification.pairs)
+    answers = PairAnswers(kind, pairs, tuple(values["a"]), tuple(values["b"]))
+    verification_id = verification.config["verification_id"]
+    write_evidence(ledger, verification_id, answers, target, overwrite=overwrite)
+    return target

@@ -1,0 +1,252 @@
+"""verify_model: queries a suspect on the twins and gives a verdict."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+
+from ...core.errors import LedgerError, ParameterError, SuspectError
+from ...core.evidence.verdict import Verdict
+from ...core.files import locked
+from ...core.ledger.ledger import Ledger
+from ...core.suspects.journal import Journal
+from ...version import __version__
+from ..marking.marking import Marking, load_marking, open_ledger
+from ..progress import Progress, StageBar
+from ..provenance import provenance
+from ..runs import (
+    MARKING,
+    VERIFICATION,
+    catch_up,
+    changing,
+    check_new_key,
+    list_keys,
+    root_dataset,
+    run_config,
+    save_results,
+    save_run,
+)
+from .call import Begun, Call, begin
+from .controls import ask_controls, num_controls
+from .ledger_heads import check_head, note_head
+from .pair_choice import check_choice
+from .questions import paper_figures
+from .suspects import check_asking, open_suspect, suspect_classes
+from .verification import Verification, known_verifications, load_verification, next_verify_key
+
+_logger = logging.getLogger(__name__)
+
+
+def verify_model(
+    samples: fo.core.collections.SampleCollection,
+    honey_key: str,
+    suspect: Any,
+    verify_key: str | None,
+    *,
+    alpha: float | None,
+    classes: Mapping[str, int] | Sequence[str] | None,
+    outputs: str,
+    input_size: int | tuple[int, int] | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    channels: str,
+    batch_size: int,
+    references: Sequence[Any],
+    name: str | None,
+    pairs: str,
+    num_pairs: int | None,
+    ledger_path: str | Path | None,
+    device: str | None,
+    skip_failures: bool,
+    insist: bool,
+    num_random: int | None,
+    user: str | None,
+    progress: Progress,
+) -> Verification:
+    """See :func:`fiftyone_honeyimage.verify_model`."""
+    catch_up(root_dataset(samples))
+    marking = load_marking(samples, honey_key)
+    check_asking(
+        outputs=outputs,
+        input_size=input_size,
+        mean=mean,
+        std=std,
+        channels=channels,
+        batch_size=batch_size,
+        pairs=pairs,
+        name=name,
+        references=references,
+        skip_failures=skip_failures,
+        insist=insist,
+    )
+    num_random = num_controls(suspect, num_random)
+    if verify_key is None:
+        verify_key = next_verify_key(samples, honey_key)
+    check_new_key(samples, verify_key, "verify_key")
+    ledger = open_ledger(marking, ledger_path)
+    check_log(samples, honey_key, ledger)
+    level = ledger.plan.alpha_for(alpha)
+    names = suspect_classes(marking, classes)
+    check_choice(pairs, num_pairs)
+
+    load = {
+        "input_size": input_size,
+        "mean": mean,
+        "std": std,
+        "channels": None if channels == "RGB" else channels,
+        "device": device,
+    }
+    model = open_suspect(samples, marking, suspect, names, name, load)
+    others = [
+        open_suspect(samples, marking, reference, names, None, load) for reference in references
+    ]
+
+    call = Call(
+        samples=samples,
+        marking=marking,
+        ledger=ledger,
+        model=model,
+        references=others,
+        classes=names,
+        outputs=outputs,
+        batch_size=batch_size,
+        alpha=level,
+        pairs=pairs,
+        num_pairs=num_pairs,
+        insist=insist,
+    )
+
+    stages = {
+        "Asking about unmarked images": 10,
+        "Querying reference models": 10 * len(others),
+        "Querying": 90,
+        "Deciding": 1,
+        "Querying random images": 30 if num_random else 0,
+    }
+    with (
+        Journal.open(ledger.path, call.key()) as journal,
+        StageBar(stages, progress) as bar,
+    ):
+        begun = begin(call, journal, bar)
+        asked, logged = begun.asked, begun.logged
+        verdict = _decide(call, begun, journal, skip_failures, bar)
+        results = {
+            "verdict": verdict.to_dict(),
+            "pairs": asked.table(),
+            "failures": asked.failures,
+            "random_images": {},
+        }
+        # Hours may have passed: what took the key meanwhile is kept, and so is this verdict
+        with locked(ledger.path), changing(root_dataset(samples)):
+            catch_up(root_dataset(samples))
+            marking = renamed(samples, marking)
+            verify_key = free_key(samples, verify_key, marking.honey_key)
+            save_run(
+                samples,
+                verify_key,
+                VERIFICATION,
+                {
+                    "honey_key": marking.honey_key,
+                    "suspect_name": model.name,
+                    "suspect_digest": model.digest,
+                    "verification_id": logged.id,
+                    "ledger_path": str(ledger.path),
+                    "classes": list(names),
+                    "outputs": asked.protocol.outputs,
+                    "protocol": asked.protocol.to_dict(),
+                    "alpha": level,
+                    "pairs": pairs,
+                    "num_references": len(others),
+                    "num_random": num_random,
+                    "version": __version__,
+                    **provenance(marking, ledger, user),
+                },
+                results,
+            )
+        journal.remove()
+        if num_random:
+            # Last of all: nothing that happens here can touch the verdict
+            bar.report("Querying random images", 0, 1)
+            gaps = ask_controls(
+                samples,
+                marking,
+                suspect,
+                model,
+                names,
+                num_random,
+                batch_size,
+                asked.protocol.outputs,
+                bar,
+            )
+            with changing(root_dataset(samples)):
+                save_results(samples, verify_key, {**results, "random_images": gaps})
+    return load_verification(samples, verify_key)
+
+
+def _decide(
+    call: Call, begun: Begun, journal: Journal, skip_failures: bool, bar: StageBar
+) -> Verdict:
+    """Asks what is left to ask and concludes; of a verification that was concluded, its verdict."""
+    asked, logged = begun.asked, begun.logged
+    if logged.closed:
+        return call.ledger.verdict_of(logged.id, asked.replay(journal))
+    try:
+        answers = asked.ask(call.model, bar, journal, logged.id, logged.alpha, skip_failures)
+    except BaseException as error:
+        where = (
+            f"{len(journal.answers)} of {2 * len(logged.pairs)} images are answered, and their answers are "
+            "kept. The same call goes on from there, as the same verification, and takes no further place in "
+            "the ledger"
+        )
+        if isinstance(error, SuspectError):
+            raise SuspectError(f"{error}. {where}") from error
+        _logger.warning("The verification of '%s' was interrupted: %s", call.model.name, where)
+        raise
+    paper = paper_figures(asked, answers, call.marking, call.ledger, begun.reference_losses)
+    bar.report("Deciding", 0, 1)
+    verdict = call.ledger.conclude(logged.id, answers, paper=paper)
+    note_head(call.ledger)
+    return verdict
+
+
+def check_log(
+    samples: fo.core.collections.SampleCollection, honey_key: str, ledger: Ledger
+) -> None:
+    """Checks that a ledger holds every verification of its marking that the dataset knows.
+
+    An older copy would count from the start again, and the levels add up to more than α.
+
+    Raises:
+        LedgerError: naming one that it does not hold
+    """
+    for key in known_verifications(samples, honey_key):
+        if run_config(samples, key, VERIFICATION)["verification_id"] not in ledger.verifications:
+            raise LedgerError(
+                f"the ledger at '{ledger.path}' does not hold verification '{key}': it is an older or "
+                "another copy, which would not count it. Restore the newest copy, or pass its place as "
+                "ledger_path"
+            )
+    check_head(ledger)
+
+
+def free_key(samples: fo.core.collections.SampleCollection, verify_key: str, honey_key: str) -> str:
+    """The key, or the next free one if it was taken meanwhile; a warning tells so."""
+    try:
+        check_new_key(samples, verify_key, "verify_key")
+    except ParameterError as error:
+        other = next_verify_key(samples, honey_key)
+        _logger.warning("%s. The verification is kept as '%s'", error, other)
+        return other
+    return verify_key
+
+
+def renamed(samples: fo.core.collections.SampleCollection, marking: Marking) -> Marking:
+    """The marking under the key that it has now; as it was if it was deleted."""
+    keys = list_keys(samples, MARKING, commitment=marking.commitment)
+    if not keys or marking.honey_key in keys:
+        return marking
+    return load_marking(samples, keys[0])
