@@ -10,8 +10,8 @@ import torch
 
 from fiftyone_honeyimage.core.errors import ParameterError
 from fiftyone_honeyimage.core.methods import METHODS, CraftRequest
-from fiftyone_honeyimage.core.methods.honeyimage import round_into_ball
-from fiftyone_honeyimage.core.training import TrainingConfig
+from fiftyone_honeyimage.core.methods.honeyimage import round_into_ball, thumbnails
+from fiftyone_honeyimage.core.training import TrainingConfig, cross_entropy, predict_logits
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,18 @@ def test_images_change_by_at_most_epsilon_and_the_gap_grows(request_of, inner):
         assert np.abs(image.astype(int) - original.astype(int)).max() <= 4
     assert sum((i != o).any() for i, o in zip(result.images, request.candidates, strict=True)) > 6
     assert result.history.shape == (5,)
-    assert result.proxy_losses.mean() > result.original_losses.mean()
+    # What the ascent climbs, under the models of its end: 0.018 to 0.084 on four seeds
+    labels = torch.as_tensor(request.candidate_labels)
+
+    def gap(pixels):
+        seen = thumbnails(pixels, request.rest.shape[-1])
+        own, others = (
+            cross_entropy(predict_logits(model, seen), labels)
+            for model in (result.in_model, result.out_model)
+        )
+        return (others - own).mean()
+
+    assert gap(result.images) > gap(request.candidates)
 
 
 def test_same_seed_same_bytes_and_another_seed_others(request_of):
