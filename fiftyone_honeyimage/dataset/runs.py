@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,9 @@ _changing = threading.local()
 
 #: Threads share the open file of a run's results, and so the place in it
 _reading = threading.Lock()
+
+#: How often results are looked for that another process is replacing
+_ATTEMPTS = 10
 
 
 def root_dataset(samples: fo.core.collections.SampleCollection) -> fo.Dataset:
@@ -217,7 +221,23 @@ def run_results(samples: fo.core.collections.SampleCollection, key: str) -> dict
 def find_results(samples: fo.core.collections.SampleCollection, key: str) -> dict[str, Any] | None:
     """A run's results as a dict, read from the database; None if it holds none."""
     with _reading:
-        results = root_dataset(samples).load_run_results(key, cache=False, load_view=False)
+        results = _load_results(root_dataset(samples), key)
     if results is None:
         return None
     return {k: v for k, v in results.serialize().items() if k != "cls"}
+
+
+def _load_results(dataset: fo.Dataset, key: str) -> fo.core.runs.BaseRunResults | None:
+    """A run's results, also while another process replaces them.
+
+    Replacing deletes the old file; MongoEngine, still pointing at it, reads nothing or an empty string.
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            return dataset.load_run_results(key, cache=False, load_view=False)
+        except AttributeError:
+            if attempt == _ATTEMPTS - 1:
+                raise
+            time.sleep(0.02 * attempt)
+            dataset._doc.runs[key].reload()
+    return None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from fiftyone import ViewField as F
 
 import fiftyone_honeyimage as fhi
+from fiftyone_honeyimage.dataset.runs import VERIFICATION, run_results, save_run
 from fiftyone_honeyimage.dataset.samples import read_labels
 
 
@@ -109,3 +112,26 @@ def test_three_threads_on_one_dataset(
         assert len(content) in (37, 37 - 7), "before or after the second marking"
         assert not withheld & {hashlib.sha256(data).hexdigest() for data in content}
     fhi.export_release(dataset, "second", tmp_path / "second", progress=False)
+
+
+def test_results_are_read_while_another_process_replaces_them(make_dataset: Any) -> None:
+    # A verification's are, when its random images were asked: the panel reads at any moment
+    dataset = make_dataset(4)
+    save_run(dataset, "theirs", VERIFICATION, {}, {"number": -1})
+    code = (
+        "import sys, time, fiftyone as fo\n"
+        "from fiftyone_honeyimage.dataset.runs import save_results\n"
+        "dataset = fo.load_dataset(sys.argv[1])\n"
+        "for number in range(100):\n"
+        "    save_results(dataset, 'theirs', {'number': number})\n"
+        "    time.sleep(0.05)\n"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code, dataset.name])
+    seen = set()
+    while other.poll() is None:
+        dataset.reload()
+        seen.add(run_results(dataset, "theirs")["number"])
+    assert other.returncode == 0
+    dataset.reload()
+    assert run_results(dataset, "theirs") == {"number": 99}
+    assert len(seen) > 2
