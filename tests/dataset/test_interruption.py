@@ -265,7 +265,7 @@ def test_another_dataset_does_not_take_over_the_folder(
     protected: Protected, killed: Any, make_dataset: Any, mark: Any
 ) -> None:
     other = make_dataset(24, hardness=True)
-    for after in ("generate:create_ledger", "marking_entry:save_run"):
+    for after in ("marking.generate:create_ledger", "marking.entry:save_run"):
         killed(
             protected.dataset,
             "generate_honeyimages",

@@ -264,9 +264,9 @@ from pathlib import Path
 from PIL import Image
 sys.path.insert(0, {root!r})
 from fiftyone_honeyimage.core.codecs import open_codec
-from fiftyone_honeyimage.core.marking.honeyimage import Crafting
-from fiftyone_honeyimage.core.marking import CraftRequest
-from fiftyone_honeyimage.core.marking import transforms
+from fiftyone_honeyimage.core.methods.honeyimage import Crafting
+from fiftyone_honeyimage.core.methods import CraftRequest
+from fiftyone_honeyimage.core.methods import transforms
 from fiftyone_honeyimage.core.models import build_model
 
 class Originals(list):
