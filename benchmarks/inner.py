@@ -22,7 +22,8 @@ from benchmarks.datasets import to_tensor
 from benchmarks.results_io import write_results
 from fiftyone_honeyimage.core.evidence.twins import signed_rank_test
 from fiftyone_honeyimage.core.hardness import compute_hardness
-from fiftyone_honeyimage.core.methods import METHODS, CraftRequest
+from fiftyone_honeyimage.core.methods import METHODS
+from fiftyone_honeyimage.core.methods.request import CraftRequest
 from fiftyone_honeyimage.core.methods.selection import select_candidates
 from fiftyone_honeyimage.core.models import build_model
 from fiftyone_honeyimage.core.training import (
@@ -68,7 +69,7 @@ def run_seed(seed: int, epochs: int) -> dict[str, Any]:
     figures: dict[str, Any] = {"seed": seed}
     for name, options in VARIANTS.items():
         start = time.perf_counter()
-        result = METHODS[options.get("method", "honeyimage")](
+        result = METHODS[options.get("method", "honeyimage")].craft(
             CraftRequest(
                 candidates=list(images[chosen.rows]),
                 candidate_labels=labels[chosen.rows],
@@ -78,7 +79,7 @@ def run_seed(seed: int, epochs: int) -> dict[str, Any]:
                 proxy="resnet_tiny",
                 config=config,
                 seed=seed,
-                inner=options.get("inner", "warm"),
+                options=METHODS[options.get("method", "honeyimage")].Options.read(options),
             )
         )
         seconds = time.perf_counter() - start

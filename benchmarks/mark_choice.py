@@ -31,7 +31,9 @@ from benchmarks.datasets import load_cifar10, to_tensor
 from benchmarks.results_io import write_results
 from fiftyone_honeyimage.core.evidence.twins import sign_test, signed_rank_test
 from fiftyone_honeyimage.core.hardness import compute_hardness
-from fiftyone_honeyimage.core.methods import METHODS, CraftRequest
+from fiftyone_honeyimage.core.methods import METHODS
+from fiftyone_honeyimage.core.methods.honeyimage import HoneyImageOptions
+from fiftyone_honeyimage.core.methods.request import CraftRequest
 from fiftyone_honeyimage.core.methods.selection import select_candidates
 from fiftyone_honeyimage.core.models import build_model
 from fiftyone_honeyimage.core.seeds import derive_seed
@@ -213,7 +215,7 @@ def mark(
     for smoothing in sorted({how for _, how in KINDS.values() if how is not None}):
         kinds = [kind for kind, (_, how) in KINDS.items() if how == smoothing]
         rows = np.concatenate([pairs[kind].reshape(-1) for kind in kinds])
-        result = METHODS["honeyimage"](
+        result = METHODS["honeyimage"].craft(
             CraftRequest(
                 candidates=list(images[rows]),
                 candidate_labels=labels[rows],
@@ -222,10 +224,9 @@ def mark(
                 num_classes=num_classes,
                 proxy=setting.proxy,
                 config=setting.training(setting.proxy_epochs),
-                num_steps=setting.num_steps,
-                smoothing=smoothing,
                 seed=derive_seed(seed, f"smoothing {smoothing}"),
                 device=device,
+                options=HoneyImageOptions(num_steps=setting.num_steps, smoothing=smoothing),
             )
         )
         protected[rows] = np.stack(list(result.images))

@@ -30,7 +30,6 @@ from scipy.ndimage import uniform_filter
 from fiftyone_honeyimage.core.audit.epsilon import epsilon_at_chance, separation_by_epsilon
 from fiftyone_honeyimage.core.audit.matching import match
 from fiftyone_honeyimage.core.audit.practice import (
-    MarkSettings,
     choose_practice,
     detector_features,
     practise,
@@ -39,8 +38,10 @@ from fiftyone_honeyimage.core.audit.separation import matched_auroc, rank_test
 from fiftyone_honeyimage.core.codecs import DecodedSources, open_codec
 from fiftyone_honeyimage.core.hardness import compute_hardness
 from fiftyone_honeyimage.core.images import read_image
-from fiftyone_honeyimage.core.methods import METHODS, CraftRequest
-from fiftyone_honeyimage.core.methods.honeyimage import thumbnails
+from fiftyone_honeyimage.core.methods import METHODS
+from fiftyone_honeyimage.core.methods.crafting import thumbnails
+from fiftyone_honeyimage.core.methods.honeyimage import HoneyImageOptions
+from fiftyone_honeyimage.core.methods.request import CraftRequest
 from fiftyone_honeyimage.core.methods.selection import select_candidates
 from fiftyone_honeyimage.core.metrics import worst_window
 from fiftyone_honeyimage.core.training import TrainingConfig
@@ -129,7 +130,7 @@ def measure(paths: Sequence[Path], args: argparse.Namespace, seed: int, folder: 
     halves = compute_hardness(
         seen, labels, len(names), proxy="resnet_tiny", config=config, seed=seed
     )
-    settings = MarkSettings(4.0, args.smoothing)
+    settings = HoneyImageOptions(smoothing=args.smoothing)
     with_room, _ = choose_practice(
         paths, np.ones(len(paths), dtype=bool), settings, seed, most=len(paths)
     )
@@ -146,7 +147,7 @@ def measure(paths: Sequence[Path], args: argparse.Namespace, seed: int, folder: 
     rest = np.setdiff1d(np.arange(len(paths)), rows)
     crafted, marks = {}, []
     for epsilon in args.epsilons:
-        result = METHODS["honeyimage"](
+        result = METHODS["honeyimage"].craft(
             CraftRequest(
                 candidates=DecodedSources(codecs),
                 codecs=codecs,
@@ -156,10 +157,10 @@ def measure(paths: Sequence[Path], args: argparse.Namespace, seed: int, folder: 
                 num_classes=len(names),
                 proxy="resnet_tiny",
                 config=config,
-                epsilon=epsilon,
-                step_size=epsilon / 10,
-                smoothing=args.smoothing,
                 seed=seed,
+                options=HoneyImageOptions(
+                    epsilon=epsilon, step_size=epsilon / 10, smoothing=args.smoothing
+                ),
             )
         )
         crafted[epsilon] = list(result.images)
@@ -244,7 +245,7 @@ def stranger(
             halves.models,
             result.in_model,
             SIZE,
-            MarkSettings(epsilon, args.smoothing),
+            HoneyImageOptions(epsilon=epsilon, smoothing=args.smoothing),
             seed=1,
             device="cpu",
             folder=Path(folder),

@@ -26,7 +26,8 @@ from benchmarks.results_io import write_results
 from fiftyone_honeyimage.core.evidence.published import score_known_models
 from fiftyone_honeyimage.core.evidence.twins import sign_test, signed_rank_test
 from fiftyone_honeyimage.core.hardness import compute_hardness
-from fiftyone_honeyimage.core.methods import METHODS, CraftRequest
+from fiftyone_honeyimage.core.methods import METHODS
+from fiftyone_honeyimage.core.methods.request import CraftRequest
 from fiftyone_honeyimage.core.methods.selection import select_candidates
 from fiftyone_honeyimage.core.models import build_model
 from fiftyone_honeyimage.core.seeds import derive_seed
@@ -170,7 +171,7 @@ def mark(
     )
     rest = np.setdiff1d(np.arange(len(images)), candidates.rows)
     start = time.perf_counter()
-    result = METHODS[setting.method](
+    result = METHODS[setting.method].craft(
         CraftRequest(
             candidates=list(images[candidates.rows]),
             candidate_labels=labels[candidates.rows],
@@ -179,10 +180,8 @@ def mark(
             num_classes=num_classes,
             proxy=setting.proxy,
             config=setting.proxy_config,
-            epsilon=setting.epsilon,
-            inner=setting.inner,
-            smoothing=setting.smoothing,
             seed=seed,
+            options=METHODS[setting.method].Options.read(vars(setting)),
         )
     )
     seconds = time.perf_counter() - start
@@ -227,12 +226,12 @@ def main() -> None:
     setting = replace(
         Setting(),
         method=args.method,
-        inner=args.inner,
-        smoothing=args.smoothing,
         proxy=args.proxy,
         suspect=args.suspect,
         proxy_config=TrainingConfig(epochs=args.proxy_epochs),
         suspect_config=TrainingConfig(epochs=args.epochs),
+        inner=args.inner,
+        smoothing=args.smoothing,
     )
     runs = []
     for seed in args.seeds:

@@ -31,9 +31,11 @@ from benchmarks.results_io import write_results
 from fiftyone_honeyimage.core.codecs import Codec, DecodedSources, open_codec
 from fiftyone_honeyimage.core.codecs.base import decode
 from fiftyone_honeyimage.core.images import read_image
-from fiftyone_honeyimage.core.methods import METHODS, CraftRequest, CraftResult
+from fiftyone_honeyimage.core.methods import METHODS
 from fiftyone_honeyimage.core.methods.finishing import finish
+from fiftyone_honeyimage.core.methods.honeyimage import HoneyImageOptions
 from fiftyone_honeyimage.core.methods.perturbation import Scale
+from fiftyone_honeyimage.core.methods.request import CraftRequest, CraftResult
 from fiftyone_honeyimage.core.methods.survival import measure_survival
 from fiftyone_honeyimage.core.metrics import psnr
 from fiftyone_honeyimage.core.training import TrainingConfig
@@ -56,8 +58,8 @@ def compare(paths: list[Path], args: argparse.Namespace, quality: int) -> dict[s
     originals = list(DecodedSources(codecs))
     stacked = np.stack([read_image(paths[row]) for row in rest]).transpose(0, 3, 1, 2)
 
-    def craft(**changes: Any) -> CraftResult:
-        return METHODS["honeyimage"](
+    def craft(codecs: Any, robust: bool) -> CraftResult:
+        return METHODS["honeyimage"].craft(
             CraftRequest(
                 candidates=originals,
                 candidate_labels=labels[chosen],
@@ -66,9 +68,9 @@ def compare(paths: list[Path], args: argparse.Namespace, quality: int) -> dict[s
                 num_classes=len(names),
                 proxy="resnet_tiny",
                 config=TrainingConfig(epochs=args.epochs),
-                epsilon=args.epsilon,
                 seed=args.seed,
-                **changes,
+                codecs=codecs,
+                options=HoneyImageOptions(epsilon=args.epsilon, robust=robust),
             )
         )
 
@@ -78,7 +80,7 @@ def compare(paths: list[Path], args: argparse.Namespace, quality: int) -> dict[s
         start = time.perf_counter()
         key = "pixels" if variant.startswith("naive") else variant
         if key not in crafted:
-            crafted[key] = craft(codecs=codecs if "codec" in key else None, robust="robust" in key)
+            crafted[key] = craft(codecs if "codec" in key else None, "robust" in key)
         result = crafted[key]
         images = list(result.images)
         if variant == "naive":
@@ -127,7 +129,7 @@ def memory(folder: Path) -> dict[str, float]:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     rest = torch.randint(0, 256, (64, 3, 64, 64), dtype=torch.uint8)
-    result = METHODS["honeyimage"](
+    result = METHODS["honeyimage"].craft(
         CraftRequest(
             candidates=DecodedSources([codec]),
             codecs=[codec],
@@ -137,9 +139,8 @@ def memory(folder: Path) -> dict[str, float]:
             num_classes=2,
             proxy="resnet_tiny",
             config=TrainingConfig(epochs=1),
-            num_steps=2,
-            step_size=2,
             checkpoint_dir=folder,
+            options=HoneyImageOptions(num_steps=2, step_size=2),
         )
     )
     moved = np.abs(result.images[0].astype(np.int16) - codec.original())

@@ -70,6 +70,7 @@ __all__ = [
     "list_runs",
     "load_marking",
     "load_verification",
+    "method_options",
     "read_note",
     "rename_run",
     "save_workspace",
@@ -151,12 +152,6 @@ def generate_honeyimages(
     num_pairs: int | None = None,
     hardness_field: str = "honey_hardness",
     exclude: Collection[str] = ("duplicates",),
-    epsilon: float = 4,
-    step_size: float = 0.4,
-    num_steps: int = 20,
-    inner: str = "warm",
-    robust: bool = False,
-    smoothing: float = 1.0,
     proxy: Proxy = "wrn28_2",
     input_size: int | None = None,
     training: TrainingConfig | Mapping[str, Any] | None = None,
@@ -171,6 +166,7 @@ def generate_honeyimages(
     device: str | None = None,
     skip_failures: bool = False,
     progress: bool | Callable | None = None,
+    **options: Any,
 ) -> Marking:
     """Turns the hardest images into HoneyImages, some of them twins, and writes the secret ledger.
 
@@ -204,18 +200,6 @@ def generate_honeyimages(
         hardness_field ("honey_hardness"): scores of :func:`compute_hardness`
         exclude (("duplicates",)): images that are not marked: ``"duplicates"`` (exact or near
             duplicates of another image) and ``"label_errors"`` (suspected label errors)
-        epsilon (4): ε, the largest change of any value, in 0–255 units, of the decoded file against
-            the decoded source
-        step_size (0.4): α of one ascent step, in 0–255 units
-        num_steps (20): T, the number of rounds
-        inner ("warm"): ``"warm"`` continues the in-model each round, ``"retrain"`` trains it anew, as
-            the paper does
-        robust (False): whether marks are optimised to survive JPEG 75 and 50, resizing to 75 % and back,
-            a 3x3 median filter, and random crop and flip (expectation over these transforms); crafting
-            takes several times as long
-        smoothing (1.0): pixels, 0 to 16; the standard deviation of the Gaussian that smooths the marks, whose
-            three channels then move together. 0 gives the paper's marks, which have a larger loss gap and
-            which a classifier of noise finds
         proxy ("wrn28_2"), input_size (None), training (None): see :func:`compute_hardness`
         alpha (0.001): the probability with which an innocent model may be accused; fixed in the
             ledger's commitment
@@ -237,6 +221,8 @@ def generate_honeyimages(
             dropped (JPEG alone)
         seed (51): same seed and device, same HoneyImages, byte for byte
         device (None), skip_failures (False), progress (None): see :func:`compute_hardness`
+        **options: the method's own, see :func:`method_options`. Of ``"honeyimage"``: ``epsilon`` (4),
+            ``step_size`` (0.4), ``num_steps`` (20), ``inner`` ("warm"), ``robust`` (False), ``smoothing`` (1.0)
 
     Returns:
         a ``Marking``
@@ -257,12 +243,7 @@ def generate_honeyimages(
         num_pairs=num_pairs,
         hardness_field=hardness_field,
         exclude=exclude,
-        epsilon=epsilon,
-        step_size=step_size,
-        num_steps=num_steps,
-        inner=inner,
-        robust=robust,
-        smoothing=smoothing,
+        options=options,
         proxy=proxy,
         input_size=input_size,
         training=training,
@@ -278,6 +259,26 @@ def generate_honeyimages(
         skip_failures=skip_failures,
         progress=progress,
     )
+
+
+@public
+def method_options(method: str = "honeyimage") -> dict[str, tuple[Any, str]]:
+    """What :func:`generate_honeyimages` takes beside its own arguments, for one method.
+
+    Args:
+        method ("honeyimage"): its name
+
+    Returns:
+        option → (default, what it is)
+
+    Raises:
+        ParameterError: if there is no such method
+    """
+    from .core.limits import check_choice
+    from .core.methods import METHODS
+
+    questions = METHODS[check_choice("method", method, METHODS)].Options.questions()
+    return {q.name: (q.default, f"{q.label}. {q.help}".strip()) for q in questions}
 
 
 @public

@@ -23,7 +23,7 @@ FIXED = GOLDEN / "fixed"
 EVIDENCE = sorted(path for path in GOLDEN.glob("*/*.json") if ".verdict" not in path.name)
 
 #: Parameters that a method's own options took over
-OPTIONS: dict[str, set[str]] = {}
+OPTIONS = {"generate_honeyimages": set(fhi.method_options("honeyimage"))}
 
 
 def read(path: Path) -> Any:

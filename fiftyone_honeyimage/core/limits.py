@@ -11,6 +11,7 @@ import math
 import numbers
 import os
 import reprlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,38 @@ class Real:
         if not (self.without_least or self.without_most):
             span = f"between {self.least} and {self.most}"
         raise ParameterError(f"{name} must be {span}{self.note}; found {shown(value)}")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some names, each with what it means.
+
+    Attributes:
+        meanings: name → what it means, in a form's words
+    """
+
+    meanings: Mapping[str, str]
+
+    def check(self, name: str, value: Any) -> str:
+        """The name.
+
+        Raises:
+            ParameterError: if it is none of them
+        """
+        return check_choice(name, value, self.meanings)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A switch."""
+
+    def check(self, name: str, value: Any) -> bool:
+        """The switch.
+
+        Raises:
+            ParameterError: if it is neither True nor False
+        """
+        return check_flag(name, value)
 
 
 #: Passes over the images in a training

@@ -15,7 +15,6 @@ from ..core.audit import STAGES, AuditReport, Leak, audit_files
 from ..core.audit.audit import check_alpha
 from ..core.audit.files import is_image_name, list_files
 from ..core.audit.originals import Policies, altered_files
-from ..core.audit.practice import MarkSettings
 from ..core.codecs import encoder_versions
 from ..core.errors import ImageError, LedgerError, ReleaseError, SamplesError
 from ..core.files import sha256_file
@@ -23,6 +22,7 @@ from ..core.images import read_image
 from ..core.ledger.ledger import Ledger, load_ledger
 from ..core.ledger.sides import MarkedImage
 from ..core.limits import PROXY_SIZE, check_path
+from ..core.methods.honeyimage import HoneyImageOptions
 from ..core.models import Proxy
 from ..core.progress import Report
 from ..core.training import TrainingConfig
@@ -126,7 +126,7 @@ def audit_release(
             proxy=proxy,
             config=config,
             input_size=input_size or _usual_size(folder, sorted(found.marked)),
-            marks=MarkSettings(opened.header["epsilon"], opened.header["smoothing"]),
+            marks=HoneyImageOptions.read(opened.header),
             found=leaks,
             named=named,
             secrets=_secrets(opened, samples),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..core.errors import ImageError
 from ..core.images import read_image
-from ..core.methods.ascent import PASSES
-from ..core.methods.trade_off import plan_trade_off
-from ..core.methods.transforms import TRANSFORMS
+from ..core.methods import Method
+from ..core.methods.base import RunSize
 from ..core.models import weight_bytes
 from ..core.training import TrainingConfig
 from .samples import LabeledSamples
@@ -72,13 +72,10 @@ def marking_cost(
     size: int,
     config: TrainingConfig,
     *,
-    method: str,
+    method: Method,
+    options: Any,
     num_honeyimages: int,
     num_pairs: int,
-    num_steps: int,
-    inner: str,
-    robust: bool = False,
-    epsilon: float = 4,
     trade_off: int = 0,
     proxy: str | None = None,
 ) -> RunCost:
@@ -88,13 +85,9 @@ def marking_cost(
         labeled: the samples
         size: side of the proxies' input in pixels
         config: the trainer's settings
-        method: the marking method
+        method, options: the marking method and its own parameters
         num_honeyimages: N
         num_pairs: M
-        num_steps: T
-        inner: "warm" or "retrain"
-        robust (False): whether every step also looks at each transform that is to be survived
-        epsilon (4): ε
         trade_off (0): candidates for the plot of loss gap against visibility, at most
         proxy (None): the proxies' architecture, whose weights are kept; None leaves them out
     """
@@ -102,28 +95,20 @@ def marking_cost(
     pixel_bytes = mean_pixel_bytes(labeled.filepaths)
     weights = 0 if proxy is None else weight_bytes(proxy, len(labeled.classes), size)
     marked = num_honeyimages + num_pairs
-    passes = (count - marked) * config.epochs  # the out-model
-    if method != "unperturbed":
-        rounds = num_steps * config.epochs if inner == "retrain" else config.epochs + num_steps - 1
-        views = 1 + len(TRANSFORMS) if robust else 1
-        passes += count * rounds + PASSES * views * marked * num_steps
-        passes += plan_trade_off(
-            trade_off,
-            num_candidates=marked,
-            num_rest=count - marked,
-            num_steps=num_steps,
-            epochs=config.epochs,
-            inner=inner,
-            epsilon=epsilon,
-            relative_size=pixel_bytes / 3 / size**2,
-        ).num_passes
+    run = RunSize(
+        num_images=count,
+        num_marked=marked,
+        epochs=config.epochs,
+        trade_off=trade_off,
+        relative_size=pixel_bytes / 3 / size**2,
+    )
     return RunCost(
         num_images=count,
-        num_passes=passes,
+        num_passes=method.passes(run, options),
         memory_bytes=_memory(count, size),
         # A HoneyImage takes about as much as its source; both models are kept
         disk_bytes=marked * (mean_file_bytes(labeled.filepaths) + _RECORD_BYTES)
-        + (1 if method == "unperturbed" else 2) * weights,
+        + method.num_models * weights,
         peak_bytes=peak_bytes(weights, marked * pixel_bytes, marked),
     )
 

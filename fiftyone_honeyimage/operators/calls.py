@@ -11,6 +11,8 @@ import fiftyone as fo
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
+from ..core.methods import METHODS
+
 
 def operator_config(
     name: str,
@@ -90,10 +92,19 @@ def call(
     )
 
 
-def sdk_defaults(function: Callable[..., Any]) -> dict[str, Any]:
-    """The parameters of an SDK function that have a default."""
+def sdk_defaults(function: Callable[..., Any], method: Any = None) -> dict[str, Any]:
+    """The parameters of an SDK function that have a default; a method's options are among them.
+
+    Args:
+        function: the SDK's function
+        method (None): the marking method whose options it takes; the SDK's default where it is none
+    """
     parameters = inspect.signature(function).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty}
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        own = METHODS.get(str(method)) or METHODS[defaults["method"]]
+        defaults |= {question.name: question.default for question in own.Options.questions()}
+    return defaults
 
 
 def given(ctx: Any, function: Callable[..., Any]) -> dict[str, Any]:
@@ -101,7 +112,8 @@ def given(ctx: Any, function: Callable[..., Any]) -> dict[str, Any]:
 
     An emptied field of a form counts as not given.
     """
-    values = {name: ctx.params.get(name) for name in inspect.signature(function).parameters}
+    names = [*inspect.signature(function).parameters, *sdk_defaults(function, _method(ctx))]
+    values = {name: ctx.params.get(name) for name in names}
     values = {name: value for name, value in values.items() if value not in (None, "", {})}
     if isinstance(values.get("training"), Mapping):
         values["training"] = {
@@ -112,7 +124,11 @@ def given(ctx: Any, function: Callable[..., Any]) -> dict[str, Any]:
 
 def values(ctx: Any, function: Callable[..., Any]) -> dict[str, Any]:
     """The parameters of an SDK function, as given or its defaults."""
-    return sdk_defaults(function) | given(ctx, function)
+    return sdk_defaults(function, _method(ctx)) | given(ctx, function)
+
+
+def _method(ctx: Any) -> Any:
+    return ctx.params.get("method")
 
 
 def change_dataset(ctx: Any, function: Callable[..., Any], **more: Any) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import fiftyone as fo
 import fiftyone.operators.types as types
 from fiftyone.operators.cache import execution_cache
 
+from ..core.limits import Choice, Flag, Whole
+from ..core.methods.options import Question
 from . import calls
 
 T = TypeVar("T")
@@ -61,6 +63,18 @@ def dropdown(
     return inputs.enum(name, view.values(), view=view, **kwargs)
 
 
+def ask(inputs: types.Object, question: Question) -> types.Property:
+    """Asks for one option of a method, as its dataclass words it."""
+    words = {"default": question.default, "label": question.label, "description": question.help}
+    if isinstance(question.limits, Choice):
+        return dropdown(inputs, question.name, question.limits.meanings, **words)
+    if isinstance(question.limits, Flag):
+        return inputs.bool(question.name, **words)
+    if isinstance(question.limits, Whole):
+        return inputs.int(question.name, **words)
+    return inputs.float(question.name, **words)
+
+
 def multiple_choice(
     inputs: types.Object,
     name: str,
@@ -98,13 +112,14 @@ def section(
     inputs.bool("advanced", default=False, label="Further options", view=types.SwitchView())
     if ctx.params.get("advanced"):
         return True
-    defaults = calls.sdk_defaults(function)
+    defaults = calls.sdk_defaults(function, ctx.params.get("method"))
     values = calls.given(ctx, function)
     if isinstance(values.get("training"), Mapping):
         values["training"] = _changed_training(values["training"]) or None
     return any(
         _comparable(values.get(name, defaults[name])) != _comparable(defaults[name])
         for name in names
+        if name in defaults
     )
 
 

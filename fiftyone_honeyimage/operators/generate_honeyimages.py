@@ -13,22 +13,19 @@ import fiftyone.operators.types as types
 
 from .. import generate_honeyimages as run
 from ..core.errors import HoneyImageError
+from ..core.methods import METHODS, Method
+from ..core.methods.options import Question
 from ..panels.hardness_figures import weakness_text
 from . import calls, placements, questions, results, run_cost, training_questions
 from .form_errors import block, errors_on, errors_on_named, is_blocked
-from .form_parts import dropdown, form, multiple_choice, once, section, view_key
+from .form_parts import ask, dropdown, form, multiple_choice, once, section, view_key
 
 if TYPE_CHECKING:
     from ..core.evidence.verdict import Plan
 
-#: Options that stay folded until they are asked for.
+#: What stays folded until it is asked for, beside the folded options of the methods
 _FURTHER = (
     "method",
-    "step_size",
-    "num_steps",
-    "inner",
-    "robust",
-    "smoothing",
     "test",
     "exclude",
     "output_dir",
@@ -64,12 +61,6 @@ class GenerateHoneyImages(foo.Operator):
         num_pairs: int | None = None,
         hardness_field: str = "honey_hardness",
         exclude: Sequence[str] = ("duplicates",),
-        epsilon: float = 4,
-        step_size: float = 0.4,
-        num_steps: int = 20,
-        inner: str = "warm",
-        robust: bool = False,
-        smoothing: float = 1.0,
         proxy: str = "wrn28_2",
         input_size: int | None = None,
         training: Mapping[str, Any] | None = None,
@@ -85,14 +76,14 @@ class GenerateHoneyImages(foo.Operator):
         skip_failures: bool = False,
         delegate: bool = False,
         delegation_target: str | None = None,
+        **options: Any,
     ) -> Any:
         """Executes or delegates this operator from Python.
 
         Args:
             samples, label_field, honey_key, method, num_honeyimages, num_pairs, hardness_field,
-                exclude, epsilon, step_size, num_steps, inner, robust, smoothing, proxy, input_size, training, alpha,
-                test, output_dir, lpips_backbone, trade_off, reencode, thumbnails, seed, device,
-                skip_failures: see
+                exclude, proxy, input_size, training, alpha, test, output_dir, lpips_backbone, trade_off,
+                reencode, thumbnails, seed, device, skip_failures, options: see
                 :func:`fiftyone_honeyimage.generate_honeyimages`
             delegate (False): whether to run it as a delegated operation
             delegation_target (None): the orchestrator, if delegated
@@ -108,12 +99,7 @@ class GenerateHoneyImages(foo.Operator):
             "num_pairs": num_pairs,
             "hardness_field": hardness_field,
             "exclude": list(exclude),
-            "epsilon": epsilon,
-            "step_size": step_size,
-            "num_steps": num_steps,
-            "inner": inner,
-            "robust": robust,
-            "smoothing": smoothing,
+            **options,
             "proxy": proxy,
             "input_size": input_size,
             "training": dict(training) if training else None,
@@ -216,19 +202,21 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
 
     _key(ctx, inputs, samples)
     numbers = _numbers(ctx, inputs, labeled)
-    _budget(ctx, inputs)
+    method = METHODS.get(str(calls.values(ctx, run)["method"])) or METHODS["honeyimage"]
+    _budget(inputs, method)
     proxy = training_questions.proxy(ctx, inputs)
-    shown = section(ctx, inputs, run, _FURTHER)
+    folded = [question for question in method.Options.questions() if question.folded]
+    shown = section(ctx, inputs, run, (*_FURTHER, *(question.name for question in folded)))
     training = training_questions.training(ctx, inputs, run, proxy, labeled, shown)
     if shown:
-        _further(ctx, inputs)
+        _further(ctx, inputs, folded)
         training_questions.machine(ctx, inputs, run)
     values = calls.values(ctx, run)
-    plan = _plan(values, inputs)
+    plan = _plan(values, inputs, method)
     from ..dataset.marking.candidates import chosen_by_others
 
     earlier = chosen_by_others(labeled, ctx.params.get("honey_key") or "")
-    _check_candidates(inputs, labeled, scores, earlier, numbers, values["exclude"])
+    _check_candidates(inputs, labeled, scores, earlier, numbers, values, method)
     resumes = False
     with suppress(HoneyImageError):  # the key itself is wrong, which its field says
         resumes = _check_places(ctx, inputs, samples, labeled)
@@ -243,13 +231,10 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         labeled,
         training.input_size,
         training.config,
-        method=values["method"],
+        method=method,
+        options=method.Options.read(values),
         num_honeyimages=num_honeyimages,
         num_pairs=num_pairs,
-        num_steps=values["num_steps"],
-        inner=values["inner"],
-        robust=values["robust"],
-        epsilon=values["epsilon"],
         trade_off=values["trade_off"],
         proxy=training.proxy,
     )
@@ -351,67 +336,34 @@ def _numbers(ctx: Any, inputs: types.Object, labeled: Any) -> tuple[int, int]:
     return images, pairs
 
 
-def _budget(ctx: Any, inputs: types.Object) -> None:
-    defaults = calls.sdk_defaults(run)
-    inputs.float(
-        "epsilon",
-        default=defaults["epsilon"],
-        label="Largest change ε",
-        description="Of any value, 0 to 255",
-    )
+def _budget(inputs: types.Object, method: Method) -> None:
+    for question in method.Options.questions():
+        if not question.folded:
+            ask(inputs, question)
     inputs.float(
         "alpha",
-        default=defaults["alpha"],
+        default=calls.sdk_defaults(run)["alpha"],
         label="Significance level α",
         description="The probability with which an innocent model may be accused. Fixed by the "
         "commitment",
     )
 
 
-def _further(ctx: Any, inputs: types.Object) -> None:
+def _further(ctx: Any, inputs: types.Object, folded: Sequence[Question]) -> None:
     """Asks for what is seldom changed."""
     from ..core.evidence.verdict import PLANNED_TESTS
-    from ..core.methods import METHODS
 
     defaults = calls.sdk_defaults(run)
-    inputs.float(
-        "step_size", default=defaults["step_size"], label="Step size", description="0 to 255"
-    )
-    inputs.int("num_steps", default=defaults["num_steps"], label="Rounds")
-    dropdown(
-        inputs,
-        "inner",
-        {
-            "warm": "Continues the in-model each round",
-            "retrain": "Trains the in-model anew each round, as the paper does: far slower",
-        },
-        default=defaults["inner"],
-        label="In-model",
-    )
-    inputs.bool(
-        "robust",
-        default=defaults["robust"],
-        label="Optimise for survival",
-        description="Of JPEG 75 and 50, resizing, a median filter, crop and flip; takes several times "
-        "as long",
-    )
-    inputs.float(
-        "smoothing",
-        default=defaults["smoothing"],
-        label="Smoothing",
-        description="Pixels, 0 to 16. Smooth marks are far harder to find; 0 gives the paper's",
-    )
     dropdown(
         inputs,
         "method",
         METHODS,
-        {
-            "honeyimage": "The paper's method",
-            "unperturbed": "Leaves the images as they are: the ablation",
-        },
+        {name: method.title for name, method in METHODS.items()},
         default=defaults["method"],
         label="Method",
     )
+    for question in folded:
+        ask(inputs, question)
     dropdown(
         inputs,
         "test",
@@ -484,25 +436,21 @@ def _exclude(ctx: Any, inputs: types.Object) -> None:
         check_exclusions(calls.values(ctx, run)["exclude"])
 
 
-def _plan(values: Mapping[str, Any], inputs: types.Object) -> Plan | None:
+def _plan(values: Mapping[str, Any], inputs: types.Object, method: Method) -> Plan | None:
     """The marking's plan; None, with the reason in the form, if what was asked cannot be used."""
     from ..core.evidence.verdict import Plan
-    from ..core.limits import NUM_STEPS, TRADE_OFF, check_choice, check_flag
-    from ..core.methods import METHODS
-    from ..core.methods.base import check_budget
+    from ..core.limits import TRADE_OFF, check_choice, check_flag
     from ..core.metrics import check_backbone_path
 
-    with errors_on_named(inputs, inputs.properties["epsilon"]):
-        NUM_STEPS.check("num_steps", values["num_steps"])
-        names = ("epsilon", "step_size", "num_steps", "inner", "smoothing")
-        check_budget(*(values[name] for name in names))
+    anywhere = inputs.properties.get("epsilon", inputs.properties["alpha"])
+    with errors_on_named(inputs, anywhere):
         check_choice("method", values["method"], METHODS)
-        for name in ("robust", "skip_failures"):
-            check_flag(name, values[name])
-    with errors_on(inputs.properties.get("lpips_backbone", inputs.properties["epsilon"])):
+        method.Options.read(values)
+        check_flag("skip_failures", values["skip_failures"])
+    with errors_on(inputs.properties.get("lpips_backbone", anywhere)):
         if values["lpips_backbone"] is not None:
             check_backbone_path(values["lpips_backbone"])
-    with errors_on_named(inputs, inputs.properties["epsilon"]):
+    with errors_on_named(inputs, anywhere):
         TRADE_OFF.check("trade_off", values["trade_off"])
     with errors_on_named(inputs, inputs.properties["alpha"]):
         return Plan(alpha=values["alpha"], test=values["test"])
@@ -515,11 +463,11 @@ def _check_candidates(
     scores: Any,
     earlier: Any,
     numbers: tuple[int, int],
-    exclude: Sequence[str],
+    values: Mapping[str, Any],
+    method: Method,
 ) -> None:
     import numpy as np
 
-    from ..core.methods.selection import select_candidates
     from ..dataset.marking.candidates import exclusion_masks
 
     hardness, label_errors = scores
@@ -527,13 +475,20 @@ def _check_candidates(
     asked = inputs.properties.get("exclude")
     if asked is not None and asked.invalid:
         return
+    options = None
+    with suppress(HoneyImageError):  # an option's own question tells what is wrong
+        options = method.Options.read(values)
+    if options is None:
+        return
     with errors_on_named(inputs, inputs.properties["num_pairs"]):
-        select_candidates(
+        method.choose(
             np.nan_to_num(hardness, nan=-np.inf),
             labeled.labels,
+            options=options,
             num_honeyimages=num_honeyimages,
             num_pairs=num_pairs,
-            excluded=exclusion_masks(exclude, hardness, label_errors, earlier),
+            excluded=exclusion_masks(values["exclude"], hardness, label_errors, earlier),
+            seed=51,
         )
 
 

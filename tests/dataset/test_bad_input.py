@@ -39,7 +39,7 @@ def refused(unchanged: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         pytest.fail("a model was trained before the error")
 
     monkeypatch.setattr("fiftyone_honeyimage.core.hardness.train_models", train)
-    monkeypatch.setattr("fiftyone_honeyimage.core.methods.honeyimage.train_models", train)
+    monkeypatch.setattr("fiftyone_honeyimage.core.methods.crafting.train_models", train)
 
     def check(
         error: type[Exception], words: str, call: Callable[..., Any], samples: Any, **changes: Any
@@ -380,7 +380,7 @@ def test_modes_without_small_changes_are_left_out(
         ({"epsilon": "4"}, "found '4'"),
         ({"epsilon": None}, "found None"),
         ({"epsilon": True}, "found True"),
-        ({"step_size": 0}, "step_size must be above 0 and at most epsilon=4; found 0"),
+        ({"step_size": 0}, "step_size must be a number above 0 and at most 64; found 0"),
         ({"step_size": 4.1}, "found 4.1"),
         ({"step_size": -1}, "found -1"),
         ({"step_size": "1"}, "found '1'"),

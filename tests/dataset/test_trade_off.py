@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import fiftyone_honeyimage as fhi
+from fiftyone_honeyimage.core.methods import METHODS
 from fiftyone_honeyimage.dataset.cost import marking_cost
 from fiftyone_honeyimage.dataset.hardness import training_config
 from fiftyone_honeyimage.dataset.samples import read_labels
@@ -42,11 +43,10 @@ def test_it_is_stored_and_changes_no_file(make_dataset: Any, mark: Any) -> None:
             read_labels(dataset, "ground_truth"),
             8,
             training_config(training),
-            method="honeyimage",
+            method=METHODS["honeyimage"],
+            options=METHODS["honeyimage"].Options(num_steps=2),
             num_honeyimages=4,
             num_pairs=3,
-            num_steps=2,
-            inner="warm",
             trade_off=trade_off,
         ).num_passes
 

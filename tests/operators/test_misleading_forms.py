@@ -232,16 +232,17 @@ def test_estimates_are_what_is_written(
         truth = fo.Classification(label=str(number % 2))
         dataset.add_sample(fo.Sample(filepath=str(path), ground_truth=truth, hardness=number / 9))
     training = {"epochs": 1}
-    settings = {"num_honeyimages": 8, "num_pairs": 8, "num_steps": 1}
+    methods = importlib.import_module("fiftyone_honeyimage.core.methods")
+    method, numbers = methods.METHODS["honeyimage"], {"num_honeyimages": 8, "num_pairs": 8}
     config = hardness.training_config(training)
     expected = cost.marking_cost(
         samples.read_labels(dataset, "ground_truth"),
         64,
         config,
-        method="honeyimage",
-        inner="warm",
+        method=method,
+        options=method.Options(num_steps=1),
         proxy="resnet_tiny",
-        **settings,
+        **numbers,
     )
 
     marking = fhi.generate_honeyimages(
@@ -256,7 +257,8 @@ def test_estimates_are_what_is_written(
         device="cpu",
         trade_off=0,
         progress=False,
-        **settings,
+        num_steps=1,
+        **numbers,
     )
 
     written = folder_bytes(marking.output_dir)

@@ -13,6 +13,7 @@ import torch
 
 from ..errors import ImageError, ParameterError
 from ..images import read_image
+from ..methods.honeyimage import HoneyImageOptions
 from ..models import Proxy
 from ..progress import Report, silent
 from ..resizing import resize_uint8
@@ -33,7 +34,7 @@ from .pixels import (
     outlyingness,
     residual_features,
 )
-from .practice import MarkDetector, MarkSettings, practise
+from .practice import MarkDetector, practise
 from .report import LOSS, PIXELS, AuditReport, Leak, Separation
 from .separation import TestResult, class_auroc, holm, matched_auroc, rank_test
 
@@ -74,7 +75,7 @@ def audit_files(
     proxy: Proxy | None = "resnet_tiny",
     config: TrainingConfig | None = None,
     input_size: int = 32,
-    marks: MarkSettings | None = None,
+    marks: HoneyImageOptions | None = None,
     found: Sequence[Leak] = (),
     named: Sequence[Leak] = (),
     secrets: Collection[str] = (),
@@ -161,7 +162,7 @@ def audit_files(
         sets = sets[np.sort(chosen)]
     detector = None
     if losses is not None and len(sets):
-        how = marks or MarkSettings()
+        how = marks or HoneyImageOptions()
         detector = _detector(release, loaded, known, losses, sets, how, seed, device, report)
         if detector is None:
             notes.append(
@@ -250,7 +251,7 @@ def _detector(
     labels: Sequence[str | None],
     losses: ReleaseLosses,
     sets: np.ndarray,
-    marks: MarkSettings,
+    marks: HoneyImageOptions,
     seed: int,
     device: str | torch.device | None,
     report: Report,

@@ -22,8 +22,9 @@ from ..codecs import Codec, DecodedSources, open_codec
 from ..device import choose_device
 from ..errors import ImageError
 from ..images import read_image
-from ..methods.base import CraftRequest
-from ..methods.honeyimage import Crafting
+from ..methods.crafting import Crafting
+from ..methods.honeyimage import HoneyImageOptions
+from ..methods.request import CraftRequest
 from ..methods.room import budget_of, has_room
 from ..progress import Report, silent
 from .compression import compression_features
@@ -37,19 +38,6 @@ _MOST_PIXELS = 16 << 20
 
 #: Rounds of searching, each of ε times 2.5 over their number (Madry et al., 2018).
 _ROUNDS = 6
-
-
-@dataclass(frozen=True)
-class MarkSettings:
-    """What the stranger knows of how the release was marked: the worst case, everything.
-
-    Attributes:
-        epsilon: ε, 0–255 units
-        smoothing: of the marks, pixels
-    """
-
-    epsilon: float = 4.0
-    smoothing: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +70,7 @@ def detector_features(path: Path, image: np.ndarray) -> np.ndarray:
 def choose_practice(
     paths: Sequence[Path],
     allowed: np.ndarray,
-    settings: MarkSettings,
+    settings: HoneyImageOptions,
     seed: int,
     most: int = MOST,
 ) -> tuple[list[int], list[Codec]]:
@@ -120,7 +108,7 @@ def mark_for_practice(
     num_classes: int,
     models: tuple[torch.nn.Module, torch.nn.Module],
     input_size: int,
-    settings: MarkSettings,
+    settings: HoneyImageOptions,
     *,
     seed: int,
     device: str | torch.device | None = None,
@@ -154,10 +142,12 @@ def mark_for_practice(
         rest_labels=labels[:1],
         num_classes=num_classes,
         codecs=codecs,
-        epsilon=settings.epsilon,
-        step_size=2.5 * settings.epsilon / _ROUNDS,
-        num_steps=_ROUNDS,
-        smoothing=settings.smoothing,
+        options=HoneyImageOptions(
+            epsilon=settings.epsilon,
+            step_size=2.5 * settings.epsilon / _ROUNDS,
+            num_steps=_ROUNDS,
+            smoothing=settings.smoothing,
+        ),
         seed=seed,
         device=device,
     )
@@ -211,7 +201,7 @@ def practise(
     half_models: Sequence[torch.nn.Module],
     whole_model: torch.nn.Module,
     input_size: int,
-    settings: MarkSettings,
+    settings: HoneyImageOptions,
     *,
     seed: int,
     device: str | torch.device | None,

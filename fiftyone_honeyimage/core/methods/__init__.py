@@ -1,18 +1,12 @@
-"""Methods that change images before release: one file each, registered here by name."""
+"""Methods of marking: how images are chosen and what is done to them; one file each, registered here."""
 
 from __future__ import annotations
 
-from .base import CraftRequest, CraftResult, MarkingMethod
-from .honeyimage import craft_honeyimages
-from .unperturbed import keep_unperturbed
+from .base import Method
+from .honeyimage import HoneyImage
+from .unperturbed import Unperturbed
 
 #: name → method. Adding a method means adding one file and one line here.
-METHODS: dict[str, MarkingMethod] = {
-    "honeyimage": craft_honeyimages,
-    "unperturbed": keep_unperturbed,
-}
+METHODS: dict[str, Method] = {method.name: method for method in (HoneyImage(), Unperturbed())}
 
-#: Methods that leave every pixel as it is, which any image has room for.
-KEEP_PIXELS = frozenset({"unperturbed"})
-
-__all__ = ["KEEP_PIXELS", "METHODS", "CraftRequest", "CraftResult", "MarkingMethod"]
+__all__ = ["METHODS", "Method"]

@@ -1,127 +1,101 @@
-"""What every marking method takes and gives."""
+"""What a method is: how images are chosen and what is done to them before a release."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from numbers import Real
-from pathlib import Path
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 
-from ..codecs.base import Codec
-from ..errors import ParameterError
-from ..limits import EPSILON, NUM_STEPS, SMOOTHING, check_choice, shown
-from ..models import Proxy
-from ..progress import Report, silent
-from ..training import TrainingConfig
+from .options import Options
+from .selection import Candidates, select_candidates
 
-
-@dataclass(frozen=True)
-class CraftRequest:
-    """The input of a marking method.
-
-    Attributes:
-        candidates: uint8 (H, W, 3) arrays at native size, K of them; read one at a time, so that a
-            sequence may decode each when it is asked for
-        candidate_labels: int64 (K,)
-        rest: uint8 (N, 3, S, S), the images that are not candidates, at the proxy's input size
-        rest_labels: int64 (N,)
-        num_classes: the number of classes
-        proxy: a proxy's name or factory
-        config: how the proxies are trained
-        epsilon: largest change of any value, 0–255 units, an integer or a fraction
-        step_size: α, the size of one ascent step, 0–255 units
-        num_steps: T, the number of rounds
-        inner: ``"retrain"`` trains the in-model anew each round, as the paper does; ``"warm"``
-            continues it
-        seed: the run's seed
-        device: where to compute; None chooses
-        codecs: for each candidate the codec of its file, or None for pixels without files
-        robust: whether marks are optimised to survive JPEG 75 and 50, resizing, a median filter, crop
-            and flip (expectation over these transforms)
-        smoothing: pixels; with a value above 0 the three channels move together, along a gradient that
-            is smoothed by a Gaussian of this standard deviation. 0 is the paper's method, whose noise a
-            classifier tells from a camera's at once
-        checkpoint_dir: where finished stages are kept so that an interrupted run resumes, or None
-        report: progress
-    """
-
-    candidates: Sequence[np.ndarray]
-    candidate_labels: np.ndarray
-    rest: torch.Tensor
-    rest_labels: np.ndarray
-    num_classes: int
-    proxy: Proxy = "wrn28_2"
-    config: TrainingConfig = field(default_factory=TrainingConfig)
-    epsilon: float = 4.0
-    step_size: float = 0.4
-    num_steps: int = 20
-    inner: str = "warm"
-    seed: int = 51
-    device: str | torch.device | None = None
-    codecs: Sequence[Codec] | None = None
-    robust: bool = False
-    smoothing: float = 1.0
-    checkpoint_dir: Path | None = None
-    report: Report = silent
-
-    def __post_init__(self) -> None:
-        check_budget(self.epsilon, self.step_size, self.num_steps, self.inner, self.smoothing)
-        if self.codecs is not None and len(self.codecs) != len(self.candidates):
-            raise ParameterError(
-                f"{len(self.candidates)} candidates need as many codecs, not {len(self.codecs)}"
-            )
+if TYPE_CHECKING:
+    from ..codecs.base import Codec
+    from .request import CraftRequest, CraftResult
 
 
 @dataclass(frozen=True)
-class CraftResult:
-    """The output of a marking method.
+class RunSize:
+    """What the cost of a method depends on.
 
     Attributes:
-        images: uint8 (H, W, 3) arrays, as given but changed by at most ε; as decoded from their files
-            where there are codecs, each when it is asked for
-        encoded: the files, or None without codecs
-        proxy_losses: float64 (K,), the out-model's loss on the changed images: the paper's
-            ``L(f_proxy, x')``
-        original_losses: float64 (K,), the out-model's loss on the originals
-        in_losses: float64 (K,), the last in-model's loss on the changed images; NaN if none
-        history: float64 (T,), mean of ``L_out − L_in`` before each round's step
-        out_model: the out-model, on the CPU
-        in_model: the last in-model, on the CPU; None if none
+        num_images: images of the private set
+        num_marked: images that are crafted, withheld twins too
+        epochs: of a proxy's training
+        trade_off: candidates that are also crafted at other budgets, at most
+        relative_size: pixels of an image over pixels of the proxy's input
     """
 
-    images: Sequence[np.ndarray]
-    encoded: Sequence[bytes] | None
-    proxy_losses: np.ndarray
-    original_losses: np.ndarray
-    in_losses: np.ndarray
-    history: np.ndarray
-    out_model: torch.nn.Module
-    in_model: torch.nn.Module | None = None
+    num_images: int
+    num_marked: int
+    epochs: int
+    trade_off: int = 0
+    relative_size: float = 1.0
 
 
-MarkingMethod = Callable[[CraftRequest], CraftResult]
+class Method(ABC):
+    """A method. One object a method, registered in ``METHODS``; it keeps nothing.
 
+    It imports nothing heavy before :meth:`craft` is called: forms and panels ask for its words.
 
-def check_budget(
-    epsilon: float, step_size: float, num_steps: int, inner: str = "warm", smoothing: float = 0
-) -> None:
-    """Checks the attack parameters.
-
-    Raises:
-        ParameterError: if one is out of range
+    Attributes:
+        name: in the SDK, the ledger and the App
+        title: what it is, for a curator
+        Options: its parameters, a subclass of :class:`.options.Options`
+        score: what a suspect's answers are turned into, a name in ``SCORES``
+        changes_pixels: whether an image needs room for a mark
+        num_models: proxies whose weights are kept with a marking
     """
-    EPSILON.check("epsilon", epsilon)
-    if not (_is_number(step_size) and 0 < step_size <= epsilon):
-        raise ParameterError(
-            f"step_size must be above 0 and at most epsilon={epsilon}; found {shown(step_size)}"
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    Options: ClassVar[type[Options]]
+    score: ClassVar[str] = "loss"
+    changes_pixels: ClassVar[bool] = True
+    num_models: ClassVar[int] = 1
+
+    def choose(
+        self,
+        hardness: np.ndarray,
+        labels: np.ndarray,
+        *,
+        options: Any,
+        num_honeyimages: int,
+        num_pairs: int,
+        excluded: Mapping[str, np.ndarray],
+        seed: int,
+    ) -> Candidates:
+        """Chooses images and pairs them, knowing nothing of coins. By default the hardest.
+
+        Args:
+            hardness: float64 (K,), ``-inf`` where it is not known
+            labels: int (K,)
+            options: an instance of :attr:`Options`
+            num_honeyimages, num_pairs, excluded: see :func:`.selection.select_candidates`
+            seed: of the run
+
+        Raises:
+            SamplesError: if there are too few images
+        """
+        return select_candidates(
+            hardness,
+            labels,
+            num_honeyimages=num_honeyimages,
+            num_pairs=num_pairs,
+            excluded=excluded,
         )
-    NUM_STEPS.check("num_steps", num_steps)
-    check_choice("inner", inner, ("warm", "retrain"))
-    SMOOTHING.check("smoothing", smoothing)
 
+    def has_room(self, codec: Codec, options: Any) -> bool:
+        """Whether an image can hold a mark that no eye finds."""
+        return True
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
+    @abstractmethod
+    def craft(self, request: CraftRequest) -> CraftResult:
+        """Makes the marked images; both twins of a pair pass through the same steps. No coin is drawn yet."""
+
+    @abstractmethod
+    def passes(self, size: RunSize, options: Any) -> int:
+        """How often an image goes forward and backward through a proxy."""

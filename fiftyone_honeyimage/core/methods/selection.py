@@ -8,6 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import ParameterError, SamplesError
+from ..limits import check_choice
+
+#: Which of the pairs, and of the images without a twin, are taken
+RULES = {
+    "hardest": "The hardest, as the paper does",
+    "spread": "Spread evenly over hardness, so that dropping the hardest images loses few of them",
+    "random": "At random",
+}
 
 
 @dataclass(frozen=True)
@@ -51,13 +59,15 @@ def select_candidates(
     num_honeyimages: int,
     num_pairs: int,
     excluded: Mapping[str, np.ndarray] | None = None,
+    rule: str = "hardest",
+    seed: int = 0,
 ) -> Candidates:
-    """Takes the N hardest images, M of them with a twin: same label, neighbouring hardness.
+    """Takes N images, M of them with a twin: same label, neighbouring hardness.
 
     Within each class the images are ranked by hardness and neighbours in the ranking are paired;
-    the M hardest pairs are kept, and the hardest of the remaining images are the singles. The rule
-    looks at hardness and labels alone and treats both twins alike; which of them is released is
-    decided by a coin, later.
+    M of the pairs are kept, and N − M of the remaining images are the singles: the hardest, or by
+    another rule. It looks at hardness and labels alone and treats both twins alike; which of them is
+    released is decided by a coin, later.
 
     Args:
         hardness: float64 (K,)
@@ -65,6 +75,8 @@ def select_candidates(
         num_honeyimages: N, the number of released HoneyImages
         num_pairs: M ≤ N, the number of them that have a withheld twin
         excluded (None): name → bool (K,) masks of images that may not be chosen
+        rule ("hardest"): a name in :data:`RULES`
+        seed (0): of the choice at random
 
     Returns:
         :class:`Candidates`
@@ -73,6 +85,7 @@ def select_candidates(
         ParameterError: if N < 1, M < 0 or M > N
         SamplesError: if there are too few images
     """
+    check_choice("selection", rule, RULES)
     if num_honeyimages < 1:
         raise ParameterError(f"num_honeyimages must be at least 1; found {num_honeyimages}")
     if not 0 <= num_pairs <= num_honeyimages:
@@ -109,8 +122,19 @@ def select_candidates(
             f"{len(available)} can be formed. Ask for fewer pairs, or exclude less"
         )
 
+    rng = np.random.default_rng(seed)
     order = np.argsort(-hardness[available].mean(axis=1), kind="stable")
-    pairs = available[order[:num_pairs]].astype(np.int64)
+    pairs = available[order[_taken(len(order), num_pairs, rule, rng)]].astype(np.int64)
     left = ranking[~np.isin(ranking, pairs)]
-    singles = left[: num_honeyimages - num_pairs].astype(np.int64)
+    singles = left[_taken(len(left), num_honeyimages - num_pairs, rule, rng)].astype(np.int64)
     return Candidates(singles=singles, pairs=pairs, excluded=counts)
+
+
+def _taken(num: int, wanted: int, rule: str, rng: np.random.Generator) -> np.ndarray:
+    """Which places of a ranking are taken, int64 (wanted,), ascending."""
+    if rule == "random":
+        return np.sort(rng.permutation(num)[:wanted])
+    if rule == "spread":
+        # The middle of each of so many equal parts of the ranking
+        return ((np.arange(wanted) + 0.5) * num / max(wanted, 1)).astype(np.int64)
+    return np.arange(wanted)

@@ -23,8 +23,9 @@ from ..progress import Report, silent
 from ..seeds import derive_seed
 from ..training import cross_entropy, predict_logits
 from .ascent import PASSES
-from .base import CraftRequest, CraftResult
-from .honeyimage import Crafting, thumbnails
+from .crafting import Crafting, thumbnails
+from .honeyimage import HoneyImageOptions
+from .request import CraftRequest, CraftResult
 
 #: Budgets that are measured, 0–255 units; the run's own is added.
 BUDGETS = (1.0, 2.0, 4.0, 8.0, 16.0)
@@ -92,20 +93,19 @@ def plan_trade_off(
     *,
     num_candidates: int,
     num_rest: int,
-    num_steps: int,
     epochs: int,
-    inner: str,
-    epsilon: float,
+    options: HoneyImageOptions,
     relative_size: float,
 ) -> TradeOffPlan:
     """How many candidates and rounds fit into a tenth of the time of the crafting.
 
     Args:
         wanted: candidates at most
-        num_candidates, num_rest, num_steps, epochs, inner, epsilon: of the run
+        num_candidates, num_rest, epochs, options: of the run
         relative_size: pixels of a candidate over pixels of the proxy's input: a round works on each
     """
-    rounds = num_steps * epochs if inner == "retrain" else epochs + num_steps - 1
+    num_steps, epsilon = options.num_steps, options.epsilon
+    rounds = num_steps * epochs if options.inner == "retrain" else epochs + num_steps - 1
     # A round passes an image through the proxies, and works on its pixels at native size
     unit = PASSES + relative_size
     crafting = (num_candidates + num_rest) * rounds + num_candidates * num_steps * unit
@@ -175,19 +175,20 @@ def measure_trade_off(
 
     points = []
     try:
-        for number, epsilon in enumerate(budgets(request.epsilon)):
+        for number, epsilon in enumerate(budgets(request.options.epsilon)):
             crafting = Crafting(
                 replace(
                     request,
                     candidates=originals,
                     candidate_labels=labels.numpy(),
                     codecs=codecs,
+                    checkpoint_dir=None,
+                    report=silent,
+                ).with_options(
                     epsilon=epsilon,
                     step_size=min(epsilon, _REACH * epsilon / plan.num_steps),
                     num_steps=plan.num_steps,
                     robust=False,
-                    checkpoint_dir=None,
-                    report=silent,
                 ),
                 device,
             )
@@ -196,11 +197,11 @@ def measure_trade_off(
                 crafting.ascend(seen, labels, result.out_model, result.in_model, step)
             images, *_ = crafting.finish_all()
             points.append(point(epsilon, images))
-            report("Measuring the trade-off", number + 1, len(budgets(request.epsilon)))
+            report("Measuring the trade-off", number + 1, len(budgets(request.options.epsilon)))
     finally:
         result.out_model.cpu()
         result.in_model.cpu()
-    produced = point(float(request.epsilon), _Picked(result.images, rows))
+    produced = point(float(request.options.epsilon), _Picked(result.images, rows))
     return TradeOff(plan.num_images, plan.num_steps, points, produced)
 
 

@@ -17,9 +17,8 @@ from ...core.codecs.previews import find_preview, without_previews
 from ...core.errors import ImageError, InterruptedRunError, ParameterError, SamplesError
 from ...core.hardness import find_duplicates
 from ...core.limits import shown
-from ...core.methods import KEEP_PIXELS
-from ...core.methods.room import budget_of, has_room
-from ...core.methods.selection import Candidates, select_candidates
+from ...core.methods import METHODS
+from ...core.methods.selection import Candidates
 from ..identity import known_markings
 from ..samples import LabeledSamples
 
@@ -124,19 +123,22 @@ def exclusion_masks(
     return masks
 
 
-def select_by_hardness(
+def select(
     hardness: np.ndarray,
     labels: np.ndarray,
     masks: Mapping[str, np.ndarray],
     request: Mapping[str, Any],
 ) -> Candidates:
-    """Selects by hardness alone, among the images that no mask leaves out; ``request`` tells how many."""
-    return select_candidates(
+    """The method's choice by hardness and label alone, among the images that no mask leaves out."""
+    method = METHODS[request["method"]]
+    return method.choose(
         np.nan_to_num(hardness, nan=-np.inf),
         labels,
+        options=method.Options.read(request),
         num_honeyimages=request["num_honeyimages"],
         num_pairs=request["num_pairs"],
         excluded=masks,
+        seed=request["seed"],
     )
 
 
@@ -163,7 +165,7 @@ def choose_candidates(
     first: dict[str, str] = {}
     while True:
         try:
-            candidates = select_by_hardness(hardness, labeled.labels, masks, request)
+            candidates = select(hardness, labeled.labels, masks, request)
         except SamplesError as error:
             raise SamplesError(f"{error}{_advice(first)}") from error
         new = candidates.rows[~checked[candidates.rows]]
@@ -193,11 +195,10 @@ def _refusal(path: str, request: Mapping[str, Any]) -> _Refusal | None:
     try:
         check_markable(path, rewritten=request["reencode"] == "all")
         shown = _preview_refusal(path, request["thumbnails"])
-        if shown is not None or request["method"] in KEEP_PIXELS:
+        method = METHODS[request["method"]]
+        if shown is not None or not method.changes_pixels:
             return shown
-        codec = open_codec(path)
-        cell, spill = codec.cell(grey=request["smoothing"] > 0)
-        roomy = has_room(budget_of(codec.original(), request["epsilon"], cell, spill))
+        roomy = method.has_room(open_codec(path), method.Options.read(request))
     except RewrittenError as error:
         return _Refusal(
             "would_be_rewritten", f"{error}; pass reencode='all', here and to the export"

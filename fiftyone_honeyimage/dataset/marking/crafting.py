@@ -23,7 +23,9 @@ from ...core.files import (
     write_atomic,
     write_json_atomic,
 )
-from ...core.methods import METHODS, CraftRequest, CraftResult
+from ...core.methods import METHODS
+from ...core.methods.honeyimage import HoneyImageOptions
+from ...core.methods.request import CraftRequest, CraftResult
 from ...core.methods.selection import Candidates
 from ...core.methods.survival import Survival, measure_survival
 from ...core.methods.trade_off import measure_trade_off, plan_trade_off
@@ -38,6 +40,9 @@ from ..samples import LabeledSamples
 from .candidates import choose_candidates
 
 _logger = logging.getLogger(__name__)
+
+#: What writing a file again may change, 0–255 units, where a method promises no budget of its own
+_REENCODING = 4.0
 
 
 def make_images(
@@ -74,6 +79,8 @@ def make_images(
     ensure_free_space(partial, _disk_bytes(codecs, proxy, num_classes, request["input_size"]))
     checkpoints = partial / storage.CHECKPOINTS
     checkpoints.mkdir(exist_ok=True)
+    method = METHODS[request["method"]]
+    options = method.Options.read(request)
     craft = CraftRequest(
         candidates=DecodedSources(codecs),
         codecs=codecs,
@@ -83,18 +90,13 @@ def make_images(
         num_classes=num_classes,
         proxy=proxy,
         config=config,
-        epsilon=request["epsilon"],
-        step_size=request["step_size"],
-        num_steps=request["num_steps"],
-        inner=request["inner"],
-        robust=request["robust"],
-        smoothing=request["smoothing"],
+        options=options,
         seed=request["seed"],
         device=device,
         checkpoint_dir=checkpoints,
         report=bar.report,
     )
-    result = METHODS[request["method"]](craft)
+    result = method.craft(craft)
     survival = None
     if result.in_model is not None:
         survival = measure_survival(
@@ -115,25 +117,28 @@ def make_images(
         result,
         survival,
         scores,
-        request["epsilon"],
+        getattr(options, "epsilon", _REENCODING),
         lpips_metric,
         bar,
     )
-    plan = plan_trade_off(
-        trade_off,
-        num_candidates=len(rows),
-        num_rest=len(rest),
-        num_steps=request["num_steps"],
-        epochs=config.epochs,
-        inner=request["inner"],
-        epsilon=request["epsilon"],
-        relative_size=_relative_size(codecs, request["input_size"]),
-    )
-    try:
-        curve = measure_trade_off(craft, result, plan, lpips_metric=lpips_metric, report=bar.report)
-    except ImageError as error:  # at another budget, which the HoneyImages do not depend on
-        _logger.warning("The trade-off of '%s' was not measured: %s", request["honey_key"], error)
-        curve = None
+    curve = None
+    if isinstance(options, HoneyImageOptions):
+        plan = plan_trade_off(
+            trade_off,
+            num_candidates=len(rows),
+            num_rest=len(rest),
+            epochs=config.epochs,
+            options=options,
+            relative_size=_relative_size(codecs, request["input_size"]),
+        )
+        try:
+            curve = measure_trade_off(
+                craft, result, plan, lpips_metric=lpips_metric, report=bar.report
+            )
+        except ImageError as error:  # at another budget, which the HoneyImages do not depend on
+            _logger.warning(
+                "The trade-off of '%s' was not measured: %s", request["honey_key"], error
+            )
     manifest["trade_off"] = {} if curve is None else curve.to_dict()
     manifest["lpips_note"] = lpips_note
     manifest["num_images"] = len(loaded.samples)

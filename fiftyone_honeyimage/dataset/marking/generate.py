@@ -21,9 +21,9 @@ from ...core.evidence.verdict import Plan
 from ...core.ledger.creation import create_ledger
 from ...core.ledger.ledger import Ledger, load_ledger
 from ...core.ledger.sides import MarkedImage
-from ...core.limits import NUM_STEPS, SEED, TRADE_OFF, check_choice, check_flag
+from ...core.limits import SEED, TRADE_OFF, check_choice, check_flag
 from ...core.methods import METHODS
-from ...core.methods.base import check_budget
+from ...core.methods.options import check_known
 from ...core.methods.selection import default_num_honeyimages, default_num_pairs
 from ...core.metrics import check_backbone
 from ...core.models import Proxy, check_proxy, proxy_name
@@ -43,7 +43,7 @@ from .candidates import (
     check_still_free,
     chosen_by_others,
     exclusion_masks,
-    select_by_hardness,
+    select,
 )
 from .count import count_marking, earlier_commitments
 from .crafting import make_images
@@ -63,12 +63,7 @@ def generate_honeyimages(
     num_pairs: int | None,
     hardness_field: str,
     exclude: Collection[str],
-    epsilon: float,
-    step_size: float,
-    num_steps: int,
-    inner: str,
-    robust: bool,
-    smoothing: float,
+    options: Mapping[str, Any],
     proxy: Proxy,
     input_size: int | None,
     training: TrainingConfig | Mapping[str, Any] | None,
@@ -87,13 +82,13 @@ def generate_honeyimages(
     """See :func:`fiftyone_honeyimage.generate_honeyimages`."""
     check_key(honey_key, "honey_key")
     check_choice("method", method, METHODS)
-    num_steps = NUM_STEPS.check("num_steps", num_steps)
-    check_budget(epsilon, step_size, num_steps, inner, smoothing)
+    own = check_known(options, method, {name: each.Options for name, each in METHODS.items()})
+    _warn_of_idle(options, own, method)
+    settings = METHODS[method].Options(**own)
     check_exclusions(exclude)
     check_file_policies(reencode, thumbnails)
     trade_off = TRADE_OFF.check("trade_off", trade_off)
     seed = SEED.check("seed", seed)
-    check_flag("robust", robust)
     check_flag("skip_failures", skip_failures)
     if lpips_backbone is not None:
         check_backbone(lpips_backbone)
@@ -142,12 +137,7 @@ def generate_honeyimages(
         "exclude": sorted(exclude),
         "reencode": reencode,
         "thumbnails": thumbnails,
-        "epsilon": float(epsilon),
-        "step_size": float(step_size),
-        "num_steps": num_steps,
-        "inner": inner,
-        "robust": bool(robust),
-        "smoothing": float(smoothing),
+        **settings.to_dict(),
         "proxy": proxy_label,
         "input_size": size,
         "training": asdict(config),
@@ -170,7 +160,7 @@ def generate_honeyimages(
         # Counts are checked on the ranking before anything is read or trained; duplicates, which
         # need the pixels, are left out below.
         exclusions = exclusion_masks(exclude, hardness, label_errors, earlier)
-        select_by_hardness(hardness, labeled.labels, exclusions, request)
+        select(hardness, labeled.labels, exclusions, request)
 
         stages = {
             "Reading images": 5,
@@ -219,6 +209,12 @@ def generate_honeyimages(
                 (folder / storage.REQUEST).unlink()
                 save_workspace(dataset)
     return load_marking(dataset, honey_key)
+
+
+def _warn_of_idle(options: Mapping[str, Any], own: Mapping[str, Any], method: str) -> None:
+    idle = sorted(set(options) - set(own))
+    if idle:
+        _logger.warning("method '%s' does not use %s", method, ", ".join(idle))
 
 
 def _states(filepaths: Sequence[str]) -> list[tuple[str, int, int] | None]:

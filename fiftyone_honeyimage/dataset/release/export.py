@@ -198,7 +198,7 @@ def export_release(
             bar,
             reencoded=reencode == "all",
             thumbnails_dropped=drop,
-            epsilon=marking.config["epsilon"],
+            epsilon=marking.config.get("epsilon"),
         )
         # The files once more, as they are released: what is noted in the ledger is what was checked
         read = read_release(written_to)

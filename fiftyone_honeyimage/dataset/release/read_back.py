@@ -166,7 +166,7 @@ def check_leaks(
     *,
     reencoded: bool,
     thumbnails_dropped: bool,
-    epsilon: float,
+    epsilon: float | None,
 ) -> None:
     """Looks for anything but the pixels that tells HoneyImages from other files.
 

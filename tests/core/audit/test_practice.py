@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from fiftyone_honeyimage.core.audit import audit_files
-from fiftyone_honeyimage.core.audit.practice import MarkSettings, choose_practice, learn_detector
+from fiftyone_honeyimage.core.audit.practice import choose_practice, learn_detector
 from fiftyone_honeyimage.core.codecs import DecodedSources, open_codec
-from fiftyone_honeyimage.core.methods import METHODS, CraftRequest
-from fiftyone_honeyimage.core.methods.honeyimage import thumbnails
+from fiftyone_honeyimage.core.methods import METHODS
+from fiftyone_honeyimage.core.methods.crafting import thumbnails
+from fiftyone_honeyimage.core.methods.honeyimage import HoneyImageOptions
+from fiftyone_honeyimage.core.methods.request import CraftRequest
 from fiftyone_honeyimage.core.training import TrainingConfig
 
 SETTINGS = {"config": TrainingConfig(epochs=4, batch_size=32), "device": "cpu", "input_size": 8}
@@ -21,7 +23,7 @@ def mark(release: Any, epsilon: float) -> None:
     """Marks the release's marked files as the tool does, with proxies that the audit does not know."""
     codecs = [open_codec(release.path(name)) for name in release.marked]
     others = [name for name in release.names if name not in release.marked]
-    result = METHODS["honeyimage"](
+    result = METHODS["honeyimage"].craft(
         CraftRequest(
             candidates=DecodedSources(codecs),
             codecs=codecs,
@@ -31,11 +33,9 @@ def mark(release: Any, epsilon: float) -> None:
             num_classes=3,
             proxy="resnet_tiny",
             config=TrainingConfig(epochs=4, batch_size=32),
-            epsilon=epsilon,
-            step_size=epsilon / 4,
-            num_steps=8,
             seed=99,
             device="cpu",
+            options=HoneyImageOptions(epsilon=epsilon, step_size=epsilon / 4, num_steps=8),
         )
     )
     for name, image in zip(release.marked, result.images, strict=True):
@@ -50,7 +50,7 @@ def own_marks(report: Any) -> Any:
 
 def test_strong_marks_are_found_by_who_makes_his_own(make_release: Callable[..., Any]) -> None:
     release = make_release(num=300, num_marked=20)
-    marks = MarkSettings(16.0, 1.0)
+    marks = HoneyImageOptions(epsilon=16.0)
     clean = own_marks(audit_files(release.folder, release.marked, marks=marks, **SETTINGS))
     assert not clean.separates
     # An interval of 95 % leaves out 0.5 on one machine of twenty
@@ -76,12 +76,12 @@ def test_practice_is_on_allowed_images_with_room(make_release: Callable[..., Any
     release.save(release.names[3], np.full((24, 24, 3), 255, dtype=np.uint8))
     paths = [release.path(name) for name in release.names]
     allowed = np.arange(60) < 40
-    rows, codecs = choose_practice(paths, allowed, MarkSettings(), seed=1)
+    rows, codecs = choose_practice(paths, allowed, HoneyImageOptions(), seed=1)
     assert len(rows) == len(codecs) == len(set(rows))
     assert set(rows) <= set(range(40)) - {3}
     assert len(rows) > 20
-    assert choose_practice(paths, allowed, MarkSettings(), seed=1)[0] == rows
-    assert len(choose_practice(paths, allowed, MarkSettings(), seed=1, most=5)[0]) == 5
+    assert choose_practice(paths, allowed, HoneyImageOptions(), seed=1)[0] == rows
+    assert len(choose_practice(paths, allowed, HoneyImageOptions(), seed=1, most=5)[0]) == 5
 
 
 def test_the_detector_learns_the_difference_and_not_the_scene() -> None:

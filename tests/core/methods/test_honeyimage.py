@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from fiftyone_honeyimage.core.errors import ParameterError
-from fiftyone_honeyimage.core.methods import METHODS, CraftRequest
-from fiftyone_honeyimage.core.methods.honeyimage import round_into_ball, thumbnails
+from fiftyone_honeyimage.core.methods import METHODS
+from fiftyone_honeyimage.core.methods.crafting import round_into_ball, thumbnails
+from fiftyone_honeyimage.core.methods.honeyimage import HoneyImageOptions
+from fiftyone_honeyimage.core.methods.request import CraftRequest
 from fiftyone_honeyimage.core.training import TrainingConfig, cross_entropy, predict_logits
 
 
@@ -31,11 +33,12 @@ def request_of(digits):
             num_classes=4,
             proxy="resnet_tiny",
             config=TrainingConfig(epochs=6, flip=False),
-            num_steps=5,
-            step_size=1.0,
             seed=3,
+            options=HoneyImageOptions(num_steps=5, step_size=1.0),
         )
-        return replace(request, **changes)
+        own = {q.name for q in HoneyImageOptions.questions()} & set(changes)
+        options = {name: changes.pop(name) for name in own}
+        return replace(request, **changes).with_options(**options)
 
     return make
 
@@ -43,7 +46,7 @@ def request_of(digits):
 @pytest.mark.parametrize("inner", ["warm", "retrain"])
 def test_images_change_by_at_most_epsilon_and_the_gap_grows(request_of, inner):
     request = request_of(inner=inner)
-    result = METHODS["honeyimage"](request)
+    result = METHODS["honeyimage"].craft(request)
     for image, original in zip(result.images, request.candidates, strict=True):
         assert image.dtype == np.uint8
         assert image.shape == original.shape
@@ -65,14 +68,14 @@ def test_images_change_by_at_most_epsilon_and_the_gap_grows(request_of, inner):
 
 
 def test_same_seed_same_bytes_and_another_seed_others(request_of):
-    first, second, other = (METHODS["honeyimage"](request_of(seed=s)) for s in (3, 3, 4))
+    first, second, other = (METHODS["honeyimage"].craft(request_of(seed=s)) for s in (3, 3, 4))
     for a, b in zip(first.images, second.images, strict=True):
         np.testing.assert_array_equal(a, b)
     assert any((a != b).any() for a, b in zip(first.images, other.images, strict=True))
 
 
 def test_interrupted_run_resumes_to_the_same_bytes(request_of, tmp_path):
-    whole = METHODS["honeyimage"](request_of())
+    whole = METHODS["honeyimage"].craft(request_of())
 
     class StopError(Exception):
         pass
@@ -82,10 +85,10 @@ def test_interrupted_run_resumes_to_the_same_bytes(request_of, tmp_path):
             raise StopError
 
     with pytest.raises(StopError):
-        METHODS["honeyimage"](request_of(checkpoint_dir=tmp_path, report=stop_in_round_three))
+        METHODS["honeyimage"].craft(request_of(checkpoint_dir=tmp_path, report=stop_in_round_three))
     assert {path.name for path in tmp_path.iterdir()} == {"f_out.pt", "rounds.pt"}
     stages = []
-    resumed = METHODS["honeyimage"](
+    resumed = METHODS["honeyimage"].craft(
         request_of(checkpoint_dir=tmp_path, report=lambda stage, done, total: stages.append(stage))
     )
     assert stages == ["Crafting HoneyImages"] * 2
@@ -100,14 +103,14 @@ def test_images_of_several_sizes_keep_theirs(request_of):
         np.random.default_rng(n).integers(40, 216, (*sizes[n % 3], 3), dtype=np.uint8)
         for n in range(12)
     ]
-    result = METHODS["honeyimage"](replace(request, candidates=candidates))
+    result = METHODS["honeyimage"].craft(replace(request, candidates=candidates))
     assert [image.shape[:2] for image in result.images] == [sizes[n % 3] for n in range(12)]
     assert all((i != c).any() for i, c in zip(result.images, candidates, strict=True))
 
 
 def test_unperturbed_returns_the_originals(request_of):
     request = request_of()
-    result = METHODS["unperturbed"](request)
+    result = METHODS["unperturbed"].craft(request)
     for image, original in zip(result.images, request.candidates, strict=True):
         np.testing.assert_array_equal(image, original)
     np.testing.assert_array_equal(result.proxy_losses, result.original_losses)

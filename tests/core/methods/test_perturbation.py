@@ -15,9 +15,10 @@ from PIL import Image
 from fiftyone_honeyimage.core.codecs import open_codec
 from fiftyone_honeyimage.core.codecs.base import decode
 from fiftyone_honeyimage.core.images import read_image
-from fiftyone_honeyimage.core.methods import METHODS, CraftRequest
+from fiftyone_honeyimage.core.methods import METHODS
 from fiftyone_honeyimage.core.methods import perturbation as native
 from fiftyone_honeyimage.core.methods.finishing import FinishedFiles, finish
+from fiftyone_honeyimage.core.methods.honeyimage import HoneyImageOptions
 from fiftyone_honeyimage.core.methods.perturbation import (
     Perturbations,
     Scale,
@@ -26,6 +27,7 @@ from fiftyone_honeyimage.core.methods.perturbation import (
     smooth,
     smoothing_reach,
 )
+from fiftyone_honeyimage.core.methods.request import CraftRequest
 from fiftyone_honeyimage.core.resizing import differentiable_resize
 from fiftyone_honeyimage.core.training import TrainingConfig
 
@@ -72,7 +74,7 @@ def test_smoothed_marks_move_the_channels_together(jpeg_request):
     request = replace(jpeg_request, codecs=None, candidates=originals)
     changes = {}
     for smoothing in (0.0, 1.0):
-        result = METHODS["honeyimage"](replace(request, smoothing=smoothing))
+        result = METHODS["honeyimage"].craft(request.with_options(smoothing=smoothing))
         changes[smoothing] = np.concatenate(
             [
                 (image.astype(int) - original)[(original > 8).all(2) & (original < 247).all(2)]
@@ -200,15 +202,14 @@ def jpeg_request(digits, tmp_path_factory):
         num_classes=4,
         proxy="resnet_tiny",
         config=TrainingConfig(epochs=4, flip=False),
-        num_steps=4,
-        step_size=1.0,
         seed=3,
+        options=HoneyImageOptions(num_steps=4, step_size=1.0),
     )
 
 
 @pytest.mark.parametrize("robust", [False, True])
 def test_files_are_crafted_within_epsilon_and_in_their_format(jpeg_request, robust):
-    result = METHODS["honeyimage"](replace(jpeg_request, robust=robust))
+    result = METHODS["honeyimage"].craft(jpeg_request.with_options(robust=robust))
     assert result.encoded is not None
     assert result.in_model is not None
     changed = 0
@@ -227,7 +228,7 @@ def test_files_are_crafted_within_epsilon_and_in_their_format(jpeg_request, robu
 def test_interrupted_runs_with_perturbations_on_disk_resume_to_the_same_bytes(
     jpeg_request, tmp_path, monkeypatch
 ):
-    whole = METHODS["honeyimage"](jpeg_request)
+    whole = METHODS["honeyimage"].craft(jpeg_request)
     monkeypatch.setattr(native, "KEPT_BYTES", 0)
 
     class StopError(Exception):
@@ -242,15 +243,15 @@ def test_interrupted_runs_with_perturbations_on_disk_resume_to_the_same_bytes(
 
     for stage, number in (("Crafting HoneyImages", 2), ("Fitting files", 5)):
         with pytest.raises(StopError):
-            METHODS["honeyimage"](
+            METHODS["honeyimage"].craft(
                 replace(jpeg_request, checkpoint_dir=tmp_path, report=stop_at(stage, number))
             )
-    resumed = METHODS["honeyimage"](replace(jpeg_request, checkpoint_dir=tmp_path))
+    resumed = METHODS["honeyimage"].craft(replace(jpeg_request, checkpoint_dir=tmp_path))
     assert list(resumed.encoded) == list(whole.encoded)
 
 
 def test_unperturbed_files_pass_through_the_same_writer(jpeg_request):
-    result = METHODS["unperturbed"](jpeg_request)
+    result = METHODS["unperturbed"].craft(jpeg_request)
     for codec, original, pixels, data in zip(
         jpeg_request.codecs, jpeg_request.candidates, result.images, result.encoded, strict=True
     ):
@@ -264,8 +265,9 @@ from pathlib import Path
 from PIL import Image
 sys.path.insert(0, {root!r})
 from fiftyone_honeyimage.core.codecs import open_codec
-from fiftyone_honeyimage.core.methods.honeyimage import Crafting
-from fiftyone_honeyimage.core.methods import CraftRequest
+from fiftyone_honeyimage.core.methods.crafting import Crafting
+from fiftyone_honeyimage.core.methods.honeyimage import HoneyImageOptions
+from fiftyone_honeyimage.core.methods.request import CraftRequest
 from fiftyone_honeyimage.core.methods import transforms
 from fiftyone_honeyimage.core.models import build_model
 
@@ -280,7 +282,8 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 request = CraftRequest(
     candidates=Originals([None]), codecs=codecs, candidate_labels=np.zeros(1, np.int64),
     rest=torch.zeros((1, 3, 32, 32), dtype=torch.uint8), rest_labels=np.zeros(1, np.int64),
-    num_classes=2, proxy="resnet_tiny", step_size=4.0, checkpoint_dir=Path({folder!r}),
+    num_classes=2, proxy="resnet_tiny", checkpoint_dir=Path({folder!r}),
+    options=HoneyImageOptions(step_size=4.0),
 )
 crafting = Crafting(request, torch.device("cpu"))
 seen = crafting.see_all()

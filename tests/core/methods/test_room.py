@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -11,9 +9,11 @@ from PIL import Image
 
 from fiftyone_honeyimage.core.codecs import DecodedSources, open_codec
 from fiftyone_honeyimage.core.images import read_image
-from fiftyone_honeyimage.core.methods import METHODS, CraftRequest
+from fiftyone_honeyimage.core.methods import METHODS
 from fiftyone_honeyimage.core.methods.finishing import finish
+from fiftyone_honeyimage.core.methods.honeyimage import HoneyImageOptions
 from fiftyone_honeyimage.core.methods.perturbation import Scale
+from fiftyone_honeyimage.core.methods.request import CraftRequest
 from fiftyone_honeyimage.core.methods.room import WINDOW, budget_of, has_room
 from fiftyone_honeyimage.core.metrics import LEAST_SIMILARITY, worst_window
 from fiftyone_honeyimage.core.training import TrainingConfig
@@ -120,13 +120,11 @@ def test_crafted_files_leave_plain_areas_as_they_are(tmp_path, name, smoothing):
         num_classes=2,
         proxy="resnet_tiny",
         config=TrainingConfig(epochs=1),
-        num_steps=3,
-        step_size=2.0,
-        smoothing=smoothing,
+        options=HoneyImageOptions(num_steps=3, step_size=2.0, smoothing=smoothing),
     )
     original = read_image(path)
     for robust in (False, True):
-        result = METHODS["honeyimage"](replace(request, robust=robust))
+        result = METHODS["honeyimage"].craft(request.with_options(robust=robust))
         changed = np.abs(result.images[0].astype(int) - original).max(axis=2)
         for plain in ("sky", "black", "white"):
             assert not area(changed, plain, 0 if name.endswith("jpg") else EDGE).any(), plain

@@ -12,8 +12,10 @@ import torch
 from PIL import Image
 
 from fiftyone_honeyimage.core.codecs import DecodedSources, open_codec
-from fiftyone_honeyimage.core.methods import METHODS, CraftRequest, CraftResult
+from fiftyone_honeyimage.core.methods import METHODS
 from fiftyone_honeyimage.core.methods.ascent import PASSES
+from fiftyone_honeyimage.core.methods.honeyimage import HoneyImageOptions
+from fiftyone_honeyimage.core.methods.request import CraftRequest, CraftResult
 from fiftyone_honeyimage.core.methods.trade_off import (
     MAX_SHARE,
     TradeOffPlan,
@@ -42,15 +44,14 @@ def request_() -> CraftRequest:
         num_classes=4,
         proxy="resnet_tiny",
         config=TrainingConfig(epochs=6, flip=False),
-        num_steps=5,
-        step_size=1.0,
         seed=3,
+        options=HoneyImageOptions(num_steps=5, step_size=1.0),
     )
 
 
 @pytest.fixture(scope="module")
 def result(request_: CraftRequest) -> CraftResult:
-    return METHODS["honeyimage"](request_)
+    return METHODS["honeyimage"].craft(request_)
 
 
 def test_more_change_is_more_visible_and_tells_more(
@@ -98,7 +99,7 @@ def test_nothing_of_the_run_changes(request_: CraftRequest, result: CraftResult)
     now = result.in_model.state_dict()
     assert all(torch.equal(now[name], value) for name, value in weights.items())
     assert measure_trade_off(request_, result, PLAN) == first
-    again = METHODS["honeyimage"](request_)
+    again = METHODS["honeyimage"].craft(request_)
     for image, old in zip(again.images, before, strict=True):
         np.testing.assert_array_equal(image, old)
 
@@ -111,8 +112,10 @@ def test_files_are_measured_as_they_would_be_decoded(
         path = tmp_path / f"{row}.jpg"
         Image.fromarray(image).save(path, quality=90)
         codecs.append(open_codec(path))
-    request = replace(request_, codecs=codecs, candidates=DecodedSources(codecs), num_steps=2)
-    result = METHODS["honeyimage"](request)
+    request = replace(request_, codecs=codecs, candidates=DecodedSources(codecs)).with_options(
+        num_steps=2
+    )
+    result = METHODS["honeyimage"].craft(request)
 
     found = measure_trade_off(request, result, PLAN)
 
@@ -124,15 +127,15 @@ def test_files_are_measured_as_they_would_be_decoded(
 def test_a_budget_of_ones_own_is_among_them(request_: CraftRequest) -> None:
     assert budgets(4) == [1, 2, 4, 8, 16]
     assert budgets(6) == [1, 2, 4, 6, 8, 16]
-    request = replace(request_, epsilon=6.5, step_size=3)
-    found = measure_trade_off(request, METHODS["honeyimage"](request), PLAN)
+    request = request_.with_options(epsilon=6.5, step_size=3)
+    found = measure_trade_off(request, METHODS["honeyimage"].craft(request), PLAN)
     assert found is not None
     assert [point["epsilon"] for point in found.points] == [1, 2, 4, 6.5, 8, 16]
     assert found.produced["epsilon"] == 6.5
 
 
 def test_without_an_in_model_there_is_no_gap(request_: CraftRequest, result: CraftResult) -> None:
-    assert measure_trade_off(request_, METHODS["unperturbed"](request_), PLAN) is None
+    assert measure_trade_off(request_, METHODS["unperturbed"].craft(request_), PLAN) is None
     assert measure_trade_off(request_, result, TradeOffPlan(0, 0, 0)) is None
 
 
@@ -145,6 +148,11 @@ RUN = {
     "epsilon": 4,
     "relative_size": 1.0,
 }
+
+
+def plan_of(wanted: int, run: dict) -> TradeOffPlan:
+    others = {k: v for k, v in run.items() if k not in ("num_steps", "inner", "epsilon")}
+    return plan_trade_off(wanted, options=HoneyImageOptions.read(run), **others)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +168,7 @@ RUN = {
 )
 def test_it_takes_a_tenth_of_the_crafting_at_most(changes: dict) -> None:
     run = {**RUN, **changes}
-    plan = plan_trade_off(16, **run)
+    plan = plan_of(16, run)
     every = run["num_candidates"] + run["num_rest"]
     rounds = run["epochs"] + run["num_steps"] - 1
     if run["inner"] == "retrain":
@@ -171,10 +179,8 @@ def test_it_takes_a_tenth_of_the_crafting_at_most(changes: dict) -> None:
 
 
 def test_a_usual_run_measures_what_was_asked_for() -> None:
-    assert plan_trade_off(16, **RUN) == TradeOffPlan(16, 8, 16 * 12 * 9 * 5)
-    assert plan_trade_off(0, **RUN).num_images == 0
+    assert plan_of(16, RUN) == TradeOffPlan(16, 8, 16 * 12 * 9 * 5)
+    assert plan_of(0, RUN).num_images == 0
     # Twelve megapixels: a few images, in a few rounds
-    large = plan_trade_off(
-        16, **{**RUN, "relative_size": 2929.0, "num_candidates": 32, "num_rest": 200}
-    )
+    large = plan_of(16, {**RUN, "relative_size": 2929.0, "num_candidates": 32, "num_rest": 200})
     assert (large.num_images, large.num_steps) == (1, 3)

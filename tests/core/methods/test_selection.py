@@ -72,3 +72,30 @@ def test_defaults_are_a_few_dozen_pairs_and_one_percent():
     assert [default_num_pairs(n) for n in (100, 2000, 60000)] == [16, 20, 36]
     assert default_num_honeyimages(60000, 36) == 600
     assert default_num_honeyimages(100, 12) == 12
+
+
+@pytest.mark.parametrize("rule", ["hardest", "spread", "random"])
+def test_rules_take_pairs_alike_in_label_and_hardness(rule):
+    rng = np.random.default_rng(0)
+    hardness, labels = rng.exponential(size=400), rng.integers(0, 4, 400)
+    found = select_candidates(hardness, labels, num_honeyimages=30, num_pairs=20, rule=rule, seed=3)
+    assert found.pairs.shape == (20, 2)
+    assert found.singles.shape == (10,)
+    assert len(set(found.rows)) == 50
+    assert (labels[found.pairs[:, 0]] == labels[found.pairs[:, 1]]).all()
+    for a, b in found.pairs:
+        between = (labels == labels[a]) & (hardness < hardness[a]) & (hardness > hardness[b])
+        assert not between.any()
+    hard = np.argsort(-hardness)[:60]
+    share = np.isin(found.pairs, hard).mean()
+    assert share == 1 if rule == "hardest" else share < 0.4
+    again = select_candidates(hardness, labels, num_honeyimages=30, num_pairs=20, rule=rule, seed=3)
+    np.testing.assert_array_equal(again.rows, found.rows)
+
+
+def test_spread_covers_every_tenth_of_the_ranking():
+    rng = np.random.default_rng(1)
+    hardness, labels = rng.exponential(size=1000), np.zeros(1000, dtype=int)
+    found = select_candidates(hardness, labels, num_honeyimages=50, num_pairs=50, rule="spread")
+    ranks = np.argsort(np.argsort(-hardness))[found.pairs[:, 0]]
+    assert set(np.bincount(ranks // 100, minlength=10)) == {5}

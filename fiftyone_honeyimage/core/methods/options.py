@@ -1,0 +1,120 @@
+"""The parameters of a method: each one's name, default, range and words, in one place.
+
+A method's options are a frozen dataclass whose fields are made by :func:`option`. From them come what the
+SDK takes as ``**options``, the questions of the form, and what run and ledger write down.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ..errors import ParameterError
+from ..limits import Choice, Flag, Real, Whole
+
+Self = TypeVar("Self", bound="Options")
+
+Limits = Whole | Real | Choice | Flag
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a form asks about one option.
+
+    Attributes:
+        name: of the option
+        default: its value where nothing is said
+        limits: what it accepts
+        label: its name for a curator
+        help: a sentence
+        folded: whether it stays folded until further options are asked for
+    """
+
+    name: str
+    default: Any
+    limits: Limits
+    label: str
+    help: str
+    folded: bool
+
+
+def option(default: Any, limits: Limits, *, label: str, help: str = "", folded: bool = True) -> Any:
+    """A field of an options dataclass; see :class:`Question`."""
+    return dataclasses.field(
+        default=default,
+        metadata={"limits": limits, "label": label, "help": help, "folded": folded},
+    )
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a method can be told; each value is checked against its limits.
+
+    Raises:
+        ParameterError: naming the option, if a value is out of range
+    """
+
+    def __post_init__(self) -> None:
+        for question in self.questions():
+            value = question.limits.check(question.name, getattr(self, question.name))
+            if isinstance(question.limits, Real):
+                value = float(value)
+            object.__setattr__(self, question.name, value)
+        self.check_together()
+
+    def check_together(self) -> None:
+        """Checks what depends on several options.
+
+        Raises:
+            ParameterError: if they do not fit together
+        """
+
+    @classmethod
+    def questions(cls) -> tuple[Question, ...]:
+        """What a form asks, in the order of the fields."""
+        return tuple(
+            Question(field.name, field.default, **field.metadata)
+            for field in dataclasses.fields(cls)
+        )
+
+    @classmethod
+    def read(cls: type[Self], values: Mapping[str, Any]) -> Self:
+        """The options among other values, such as a ledger's header; defaults for those that are not there.
+
+        Raises:
+            ParameterError: if a value is out of range
+        """
+        return cls(**{q.name: values[q.name] for q in cls.questions() if q.name in values})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, safe for JSON."""
+        return dataclasses.asdict(self)
+
+
+def check_known(
+    options: Mapping[str, Any], method: str, known: Mapping[str, type[Options]]
+) -> dict[str, Any]:
+    """The options of one method among those given; others are named and have no effect.
+
+    Args:
+        options: as given
+        method: the method
+        known: the options of every method
+
+    Returns:
+        the method's own, and those of other methods left out
+
+    Raises:
+        ParameterError: if no method has one of them
+    """
+    own = {question.name for question in known[method].questions()}
+    anywhere = {question.name for kind in known.values() for question in kind.questions()}
+    unknown = sorted(set(options) - anywhere)
+    if unknown:
+        listed = ", ".join(sorted(own)) or "none"
+        raise ParameterError(
+            f"method '{method}' has no option {unknown[0]!r}; its options are: {listed}"
+        )
+    return {name: value for name, value in options.items() if name in own}

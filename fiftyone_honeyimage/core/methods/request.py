@@ -1,0 +1,91 @@
+"""What the crafting of a marking takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..codecs.base import Codec
+from ..errors import ParameterError
+from ..models import Proxy
+from ..progress import Report, silent
+from ..training import TrainingConfig
+from .honeyimage import HoneyImageOptions
+
+
+@dataclass(frozen=True)
+class CraftRequest:
+    """The input of a method's crafting.
+
+    Attributes:
+        candidates: uint8 (H, W, 3) arrays at native size, K of them; read one at a time, so that a
+            sequence may decode each when it is asked for
+        candidate_labels: int64 (K,)
+        rest: uint8 (N, 3, S, S), the images that are not candidates, at the proxy's input size
+        rest_labels: int64 (N,)
+        num_classes: the number of classes
+        options: the method's own parameters
+        proxy: a proxy's name or factory
+        config: how the proxies are trained
+        seed: the run's seed
+        device: where to compute; None chooses
+        codecs: for each candidate the codec of its file, or None for pixels without files
+        checkpoint_dir: where finished stages are kept so that an interrupted run resumes, or None
+        report: progress
+    """
+
+    candidates: Sequence[np.ndarray]
+    candidate_labels: np.ndarray
+    rest: torch.Tensor
+    rest_labels: np.ndarray
+    num_classes: int
+    options: Any = field(default_factory=HoneyImageOptions)
+    proxy: Proxy = "wrn28_2"
+    config: TrainingConfig = field(default_factory=TrainingConfig)
+    seed: int = 51
+    device: str | torch.device | None = None
+    codecs: Sequence[Codec] | None = None
+    checkpoint_dir: Path | None = None
+    report: Report = silent
+
+    def __post_init__(self) -> None:
+        if self.codecs is not None and len(self.codecs) != len(self.candidates):
+            raise ParameterError(
+                f"{len(self.candidates)} candidates need as many codecs, not {len(self.codecs)}"
+            )
+
+    def with_options(self, **changes: Any) -> CraftRequest:
+        """The same request with other options."""
+        return replace(self, options=replace(self.options, **changes))
+
+
+@dataclass(frozen=True)
+class CraftResult:
+    """The output of a marking method.
+
+    Attributes:
+        images: uint8 (H, W, 3) arrays, as given but changed by at most ε; as decoded from their files
+            where there are codecs, each when it is asked for
+        encoded: the files, or None without codecs
+        proxy_losses: float64 (K,), the out-model's loss on the changed images: the paper's
+            ``L(f_proxy, x')``
+        original_losses: float64 (K,), the out-model's loss on the originals
+        in_losses: float64 (K,), the last in-model's loss on the changed images; NaN if none
+        history: float64 (T,), mean of ``L_out − L_in`` before each round's step
+        out_model: the out-model, on the CPU
+        in_model: the last in-model, on the CPU; None if none
+    """
+
+    images: Sequence[np.ndarray]
+    encoded: Sequence[bytes] | None
+    proxy_losses: np.ndarray
+    original_losses: np.ndarray
+    in_losses: np.ndarray
+    history: np.ndarray
+    out_model: torch.nn.Module
+    in_model: torch.nn.Module | None = None
