@@ -21,7 +21,7 @@ def altered(value: Any) -> Iterator[Any]:
         yield [*value, value[-1] if value else 1]
         if len(value) > 1 and value[0] != value[-1]:
             yield [value[-1], *value[1:-1], value[0]]
-        yield dict(enumerate(map(str, value)))
+        yield {str(index): str(item) for index, item in enumerate(value)}
     elif isinstance(value, str):
         last = "0" if value[-1:] != "0" else "1"
         yield value[:-1] + last

@@ -184,7 +184,7 @@ def honey_gaps(
     numbers, gaps = [], []
     for row in verification.pairs:
         loss = None if row["failed"] else row["released_loss"]
-        source = ledger.pairs[row["pair"]].released_twin.sample_id
+        source = ledger.pairs[row["pair"]].released_side().files[0].sample_id
         if loss is not None and proxy.get(source) is not None:
             numbers.append(int(row["pair"]))
             gaps.append(proxy[source] - loss)
@@ -254,9 +254,7 @@ def _num_relabeled(samples: list[dict[str, Any]], asked: set[int], ledger: Ledge
     if ledger is None:
         return 0
     labels: Mapping[str, str] = {
-        image.sample_id: image.label
-        for index in asked
-        for image in (ledger.pairs[index].a, ledger.pairs[index].b)
+        image.sample_id: image.label for index in asked for image in ledger.pairs[index].images
     }
     return sum(
         "label" in row and row["source"] in labels and row["label"] != labels[row["source"]]

@@ -140,7 +140,7 @@ def test_one_unmarked_image_without_an_answer_stops_nothing(
     twins = {
         read_image(marking.output_dir / image.file).tobytes()
         for pair in marking.load_ledger().pairs
-        for image in (pair.a, pair.b)
+        for image in pair.images
     }
     refused: list[bytes] = []
 

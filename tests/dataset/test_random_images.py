@@ -76,7 +76,7 @@ def test_random_images_that_fail_cost_no_verdict(fo, fresh, guessing_suspect):
     twins = {
         read_image(marking.output_dir / image.file).tobytes()
         for pair in marking.load_ledger().pairs
-        for image in (pair.a, pair.b)
+        for image in pair.images
     }
 
     def refuses(batch: torch.Tensor) -> torch.Tensor:

@@ -363,13 +363,13 @@ def test_an_original_that_was_changed_since(refused: Any, marked: Any, altered: 
 
 
 @pytest.mark.parametrize("content", [None, b"other"], ids=["missing", "altered"])
-@pytest.mark.parametrize("role", ["released_twin", "withheld_twin"])
+@pytest.mark.parametrize("role", ["released_side", "withheld_side"])
 def test_errors_are_the_same_for_both_twins(
     refused: Any, marked: Any, altered: Any, role: str, content: bytes | None
 ) -> None:
     """FiftyOne keeps the error of a delegated export: it must not tell the coin."""
     dataset, marking = marked
-    image = getattr(marking.load_ledger().pairs[0], role)
+    image = getattr(marking.load_ledger().pairs[0], role)().files[0]
     words = "is missing" if content is None else "was altered since it was marked"
     original = Path(dataset[image.sample_id].filepath)
     altered(original, content)
@@ -384,10 +384,10 @@ def test_of_two_wrong_twins_the_one_that_is_named_does_not_depend_on_the_coin(
 ) -> None:
     dataset, marking = marked
     for pair in marking.load_ledger().pairs:
-        samples = dataset.select([pair.a.sample_id, pair.b.sample_id])
+        samples = dataset.select([image.sample_id for image in pair.images])
         try:
             samples.set_values("ground_truth.label", ["another"] * 2)
-            refused(fhi.ReleaseError, f"sample {pair.a.sample_id} was marked as")
+            refused(fhi.ReleaseError, f"sample {pair.a.files[0].sample_id} was marked as")
         finally:
             samples.set_values("ground_truth.label", [pair.a.label] * 2)
 

@@ -79,7 +79,7 @@ def test_an_original_that_is_lost_while_it_is_exported(marked: Any, tmp_path: Pa
 @pytest.mark.usefixtures("nothing_left")
 def test_a_honeyimage_that_is_lost_is_not_named(marked: Any, tmp_path: Path) -> None:
     dataset, marking = marked
-    lost = marking.load_ledger().pairs[0].released_twin
+    lost = marking.load_ledger().pairs[0].released_side().files[0]
     lose = at("Exporting", lambda: (marking.output_dir / lost.file).unlink())
     with pytest.raises(fhi.ReleaseError, match="own files were deleted or moved") as caught:
         fhi.export_release(dataset, "honey", tmp_path / "r", progress=lose)

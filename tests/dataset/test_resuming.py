@@ -45,7 +45,7 @@ def verify(dataset: Any, suspect: Any, **more: Any) -> Any:
 
 
 def twins(marking: Any) -> set[str]:
-    return {image.sample_id for pair in marking.load_ledger().pairs for image in (pair.a, pair.b)}
+    return {image.sample_id for pair in marking.load_ledger().pairs for image in pair.images}
 
 
 def journals(marking: Any) -> list[Path]:
@@ -62,7 +62,9 @@ def answered(marking: Any) -> set[str]:
         for path in journals(marking)
         for row in path.read_text(encoding="utf-8").splitlines()
     ]
-    return {getattr(pairs[row["pair"]], row["twin"]).sample_id for row in rows if "pair" in row}
+    return {
+        pairs[row["pair"]].side(row["twin"]).files[0].sample_id for row in rows if "pair" in row
+    }
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def test_a_failed_query_does_not_tell_which_twin_it_was(
     marked: Any, tmp_path: Path, labels_alone: bool
 ) -> None:
     dataset, marking = marked
-    image = marking.load_ledger().pairs[3].released_twin
+    image = marking.load_ledger().pairs[3].released_side().files[0]
     refused = read_image(marking.output_dir / image.file).tobytes()
 
     def picky(batch: torch.Tensor) -> torch.Tensor:

@@ -170,7 +170,7 @@ def test_a_click_shows_both_twins_of_a_pair(
 
     view = shown(send("on_click_point", dataset, state, id="5"))
     pair = fhi.load_marking(dataset, "honey").load_ledger().pairs[5]
-    assert set(view.values("honey.source")) == {pair.a.sample_id, pair.b.sample_id}
+    assert set(view.values("honey.source")) == {image.sample_id for image in pair.images}
     assert view.values("honey.role") == ["original", "honeyimage"] * 2
 
     points = [{"id": "5"}, {"id": "2"}, {"id": None}]

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,19 @@ from ..evidence.twins import PairAnswers
 from ..evidence.verdict import Plan, Verdict, decide
 from ..printing import quoted
 from .comparisons import Compared
-from .hashes import hash_answers, hash_leaf, hash_leaves
+from .hashes import format_name, hash_answers, hash_leaf, hash_leaves
 from .header import check_header
-from .log import WORDS, LoggedRelease, Verification, check_answered_pairs, num_left_after, read_log
+from .log import (
+    WORDS,
+    Log,
+    LoggedRelease,
+    Verification,
+    check_answered_pairs,
+    num_left_after,
+    read_log,
+)
 from .protocol import check_protocol
-from .sides import Pair, check_images, read_pair, read_query_order
+from .sides import EVERYBODY, Pair, check_images, read_pair, read_query_order
 
 _KEYS = {
     "format",
@@ -94,8 +102,9 @@ class EvidenceCheck:
 class Checker:
     """Checks step by step. Each step needs the ones before it, so that the first failure ends it."""
 
-    def __init__(self, content: Mapping[str, Any], commitment: str | None) -> None:
+    def __init__(self, content: Mapping[str, Any], commitment: str | None, version: int) -> None:
         self.content = content
+        self.version = version
         self.published = commitment
         self.held: list[str] = []
         self.failed: list[str] = []
@@ -175,7 +184,7 @@ class Checker:
             raise LedgerError(f"missing or unknown: {wrong}")
 
     def _commitment(self) -> None:
-        if hash_leaves(self.content["leaf_hashes"]) != self.content["commitment"]:
+        if hash_leaves(self.content["leaf_hashes"], self.version) != self.content["commitment"]:
             raise LedgerError("the leaf hashes give another commitment")
 
     def _published(self) -> None:
@@ -187,6 +196,8 @@ class Checker:
     def _header(self) -> None:
         self.header = self._leaf(self.content["header"], 0, "header")["header"]
         num_leaves, num_pairs = len(self.content["leaf_hashes"]), self.header["counts"]["pairs"]
+        if self.header.get("format") != format_name("ledger", self.version):
+            raise LedgerError(f"it is of a ledger of format {self.header.get('format')!r}")
         check_header(self.header, num_leaves - 2 - num_pairs, num_pairs)
         self.plan = Plan.from_dict(self.header["plan"])
 
@@ -204,14 +215,14 @@ class Checker:
                 raise LedgerError(f"pair {index} is opened twice, or there is none")
             leaf = dict(self._leaf(opened, first_pair + index, "pair"))
             del leaf["leaf"]
-            self.pairs[index] = read_pair(leaf)
+            self.pairs[index] = read_pair(leaf, self.version)
         check_images([], [(pair.a, pair.b) for pair in self.pairs.values()])
 
     def _log(self) -> None:
-        entries, commitment = self.content["log"], self.content["commitment"]
+        entries = self.content["log"]
         verification_id = self.content["verification_id"]
-        self.before = read_log(entries[:-1], commitment, self.query_order, self.plan).verifications
-        log = read_log(entries, commitment, self.query_order, self.plan)
+        self.before = self._read_log(entries[:-1]).verifications
+        log = self._read_log(entries)
         if entries[-1]["event"] != "close" or entries[-1]["id"] != verification_id:
             raise LedgerError("the log does not end with this verification")
         self.after = log.verifications
@@ -226,14 +237,14 @@ class Checker:
             raise LedgerError("the log's details of this verification are missing")
 
     def _asking(self) -> None:
-        labels = {image.label for pair in self.pairs.values() for image in (pair.a, pair.b)}
+        labels = {image.label for pair in self.pairs.values() for image in pair.images}
         # The same as the label's name for every image that could be asked about
         labels.update(self.header.get("classes", ()))
         self.protocol = check_protocol(self.opened.protocol, str(self.opened.kind), labels)
 
     def _answers(self) -> None:
         self.answers = PairAnswers.from_dict(self.content["answers"])
-        if hash_answers(self.answers) != self.closed.answers_sha256:
+        if hash_answers(self.answers, self.version) != self.closed.answers_sha256:
             raise LedgerError("the log has other answers")
         check_answered_pairs(self.opened, self.answers, self.plan)
         if list(self.pairs) != list(self.answers.pairs):
@@ -246,7 +257,7 @@ class Checker:
         recorded = Verdict.from_dict({**self.closed.result, **dict.fromkeys(WORDS, "")})
         verdict = decide(
             self.plan,
-            self.answers.compare({index: pair.released for index, pair in self.pairs.items()}),
+            self.answers.compare(self._released()),
             kind=self.answers.kind,
             failed=self.answers.failed,
             num_left=num_left_after(self.query_order, self.before, self.opened, self.answers),
@@ -265,11 +276,18 @@ class Checker:
                 raise LedgerError(f"{field.name} is {ours!r}, the file says {theirs!r}")
         self.verdict = verdict
 
+    def _released(self) -> dict[int, str]:
+        return {index: pair.released[EVERYBODY] for index, pair in self.pairs.items()}
+
+    def _read_log(self, entries: Sequence[Mapping[str, Any]]) -> Log:
+        commitment = self.content["commitment"]
+        return read_log(entries, commitment, self.query_order, self.plan, self.version)
+
     def _leaf(self, opened: Mapping[str, Any], position: int, kind: str) -> Mapping[str, Any]:
         leaf = opened["leaf"]
         if set(opened) != {"salt", "leaf"} or leaf["leaf"] != kind:
             raise LedgerError(f"a leaf of the kind {kind} is expected")
-        if hash_leaf(leaf, opened["salt"]) != self.content["leaf_hashes"][position]:
+        if hash_leaf(leaf, opened["salt"], self.version) != self.content["leaf_hashes"][position]:
             raise LedgerError(f"the opened {kind} does not fit its hash")
         return leaf
 
@@ -301,9 +319,7 @@ class Checker:
             b.append(other)
         aside = decide(
             self.plan,
-            dataclasses.replace(self.answers, a=tuple(a), b=tuple(b)).compare(
-                {index: pair.released for index, pair in self.pairs.items()}
-            ),
+            dataclasses.replace(self.answers, a=tuple(a), b=tuple(b)).compare(self._released()),
             kind=self.answers.kind,
             failed=self.answers.failed,
             num_left=verdict.num_left,

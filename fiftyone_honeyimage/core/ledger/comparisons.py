@@ -71,6 +71,7 @@ def compare_release(
     folder: str | os.PathLike[str],
     pairs: Mapping[int, Pair],
     logged: Sequence[tuple[LoggedRelease, bool]],
+    version: int,
 ) -> Compared:
     """Looks whether a folder is a logged release, with the released sides and without the withheld.
 
@@ -78,15 +79,17 @@ def compare_release(
         folder: the release
         pairs: the opened pairs, by index
         logged: the releases in the log, and whether each was logged before the verification
+        version: of the ledger's hashes
 
     Raises:
         ReleaseError, OSError: see :func:`.release_digest.read_release`
     """
     read = read_release(folder)
+    digest = read.digest(version)
     held: list[str] = []
     failed: list[str] = []
 
-    same = [item for item in logged if item[0].digest == read.digest]
+    same = [item for item in logged if item[0].digest == digest]
     found = [before for release, before in same if release.num_files == len(read.files)]
     if same and not found:
         failed.append(
@@ -94,16 +97,16 @@ def compare_release(
         )
     elif not found:
         failed.append(
-            f"the release in '{folder}' has digest {read.digest}, which the log does not hold: another "
+            f"the release in '{folder}' has digest {digest}, which the log does not hold: another "
             "release, or a file was changed, added or removed since"
         )
     elif not any(found):
         failed.append("the release was logged after the verification was opened")
     else:
-        held.append(f"the release is the one that was logged: {read.digest}")
+        held.append(f"the release is the one that was logged: {digest}")
 
-    released = [pair.released_twin for pair in pairs.values()]
-    withheld = [pair.withheld_twin for pair in pairs.values()]
+    released = [image for pair in pairs.values() for image in pair.released_side().files]
+    withheld = [image for pair in pairs.values() for image in pair.withheld_side().files]
     missing = [image for image in released if image.marked_sha256 not in read.digests]
     present = [
         image
@@ -134,7 +137,7 @@ def compare_images(folder: str | os.PathLike[str], pairs: Mapping[int, Pair]) ->
         ReleaseError, OSError: see :func:`.release_digest.read_release`
     """
     digests = read_release(folder).digests
-    images = [image for pair in pairs.values() for image in (pair.a, pair.b)]
+    images = [image for pair in pairs.values() for image in pair.images]
     missing = [image for image in images if image.marked_sha256 not in digests]
     if missing:
         line = f"{len(missing)} of {len(images)} opened images have no file in '{folder}': "

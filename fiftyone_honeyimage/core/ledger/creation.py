@@ -14,10 +14,10 @@ from ..errors import LedgerError
 from ..evidence.verdict import Plan
 from ..files import locked
 from .file import write_ledger_file
-from .hashes import check_text, hash_leaf, hash_leaves, list_leaves
+from .hashes import VERSION, check_text, hash_leaf, hash_leaves, list_leaves
 from .header import RESERVED, own_header
 from .ledger import Ledger, load_ledger
-from .sides import TWINS, MarkedImage, Pair, check_images
+from .sides import EVERYBODY, TWINS, MarkedImage, Pair, Side, check_images, pair_entry
 
 CoinSource = Callable[[int], Sequence[str]]
 
@@ -34,10 +34,11 @@ def create_ledger(
     path: str | os.PathLike[str],
     header: Mapping[str, Any],
     singles: Sequence[MarkedImage],
-    pairs: Sequence[tuple[MarkedImage, MarkedImage]],
+    pairs: Sequence[tuple[Side | MarkedImage, Side | MarkedImage]],
     plan: Plan,
     draw_coins: CoinSource = draw_coins,
     *,
+    recipients: Sequence[str] = (EVERYBODY,),
     earlier_commitments: Sequence[str] = (),
     register: Callable[[str], None] | None = None,
 ) -> Ledger:
@@ -51,10 +52,11 @@ def create_ledger(
         header: what the marking was made from and with; a JSON object without the keys that the
             ledger sets (:data:`.header.RESERVED`)
         singles: the HoneyImages without a twin
-        pairs: the twins (a, b) of each pair, without coins
+        pairs: the sides (a, b) of each pair, without coins; an image stands for the side of that image alone
         plan: the plan of the verifications
         draw_coins (draw_coins): gives "a" or "b" for each of so many pairs. To be replaced in
             tests only: coins that depend on the images or can be guessed make every verdict void
+        recipients (everybody): who gets a release of his own, each with his own coins
         earlier_commitments (()): of every earlier marking of the dataset, oldest first
         register (None): takes the commitment down before the file is written, so that coins that
             were drawn count as a marking whatever happens next
@@ -69,7 +71,10 @@ def create_ledger(
     path = Path(path)
     own = own_header(len(singles), len(pairs), earlier_commitments)
     header = _checked_header(header, own, plan)
-    check_images(singles, pairs)
+    sides = [(Side.of(a), Side.of(b)) for a, b in pairs]
+    check_images(singles, sides)
+    if not recipients or len(set(recipients)) != len(recipients):
+        raise LedgerError(f"Each recipient needs a name of his own, not {list(recipients)!r}")
     if not path.parent.exists():
         path.parent.mkdir(mode=0o700, parents=True)
 
@@ -78,15 +83,18 @@ def create_ledger(
     secrets.SystemRandom().shuffle(order)
     query_order = [(index, TWINS[secrets.randbits(1)]) for index in order]
 
-    coins = list(draw_coins(len(pairs)))
-    if len(coins) != len(pairs):
-        raise LedgerError(f"{len(coins)} coins were drawn for {len(pairs)} pairs")
+    coins = {recipient: list(draw_coins(len(pairs))) for recipient in recipients}
+    for drawn in coins.values():
+        if len(drawn) != len(pairs):
+            raise LedgerError(f"{len(drawn)} coins were drawn for {len(pairs)} pairs")
     content: dict[str, Any] = {
         "header": header,
         "singles": [dataclasses.asdict(image) for image in singles],
         "pairs": [
-            dataclasses.asdict(Pair(index, a, b, coin))
-            for index, ((a, b), coin) in enumerate(zip(pairs, coins, strict=True))
+            pair_entry(
+                Pair(index, a, b, {who: drawn[index] for who, drawn in coins.items()}), VERSION
+            )
+            for index, (a, b) in enumerate(sides)
         ],
         "query_order": [list(step) for step in query_order],
         "salts": salts,

@@ -17,10 +17,9 @@ from ..evidence.twins import PairAnswers
 from ..files import write_json_atomic
 from .checker import Checker, EvidenceCheck
 from .comparisons import compare_head, compare_images, compare_release
-from .hashes import hash_answers, parse_json
+from .hashes import format_name, hash_answers, parse_json, read_version
 from .ledger import Ledger
 
-FORMAT = "honeyimage-evidence/2"
 _FORMATS = "honeyimage-evidence/"
 
 
@@ -86,7 +85,7 @@ def export_evidence(
         raise LedgerError(f"{ledger.path} knows no verification {verification_id!r}")
     if verification.result is None:
         raise LedgerError(f"Verification {verification_id} has no verdict to give evidence for")
-    if hash_answers(answers) != verification.answers_sha256:
+    if hash_answers(answers, ledger.version) != verification.answers_sha256:
         raise LedgerError(
             f"These are not the answers that verification {verification_id} was closed with"
         )
@@ -113,7 +112,7 @@ def export_evidence(
     write_json_atomic(
         path,
         {
-            "format": FORMAT,
+            "format": format_name("evidence", ledger.version),
             "commitment": ledger.commitment,
             "leaf_hashes": ledger.leaf_hashes,
             "header": opened(0),
@@ -151,16 +150,16 @@ def check_evidence(
         OSError: if a file in a folder cannot be read
     """
     content = _read(Path(path))
-    if content.get("format") != FORMAT:
-        raise LedgerError(
-            f"{path} has format {content.get('format')!r}; this version checks {FORMAT!r}"
-        )
-    checker = Checker(content, commitment)
+    try:
+        version = read_version(content.get("format"), "evidence")
+    except LedgerError as error:
+        raise LedgerError(f"{path}: {error}") from error
+    checker = Checker(content, commitment, version)
     if checker.run():
         if head is not None:
             checker.add(compare_head(head, content["commitment"], content["log"], checker.opening))
         if release is not None:
-            checker.add(compare_release(release, checker.pairs, checker.releases))
+            checker.add(compare_release(release, checker.pairs, checker.releases, version))
         if images is not None:
             checker.add(compare_images(images, checker.pairs))
     given = (("commitment", commitment), ("head", head), ("release", release), ("images", images))

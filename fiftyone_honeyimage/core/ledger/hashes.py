@@ -1,4 +1,8 @@
-"""The hashes that bind a ledger and its log, and the one JSON text that they are taken from."""
+"""The hashes that bind a ledger and its log, and the one JSON text that they are taken from.
+
+Since version 3 that text is RFC 8785's, for which there are libraries in every language, so that a checker
+does not depend on how Python writes numbers. Ledgers of version 2 keep their own (:func:`canonical`).
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,16 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import rfc8785
+
 from ..errors import LedgerError
 from ..evidence.twins import PairAnswers
 
 _HEX = re.compile(r"[0-9a-f]{64}")
-# One domain a kind of value: no text of one kind can stand for one of another
-_LEAF = b"fiftyone-honeyimage leaf 2\n"
-_LEAVES = b"fiftyone-honeyimage commitment 2\n"
-_ENTRY = b"fiftyone-honeyimage log entry 2\n"
-_PRIVATE = b"fiftyone-honeyimage log detail 2\n"
-_ANSWERS = b"fiftyone-honeyimage answers 2\n"
-_RELEASE = b"fiftyone-honeyimage release 2\n"
+#: Of the ledgers and evidence files that are written
+VERSION = 3
+#: Of those that are read
+VERSIONS = (2, 3)
 
 
 def list_leaves(
@@ -39,16 +42,16 @@ def list_leaves(
     ]
 
 
-def hash_leaf(leaf: Mapping[str, Any], salt: str) -> str:
+def hash_leaf(leaf: Mapping[str, Any], salt: str, version: int = VERSION) -> str:
     """Returns the hash of a leaf with its salt of 32 bytes.
 
     Raises:
         LedgerError: if the salt has another length or form, in which a second leaf could hide
     """
-    return _sha256(_LEAF, {"leaf": leaf, "salt": _digest(salt, "salt of a leaf")})
+    return _sha256("leaf", {"leaf": leaf, "salt": _digest(salt, "salt of a leaf")}, version)
 
 
-def hash_leaves(leaf_hashes: Sequence[str]) -> str:
+def hash_leaves(leaf_hashes: Sequence[str], version: int = VERSION) -> str:
     """Returns the commitment: the hash of the list of all leaf hashes, each of 32 bytes.
 
     Raises:
@@ -56,38 +59,38 @@ def hash_leaves(leaf_hashes: Sequence[str]) -> str:
     """
     if not isinstance(leaf_hashes, list):
         raise LedgerError("The leaf hashes must be a list")
-    return _sha256(_LEAVES, [_digest(value, "hash of a leaf") for value in leaf_hashes])
+    digests = [_digest(value, "hash of a leaf") for value in leaf_hashes]
+    return _sha256("commitment", digests, version)
 
 
-def hash_entry(entry: Mapping[str, Any]) -> str:
+def hash_entry(entry: Mapping[str, Any], version: int = VERSION) -> str:
     """Returns a log entry's hash; its private part enters by its own hash and can be left out."""
-    return _sha256(
-        _ENTRY, {key: value for key, value in entry.items() if key not in ("hash", "private")}
-    )
+    bound = {key: value for key, value in entry.items() if key not in ("hash", "private")}
+    return _sha256("log entry", bound, version)
 
 
-def hash_private(private: Mapping[str, Any]) -> str:
+def hash_private(private: Mapping[str, Any], version: int = VERSION) -> str:
     """Returns the hash of a log entry's private part, which holds its own salt of 32 bytes.
 
     Raises:
         LedgerError: if the salt is missing, or has another length or form
     """
     _digest(private["salt"], "salt of the log's details")
-    return _sha256(_PRIVATE, private)
+    return _sha256("log detail", private, version)
 
 
-def hash_answers(answers: PairAnswers) -> str:
+def hash_answers(answers: PairAnswers, version: int = VERSION) -> str:
     """Returns the hash of a suspect's answers.
 
     It has no salt of its own and stands in private parts alone: whoever can ask the same suspect
     would find out by it which of two images is twin a, and so on.
     """
-    return _sha256(_ANSWERS, answers.to_dict())
+    return _sha256("answers", answers.to_dict(), version)
 
 
-def hash_manifest(files: Sequence[tuple[str, str]]) -> str:
+def hash_manifest(files: Sequence[tuple[str, str]], version: int = VERSION) -> str:
     """Returns the hash of a release: of the sorted list of its files' (relative path, SHA-256)."""
-    return _sha256(_RELEASE, [list(file) for file in sorted(files)])
+    return _sha256("release", [list(file) for file in sorted(files)], version)
 
 
 def is_digest(value: Any) -> bool:
@@ -95,10 +98,41 @@ def is_digest(value: Any) -> bool:
     return isinstance(value, str) and _HEX.fullmatch(value) is not None
 
 
-def canonical(value: Any) -> bytes:
-    """Returns the one JSON text of a value: sorted keys, no spaces, ASCII."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return text.encode("ascii")
+def canonical(value: Any, version: int = VERSION) -> bytes:
+    """Returns the one JSON text of a value: RFC 8785's; in version 2 sorted keys, no spaces, ASCII.
+
+    Raises:
+        LedgerError: if a number is none that every language reads alike (whole ones beyond 2^53, NaN)
+    """
+    if version == 2:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return text.encode("ascii")
+    try:
+        return rfc8785.dumps(value)
+    except rfc8785.CanonicalizationError as error:
+        raise LedgerError(f"This cannot be written down for every reader: {error}") from error
+
+
+def read_version(value: Any, kind: str) -> int:
+    """Returns the version that a format names, such as 3 of ``honeyimage-ledger/3``.
+
+    Args:
+        value: the format
+        kind: "ledger" or "evidence"
+
+    Raises:
+        LedgerError: if it is none that is read
+    """
+    for version in VERSIONS:
+        if value == format_name(kind, version):
+            return version
+    known = " and ".join(repr(format_name(kind, version)) for version in VERSIONS)
+    raise LedgerError(f"The {kind} has format {value!r}; this version reads {known}")
+
+
+def format_name(kind: str, version: int = VERSION) -> str:
+    """Returns a format's name, see :func:`read_version`."""
+    return f"honeyimage-{kind}/{version}"
 
 
 def check_text(value: Any, what: str) -> None:
@@ -148,8 +182,10 @@ def parse_json(text: str, name: str) -> dict[str, Any]:
     return value
 
 
-def _sha256(domain: bytes, value: Any) -> str:
-    return hashlib.sha256(domain + canonical(value)).hexdigest()
+def _sha256(kind: str, value: Any, version: int) -> str:
+    # One domain a kind of value: no text of one kind can stand for one of another
+    domain = f"fiftyone-honeyimage {kind} {version}\n".encode("ascii")
+    return hashlib.sha256(domain + canonical(value, version)).hexdigest()
 
 
 def _digest(value: Any, what: str) -> str:

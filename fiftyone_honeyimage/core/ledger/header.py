@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import LedgerError
-from .hashes import is_digest
-
-FORMAT = "honeyimage-ledger/2"
+from .hashes import format_name, is_digest, read_version
 
 #: Keys of the header that the ledger sets, beside those that a marking gives it
 RESERVED = ("format", "plan", "counts", "marking_number", "earlier_commitments")
@@ -24,7 +22,7 @@ def own_header(
         earlier_commitments: of every earlier marking of the dataset, oldest first
     """
     return {
-        "format": FORMAT,
+        "format": format_name("ledger"),
         "counts": {"singles": num_singles, "pairs": num_pairs},
         # Who commits often enough and publishes late could choose among the coins
         "marking_number": len(earlier_commitments) + 1,
@@ -39,10 +37,7 @@ def check_header(header: Mapping[str, Any], num_singles: int, num_pairs: int) ->
         LedgerError: if it is of another format, has other counts, or its number of the marking does
             not fit the earlier commitments
     """
-    if header.get("format") != FORMAT:
-        raise LedgerError(
-            f"The ledger has format {header.get('format')!r}; this version reads {FORMAT!r}"
-        )
+    read_version(header.get("format"), "ledger")
     if header["counts"] != {"singles": num_singles, "pairs": num_pairs}:
         raise LedgerError(
             f"The header counts {header['counts']}, but there are {num_singles} singles and "

@@ -27,9 +27,18 @@ from ..evidence.twins import KINDS, PairAnswers
 from ..evidence.verdict import Plan, Verdict, decide
 from ..files import locked
 from .file import keep_private, read_ledger_file, refuse_links, write_ledger_file
-from .hashes import check_text, hash_answers, hash_leaf, hash_leaves, is_digest, list_leaves
+from .hashes import (
+    check_text,
+    hash_answers,
+    hash_leaf,
+    hash_leaves,
+    is_digest,
+    list_leaves,
+    read_version,
+)
 from .header import check_header
 from .log import (
+    Log,
     LoggedRelease,
     Verification,
     check_answered_pairs,
@@ -41,7 +50,14 @@ from .log import (
     without_words,
 )
 from .protocol import check_protocol
-from .sides import MarkedImage, check_images, read_pair, read_query_order
+from .sides import (
+    EVERYBODY,
+    MarkedImage,
+    check_images,
+    pair_entry,
+    read_pair,
+    read_query_order,
+)
 
 
 class Ledger:
@@ -51,6 +67,7 @@ class Ledger:
     Attributes:
         path: its file
         header: what the marking was made from and with, and the plan
+        version: of its format
         plan: the plan of the verifications
         singles: HoneyImages without a twin, all released
         pairs: the pairs of twins; ``pairs[i].index == i``
@@ -66,7 +83,8 @@ class Ledger:
         self.header: dict[str, Any] = content["header"]
         self.plan = Plan.from_dict(self.header["plan"])
         self.singles = [MarkedImage(**entry) for entry in content["singles"]]
-        self.pairs = [read_pair(entry) for entry in content["pairs"]]
+        self.version = read_version(self.header.get("format"), "ledger")
+        self.pairs = [read_pair(entry, self.version) for entry in content["pairs"]]
         self.query_order = read_query_order(content["query_order"], len(self.pairs))
         self.salts: list[str] = content["salts"]
         self.commitment: str = content["commitment"]
@@ -79,14 +97,15 @@ class Ledger:
         if len(self.salts) != len(leaves) or not all(map(is_digest, self.salts)):
             raise LedgerError(f"{path} was altered: it has {len(leaves)} leaves but other salts")
         self.leaf_hashes = [
-            hash_leaf(leaf, salt) for leaf, salt in zip(leaves, self.salts, strict=True)
+            hash_leaf(leaf, salt, self.version)
+            for leaf, salt in zip(leaves, self.salts, strict=True)
         ]
-        if hash_leaves(self.leaf_hashes) != self.commitment:
+        if hash_leaves(self.leaf_hashes, self.version) != self.commitment:
             raise LedgerError(
                 f"{path} was altered: its content does not fit its commitment. Restore the file "
                 "that was written at the marking"
             )
-        self._known = read_log(self.log, self.commitment, self.query_order, self.plan)
+        self._known = self._read_log(self.log)
         if not all("private" in entry for entry in self.log):
             raise LedgerError(f"{path} was altered: details of its log are missing")
         if content["head"] != self.head:
@@ -117,7 +136,7 @@ class Ledger:
         return list_leaves(
             self.header,
             [dataclasses.asdict(image) for image in self.singles],
-            [dataclasses.asdict(pair) for pair in self.pairs],
+            [pair_entry(pair, self.version) for pair in self.pairs],
             [list(step) for step in self.query_order],
         )
 
@@ -129,23 +148,30 @@ class Ledger:
         """
         wanted = set(pairs)
         return [
-            (index, twin, getattr(self.pairs[index], twin))
+            (index, twin, image)
             for index, first in self.query_order
             if index in wanted
             for twin in (first, "b" if first == "a" else "a")
+            for image in self.pairs[index].side(twin).files
         ]
 
-    def released_images(self) -> list[MarkedImage]:
-        """Returns every HoneyImage in the release: singles, then released twins."""
-        return [*self.singles, *(pair.released_twin for pair in self.pairs)]
+    def released_images(self, recipient: str = EVERYBODY) -> list[MarkedImage]:
+        """Returns every HoneyImage in a recipient's release: singles, then released sides."""
+        sides = [pair.released_side(recipient) for pair in self.pairs]
+        return [*self.singles, *(image for side in sides for image in side.files)]
 
-    def withheld_images(self) -> list[MarkedImage]:
-        """Returns the twins that nobody else may have."""
-        return [pair.withheld_twin for pair in self.pairs]
+    def withheld_images(self, recipient: str = EVERYBODY) -> list[MarkedImage]:
+        """Returns the images that this recipient must not have."""
+        sides = [pair.withheld_side(recipient) for pair in self.pairs]
+        return [image for side in sides for image in side.files]
 
-    def released(self) -> dict[int, str]:
-        """Returns the coins: for each pair's index, which twin was released."""
-        return {pair.index: pair.released for pair in self.pairs}
+    def released(self, recipient: str = EVERYBODY) -> dict[int, str]:
+        """Returns a recipient's coins: for each pair's index, which side was released."""
+        return {pair.index: pair.released[recipient] for pair in self.pairs}
+
+    def covariates(self) -> dict[int, tuple[Mapping[str, float], Mapping[str, float]]]:
+        """Returns what was committed of both sides of each pair beside their images."""
+        return {pair.index: (pair.a.covariates, pair.b.covariates) for pair in self.pairs}
 
     def position(self, verification_id: str) -> int:
         """Returns which verification it is: all that were opened before count.
@@ -266,7 +292,7 @@ class Ledger:
         closed = self.verifications.get(verification_id)
         if closed is None or closed.result is None:
             raise LedgerError(f"{self.path} holds no verdict of verification {verification_id!r}")
-        if hash_answers(answers) != closed.answers_sha256:
+        if hash_answers(answers, self.version) != closed.answers_sha256:
             raise LedgerError(
                 f"These are not the answers that verification {verification_id} was closed with"
             )
@@ -350,7 +376,7 @@ class Ledger:
             },
             {
                 "result": None if result is None else without_words(result),
-                "answers_sha256": None if answers is None else hash_answers(answers),
+                "answers_sha256": None if answers is None else hash_answers(answers, self.version),
             },
         )
 
@@ -366,22 +392,25 @@ class Ledger:
             index=len(self.log),
             previous=self.head,
             earliest=self.log[-1]["at"] if self.log else None,
+            version=self.version,
         )
         log = [*self.log, entry]
-        known = read_log(log, self.commitment, self.query_order, self.plan)
+        known = self._read_log(log)
         write_ledger_file(self.path, {**self._content(), "log": log, "head": entry["hash"]})
         self.log, self._known = log, known
 
     def _labels(self) -> set[str]:
-        return {twin.label for pair in self.pairs for twin in (pair.a, pair.b)}.union(
-            self.header.get("classes", ())
-        )
+        labels = {image.label for pair in self.pairs for image in pair.images}
+        return labels.union(self.header.get("classes", ()))
+
+    def _read_log(self, log: Sequence[Mapping[str, Any]]) -> Log:
+        return read_log(log, self.commitment, self.query_order, self.plan, self.version)
 
     def _content(self) -> dict[str, Any]:
         return {
             "header": self.header,
             "singles": [dataclasses.asdict(image) for image in self.singles],
-            "pairs": [dataclasses.asdict(pair) for pair in self.pairs],
+            "pairs": [pair_entry(pair, self.version) for pair in self.pairs],
             "query_order": [list(step) for step in self.query_order],
             "salts": self.salts,
             "commitment": self.commitment,

@@ -19,7 +19,7 @@ from typing import Any
 from ..errors import LedgerError
 from ..evidence.twins import KINDS, PairAnswers
 from ..evidence.verdict import Plan, Verdict
-from .hashes import hash_entry, hash_private, is_digest
+from .hashes import VERSION, hash_entry, hash_private, is_digest
 
 _ENTRY_KEYS = {"index", "event", "id", "at", "public", "private_sha256", "previous", "hash"}
 _PUBLIC_KEYS = {
@@ -124,6 +124,7 @@ def new_entry(
     index: int,
     previous: str,
     earliest: str | None = None,
+    version: int = VERSION,
 ) -> dict[str, Any]:
     """Returns a log entry with its hashes, in JSON's own types.
 
@@ -135,6 +136,7 @@ def new_entry(
         index: its place in the log
         previous: the hash of the entry before it, or for the first one the commitment
         earliest (None): the time of the entry before it: a clock that was set back does not show
+        version (VERSION): of the ledger's hashes
     """
     private = {"salt": secrets.token_hex(32), **private}
     now = datetime.now(timezone.utc)
@@ -146,10 +148,10 @@ def new_entry(
         "id": entry_id,
         "at": now.isoformat(timespec="seconds"),
         "public": public,
-        "private_sha256": hash_private(private),
+        "private_sha256": hash_private(private, version),
         "previous": previous,
     }
-    entry = {**entry, "hash": hash_entry(entry), "private": private}
+    entry = {**entry, "hash": hash_entry(entry, version), "private": private}
     # Lists, not tuples: as it will be read
     plain: dict[str, Any] = json.loads(json.dumps(entry, allow_nan=False))
     return plain
@@ -160,6 +162,7 @@ def read_log(
     commitment: str,
     query_order: Sequence[tuple[int, str]],
     plan: Plan,
+    version: int = VERSION,
 ) -> Log:
     """Checks a log entry by entry and returns what it tells.
 
@@ -172,7 +175,7 @@ def read_log(
     releases: list[LoggedRelease] = []
     previous, latest = commitment, None
     for index, entry in enumerate(log):
-        previous = _check_entry(entry, index, previous)
+        previous = _check_entry(entry, index, previous, version)
         at = datetime.fromisoformat(entry["at"])
         if latest is not None and at < latest:
             raise LedgerError(
@@ -255,7 +258,7 @@ def without_words(verdict: Verdict) -> dict[str, Any]:
     return {name: value for name, value in verdict.to_dict().items() if name not in WORDS}
 
 
-def _check_entry(entry: Mapping[str, Any], index: int, previous: str) -> str:
+def _check_entry(entry: Mapping[str, Any], index: int, previous: str, version: int) -> str:
     """Checks an entry's form and hashes, and returns its own hash."""
     if (
         not isinstance(entry, Mapping)
@@ -264,7 +267,7 @@ def _check_entry(entry: Mapping[str, Any], index: int, previous: str) -> str:
         or entry["index"] != index
         or entry["previous"] != previous
         or not is_digest(entry["private_sha256"])
-        or entry["hash"] != hash_entry(entry)
+        or entry["hash"] != hash_entry(entry, version)
     ):
         raise LedgerError(f"The log was altered at entry {index}: its hashes do not fit")
     event = entry["event"]
@@ -276,7 +279,7 @@ def _check_entry(entry: Mapping[str, Any], index: int, previous: str) -> str:
         private = entry["private"]
         if not isinstance(private, Mapping) or set(private) != _PRIVATE_KEYS[event]:
             raise LedgerError(f"The log was altered at entry {index}: its details are incomplete")
-        if hash_private(private) != entry["private_sha256"]:
+        if hash_private(private, version) != entry["private_sha256"]:
             raise LedgerError(f"The log was altered at entry {index}: its details do not fit")
     return str(entry["hash"])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import ReleaseError
 from ..files import sha256_file
-from .hashes import check_text, hash_manifest
+from .hashes import VERSION, check_text, hash_manifest
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,13 @@ class ReleaseFiles:
 
     files: tuple[tuple[str, str], ...]
 
-    @property
-    def digest(self) -> str:
-        """The hash of the sorted list of relative paths and SHA-256s, 64 hexadecimal digits."""
-        return hash_manifest(self.files)
+    def digest(self, version: int = VERSION) -> str:
+        """The hash of the sorted list of relative paths and SHA-256s, 64 hexadecimal digits.
+
+        Args:
+            version (VERSION): of the ledger that it is written down in
+        """
+        return hash_manifest(self.files, version)
 
     @property
     def digests(self) -> frozenset[str]:
@@ -65,11 +68,3 @@ def read_release(folder: str | os.PathLike[str]) -> ReleaseFiles:
             check_text(relative, "The file")
             files.append((relative, sha256_file(path)))
     return ReleaseFiles(tuple(sorted(files)))
-
-
-def release_digest(folder: str | os.PathLike[str]) -> tuple[str, int]:
-    """Returns what :meth:`~.ledger.Ledger.record_release` takes: a release's digest and its number
-    of files. Reads every file once (see :func:`read_release`).
-    """
-    read = read_release(folder)
-    return read.digest, len(read.files)

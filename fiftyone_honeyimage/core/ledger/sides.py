@@ -1,10 +1,11 @@
-"""What a marking leaves behind: single HoneyImages, pairs of twins and the order of the queries."""
+"""What a marking leaves behind: single HoneyImages, pairs of sides and the order of the queries."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -12,6 +13,9 @@ from ..errors import LedgerError
 from .hashes import check_text, is_digest
 
 TWINS = ("a", "b")
+
+#: The recipient of a release that everybody gets
+EVERYBODY = ""
 
 
 @dataclass(frozen=True)
@@ -52,46 +56,137 @@ class MarkedImage:
 
 
 @dataclass(frozen=True)
+class Side:
+    """One of the two things that a coin chooses between.
+
+    Attributes:
+        files: its images: one, or several that share a secret
+        secret: what they hold, such as a trigger; empty where they hold nothing
+        covariates: name → what models said of it that never saw a coin, such as the out-model's loss
+    """
+
+    files: tuple[MarkedImage, ...]
+    secret: Mapping[str, Any] = field(default_factory=dict)
+    covariates: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.files:
+            raise LedgerError("A side needs a file at least")
+        for name, value in self.covariates.items():
+            if type(value) is not float or not math.isfinite(value):
+                raise LedgerError(
+                    f"Sample {self.files[0].sample_id}: the covariate {name!r} must be a finite number, "
+                    f"not {value!r}"
+                )
+
+    @classmethod
+    def of(cls, side: Side | MarkedImage) -> Side:
+        """A side, also of one image alone."""
+        return cls((side,)) if isinstance(side, MarkedImage) else side
+
+    @property
+    def label(self) -> str:
+        """The class of all its images."""
+        return self.files[0].label
+
+
+@dataclass(frozen=True)
 class Pair:
-    """Two HoneyImages, one of which a fair coin released.
+    """Two sides, one of which a fair coin released; a coin for each recipient.
 
     Attributes:
         index: the pair's position among the pairs
-        a: one twin
-        b: the other twin
-        released: "a" or "b"
+        a: one side
+        b: the other side
+        released: recipient → "a" or "b"; :data:`EVERYBODY` where there is one release for all
     """
 
     index: int
-    a: MarkedImage
-    b: MarkedImage
-    released: str
+    a: Side
+    b: Side
+    released: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        if self.released not in TWINS:
-            raise LedgerError(f"Pair {self.index}: released must be a or b, not {self.released!r}")
+        if not self.released:
+            raise LedgerError(f"Pair {self.index} was released to nobody")
+        for recipient, side in self.released.items():
+            if not isinstance(recipient, str) or side not in TWINS:
+                raise LedgerError(
+                    f"Pair {self.index}: released must be a or b, not {side!r}, for each recipient"
+                )
 
     @property
-    def released_twin(self) -> MarkedImage:
-        """The twin in the release."""
-        return self.a if self.released == "a" else self.b
+    def images(self) -> tuple[MarkedImage, ...]:
+        """Every image of both sides."""
+        return (*self.a.files, *self.b.files)
 
-    @property
-    def withheld_twin(self) -> MarkedImage:
-        """The twin that nobody else has."""
-        return self.b if self.released == "a" else self.a
+    def side(self, name: str) -> Side:
+        """Side "a" or "b"."""
+        return self.a if name == "a" else self.b
+
+    def released_side(self, recipient: str = EVERYBODY) -> Side:
+        """The side in a recipient's release."""
+        return self.side(self.released[recipient])
+
+    def withheld_side(self, recipient: str = EVERYBODY) -> Side:
+        """The side that this recipient has not."""
+        return self.b if self.released[recipient] == "a" else self.a
 
 
-def read_pair(entry: Mapping[str, Any]) -> Pair:
-    """Reads a pair from plain values."""
+def pair_entry(pair: Pair, version: int) -> dict[str, Any]:
+    """Returns a pair as plain values, as a ledger of a version holds it."""
+    if version > 2:
+        return {
+            "index": pair.index,
+            "a": _side_entry(pair.a),
+            "b": _side_entry(pair.b),
+            "released": dict(pair.released),
+        }
+    # One image a side, one release, nothing else
+    (a,), (b,) = pair.a.files, pair.b.files
+    sides = {"a": dataclasses.asdict(a), "b": dataclasses.asdict(b)}
+    return {"index": pair.index, **sides, "released": pair.released[EVERYBODY]}
+
+
+def read_pair(entry: Mapping[str, Any], version: int) -> Pair:
+    """Reads a pair from plain values; undoes :func:`pair_entry`."""
     if not isinstance(entry, Mapping):
         raise LedgerError(f"A pair must be a JSON object, not {entry!r}")
-    fields = dict(entry)
-    if type(fields["index"]) is not int:
-        raise LedgerError(f"A pair's index must be a whole number, not {fields['index']!r}")
-    return Pair(
-        **{**fields, "a": MarkedImage(**fields["a"]), "b": MarkedImage(**fields["b"])},
-    )
+    if type(entry["index"]) is not int:
+        raise LedgerError(f"A pair's index must be a whole number, not {entry['index']!r}")
+    if set(entry) != {"index", "a", "b", "released"}:
+        raise LedgerError(f"Pair {entry['index']} has other parts than those of a pair")
+    if version > 2:
+        a, b = (_read_side(entry[name]) for name in TWINS)
+        return Pair(entry["index"], a, b, _object(entry["released"]))
+    a, b = (Side((MarkedImage(**entry[name]),)) for name in TWINS)
+    return Pair(entry["index"], a, b, {EVERYBODY: entry["released"]})
+
+
+def _side_entry(side: Side) -> dict[str, Any]:
+    return {
+        "files": [dataclasses.asdict(image) for image in side.files],
+        "secret": dict(side.secret),
+        "covariates": dict(side.covariates),
+    }
+
+
+def _read_side(entry: Mapping[str, Any]) -> Side:
+    values = _object(entry)
+    files = tuple(MarkedImage(**image) for image in values.pop("files"))
+    # JSON knows no whole numbers of its own: 2.0 may come back as 2
+    covariates = {name: _number(value) for name, value in _object(values.pop("covariates")).items()}
+    return Side(files, _object(values.pop("secret")), covariates, **values)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise LedgerError(f"A JSON object is needed, not {value!r}")
+    return dict(value)
+
+
+def _number(value: Any) -> Any:
+    return float(value) if type(value) is int else value
 
 
 def read_query_order(entries: Sequence[Any], num_pairs: int) -> list[tuple[int, str]]:
@@ -111,26 +206,27 @@ def read_query_order(entries: Sequence[Any], num_pairs: int) -> list[tuple[int, 
     return order
 
 
-def check_images(
-    singles: Sequence[MarkedImage], pairs: Sequence[tuple[MarkedImage, MarkedImage]]
-) -> None:
+def check_images(singles: Sequence[MarkedImage], pairs: Sequence[tuple[Side, Side]]) -> None:
     """Checks that marked images can stand in one ledger, or one evidence file.
 
     Args:
         singles: HoneyImages without a twin
-        pairs: the twins (a, b) of each pair
+        pairs: the sides (a, b) of each pair
 
     Raises:
         LedgerError: if an image occurs twice, twins have different labels, or a text is outside UTF-8
     """
-    images = [*singles, *(image for pair in pairs for image in pair)]
+    sides = [side for pair in pairs for side in pair]
+    images = [*singles, *(image for side in sides for image in side.files)]
     for image in images:
         check_text(dataclasses.asdict(image), f"Sample {image.sample_id!a}:")
+    for side in sides:
+        check_text(dict(side.secret), f"The secret of sample {side.files[0].sample_id!a}:")
     for a, b in pairs:
-        if a.label != b.label:
+        if {image.label for image in a.files} != {image.label for image in b.files}:
             raise LedgerError(
-                f"Twins need the same label, but sample {a.sample_id} has {a.label!r} and "
-                f"{b.sample_id} {b.label!r}"
+                f"Twins need the same label, but sample {a.files[0].sample_id} has {a.label!r} and "
+                f"{b.files[0].sample_id} {b.label!r}"
             )
     for name in ("sample_id", "file"):
         seen: set[str] = set()
@@ -144,7 +240,7 @@ def check_images(
 
     # A twin that also lies in the release under another name would not be withheld
     owner: dict[str, MarkedImage] = {}
-    in_pairs = {image.marked_sha256 for pair in pairs for image in pair}
+    in_pairs = {image.marked_sha256 for side in sides for image in side.files}
     for image in images:
         other = owner.setdefault(image.marked_sha256, image)
         if other is not image and image.marked_sha256 in in_pairs:

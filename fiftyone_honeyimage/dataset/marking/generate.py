@@ -20,7 +20,7 @@ from ...core.evidence.reach import can_reach, pairs_needed
 from ...core.evidence.verdict import Plan
 from ...core.ledger.creation import create_ledger
 from ...core.ledger.ledger import Ledger, load_ledger
-from ...core.ledger.sides import MarkedImage
+from ...core.ledger.sides import MarkedImage, Side
 from ...core.limits import SEED, TRADE_OFF, check_choice, check_flag
 from ...core.methods import METHODS
 from ...core.methods.options import check_known
@@ -230,6 +230,13 @@ def _states(filepaths: Sequence[str]) -> list[tuple[str, int, int] | None]:
     return states
 
 
+def _covariates(image: Mapping[str, Any]) -> dict[str, float]:
+    """What models that never saw a coin said of an image: the out-model trained on neither twin, the
+    in-model on both."""
+    values = {"out": image["proxy_loss"], "in": image["in_loss"]}
+    return {name: float(value) for name, value in values.items() if value is not None}
+
+
 def _make_ledger(
     partial: Path, dataset: fo.Dataset, request: Mapping[str, Any], plan: Plan
 ) -> Ledger:
@@ -249,10 +256,10 @@ def _make_ledger(
         for image in images
     ]
     singles = [image for image, row in zip(marked, images, strict=True) if row["pair"] is None]
-    twins: dict[int, list[MarkedImage]] = {}
+    twins: dict[int, list[Side]] = {}
     for image, row in zip(marked, images, strict=True):
         if row["pair"] is not None:
-            twins.setdefault(row["pair"], []).append(image)
+            twins.setdefault(row["pair"], []).append(Side((image,), covariates=_covariates(row)))
     header = {
         **request,
         "dataset_name": dataset.name,

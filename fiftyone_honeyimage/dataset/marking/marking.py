@@ -11,7 +11,7 @@ import fiftyone as fo
 
 from ...core.errors import LedgerError, SamplesError
 from ...core.ledger.ledger import Ledger, load_ledger
-from ...core.ledger.sides import MarkedImage
+from ...core.ledger.sides import MarkedImage, Side
 from ...core.limits import check_path
 from .. import storage
 from ..identity import recorded_images
@@ -144,9 +144,12 @@ class LedgerInDataset(Ledger):
         def here(image: MarkedImage) -> MarkedImage:
             return replace(image, sample_id=ids.get(image.sample_id, image.sample_id))
 
+        def there(side: Side) -> Side:
+            return replace(side, files=tuple(map(here, side.files)))
+
         self.__dict__.update(ledger.__dict__)
         self.singles = [here(image) for image in ledger.singles]
-        self.pairs = [replace(pair, a=here(pair.a), b=here(pair.b)) for pair in ledger.pairs]
+        self.pairs = [replace(pair, a=there(pair.a), b=there(pair.b)) for pair in ledger.pairs]
 
     def _append(self, *entry: Any) -> None:
         raise LedgerError("this is a copy of the ledger to read; nothing is written with it")

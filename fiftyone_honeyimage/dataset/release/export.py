@@ -218,7 +218,7 @@ def export_release(
         exposed_by=exposing_releases(samples, honey_key, marking.commitment),
         seconds=time.monotonic() - start,
         commitment=marking.commitment,
-        release_digest=read.digest,
+        release_digest=read.digest(ledger.version),
     )
     record_release(
         samples,
@@ -272,7 +272,7 @@ def _take_name(written_to: Path, folder: Path) -> None:
 def _record_in_ledger(ledger: Ledger, folder: Path, read: ReleaseFiles) -> None:
     """Notes a release in its ledger. One that is written is complete: where that fails, a warning is logged."""
     try:
-        ledger.record_release(read.digest, len(read.files))
+        ledger.record_release(read.digest(ledger.version), len(read.files))
         note_head(ledger)
     except (HoneyImageError, OSError) as error:
         _logger.warning(

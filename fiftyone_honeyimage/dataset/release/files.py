@@ -100,7 +100,7 @@ def marked_images(ledger: Ledger) -> list[MarkedImage]:
     Errors are kept with a delegated operation. One that only a released twin can cause, or that names
     the released one of two first, would tell which it is.
     """
-    return [*ledger.singles, *(image for pair in ledger.pairs for image in (pair.a, pair.b))]
+    return [*ledger.singles, *(image for pair in ledger.pairs for image in pair.images)]
 
 
 def check_names(kind: type, labeled: LabeledSamples, names: str, folder: Path) -> None:

@@ -69,6 +69,7 @@ class Questions:
         self._queries = ledger.queries(pairs)
         self._images = images
         self._ledger = ledger
+        self._released = ledger.released()
         self.protocol = protocol
         self._twin = {image.sample_id: (index, twin) for index, twin, image in self._queries}
         self._losses: dict[tuple[int, str], float] = {}
@@ -213,8 +214,7 @@ class Questions:
         return [
             (index, twin)
             for index, twin, _ in self._queries
-            if self._ledger.pairs[index].released == twin
-            and not self._failed.get((index, twin), True)
+            if self._released[index] == twin and not self._failed.get((index, twin), True)
         ]
 
     def losses(self, keys: Sequence[tuple[int, str]]) -> np.ndarray:
@@ -227,7 +227,7 @@ class Questions:
         for index in dict.fromkeys(index for index, _, _ in self._queries):
             if (index, "a") not in self._failed:
                 continue  # not reached by a test that stopped early
-            released = self._ledger.pairs[index].released
+            released = self._released[index]
             withheld = "b" if released == "a" else "a"
             rows.append(
                 {
@@ -266,7 +266,7 @@ def paper_figures(
         return {}
     manifest = storage.read_manifest(marking.output_dir)
     proxy = {image["source"]: image["proxy_loss"] for image in manifest["images"]}
-    proxies = [proxy[getattr(ledger.pairs[index], twin).sample_id] for index, twin in keys]
+    proxies = [proxy[ledger.pairs[index].side(twin).files[0].sample_id] for index, twin in keys]
     gaps = loss_gaps(proxies, asked.losses(keys))
     figures: dict[str, Any] = {
         "mean_loss_gap": _rounded(gaps.mean()),

@@ -111,7 +111,7 @@ def marked_sizes(ledger: Ledger, folder: Path) -> list[tuple[int, int]]:
     """The sizes, (width, height) in pixels, of the twins' files that can be read; from their headers."""
     sizes = set()
     for pair in ledger.pairs:
-        for image in (pair.a, pair.b):
+        for image in pair.images:
             with suppress(OSError, ValueError), Image.open(folder / image.file) as opened:
                 sizes.add(opened.size)
     return sorted(sizes)

@@ -105,7 +105,7 @@ def export_evidence(
     what = "loss" if kind == "scores" else "correct"
     values: dict[str, list[Any]] = {"a": [], "b": []}
     for row in verification.pairs:
-        released = ledger.pairs[row["pair"]].released
+        released = ledger.released()[row["pair"]]
         withheld = "b" if released == "a" else "a"
         values[released].append(None if row["failed"] else row[f"released_{what}"])
         values[withheld].append(None if row["failed"] else row[f"withheld_{what}"])

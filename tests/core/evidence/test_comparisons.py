@@ -22,11 +22,16 @@ from fiftyone_honeyimage.core.ledger.evidence_file import check_evidence, export
 from fiftyone_honeyimage.core.ledger.hashes import hash_answers
 from fiftyone_honeyimage.core.ledger.ledger import Ledger, load_ledger
 from fiftyone_honeyimage.core.ledger.log import LoggedRelease
-from fiftyone_honeyimage.core.ledger.release_digest import release_digest
+from fiftyone_honeyimage.core.ledger.release_digest import read_release
 from fiftyone_honeyimage.core.ledger.sides import MarkedImage
 
 Ask = Callable[..., PairAnswers]
 NUM_PAIRS = 14
+
+
+def digest_of(folder: Path) -> tuple[str, int]:
+    read = read_release(folder)
+    return read.digest(), len(read.files)
 
 
 @dataclasses.dataclass
@@ -76,10 +81,10 @@ def case(tmp_path: Path, ask: Ask) -> Case:
         (release / name).mkdir(parents=True)
         (release / name / "other.png").write_bytes(f"an unmarked {name}".encode())
     for pair in ledger.pairs:
-        twin = pair.released_twin
+        twin = pair.released_side().files[0]
         number = int(Path(twin.file).stem)
         (release / twin.label / f"{number:04d}.png").write_bytes(marked(number))
-    ledger.record_release(*release_digest(release))
+    ledger.record_release(*digest_of(release))
     evidence = tmp_path / "evidence.json"
     verify(ledger, ask, evidence)
     return Case(ledger, release, marking, evidence)
@@ -110,7 +115,7 @@ def test_everything_fits(case: Case) -> None:
     for line in (
         "the commitment is the published one",
         "the published head is entry 2 of this log, 0 before its end",
-        f"the release is the one that was logged: {release_digest(case.release)[0]}",
+        f"the release is the one that was logged: {digest_of(case.release)[0]}",
         "all 14 released images that were opened are in the release",
         "none of the 14 withheld images, nor an original, is in the release",
         "all 28 opened images have a file",
@@ -174,7 +179,7 @@ def test_another_release_than_the_logged_one(case: Case, changed: str) -> None:
 
 
 def test_a_released_side_that_is_not_in_the_release(case: Case) -> None:
-    twin = case.ledger.pairs[0].released_twin
+    twin = case.ledger.pairs[0].released_side().files[0]
     (case.release / twin.label / Path(twin.file).name).write_bytes(b"encoded anew")
     check = case.check(release=case.release)
     assert f"1 released images are not in the release: '{twin.file}'" in check.failed
@@ -183,7 +188,7 @@ def test_a_released_side_that_is_not_in_the_release(case: Case) -> None:
 @pytest.mark.parametrize("original", [False, True])
 def test_a_withheld_side_that_is_in_the_release(case: Case, original: bool) -> None:
     """Its file, or the picture that it was made from."""
-    twin = case.ledger.pairs[0].withheld_twin
+    twin = case.ledger.pairs[0].withheld_side().files[0]
     number = int(Path(twin.file).stem)
     data = source(number) if original else marked(number)
     (case.release / "cat" / "more.png").write_bytes(data)
@@ -203,7 +208,7 @@ def test_a_release_that_was_logged_after_the_verification(
     again = case.ledger.open_verification(
         "suspect", None, "scores", order, protocol=PROTOCOL, reuse=True
     )
-    case.ledger.record_release(*release_digest(case.release))
+    case.ledger.record_release(*digest_of(case.release))
     answers = ask(case.ledger, order)
     case.ledger.conclude(again, answers)
     export_evidence(case.ledger, again, answers, tmp_path / "late.json")
@@ -217,12 +222,12 @@ def test_a_release_that_was_logged_after_the_verification(
 
 
 def test_images_that_are_missing_or_others(case: Case) -> None:
-    file = case.marking / case.ledger.pairs[3].a.file
+    file = case.marking / case.ledger.pairs[3].a.files[0].file
     file.write_bytes(b"another image")
     check = case.check(images=case.marking)
     assert not check.ok
     assert f"1 of 28 opened images have no file in '{case.marking}'" in check.failed[0]
-    assert case.ledger.pairs[3].a.file in check.failed[0]
+    assert case.ledger.pairs[3].a.files[0].file in check.failed[0]
     with pytest.raises(ReleaseError, match="There is no folder"):
         case.check(images=case.marking / "nowhere")
 
@@ -242,7 +247,7 @@ def test_the_digest_of_a_release_rests_on_names_and_contents_alone(tmp_path: Pat
             target = tmp_path / name / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
-        return release_digest(tmp_path / name)
+        return digest_of(tmp_path / name)
 
     one = release("one", {"a/x.png": b"1", "b.png": b"2", "ä/ö.png": b"3"})
     assert one[1] == 3
@@ -256,10 +261,10 @@ def test_the_digest_of_a_release_rests_on_names_and_contents_alone(tmp_path: Pat
     assert len({one, *others}) == 5
     (tmp_path / "one" / "link").symlink_to(tmp_path / "two", target_is_directory=True)
     with pytest.raises(ReleaseError, match=r"'link' .* is no file"):
-        release_digest(tmp_path / "one")
+        digest_of(tmp_path / "one")
     (tmp_path / "two" / "caf\udce9.png").write_bytes(b"")
     with pytest.raises(LedgerError, match="no UTF-8"):
-        release_digest(tmp_path / "two")
+        digest_of(tmp_path / "two")
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, list[str]]:
@@ -291,7 +296,7 @@ def test_the_first_line_says_when_nothing_was_compared(
         "suspect",
         "cd" * 32,
         '"animals", id "51"',
-        release_digest(case.release)[0],
+        digest_of(case.release)[0],
         "number 1 of this dataset",
         '{"cat": 0, "dog": 1}',
         "1 verifications opened",
@@ -426,7 +431,7 @@ def test_pairs_that_were_not_asked_stay_secret(
     for pair in ledger.pairs:
         is_open = pair.index in asked
         assert (ledger.salts[first_pair + pair.index] in text) == is_open
-        assert (pair.a.marked_sha256 in text) == is_open
+        assert (pair.a.files[0].marked_sha256 in text) == is_open
     for salt in ledger.salts[1:first_pair]:
         assert salt not in text
 
@@ -485,10 +490,10 @@ def test_words_may_change_between_versions(
 
 
 def test_a_release_with_another_number_of_files_than_logged(case: Case) -> None:
-    digest, number = release_digest(case.release)
+    digest, number = digest_of(case.release)
     logged = LoggedRelease(digest, number + 1, "2026-01-01T00:00:00+00:00", 0)
     pairs = {pair.index: pair for pair in case.ledger.pairs}
-    found = compare_release(case.release, pairs, [(logged, True)])
+    found = compare_release(case.release, pairs, [(logged, True)], case.ledger.version)
     assert f"has {number} files, the log says {number + 1}" in found.failed[0]
     assert not any("the one that was logged" in line for line in found.held)
 

@@ -192,25 +192,24 @@ def test_hashes_and_salts_have_one_form(
 
 def test_no_value_of_one_kind_has_the_hash_of_another() -> None:
     """Leaf, list of leaves, entry, private part, answers and release: one domain each."""
-    from fiftyone_honeyimage.core.ledger import hashes
 
-    prefixes = [
-        value
-        for name, value in vars(hashes).items()
-        if isinstance(value, bytes) and not name.startswith("__")
-    ]
-    assert len(prefixes) == len(set(prefixes)) == 6
-    assert not any(one != other and one.startswith(other) for one in prefixes for other in prefixes)
     salt = "ab" * 32
     values = {"leaf": {"salt": salt}, "salt": salt}
     found = {
         hash_leaf({"salt": salt}, salt),
         hash_private(values),
         hash_entry(values),
-        hashes._sha256(b"", values),
+        hash_leaf({"salt": salt}, salt, 2),
+        hash_private(values, 2),
+        hash_entry(values, 2),
     }
-    assert len(found) == 4
-    assert canonical({"b": 1, "a": "é"}) == b'{"a":"\\u00e9","b":1}'
+    assert len(found) == 6
+    # RFC 8785; ledgers of version 2 have Python's own
+    assert canonical({"b": 1.0, "a": "é"}) == '{"a":"é","b":1}'.encode()
+    assert canonical({"b": 1.0, "a": "é"}, 2) == b'{"a":"\\u00e9","b":1.0}'
+    for number in (2**53 + 1, float("nan"), float("inf")):
+        with pytest.raises(LedgerError, match="every reader"):
+            canonical({"b": number})
 
 
 def test_pairs_that_could_not_be_made_by_the_program(
@@ -231,25 +230,34 @@ def test_pairs_that_could_not_be_made_by_the_program(
         return why
 
     def one_file_as_both_twins(first: dict, _: dict) -> None:
-        first["b"]["marked_sha256"] = first["a"]["marked_sha256"]
+        first["b"]["files"][0]["marked_sha256"] = first["a"]["files"][0]["marked_sha256"]
 
     def one_sample_as_both_twins(first: dict, _: dict) -> None:
-        first["b"] = {**first["a"], "file": "other.png", "marked_sha256": "ab" * 32}
+        (image,) = first["a"]["files"]
+        first["b"]["files"] = [{**image, "file": "other.png", "marked_sha256": "ab" * 32}]
 
     def one_image_in_two_pairs(first: dict, second: dict) -> None:
-        second["a"]["marked_sha256"] = first["b"]["marked_sha256"]
+        second["a"]["files"][0]["marked_sha256"] = first["b"]["files"][0]["marked_sha256"]
 
     def one_pair_twice(first: dict, second: dict) -> None:
         second.update({**copy.deepcopy(first), "index": second["index"]})
 
     def other_labels(first: dict, _: dict) -> None:
-        first["b"]["label"] = "cat" if first["a"]["label"] == "dog" else "dog"
+        first["b"]["files"][0]["label"] = (
+            "cat" if first["a"]["files"][0]["label"] == "dog" else "dog"
+        )
 
     def unknown_label(first: dict, _: dict) -> None:
-        first["a"]["label"] = first["b"]["label"] = "bird"
+        first["a"]["files"][0]["label"] = first["b"]["files"][0]["label"] = "bird"
 
     def no_coin(first: dict, _: dict) -> None:
-        first["released"] = "c"
+        first["released"] = {"": "c"}
+
+    def nobody(first: dict, _: dict) -> None:
+        first["released"] = {}
+
+    def no_number(first: dict, _: dict) -> None:
+        first["a"]["covariates"] = {"out": "large"}
 
     def another_index(first: dict, second: dict) -> None:
         first["index"], second["index"] = second["index"], first["index"]
@@ -265,6 +273,8 @@ def test_pairs_that_could_not_be_made_by_the_program(
     assert "same label" in committed(other_labels)
     assert "lack 'bird'" in committed(unknown_label)
     assert "released must be a or b" in committed(no_coin)
+    assert "released to nobody" in committed(nobody)
+    assert "must be a finite number" in committed(no_number)
     assert committed(another_index)
     assert committed(true_for_one)
 
@@ -448,7 +458,7 @@ def test_nudges_at_the_edge_of_rounding_show(
         "suspect", None, "scores", ledger.pairs_left, protocol=PROTOCOL
     )
     pairs = ledger.verifications[opened].pairs
-    won = [ledger.pairs[pair].released == "a" for pair in pairs]
+    won = [ledger.released()[pair] == "a" for pair in pairs]
     answers = PairAnswers(
         "scores",
         pairs,

@@ -27,9 +27,9 @@ def test_released_and_withheld(make_ledger: MakeLedger) -> None:
     assert (len(released), len(withheld)) == (23, 20)
     assert not {image.file for image in released} & {image.file for image in withheld}
     for pair in ledger.pairs:
-        assert {pair.released_twin, pair.withheld_twin} == {pair.a, pair.b}
-        assert pair.released_twin is (pair.a if pair.released == "a" else pair.b)
-    assert ledger.released()[3] == ledger.pairs[3].released
+        assert {pair.released_side().files[0], pair.withheld_side().files[0]} == set(pair.images)
+        assert pair.released_side() is (pair.a if pair.released[""] == "a" else pair.b)
+    assert ledger.released()[3] == ledger.pairs[3].released[""]
 
 
 def test_a_verification_is_on_disk_before_its_first_query(
@@ -78,7 +78,7 @@ def test_queries_follow_the_committed_order(make_ledger: MakeLedger) -> None:
     first = dict(ledger.query_order)
     for (index, twin, image), (_, other, _) in zip(queries[::2], queries[1::2], strict=True):
         assert twin == first[index] != other
-        assert image is getattr(ledger.pairs[index], twin)
+        assert image is ledger.pairs[index].side(twin).files[0]
 
 
 def test_a_sequential_test_gives_back_the_pairs_it_did_not_need(

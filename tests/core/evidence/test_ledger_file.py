@@ -182,7 +182,7 @@ def test_a_missing_ledger(tmp_path: Path) -> None:
 def test_a_ledger_of_a_later_version(make_ledger: MakeLedger) -> None:
     ledger = make_ledger()
     content = json.loads(ledger.path.read_text(encoding="utf-8"))
-    content["header"]["format"] = "honeyimage-ledger/3"
+    content["header"]["format"] = "honeyimage-ledger/4"
     ledger.path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(LedgerError, match="this version reads"):
         load_ledger(ledger.path)

@@ -50,7 +50,7 @@ def test_a_coin_that_was_turned_is_named(make_ledger: MakeLedger) -> None:
     ledger = make_ledger()
     content = json.loads(ledger.path.read_text(encoding="utf-8"))
     pair = content["pairs"][4]
-    pair["released"] = "b" if pair["released"] == "a" else "a"
+    pair["released"][""] = "b" if pair["released"][""] == "a" else "a"
     ledger.path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(LedgerError, match="does not fit its commitment"):
         load_ledger(ledger.path)

@@ -444,7 +444,7 @@ def test_models_that_used_the_release_are_found(world: World) -> None:
     found: Counter[str] = Counter()
     for seed in range(10):
         ledger = draw_ledger(world, draw_coins)
-        b_released = np.array([pair.released == "b" for pair in ledger.pairs])
+        b_released = np.array([side == "b" for side in ledger.released().values()])
         released = world.twins[np.arange(NUM_PAIRS), b_released.astype(int)]
         rest = np.setdiff1d(np.arange(len(world.labels)), rows)
         images = np.concatenate([world.images[rest], released])

@@ -142,7 +142,7 @@ def test_only_what_was_used_is_opened(evidence: tuple[Path, Ledger, str]) -> Non
     text = path.read_text(encoding="utf-8")
     used = set(ledger.verifications[verification_id].pairs)
     for pair in ledger.pairs:
-        for image in (pair.a, pair.b):
+        for image in pair.images:
             assert (image.marked_sha256 in text) == (pair.index in used)
             assert (image.sample_id + '"' in text) == (pair.index in used)
     for image in ledger.singles:
