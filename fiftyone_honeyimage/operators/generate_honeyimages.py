@@ -351,7 +351,7 @@ def _budget(inputs: types.Object, method: Method) -> None:
 
 def _further(ctx: Any, inputs: types.Object, folded: Sequence[Question]) -> None:
     """Asks for what is seldom changed."""
-    from ..core.evidence.verdict import PLANNED_TESTS
+    from ..core.evidence.exact_tests import PLANNED_TESTS
 
     defaults = calls.sdk_defaults(run)
     dropdown(
@@ -368,10 +368,6 @@ def _further(ctx: Any, inputs: types.Object, folded: Sequence[Question]) -> None
         inputs,
         "test",
         PLANNED_TESTS,
-        {
-            "signed_rank": "Asks about all pairs and tests once",
-            "e_process": "Asks pair by pair and stops as soon as the evidence suffices",
-        },
         default=defaults["test"],
         label="Test",
         description="Fixed by the commitment",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .alpha_spending import adjusted_p
-from .e_process import e_process
+from .exact_tests import TESTS
 from .twins import min_attainable_p
 from .verdict import Plan
 
@@ -22,8 +22,8 @@ def can_reach(plan: Plan, num_pairs: int, alpha: float, position: int) -> bool:
     if num_pairs < plan.min_pairs:
         return False
     best = min_attainable_p(num_pairs)
-    if plan.test == "e_process":
-        best = e_process(np.ones(num_pairs)).p_value
+    if TESTS[plan.test].sequential:
+        best = TESTS[plan.test].run(np.ones(num_pairs), np.zeros(num_pairs, np.bool_)).p_value
     return adjusted_p(best, position) <= alpha
 
 

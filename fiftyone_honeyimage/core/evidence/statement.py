@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import math
 
+from .exact_tests import TESTS
+
 DERIVED = "derived"
 NOT_SHOWN = "not shown"
 INCONCLUSIVE = "inconclusive"
 VERDICTS = (DERIVED, NOT_SHOWN, INCONCLUSIVE)
-
-_TEST_NAMES = {
-    "signed_rank": "exact signed-rank test",
-    "sign": "exact sign test on labels",
-    "e_process": "sequential betting test",
-}
 
 
 def word_verdict(
@@ -24,6 +20,8 @@ def word_verdict(
     p_value: float,
     p_adjusted: float,
     alpha: float,
+    *,
+    adjusted: bool = False,
 ) -> str:
     """Returns one or two sentences that hold as they stand, for readers who are no statisticians.
 
@@ -33,6 +31,7 @@ def word_verdict(
         test: the test's name in a verdict
         counts: the numbers of pairs that were answered and that failed
         p_value, p_adjusted, alpha: of the verdict
+        adjusted (False): whether the test allows for how hard each image is
     """
     if verdict == INCONCLUSIVE:
         return (
@@ -40,8 +39,9 @@ def word_verdict(
         )
     num_pairs, num_failed = counts
     lost = f" and {num_failed} more that failed and count against it" if num_failed else ""
+    allowing = ", allowing for how hard each image is to other models," if adjusted else ""
     figures = (
-        f"{_TEST_NAMES[test]} on {num_pairs} pairs of twins{lost}, p = {p_value:.2g}, corrected for all "
+        f"{TESTS[test].title}{allowing} on {num_pairs} pairs of twins{lost}, p = {p_value:.2g}, corrected for all "
         f"verifications with this ledger {p_adjusted:.2g}, significance level {alpha:g}"
     )
     if verdict == DERIVED:

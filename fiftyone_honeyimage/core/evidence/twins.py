@@ -32,6 +32,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from ..errors import ParameterError
+from ..scores import Score
 
 KINDS = ("scores", "labels")
 
@@ -278,16 +279,44 @@ class PairAnswers:
             for scores the differences ``d``; for labels whether the answers on the (released,
             withheld) twins were correct; in the order of the queries
         """
-        ordered = [
-            (a, b) if released[pair] == "a" else (b, a)
-            for pair, a, b in zip(self.pairs, self.a, self.b, strict=True)
-            if a is not None and b is not None
-        ]
+        ordered = self._ordered(released)
         dtype = np.float64 if self.kind == "scores" else np.bool_
         values: npt.NDArray[Any] = np.array(ordered, dtype).reshape(-1, 2)
         if self.kind == "scores":
             return loss_differences(values[:, 0], values[:, 1])
         return values[:, 0], values[:, 1]
+
+    def _ordered(self, released: Mapping[int, str]) -> list[tuple[float | bool, float | bool]]:
+        """The (released, withheld) values of the pairs that did not fail."""
+        return [
+            (a, b) if released[pair] == "a" else (b, a)
+            for pair, a, b in zip(self.pairs, self.a, self.b, strict=True)
+            if a is not None and b is not None
+        ]
+
+    def score_differences(self, released: Mapping[int, str], score: Score) -> FloatArray:
+        """Looks at the coins: ``d`` of a score of the losses, of the pairs that did not fail, shape (n,)."""
+        ordered = self._ordered(released)
+        return loss_differences(
+            score.of([one for one, _ in ordered]), score.of([other for _, other in ordered])
+        )
+
+    def covariate_differences(
+        self,
+        released: Mapping[int, str],
+        covariates: Mapping[int, tuple[Mapping[str, float], Mapping[str, float]]],
+    ) -> FloatArray:
+        """``c``, withheld less released, of every pair in the order of the queries, failed ones too.
+
+        The mean over the covariates that both sides have; 0 where they have none in common.
+        """
+        found = []
+        for pair in self.pairs:
+            a, b = covariates[pair]
+            gaps = [b[name] - a[name] for name in sorted(set(a) & set(b))]
+            mean = sum(gaps) / len(gaps) if gaps else 0.0
+            found.append(mean if released[pair] == "a" else -mean)
+        return np.array(found, np.float64)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain lists, safe for JSON."""

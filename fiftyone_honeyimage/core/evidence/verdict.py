@@ -12,19 +12,24 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ParameterError
+from ..limits import check_choice
+from ..scores import SCORES, Access
+from .adjustment import adjust
 from .alpha_spending import adjusted_p
-from .e_process import EProcess, e_process
+from .e_process import EProcess
 from .effects import accuracy_difference, hodges_lehmann
+from .exact_tests import PLANNED_TESTS, TESTS
 from .statement import DERIVED, INCONCLUSIVE, NOT_SHOWN, VERDICTS, word_verdict
-from .twins import KINDS, correctness_differences, min_attainable_p, sign_test, signed_rank_test
+from .twins import KINDS, PairAnswers, correctness_differences, min_attainable_p
 
-PLANNED_TESTS = ("signed_rank", "e_process")
-TESTS = (*PLANNED_TESTS, "sign")
+#: What differences are allowed for: nothing, or what models said of both twins that never saw a coin
+ADJUSTMENTS = {
+    "none": "Compares the answers as they are",
+    "references": "Allows for how hard each image is to models that never saw the coins",
+}
 
 #: The weakest level that a verdict may be given at
 MAX_ALPHA = 0.05
-
-_FIXED_TESTS = {"signed_rank": signed_rank_test, "sign": sign_test}
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,10 @@ class Plan:
 
     Attributes:
         alpha (0.001): the probability with which an innocent model may be accused, at most 0.05
-        test ("signed_rank"): "signed_rank" asks all pairs and tests once; "e_process" asks pair
-            after pair in the committed order and may stop early. On a suspect that gives labels
+        test ("signed_rank"): a name in :data:`.exact_tests.PLANNED_TESTS`. On a suspect that gives labels
             only, the sign test takes the place of the signed-rank test
+        score ("loss"): what losses are compared as, a name in ``SCORES``
+        adjustment ("none"): a name in :data:`ADJUSTMENTS`; labels are never adjusted
         min_pairs (10): below this number of usable pairs every verdict is "inconclusive", and a
             sequential test does not stop
     """
@@ -43,12 +49,18 @@ class Plan:
     alpha: float = 0.001
     test: str = "signed_rank"
     min_pairs: int = 10
+    score: str = "loss"
+    adjustment: str = "none"
 
     def __post_init__(self) -> None:
         _check_alpha(self.alpha)
-        if self.test not in PLANNED_TESTS:
+        check_choice("test", self.test, PLANNED_TESTS)
+        check_choice("score", self.score, _deciding_scores())
+        check_choice("adjustment", self.adjustment, ADJUSTMENTS)
+        if self.adjustment != "none" and not TESTS[self.test].adjustable:
             raise ParameterError(
-                f"test must be one of {', '.join(PLANNED_TESTS)}, not {self.test!r}"
+                f"test={self.test!r} looks after every pair and cannot be adjusted by a slope of all pairs; pass "
+                "adjustment='none'"
             )
         if not _is_count(self.min_pairs) or self.min_pairs < 1:
             raise ParameterError(
@@ -63,7 +75,11 @@ class Plan:
         """
         if kind not in KINDS:
             raise ParameterError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
-        return "sign" if kind == "labels" and self.test == "signed_rank" else self.test
+        return TESTS[self.test].for_labels if kind == "labels" else self.test
+
+    def is_adjusted(self, kind: str) -> bool:
+        """Whether a suspect's answers of this kind are adjusted."""
+        return kind == "scores" and self.adjustment != "none"
 
     def alpha_for(self, requested: float | None) -> float:
         """Returns the level of one verification: the plan's, or a smaller one on request.
@@ -92,7 +108,9 @@ class Plan:
         Raises:
             ParameterError: if something is missing, unknown or out of range
         """
-        return cls(**_fields(cls, values))
+        # Ledgers of version 2 know neither
+        added = {"score": "loss", "adjustment": "none"}
+        return cls(**_fields(cls, {**added, **values} if isinstance(values, Mapping) else values))
 
 
 @dataclass(frozen=True)
@@ -105,7 +123,7 @@ class Verdict:
         p_adjusted: corrected for all verifications with the ledger (see :mod:`.multiple`)
         alpha: the level; "derived" means ``p_adjusted <= alpha``
         family_size: the number of verifications opened with the ledger so far, with this one
-        test: "signed_rank", "sign" or "e_process"
+        test: a name in :data:`.exact_tests.TESTS`
         kind: what the suspect answers, "scores" or "labels"
         num_pairs: pairs that were answered
         num_failed: pairs with a failed query, which count against the owner
@@ -204,6 +222,8 @@ def decide(
     kind: str,
     num_left: int,
     failed: npt.ArrayLike | None = None,
+    scored: npt.ArrayLike | None = None,
+    covariates: npt.ArrayLike | None = None,
     position: int = 1,
     alpha: float | None = None,
     paper: Mapping[str, Any] | None = None,
@@ -221,6 +241,9 @@ def decide(
         num_left: pairs of the ledger that no verification has used
         failed (None): whether each pair has a failed query, bool of shape (n + number failed,), in
             the committed order; None if none has. Such pairs count against the owner
+        scored (None): the same differences of the plan's score, shape (n,); None if that is the loss
+        covariates (None): the covariates' differences, in the same direction, of every pair in the committed
+            order, failed ones too, shape (n + number failed,); needed where the plan adjusts
         position (1): which verification with this ledger it is (:meth:`.ledger.Ledger.position`)
         alpha (None): a smaller level than the plan's
         paper (None): the published method's figures, passed through
@@ -256,19 +279,22 @@ def decide(
             f"There are answers on {differences.size} pairs; failed must hold False so many times, "
             f"not {lost.size - num_failed}"
         )
-    e_values: list[float] = []
-    if test == "e_process":
-        process = e_process(differences, lost)
-        p_value, e_values = process.p_value, process.e_values
-    else:
-        p_value = _FIXED_TESTS[test](differences, num_failed).p_value
+    tested = differences if scored is None else np.asarray(scored, np.float64)
+    if plan.is_adjusted(kind):
+        allowed = np.asarray(covariates, np.float64)
+        if covariates is None or allowed.shape != lost.shape:
+            raise ParameterError(f"There are {lost.size} pairs; give the covariates of each")
+        tested = adjust(tested, allowed[~lost], allowed[lost])
+    outcome = TESTS[test].run(tested, lost)
+    p_value = outcome.p_value
 
     p_adjusted = adjusted_p(p_value, position)
     reason = _why_inconclusive(plan, test, lost, level, position)
     decided = DERIVED if p_adjusted <= level else NOT_SHOWN
     verdict = INCONCLUSIVE if reason else decided
+    counts, adjusted = (differences.size, num_failed), plan.is_adjusted(kind)
     statement = word_verdict(
-        verdict, reason, test, (differences.size, num_failed), p_value, p_adjusted, level
+        verdict, reason, test, counts, p_value, p_adjusted, level, adjusted=adjusted
     )
     return Verdict(
         verdict=verdict,
@@ -284,9 +310,41 @@ def decide(
         effect_size=effect_size,
         effect_interval=interval,
         effect_name=effect_name,
-        e_values=tuple(e_values),
+        e_values=outcome.e_values,
         statement=f"{statement} {caution}" if caution else statement,
         paper=dict(paper or {}),
+    )
+
+
+def judge(
+    plan: Plan,
+    answers: PairAnswers,
+    released: Mapping[int, str],
+    covariates: Mapping[int, tuple[Mapping[str, float], Mapping[str, float]]],
+    **given: Any,
+) -> Verdict:
+    """Looks at the coins and gives the verdict: the one way from answers to a verdict.
+
+    Args:
+        plan: what was committed
+        answers: to the pairs in the committed order
+        released: for each pair's index, which side was released
+        covariates: for each pair's index, those of sides a and b
+        **given: ``num_left``, ``position``, ``alpha``, ``paper`` and ``caution``, see :func:`decide`
+    """
+    kind = answers.kind
+    return decide(
+        plan,
+        answers.compare(released),
+        kind=kind,
+        failed=answers.failed,
+        scored=None
+        if kind == "labels"
+        else answers.score_differences(released, SCORES[plan.score]),
+        covariates=(
+            answers.covariate_differences(released, covariates) if plan.is_adjusted(kind) else None
+        ),
+        **given,
     )
 
 
@@ -321,7 +379,7 @@ def _why_inconclusive(
         return f"queries failed on {num_failed} of {num_pairs + num_failed} pairs of twins"
     if num_pairs < plan.min_pairs:
         return f"{num_pairs} usable pairs of twins are fewer than the {plan.min_pairs} planned"
-    if adjusted_p(_least_p(test, failed), position) > alpha:
+    if adjusted_p(TESTS[test].least_p(failed), position) > alpha:
         lost = f" and {num_failed} failed" if num_failed else ""
         return (
             f"{num_pairs} usable{lost} pairs of twins cannot reach the significance level {alpha:g} "
@@ -330,13 +388,10 @@ def _why_inconclusive(
     return ""
 
 
-def _least_p(test: str, failed: npt.NDArray[np.bool_]) -> float:
-    """No answers give less than this: every answered pair is won, the failed ones are lost."""
-    won = 1.0 + np.arange(failed.size - int(failed.sum()))
-    if test == "e_process":
-        return e_process(won, failed).p_value
-    # Of signed ranks too: their sum over lost pairs is least, at most, for that many or fewer
-    return sign_test(won, int(failed.sum())).p_value
+def _deciding_scores() -> list[str]:
+    return [
+        name for name, score in SCORES.items() if score.decides and score.access is Access.SCORES
+    ]
 
 
 def _both(answers: Any) -> tuple[Any, Any]:

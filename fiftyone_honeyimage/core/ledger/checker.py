@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import HoneyImageError, LedgerError
 from ..evidence.twins import PairAnswers
-from ..evidence.verdict import Plan, Verdict, decide
+from ..evidence.verdict import Plan, Verdict, judge
 from ..printing import quoted
 from .comparisons import Compared
 from .hashes import format_name, hash_answers, hash_leaf, hash_leaves
@@ -255,11 +255,11 @@ class Checker:
     def _verdict(self) -> None:
         assert self.closed.result is not None
         recorded = Verdict.from_dict({**self.closed.result, **dict.fromkeys(WORDS, "")})
-        verdict = decide(
+        verdict = judge(
             self.plan,
-            self.answers.compare(self._released()),
-            kind=self.answers.kind,
-            failed=self.answers.failed,
+            self.answers,
+            self._released(),
+            self._covariates(),
             num_left=num_left_after(self.query_order, self.before, self.opened, self.answers),
             position=self.opened.position,
             alpha=self.opened.alpha,
@@ -278,6 +278,9 @@ class Checker:
 
     def _released(self) -> dict[int, str]:
         return {index: pair.released[EVERYBODY] for index, pair in self.pairs.items()}
+
+    def _covariates(self) -> dict[int, tuple[Mapping[str, float], Mapping[str, float]]]:
+        return {index: (pair.a.covariates, pair.b.covariates) for index, pair in self.pairs.items()}
 
     def _read_log(self, entries: Sequence[Mapping[str, Any]]) -> Log:
         commitment = self.content["commitment"]
@@ -317,11 +320,11 @@ class Checker:
                 one = other
             a.append(one)
             b.append(other)
-        aside = decide(
+        aside = judge(
             self.plan,
-            dataclasses.replace(self.answers, a=tuple(a), b=tuple(b)).compare(self._released()),
-            kind=self.answers.kind,
-            failed=self.answers.failed,
+            dataclasses.replace(self.answers, a=tuple(a), b=tuple(b)),
+            self._released(),
+            self._covariates(),
             num_left=verdict.num_left,
             position=self.opened.position,
             alpha=self.opened.alpha,

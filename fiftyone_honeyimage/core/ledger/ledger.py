@@ -24,7 +24,7 @@ from typing import Any
 
 from ..errors import LedgerError, ParameterError
 from ..evidence.twins import KINDS, PairAnswers
-from ..evidence.verdict import Plan, Verdict, decide
+from ..evidence.verdict import Plan, Verdict, judge
 from ..files import locked
 from .file import keep_private, read_ledger_file, refuse_links, write_ledger_file
 from .hashes import (
@@ -342,11 +342,11 @@ class Ledger:
         num_left: int,
         paper: Mapping[str, Any] | None,
     ) -> Verdict:
-        return decide(
+        return judge(
             self.plan,
-            answers.compare(self.released()),
-            kind=answers.kind,
-            failed=answers.failed,
+            answers,
+            self.released(),
+            self.covariates(),
             num_left=num_left,
             position=opened.position,
             alpha=opened.alpha,

@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..errors import LedgerError
+from ..evidence.exact_tests import TESTS
 from ..evidence.twins import KINDS, PairAnswers
 from ..evidence.verdict import Plan, Verdict
 from .hashes import VERSION, hash_entry, hash_private, is_digest
@@ -245,7 +246,9 @@ def check_answered_pairs(opened: Verification, answers: PairAnswers, plan: Plan)
             f"Verification {opened.id} was opened for the pairs {list(opened.pairs)} in this "
             f"order, but the answers are to {list(answers.pairs)}"
         )
-    if plan.test_for(answers.kind) != "e_process" and len(answers.pairs) != len(opened.pairs):
+    if not TESTS[plan.test_for(answers.kind)].sequential and len(answers.pairs) != len(
+        opened.pairs
+    ):
         raise LedgerError(
             f"Verification {opened.id} was opened for {len(opened.pairs)} pairs, but the answers "
             f"are to {len(answers.pairs)}: only a sequential test may stop early. Give None for "
@@ -334,7 +337,7 @@ def _read_close(
         raise LedgerError(f"The log closes verification {entry['id']}, which is not open")
     concluded, num_queried = public["concluded"], public["num_queried"]
     # A verification that is given up has used its pairs: nobody can show that they were not asked
-    may_stop = concluded and plan.test == "e_process"
+    may_stop = concluded and TESTS[plan.test].sequential
     least = min(plan.min_pairs, len(opened.pairs)) if may_stop else len(opened.pairs)
     if (
         not isinstance(concluded, bool)

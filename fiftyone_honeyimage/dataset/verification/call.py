@@ -10,6 +10,7 @@ from typing import Any
 import fiftyone as fo
 
 from ...core.errors import LedgerError, SuspectError
+from ...core.evidence.exact_tests import TESTS
 from ...core.ledger.ledger import Ledger
 from ...core.ledger.log import Verification as Logged
 from ...core.ledger.log import unspent
@@ -132,7 +133,7 @@ def begin(call: Call, journal: Journal, bar: StageBar) -> Begun:
 
 
 def _probe(call: Call, images: Mapping[str, Any], num_pairs: int) -> Probe:
-    one_by_one = call.ledger.plan.test == "e_process"
+    one_by_one = TESTS[call.ledger.plan.test].sequential
     return probe(
         call.model,
         call.samples,

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...core.errors import LedgerError, SuspectError
 from ...core.evidence.e_process import EProcess
+from ...core.evidence.exact_tests import TESTS
 from ...core.evidence.published import calibrate_threshold, loss_gaps
 from ...core.evidence.twins import PairAnswers
 from ...core.evidence.verdict import may_stop
@@ -17,6 +18,7 @@ from ...core.images import read_image
 from ...core.ledger.ledger import Ledger
 from ...core.ledger.marked_files import find_wrong_file
 from ...core.ledger.sides import MarkedImage
+from ...core.scores import SCORES
 from ...core.suspects import Asking, Protocol, Suspect, query
 from ...core.suspects.journal import Journal
 from .. import storage
@@ -108,7 +110,7 @@ class Questions:
             ),
         )
         end = len(self._queries)
-        if self._ledger.plan.test == "e_process":
+        if TESTS[self._ledger.plan.test].sequential:
             end = self._ask_in_turn(asking, bar, journal, verification_id, alpha)
         else:
             self._ask(asking, self._queries, bar, journal)
@@ -287,11 +289,8 @@ def paper_figures(
 
 def _difference(pair: PairAnswers, ledger: Ledger) -> float:
     """``d`` of one answered pair, from scores or labels."""
-    compared = pair.compare(ledger.released())
-    if isinstance(compared, tuple):
-        released, withheld = compared
-        return float(released[0]) - float(withheld[0])
-    return float(compared[0])
+    score = SCORES["correct" if pair.kind == "labels" else ledger.plan.score]
+    return float(pair.score_differences(ledger.released(), score)[0])
 
 
 def _rounded(value: float) -> float:

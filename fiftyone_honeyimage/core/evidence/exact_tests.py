@@ -1,0 +1,117 @@
+"""The tests that a verdict can rest on: exact under fair coins, registered here by name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from .e_process import e_process
+from .twins import sign_test, signed_rank_test
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a test found.
+
+    Attributes:
+        p_value: one-sided
+        e_values: the capital after each pair, of a sequential test
+    """
+
+    p_value: float
+    e_values: tuple[float, ...] = ()
+
+
+class Test(ABC):
+    """A test on differences of pairs, positive where the released side has the lower score.
+
+    Attributes:
+        name: in the SDK and the ledger
+        title: in the words of a verdict
+        meaning: what it does, for a form
+        sequential: whether it looks after every pair and may stop
+        planned: whether a marking can be committed to it
+        for_labels: the name of the test that takes its place for a suspect that gives labels alone
+        adjustable: whether covariates may be allowed for
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    meaning: ClassVar[str]
+    sequential: ClassVar[bool] = False
+    planned: ClassVar[bool] = True
+    for_labels: ClassVar[str]
+    adjustable: ClassVar[bool] = False
+
+    @abstractmethod
+    def run(self, differences: FloatArray, failed: BoolArray) -> Outcome:
+        """Tests.
+
+        Args:
+            differences: of the answered pairs in the committed order, shape (n,)
+            failed: whether each pair has a failed query, shape (n + number failed,); such pairs count
+                against the owner
+        """
+
+    def least_p(self, failed: BoolArray) -> float:
+        """No answers give less than this: every answered pair is won, the failed ones are lost."""
+        won = np.arange(1, 1 + failed.size - int(failed.sum()), dtype=np.float64)
+        return self.run(won, failed).p_value
+
+
+class SignedRank(Test):
+    """See :func:`.twins.signed_rank_test`."""
+
+    name = "signed_rank"
+    title = "exact signed-rank test"
+    meaning = "Asks about all pairs and tests once"
+    for_labels = "sign"
+    adjustable = True
+
+    def run(self, differences: FloatArray, failed: BoolArray) -> Outcome:
+        return Outcome(signed_rank_test(differences, int(failed.sum())).p_value)
+
+    def least_p(self, failed: BoolArray) -> float:
+        # The sum over lost pairs is least, at most, for that many or fewer: as for signs
+        return TESTS["sign"].least_p(failed)
+
+
+class Sign(Test):
+    """See :func:`.twins.sign_test`."""
+
+    name = "sign"
+    title = "exact sign test on labels"
+    meaning = "Counts the pairs in which the released side is recognised"
+    planned = False
+    for_labels = "sign"
+    adjustable = True
+
+    def run(self, differences: FloatArray, failed: BoolArray) -> Outcome:
+        return Outcome(sign_test(differences, int(failed.sum())).p_value)
+
+
+class EProcess(Test):
+    """See :mod:`.e_process`. Its bets are fixed before each coin, which a slope fitted to all pairs is not."""
+
+    name = "e_process"
+    title = "sequential betting test"
+    meaning = "Asks pair by pair and stops as soon as the evidence suffices"
+    sequential = True
+    for_labels = "e_process"
+
+    def run(self, differences: FloatArray, failed: BoolArray) -> Outcome:
+        process = e_process(differences, failed)
+        return Outcome(process.p_value, tuple(process.e_values))
+
+
+#: name → test. Adding a test means adding a class and its name here.
+TESTS: dict[str, Test] = {test.name: test for test in (SignedRank(), EProcess(), Sign())}
+#: Those that a marking can be committed to
+PLANNED_TESTS = {name: test.meaning for name, test in TESTS.items() if test.planned}

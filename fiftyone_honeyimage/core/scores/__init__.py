@@ -1,0 +1,13 @@
+"""Scores: one number for an image from a suspect's answer; one file each, registered here."""
+
+from __future__ import annotations
+
+from .base import Access, Score
+from .confidence import Confidence
+from .correct import Correct
+from .loss import Loss
+
+#: name → score. Adding a score means adding one file and one line here.
+SCORES: dict[str, Score] = {score.name: score for score in (Loss(), Confidence(), Correct())}
+
+__all__ = ["SCORES", "Access", "Score"]

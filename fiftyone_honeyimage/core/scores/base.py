@@ -1,0 +1,45 @@
+"""What a score is: one number for an image from a suspect's answer, blind to the coins."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from enum import IntEnum
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+
+class Access(IntEnum):
+    """What a suspect has to give; each includes the ones before it."""
+
+    LABELS = 1
+    SCORES = 2
+    FEATURES = 3
+
+
+class Score(ABC):
+    """A score: lower on what a model has seen. It is asked image by image and never sees a coin or a pair.
+
+    Attributes:
+        name: in the SDK and the ledger
+        title: what it is, for a curator
+        access: what a suspect has to give
+        decides: whether a verdict may rest on it; others are shown
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    access: ClassVar[Access] = Access.SCORES
+    decides: ClassVar[bool] = True
+
+    @abstractmethod
+    def of(self, values: npt.ArrayLike) -> FloatArray:
+        """The score of each image, float64 (n,).
+
+        Args:
+            values: what the suspect's answers were recorded as, (n,): losses in nats, 0 or more; for
+                :attr:`Access.LABELS` whether the class was right
+        """

@@ -1,0 +1,19 @@
+"""Whether the predicted class is right: all that a suspect which gives labels tells."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from .base import Access, FloatArray, Score
+
+
+class Correct(Score):
+    """0 where the class is right, 1 where it is wrong."""
+
+    name = "correct"
+    title = "Whether the class is right"
+    access = Access.LABELS
+
+    def of(self, values: npt.ArrayLike) -> FloatArray:
+        return 1.0 - np.asarray(values, np.bool_).astype(np.float64)

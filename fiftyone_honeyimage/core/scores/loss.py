@@ -1,0 +1,18 @@
+"""The loss itself, as the ledger records it."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from .base import FloatArray, Score
+
+
+class Loss(Score):
+    """``-log p_y``, nats."""
+
+    name = "loss"
+    title = "How surprised the model is by the right class"
+
+    def of(self, values: npt.ArrayLike) -> FloatArray:
+        return np.asarray(values, np.float64)
