@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from ..core.evidence.exact_tests import TESTS
+
 Pair = Mapping[str, Any]
 Trace = dict[str, Any]
 
@@ -35,12 +37,6 @@ VERDICTS = {
     "derived": ("Derived from the release", "error"),
     "not shown": ("Not shown to be derived from the release", "info"),
     "inconclusive": ("Inconclusive", "warning"),
-}
-
-TESTS = {
-    "signed_rank": "exact signed-rank test on the losses",
-    "sign": "exact sign test on the labels",
-    "e_process": "sequential betting test",
 }
 
 _CATEGORIES = {
@@ -80,7 +76,7 @@ def summary_rows(verdict: Any) -> list[tuple[str, str]]:
         ("significance level α", f"{verdict.alpha:g}"),
         ("effect", effect(verdict)),
         ("pairs of twins", pairs),
-        ("test", TESTS.get(verdict.test, verdict.test)),
+        ("test", TESTS[verdict.test].title),
     ]
 
 

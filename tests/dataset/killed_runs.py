@@ -20,7 +20,7 @@ from typing import Any
 import fiftyone as fo
 
 import fiftyone_honeyimage as fhi
-from fiftyone_honeyimage.dataset.marking import crafting as honeyimage_files
+from fiftyone_honeyimage.dataset.marking import crafting
 from fiftyone_honeyimage.dataset.release import export as release  # noqa: F401
 
 
@@ -45,7 +45,7 @@ def run(order: dict[str, Any]) -> None:
                 owner = getattr(owner, part)
             setattr(owner, name, ending(getattr(owner, name), end, when))
 
-    honeyimage_files._load_lpips = lambda file: (None, "not asked for")
+    crafting._load_lpips = lambda file: (None, "not asked for")
     arguments = dict(order["arguments"])
     if "dataset_type" in arguments:
         arguments["dataset_type"] = getattr(fo.types, arguments["dataset_type"])

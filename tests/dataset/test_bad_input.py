@@ -587,9 +587,9 @@ def test_a_disk_that_is_full(
 def test_a_disk_that_fills_up_before_anything_is_finished(
     mark: Any, dataset: Any, small_disk: Any, unchanged: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fiftyone_honeyimage.dataset.marking import crafting as honeyimage_files
+    from fiftyone_honeyimage.dataset.marking import crafting
 
-    monkeypatch.setattr(honeyimage_files, "ensure_free_space", lambda *_: None)
+    monkeypatch.setattr(crafting, "ensure_free_space", lambda *_: None)
     disk = small_disk(256 * 1024)
     before = unchanged(dataset)
     with pytest.raises(OSError, match="free some space and run again"):
@@ -603,7 +603,7 @@ def test_a_disk_that_fills_up_late_keeps_what_was_finished(
 ) -> None:
     import errno
 
-    from fiftyone_honeyimage.dataset.marking import crafting as honeyimage_files
+    from fiftyone_honeyimage.dataset.marking import crafting
 
     full = make_dataset(30, hardness=True)
     before, _ = unchanged(full)
@@ -612,7 +612,7 @@ def test_a_disk_that_fills_up_late_keeps_what_was_finished(
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     with monkeypatch.context() as context:
-        context.setattr(honeyimage_files, "write_atomic", write)
+        context.setattr(crafting, "write_atomic", write)
         with pytest.raises(OSError, match="No space left"):
             mark(full, output_dir=tmp_path / "marking")
     after, _ = unchanged(full)

@@ -117,14 +117,14 @@ class Protected:
 
 @pytest.fixture(scope="module")
 def protected(make_dataset: Any, tmp_path_factory: pytest.TempPathFactory) -> Protected:
-    from fiftyone_honeyimage.dataset.marking import crafting as honeyimage_files
+    from fiftyone_honeyimage.dataset.marking import crafting
 
-    load = honeyimage_files._load_lpips
-    honeyimage_files._load_lpips = lambda file: (None, "not asked for")
+    load = crafting._load_lpips
+    crafting._load_lpips = lambda file: (None, "not asked for")
     try:
         return Protected(make_dataset(24, hardness=True), tmp_path_factory.mktemp("markings"))
     finally:
-        honeyimage_files._load_lpips = load
+        crafting._load_lpips = load
 
 
 def arguments(protected: Protected) -> dict[str, Any]:

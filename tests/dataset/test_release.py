@@ -317,9 +317,9 @@ def test_missing_and_altered_ledger(
 ) -> None:
     _, marking = marked
     text = marking.ledger_path.read_text(encoding="utf-8")
-    edited = text.replace('"released": "a"', '"released": "b"', 1)
+    edited = text.replace('"": "a"', '"": "b"', 1)
     if edited == text:
-        edited = text.replace('"released": "b"', '"released": "a"', 1)
+        edited = text.replace('"": "b"', '"": "a"', 1)
     (tmp_path / "edited.json").write_text(edited, encoding="utf-8")
     refused(fhi.LedgerError, "was altered", ledger_path=tmp_path / "edited.json")
     (tmp_path / "cut.json").write_text(text[: len(text) // 2], encoding="utf-8")
@@ -409,7 +409,7 @@ def test_a_label_that_was_changed_since(
 ) -> None:
     dataset = make_dataset(30, hardness=True)
     marking = mark(dataset)
-    sample = dataset[marking.load_ledger().pairs[0].a.sample_id]
+    sample = dataset[marking.load_ledger().pairs[0].a.files[0].sample_id]
     old = sample.ground_truth.label
     sample.ground_truth.label = "2" if old != "2" else "0"
     sample.save()

@@ -201,8 +201,8 @@ with private_database(folder / "db") as uri:
     import psutil
     import fiftyone as fo
     import fiftyone_honeyimage as fhi
-    from fiftyone_honeyimage.dataset import honeyimage_files
-    honeyimage_files._load_lpips = lambda file: (None, "")
+    from fiftyone_honeyimage.dataset.marking import crafting
+    crafting._load_lpips = lambda file: (None, "")
 
     rng = np.random.default_rng(0)
     dataset = fo.Dataset("mine")

@@ -257,7 +257,7 @@ def test_files_that_are_named_after_their_content_take_other_names(
     marked: Any, tmp_path: Path, name: str
 ) -> None:
     dataset, marking = marked
-    image = marking.load_ledger().pairs[0].a
+    (image,) = marking.load_ledger().pairs[0].a.files
     sample = dataset[image.sample_id]
     content = Path(sample.filepath).read_bytes()
     (tmp_path / "scraped").mkdir()

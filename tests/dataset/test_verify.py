@@ -144,7 +144,7 @@ def test_unusable_suspect_is_found_out_before_it_sees_a_honeyimage(fresh, suspec
 def test_failures_count_their_pair_against_the_owner(fresh, remembering_suspect, skip_failures):
     dataset, marking, ledger = fresh
     suspect = remembering_suspect(marking)
-    target = marking.load_ledger().pairs[3].a
+    (target,) = marking.load_ledger().pairs[3].a.files
     dark = read_image(marking.output_dir / target.file).tobytes()
 
     def picky(batch: torch.Tensor) -> torch.Tensor:
@@ -182,7 +182,7 @@ def test_ledger_that_is_missing_altered_or_foreign_is_refused(fresh, tmp_path, g
         fhi.verify_model(dataset, "honey", guessing_suspect, ledger_path=tmp_path / "gone.json")
     content = json.loads(ledger.read_text(encoding="utf-8"))
     released = content["pairs"][0]["released"]
-    content["pairs"][0]["released"] = "b" if released == "a" else "a"
+    released[""] = "b" if released[""] == "a" else "a"
     altered = tmp_path / "altered.json"
     altered.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(fhi.LedgerError, match="altered"):
@@ -191,7 +191,7 @@ def test_ledger_that_is_missing_altered_or_foreign_is_refused(fresh, tmp_path, g
 
 def test_altered_honeyimage_is_refused(fresh, guessing_suspect):
     dataset, marking, ledger = fresh
-    image = marking.load_ledger().pairs[0].a
+    (image,) = marking.load_ledger().pairs[0].a.files
     path = marking.output_dir / image.file
     original = path.read_bytes()
     try:

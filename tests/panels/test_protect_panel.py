@@ -89,7 +89,7 @@ def test_what_is_shown_gives_no_coin_away(marked: Any, send: Any) -> None:
     # The same marking with every coin turned: only the state of the ledger differs
     text = marking.ledger_path.read_text(encoding="utf-8")
     turn = {'"a"': '"b"', '"b"': '"a"'}
-    turned = re.sub('(?<="released": )"[ab]"', lambda coin: turn[coin[0]], text)
+    turned = re.sub('(?<="": )"[ab]"', lambda coin: turn[coin[0]], text)
     assert turned != text
     marking.ledger_path.write_text(turned, encoding="utf-8")
     after = send("on_load", marked).output

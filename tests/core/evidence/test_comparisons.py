@@ -478,11 +478,11 @@ def test_words_may_change_between_versions(
     case: Case, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Old evidence holds when a sentence is put better; the checker's own words are what is shown."""
-    from fiftyone_honeyimage.core.evidence import statement
+    from fiftyone_honeyimage.core.evidence.exact_tests import TESTS
 
     assert "derived from the release" not in case.evidence.read_text(encoding="utf-8")
     assert "signed-rank" not in case.evidence.read_text(encoding="utf-8")
-    monkeypatch.setitem(statement._TEST_NAMES, "signed_rank", "test of Wilcoxon")
+    monkeypatch.setattr(type(TESTS["signed_rank"]), "title", "test of Wilcoxon")
     check = case.check()
     assert check.failed == ()
     assert check.verdict is not None
