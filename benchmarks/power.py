@@ -4,7 +4,7 @@
 every seed: hardness, HoneyImages, coins; an infringing model trained on public and release, an
 innocent one on public alone, and one on public and the unprotected private set, which gives the
 accuracy that the release costs. Clean accuracy is measured on training images of CIFAR-10 that no
-model saw.
+model saw. The answers are kept, so that every plan (score, views, adjustment) is compared on the same ones.
 
     python -m benchmarks.power --seeds 0 1 2
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import secrets
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -24,11 +25,12 @@ from scipy import stats
 from benchmarks.datasets import load_cifar10, to_tensor
 from benchmarks.results_io import write_results
 from fiftyone_honeyimage.core.evidence.published import score_known_models
-from fiftyone_honeyimage.core.evidence.twins import sign_test, signed_rank_test
+from fiftyone_honeyimage.core.evidence.twins import PairAnswers
+from fiftyone_honeyimage.core.evidence.verdict import ADJUSTMENTS, Plan, judge
 from fiftyone_honeyimage.core.hardness import compute_hardness
 from fiftyone_honeyimage.core.methods import METHODS
-from fiftyone_honeyimage.core.methods.request import CraftRequest
-from fiftyone_honeyimage.core.methods.selection import select_candidates
+from fiftyone_honeyimage.core.methods.request import CraftRequest, CraftResult
+from fiftyone_honeyimage.core.methods.selection import Candidates, select_candidates
 from fiftyone_honeyimage.core.models import build_model
 from fiftyone_honeyimage.core.seeds import derive_seed
 from fiftyone_honeyimage.core.training import (
@@ -37,6 +39,11 @@ from fiftyone_honeyimage.core.training import (
     predict_logits,
     train_models,
 )
+
+#: Mirror image, and shifts by two pixels with the edge repeated
+VIEWS = ("image", "mirror", "left", "right", "up", "down")
+#: What losses are compared as
+COMPARED = ("loss", "confidence")
 
 
 @dataclass(frozen=True)
@@ -79,9 +86,8 @@ def run_seed(
     test = order[: setting.num_test]
     num_classes = len(classes)
 
-    marked, candidates, gaps, seconds = mark(
-        images[private], labels[private], num_classes, setting, seed
-    )
+    candidates, result, seconds = mark(images[private], labels[private], num_classes, setting, seed)
+    marked, gaps = np.stack(result.images), result.proxy_losses
     coins = np.array([secrets.randbits(1) for _ in candidates.pairs])
     released = candidates.pairs[np.arange(len(coins)), coins]
     withheld = candidates.pairs[np.arange(len(coins)), 1 - coins]
@@ -127,11 +133,13 @@ def run_seed(
     for name in ("infringing", "innocent")[: 1 + with_innocent]:
         loss_released, right_released = losses(models[name], released)
         loss_withheld, right_withheld = losses(models[name], withheld)
+        recorded = record(models[name], protected, labels[private], candidates, result, coins)
+        compared = compare(recorded)
         figures[name] = {
-            "p_scores": signed_rank_test(loss_withheld - loss_released).p_value,
-            "p_labels": sign_test(
-                right_released.astype(float) - right_withheld.astype(float)
-            ).p_value,
+            "p_scores": compared["loss, none"],
+            "p_labels": compared["labels"],
+            "p": compared,
+            "answers": recorded,
             "accuracy_released": float(right_released.mean()),
             "accuracy_withheld": float(right_withheld.mean()),
             "loss_released": float(np.median(loss_released)),
@@ -154,10 +162,74 @@ def run_seed(
     return figures
 
 
+def record(
+    model: torch.nn.Module,
+    images: np.ndarray,
+    labels: np.ndarray,
+    candidates: Candidates,
+    result: CraftResult,
+    coins: np.ndarray,
+) -> dict[str, Any]:
+    """What a model answers on both sides of every pair, and what is known of them without it."""
+    pairs = candidates.pairs
+    place = {row: number for number, row in enumerate(candidates.rows.tolist())}
+    rows = np.array([[place[row] for row in pair] for pair in pairs.tolist()])
+    targets = torch.from_numpy(labels[pairs.ravel()])
+    logits = [predict_logits(model, to_tensor(view)) for view in views(images[pairs.ravel()])]
+    each = np.stack([cross_entropy(view, targets) for view in logits], axis=1)
+    covariates = {"out": result.proxy_losses, "in": result.in_losses}
+    return {
+        "losses": each.reshape(*pairs.shape, len(VIEWS)).tolist(),
+        "correct": (logits[0].argmax(1) == targets).numpy().reshape(pairs.shape).tolist(),
+        "covariates": {
+            name: values[rows].tolist()
+            for name, values in covariates.items()
+            if np.isfinite(values).all()
+        },
+        "released": ["ab"[coin] for coin in coins],
+    }
+
+
+def compare(recorded: Mapping[str, Any]) -> dict[str, float]:
+    """The p-value of every plan, by its name, on the same answers: the way of every verdict."""
+    losses, correct = np.array(recorded["losses"]), np.array(recorded["correct"])
+    released = dict(enumerate(recorded["released"]))
+    covariates = {
+        pair: tuple(
+            {name: values[pair][side] for name, values in recorded["covariates"].items()}
+            for side in (0, 1)
+        )
+        for pair in released
+    }
+
+    def p_value(plan: Plan, kind: str, values: np.ndarray) -> float:
+        a, b = (tuple(side.tolist()) for side in values.T)
+        answers = PairAnswers(kind, tuple(released), a, b)
+        return judge(plan, answers, released, covariates, num_left=0).p_value
+
+    found = {"labels": p_value(Plan(), "labels", correct)}
+    for score in COMPARED:
+        for adjustment in ADJUSTMENTS:
+            plan = Plan(score=score, adjustment=adjustment)
+            found[f"{score}, {adjustment}"] = p_value(plan, "scores", losses[:, :, 0])
+            found[f"{score}, {adjustment}, views"] = p_value(plan, "scores", losses.mean(axis=2))
+    return found
+
+
+def views(images: np.ndarray) -> Iterator[np.ndarray]:
+    """Each of :data:`VIEWS` of images (N, H, W, 3)."""
+    yield images
+    yield images[:, :, ::-1]
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
+    height, width = images.shape[1:3]
+    for top, left in ((2, 4), (2, 0), (4, 2), (0, 2)):
+        yield padded[:, top : top + height, left : left + width]
+
+
 def mark(
     images: np.ndarray, labels: np.ndarray, num_classes: int, setting: Setting, seed: int
-) -> tuple[np.ndarray, Any, np.ndarray, float]:
-    """Hardness, candidates and marks: (marked images, candidates, proxy losses, craft seconds)."""
+) -> tuple[Candidates, CraftResult, float]:
+    """Hardness, candidates, marks, and the seconds that the crafting took."""
     hardness = compute_hardness(
         to_tensor(images),
         labels,
@@ -185,7 +257,7 @@ def mark(
         )
     )
     seconds = time.perf_counter() - start
-    return np.stack(result.images), candidates, result.proxy_losses, seconds
+    return candidates, result, seconds
 
 
 def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -194,6 +266,12 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "largest_p_scores": max(run["infringing"]["p_scores"] for run in runs),
         "largest_p_labels": max(run["infringing"]["p_labels"] for run in runs),
         "smallest_innocent_p_scores": min(run["innocent"]["p_scores"] for run in runs),
+        "p": {
+            plan: {
+                name: [run[name]["p"][plan] for run in runs] for name in ("infringing", "innocent")
+            }
+            for plan in runs[0]["infringing"]["p"]
+        },
     }
     if "unprotected" in runs[0]:
         costs = 100 * np.array(
@@ -207,6 +285,10 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
             half = stats.t.ppf(0.975, len(costs) - 1) * costs.std(ddof=1) / np.sqrt(len(costs))
             summary["accuracy_cost_interval"] = [costs.mean() - half, costs.mean() + half]
     return summary
+
+
+def _short(figures: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in figures.items() if name not in ("gaps", "answers")}
 
 
 def main() -> None:
@@ -239,9 +321,7 @@ def main() -> None:
         runs.append(run)
         print({k: v for k, v in run.items() if not isinstance(v, dict)}, flush=True)
         for name in ("infringing", "innocent", "unprotected"):
-            print(
-                "  ", name, {k: v for k, v in run.get(name, {}).items() if k != "gaps"}, flush=True
-            )
+            print("  ", name, _short(run.get(name, {})), flush=True)
     summary = summarise(runs)
     print(summary)
     write_results(
