@@ -1,0 +1,199 @@
+"""Adjusted tests are exact: by enumeration of all coins, also where somebody makes chosen pairs fail."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fiftyone_honeyimage.core.errors import ParameterError
+from fiftyone_honeyimage.core.evidence.adjustment import adjust, slopes
+from fiftyone_honeyimage.core.evidence.exact_tests import TESTS
+from fiftyone_honeyimage.core.evidence.twins import PairAnswers
+from fiftyone_honeyimage.core.evidence.verdict import Plan, judge
+from fiftyone_honeyimage.core.scores import SCORES
+
+ROOT = Path(__file__).resolve().parents[3]
+RNG = np.random.default_rng(20)
+
+Sides = tuple[np.ndarray, np.ndarray]
+
+
+def _sets(num_pairs: int) -> dict[str, tuple[Sides, Sides]]:
+    """Name → ((losses of a, of b), (covariates of a, of b))."""
+    draw = RNG.exponential
+    loss_a, loss_b, hard_a, hard_b = (draw(1.0, num_pairs) for _ in range(4))
+    zeros = np.zeros(num_pairs)
+    some = RNG.integers(0, 2, num_pairs)
+    return {
+        "nothing in common": ((loss_a, loss_b), (hard_a, hard_b)),
+        "explained in part": ((hard_a + 0.2 * loss_a, hard_b + 0.2 * loss_b), (hard_a, hard_b)),
+        "collinear": ((3 * hard_a, 3 * hard_b), (hard_a, hard_b)),
+        "the same": ((hard_a, hard_b), (hard_a, hard_b)),
+        "constant covariates": ((loss_a, loss_b), (zeros + 2.0, zeros + 2.0)),
+        "no covariates": ((loss_a, loss_b), (zeros, zeros)),
+        "covariates of some": ((loss_a, loss_b), (hard_a * some, hard_b * some)),
+        "equal losses": ((loss_a, loss_a), (hard_a, hard_b)),
+        "ties": ((np.round(loss_a), np.round(loss_b)), (np.round(hard_a), np.round(hard_b))),
+        "zeros": ((loss_a * some, loss_b * some), (hard_a, hard_b)),
+        "one heavy pair": ((loss_a, loss_b), (hard_a * np.r_[1e6, zeros[1:] + 1], hard_b)),
+        "tiny and huge": ((loss_a * 1e-12, loss_b * 1e12), (hard_a * 1e9, hard_b * 1e-9)),
+    }
+
+
+def _assert_valid(p_values: list[float]) -> None:
+    """``P(p <= t) <= t`` at every t that a p-value can take, over equally likely coins."""
+    reached = 0
+    for p_value, times in sorted(Counter(p_values).items()):
+        reached += times
+        assert reached / len(p_values) <= p_value * (1 + 1e-9)
+
+
+def _coins(num_pairs: int) -> itertools.product[tuple[str, ...]]:
+    return itertools.product("ab", repeat=num_pairs)
+
+
+@pytest.mark.parametrize("score", ["loss", "confidence"])
+@pytest.mark.parametrize("case", _sets(1))
+def test_every_verdict_is_exact_under_fair_coins(case: str, score: str) -> None:
+    """The whole way of a verdict, on every outcome of the coins for answers that do not depend on them."""
+    num_pairs = 8
+    losses, hardness = _sets(num_pairs)[case]
+    plan = Plan(score=score, adjustment="references", min_pairs=1)
+    answers = PairAnswers("scores", tuple(range(num_pairs)), *(tuple(x.tolist()) for x in losses))
+    covariates = {i: tuple({"out": float(x[i])} for x in hardness) for i in range(num_pairs)}
+    p_values = [
+        judge(plan, answers, dict(enumerate(coins)), covariates, num_left=0).p_value
+        for coins in _coins(num_pairs)
+    ]
+    _assert_valid(p_values)
+
+
+@pytest.mark.parametrize("test", ["signed_rank", "sign"])
+@pytest.mark.parametrize("case", _sets(1))
+def test_exact_whichever_pairs_are_made_to_fail(case: str, test: str) -> None:
+    """Somebody who knows answers, coins and covariates lets up to two pairs fail, the best for the owner."""
+    num_pairs = 7
+    losses, hardness = _sets(num_pairs)[case]
+    d, c = losses[1] - losses[0], hardness[1] - hardness[0]
+    subsets = [subset for k in range(3) for subset in itertools.combinations(range(num_pairs), k)]
+    best = []
+    for coins in _coins(num_pairs):
+        signs = np.array([1.0 if coin == "a" else -1.0 for coin in coins])
+        p_values = []
+        for subset in subsets:
+            lost = np.isin(np.arange(num_pairs), subset)
+            residuals = adjust((signs * d)[~lost], (signs * c)[~lost], (signs * c)[lost])
+            p_values.append(TESTS[test].run(residuals, lost).p_value)
+        best.append(min(p_values))
+    _assert_valid(best)
+
+
+def test_a_slope_does_not_see_the_coins() -> None:
+    for d, c in (
+        (RNG.normal(size=9), RNG.normal(size=9)),
+        (np.round(RNG.normal(size=9)), np.ones(9)),
+    ):
+        found = set()
+        for signs in itertools.product([-1.0, 1.0], repeat=9):
+            found.add(slopes(d * signs, c * signs, np.empty(0)))
+        assert len(found) == 1
+
+
+def test_failures_widen_the_slope_to_all_that_any_answers_would_have_given() -> None:
+    d, c = RNG.normal(size=9), RNG.choice([-1.0, 1.0], 9)
+    low, high = slopes(d[2:], c[2:], c[:2])
+    for first, second in itertools.product([-1e9, -1.0, 0.0, 0.5, 1.0, 1e9], repeat=2):
+        slope, same = slopes(np.r_[first, second, d[2:]], c, np.empty(0))
+        assert slope == same
+        assert low <= slope <= high
+    assert low < high
+    # Where the failed pairs hold half of the weight, nothing can be shown
+    residuals = adjust([1.0, 2.0], [1.0, 1.0], [1.0, -1.0])
+    assert (residuals == -np.inf).all()
+    assert TESTS["signed_rank"].run(residuals, np.array([False, False, True, True])).p_value == 1.0
+
+
+def test_what_explains_the_answers_is_taken_away() -> None:
+    hard = RNG.exponential(size=(30, 2))
+    memory = RNG.uniform(0.02, 0.06, size=30)
+    d = hard[:, 1] - hard[:, 0] + memory
+    residuals = adjust(d, hard[:, 1] - hard[:, 0])
+    before, after = (
+        TESTS["signed_rank"].run(x, np.zeros(30, bool)).p_value for x in (d, residuals)
+    )
+    assert after < 1e-8 < 1e-2 < before
+
+
+def test_the_plan_is_checked_and_covariates_are_needed() -> None:
+    with pytest.raises(ParameterError, match="looks after every pair and cannot be adjusted"):
+        Plan(test="e_process", adjustment="references")
+    with pytest.raises(ParameterError, match="adjustment must be .*references.* found"):
+        Plan(adjustment="hardness")
+    with pytest.raises(ParameterError, match="score must be .* found 'correct'"):
+        Plan(score="correct")
+    answers = PairAnswers("scores", (0, 1), (0.1, 0.2), (0.3, 0.4))
+    with pytest.raises(KeyError):
+        judge(Plan(adjustment="references"), answers, {0: "a", 1: "b"}, {}, num_left=0)
+
+
+def test_labels_are_never_adjusted() -> None:
+    answers = PairAnswers("labels", tuple(range(12)), (True,) * 12, (False,) * 12)
+    covariates: dict[int, Any] = {i: ({"out": 9.0}, {"out": 0.0}) for i in range(12)}
+    released = dict.fromkeys(range(12), "a")
+    plain, adjusted = (
+        judge(Plan(adjustment=name), answers, released, covariates, num_left=0)
+        for name in ("none", "references")
+    )
+    assert plain == adjusted
+    assert adjusted.p_value == 2.0**-12
+    assert "allowing for" not in adjusted.statement
+
+
+def _recorded() -> list[Mapping[str, Any]]:
+    path = ROOT / "benchmarks" / "results" / "power_cpu.json"
+    runs: list[Mapping[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["figures"]["runs"]
+    return runs
+
+
+def test_p_falls_on_the_answers_of_real_trainings() -> None:
+    """Answers of models that were really trained, recorded by benchmarks.power: adjusting shows more."""
+    gained = []
+    for run in _recorded():
+        recorded = run["infringing"]["answers"]
+        losses = np.array(recorded["losses"])[:, :, 0]
+        released = dict(enumerate(recorded["released"]))
+        covariates = {
+            pair: tuple(
+                {name: values[pair][side] for name, values in recorded["covariates"].items()}
+                for side in (0, 1)
+            )
+            for pair in released
+        }
+        answers = PairAnswers("scores", tuple(released), *(tuple(x.tolist()) for x in losses.T))
+        p_values = [
+            judge(plan, answers, released, covariates, num_left=0).p_value
+            for plan in (Plan(), Plan(score="confidence", adjustment="references"))
+        ]
+        assert p_values == [
+            run["infringing"]["p"][x] for x in ("loss, none", "confidence, references")
+        ]
+        gained.append(np.log(p_values[0] / p_values[1]))
+    assert len(gained) >= 3
+    assert np.mean(gained) > 0
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_scores_know_no_pairs(name: str) -> None:
+    """A score of one image does not depend on what else is asked."""
+    values = [True, False, True] if name == "correct" else [0.0, 0.3, 80.0]
+    together = SCORES[name].of(values)
+    alone = [SCORES[name].of([value])[0] for value in values]
+    np.testing.assert_array_equal(together, alone)
+    assert np.isfinite(together).all()
