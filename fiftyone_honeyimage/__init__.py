@@ -166,6 +166,9 @@ def generate_honeyimages(
     device: str | None = None,
     skip_failures: bool = False,
     progress: bool | Callable | None = None,
+    *,
+    score: str = "loss",
+    adjustment: str = "none",
     **options: Any,
 ) -> Marking:
     """Turns the hardest images into HoneyImages, some of them twins, and writes the secret ledger.
@@ -221,6 +224,11 @@ def generate_honeyimages(
             dropped (JPEG alone)
         seed (51): same seed and device, same HoneyImages, byte for byte
         device (None), skip_failures (False), progress (None): see :func:`compute_hardness`
+        score ("loss"): what the two sides of a pair are compared by: ``"loss"``, or ``"confidence"``, which tells
+            sure answers apart too; fixed in the ledger's commitment
+        adjustment ("none"): ``"references"`` allows for how hard each image is to the proxies, which never see
+            the coins; fixed in the ledger's commitment. Not with ``"e_process"``, and not used where a suspect
+            gives labels alone
         **options: the method's own, see :func:`method_options`. Of ``"honeyimage"``: ``epsilon`` (4),
             ``step_size`` (0.4), ``num_steps`` (20), ``inner`` ("warm"), ``robust`` (False), ``smoothing`` (1.0)
 
@@ -249,6 +257,8 @@ def generate_honeyimages(
         training=training,
         alpha=alpha,
         test=test,
+        score=score,
+        adjustment=adjustment,
         output_dir=output_dir,
         lpips_backbone=lpips_backbone,
         trade_off=trade_off,

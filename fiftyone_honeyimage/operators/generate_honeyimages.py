@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _FURTHER = (
     "method",
     "test",
+    "score",
+    "adjustment",
     "exclude",
     "output_dir",
     "lpips_backbone",
@@ -352,6 +354,8 @@ def _budget(inputs: types.Object, method: Method) -> None:
 def _further(ctx: Any, inputs: types.Object, folded: Sequence[Question]) -> None:
     """Asks for what is seldom changed."""
     from ..core.evidence.exact_tests import PLANNED_TESTS
+    from ..core.evidence.verdict import ADJUSTMENTS
+    from ..core.scores import SCORES, deciding_scores
 
     defaults = calls.sdk_defaults(run)
     dropdown(
@@ -370,6 +374,22 @@ def _further(ctx: Any, inputs: types.Object, folded: Sequence[Question]) -> None
         PLANNED_TESTS,
         default=defaults["test"],
         label="Test",
+        description="Fixed by the commitment",
+    )
+    dropdown(
+        inputs,
+        "score",
+        {name: SCORES[name].title for name in deciding_scores()},
+        default=defaults["score"],
+        label="How answers are compared",
+        description="Fixed by the commitment",
+    )
+    dropdown(
+        inputs,
+        "adjustment",
+        ADJUSTMENTS,
+        default=defaults["adjustment"],
+        label="Images that are harder than their twins",
         description="Fixed by the commitment",
     )
     _exclude(ctx, inputs)
@@ -449,7 +469,7 @@ def _plan(values: Mapping[str, Any], inputs: types.Object, method: Method) -> Pl
     with errors_on_named(inputs, anywhere):
         TRADE_OFF.check("trade_off", values["trade_off"])
     with errors_on_named(inputs, inputs.properties["alpha"]):
-        return Plan(alpha=values["alpha"], test=values["test"])
+        return Plan(**{name: values[name] for name in ("alpha", "test", "score", "adjustment")})
     return None
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ..errors import ParameterError
 from ..limits import check_choice
-from ..scores import SCORES, Access
+from ..scores import SCORES, deciding_scores
 from .adjustment import adjust
 from .alpha_spending import adjusted_p
 from .e_process import EProcess
@@ -55,7 +55,7 @@ class Plan:
     def __post_init__(self) -> None:
         _check_alpha(self.alpha)
         check_choice("test", self.test, PLANNED_TESTS)
-        check_choice("score", self.score, _deciding_scores())
+        check_choice("score", self.score, deciding_scores())
         check_choice("adjustment", self.adjustment, ADJUSTMENTS)
         if self.adjustment != "none" and not TESTS[self.test].adjustable:
             raise ParameterError(
@@ -386,12 +386,6 @@ def _why_inconclusive(
             f"at verification number {position} with this ledger"
         )
     return ""
-
-
-def _deciding_scores() -> list[str]:
-    return [
-        name for name, score in SCORES.items() if score.decides and score.access is Access.SCORES
-    ]
 
 
 def _both(answers: Any) -> tuple[Any, Any]:

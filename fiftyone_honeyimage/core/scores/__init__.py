@@ -10,4 +10,12 @@ from .loss import Loss
 #: name → score. Adding a score means adding one file and one line here.
 SCORES: dict[str, Score] = {score.name: score for score in (Loss(), Confidence(), Correct())}
 
-__all__ = ["SCORES", "Access", "Score"]
+
+def deciding_scores() -> list[str]:
+    """The names of those that a marking can be committed to."""
+    return [
+        name for name, score in SCORES.items() if score.decides and score.access is Access.SCORES
+    ]
+
+
+__all__ = ["SCORES", "Access", "Score", "deciding_scores"]

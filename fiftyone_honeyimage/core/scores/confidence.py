@@ -21,7 +21,7 @@ class Confidence(Score):
     """
 
     name = "confidence"
-    title = "The same, on a scale that also tells sure answers apart"
+    title = "Likewise, on a scale that tells sure answers apart"
 
     def of(self, values: npt.ArrayLike) -> FloatArray:
         losses = np.maximum(np.asarray(values, np.float64), LEAST_LOSS)

@@ -12,7 +12,7 @@ class Correct(Score):
     """0 where the class is right, 1 where it is wrong."""
 
     name = "correct"
-    title = "Whether the class is right"
+    title = "By whether the class is right"
     access = Access.LABELS
 
     def of(self, values: npt.ArrayLike) -> FloatArray:

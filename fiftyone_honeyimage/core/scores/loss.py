@@ -12,7 +12,7 @@ class Loss(Score):
     """``-log p_y``, nats."""
 
     name = "loss"
-    title = "How surprised the model is by the right class"
+    title = "By how surprised the model is by the right class"
 
     def of(self, values: npt.ArrayLike) -> FloatArray:
         return np.asarray(values, np.float64)

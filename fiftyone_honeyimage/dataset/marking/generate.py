@@ -69,6 +69,8 @@ def generate_honeyimages(
     training: TrainingConfig | Mapping[str, Any] | None,
     alpha: float,
     test: str,
+    score: str,
+    adjustment: str,
     output_dir: str | Path | None,
     lpips_backbone: str | Path | None,
     trade_off: int,
@@ -96,7 +98,7 @@ def generate_honeyimages(
     config = training_config(training)
     chosen = choose_device(device)
     proxy_label = proxy_name(proxy)
-    plan = Plan(alpha=alpha, test=test)
+    plan = Plan(alpha=alpha, test=test, score=score, adjustment=adjustment)
 
     check_collection(samples)
     dataset = root_dataset(samples)
@@ -143,6 +145,8 @@ def generate_honeyimages(
         "training": asdict(config),
         "alpha": alpha,
         "test": test,
+        "score": score,
+        "adjustment": adjustment,
         "seed": seed,
         "device": str(chosen),
         "version": __version__,

@@ -134,9 +134,9 @@ def test_what_explains_the_answers_is_taken_away() -> None:
 def test_the_plan_is_checked_and_covariates_are_needed() -> None:
     with pytest.raises(ParameterError, match="looks after every pair and cannot be adjusted"):
         Plan(test="e_process", adjustment="references")
-    with pytest.raises(ParameterError, match="adjustment must be .*references.* found"):
+    with pytest.raises(ParameterError, match=r"adjustment must be .*references.* found"):
         Plan(adjustment="hardness")
-    with pytest.raises(ParameterError, match="score must be .* found 'correct'"):
+    with pytest.raises(ParameterError, match=r"score must be .* found 'correct'"):
         Plan(score="correct")
     answers = PairAnswers("scores", (0, 1), (0.1, 0.2), (0.3, 0.4))
     with pytest.raises(KeyError):
