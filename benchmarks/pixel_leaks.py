@@ -39,8 +39,8 @@ from fiftyone_honeyimage.core.codecs import DecodedSources, open_codec
 from fiftyone_honeyimage.core.hardness import compute_hardness
 from fiftyone_honeyimage.core.images import read_image
 from fiftyone_honeyimage.core.methods import METHODS
-from fiftyone_honeyimage.core.methods.crafting import thumbnails
 from fiftyone_honeyimage.core.methods.honeyimage import HoneyImageOptions
+from fiftyone_honeyimage.core.methods.out_model import thumbnails
 from fiftyone_honeyimage.core.methods.request import CraftRequest
 from fiftyone_honeyimage.core.methods.selection import select_candidates
 from fiftyone_honeyimage.core.metrics import worst_window

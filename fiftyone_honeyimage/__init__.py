@@ -167,7 +167,7 @@ def generate_honeyimages(
     skip_failures: bool = False,
     progress: bool | Callable | None = None,
     *,
-    score: str = "loss",
+    score: str | None = None,
     adjustment: str = "none",
     **options: Any,
 ) -> Marking:
@@ -224,8 +224,9 @@ def generate_honeyimages(
             dropped (JPEG alone)
         seed (51): same seed and device, same HoneyImages, byte for byte
         device (None), skip_failures (False), progress (None): see :func:`compute_hardness`
-        score ("loss"): what the two sides of a pair are compared by: ``"loss"``, or ``"confidence"``, which tells
-            sure answers apart too; fixed in the ledger's commitment
+        score (None): what the two sides of a pair are compared by: ``"loss"``, or ``"confidence"``, which tells
+            sure answers apart too; the method's own by default, ``"loss"`` for the present ones; fixed in the
+            ledger's commitment
         adjustment ("none"): ``"references"`` allows for how hard each image is to the proxies, which never see
             the coins; fixed in the ledger's commitment. Not with ``"e_process"``, and not used where a suspect
             gives labels alone

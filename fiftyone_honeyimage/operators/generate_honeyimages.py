@@ -207,11 +207,11 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     method = METHODS.get(str(calls.values(ctx, run)["method"])) or METHODS["honeyimage"]
     _budget(inputs, method)
     proxy = training_questions.proxy(ctx, inputs)
-    folded = [question for question in method.Options.questions() if question.folded]
-    shown = section(ctx, inputs, run, (*_FURTHER, *(question.name for question in folded)))
+    further = (*_FURTHER, *(question.name for question in _folded(method)))
+    shown = section(ctx, inputs, run, further)
     training = training_questions.training(ctx, inputs, run, proxy, labeled, shown)
     if shown:
-        _further(ctx, inputs, folded)
+        _further(ctx, inputs, method)
         training_questions.machine(ctx, inputs, run)
     values = calls.values(ctx, run)
     plan = _plan(values, inputs, method)
@@ -351,9 +351,13 @@ def _budget(inputs: types.Object, method: Method) -> None:
     )
 
 
-def _further(ctx: Any, inputs: types.Object, folded: Sequence[Question]) -> None:
+def _folded(method: Method) -> list[Question]:
+    return [question for question in method.Options.questions() if question.folded]
+
+
+def _further(ctx: Any, inputs: types.Object, method: Method) -> None:
     """Asks for what is seldom changed."""
-    from ..core.evidence.exact_tests import PLANNED_TESTS
+    from ..core.evidence.exact_tests import planned_tests
     from ..core.evidence.verdict import ADJUSTMENTS
     from ..core.scores import SCORES, deciding_scores
 
@@ -366,12 +370,12 @@ def _further(ctx: Any, inputs: types.Object, folded: Sequence[Question]) -> None
         default=defaults["method"],
         label="Method",
     )
-    for question in folded:
+    for question in _folded(method):
         ask(inputs, question)
     dropdown(
         inputs,
         "test",
-        PLANNED_TESTS,
+        planned_tests(),
         default=defaults["test"],
         label="Test",
         description="Fixed by the commitment",
@@ -380,7 +384,7 @@ def _further(ctx: Any, inputs: types.Object, folded: Sequence[Question]) -> None
         inputs,
         "score",
         {name: SCORES[name].title for name in deciding_scores()},
-        default=defaults["score"],
+        default=method.score,
         label="How answers are compared",
         description="Fixed by the commitment",
     )
@@ -469,7 +473,8 @@ def _plan(values: Mapping[str, Any], inputs: types.Object, method: Method) -> Pl
     with errors_on_named(inputs, anywhere):
         TRADE_OFF.check("trade_off", values["trade_off"])
     with errors_on_named(inputs, inputs.properties["alpha"]):
-        return Plan(**{name: values[name] for name in ("alpha", "test", "score", "adjustment")})
+        asked = {name: values[name] for name in ("alpha", "test", "adjustment")}
+        return Plan(**asked, score=values["score"] or method.score)
     return None
 
 

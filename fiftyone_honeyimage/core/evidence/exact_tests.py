@@ -113,5 +113,8 @@ class EProcess(Test):
 
 #: name → test. Adding a test means adding a class and its name here.
 TESTS: dict[str, Test] = {test.name: test for test in (SignedRank(), EProcess(), Sign())}
-#: Those that a marking can be committed to
-PLANNED_TESTS = {name: test.meaning for name, test in TESTS.items() if test.planned}
+
+
+def planned_tests() -> dict[str, str]:
+    """Those that a marking can be committed to: name → what it does."""
+    return {name: test.meaning for name, test in TESTS.items() if test.planned}

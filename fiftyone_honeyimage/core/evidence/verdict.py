@@ -18,7 +18,7 @@ from .adjustment import adjust
 from .alpha_spending import adjusted_p
 from .e_process import EProcess
 from .effects import accuracy_difference, hodges_lehmann
-from .exact_tests import PLANNED_TESTS, TESTS
+from .exact_tests import TESTS, planned_tests
 from .statement import DERIVED, INCONCLUSIVE, NOT_SHOWN, VERDICTS, word_verdict
 from .twins import KINDS, PairAnswers, correctness_differences, min_attainable_p
 
@@ -38,7 +38,7 @@ class Plan:
 
     Attributes:
         alpha (0.001): the probability with which an innocent model may be accused, at most 0.05
-        test ("signed_rank"): a name in :data:`.exact_tests.PLANNED_TESTS`. On a suspect that gives labels
+        test ("signed_rank"): a name in :func:`.exact_tests.planned_tests`. On a suspect that gives labels
             only, the sign test takes the place of the signed-rank test
         score ("loss"): what losses are compared as, a name in ``SCORES``
         adjustment ("none"): a name in :data:`ADJUSTMENTS`; labels are never adjusted
@@ -54,7 +54,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         _check_alpha(self.alpha)
-        check_choice("test", self.test, PLANNED_TESTS)
+        check_choice("test", self.test, planned_tests())
         check_choice("score", self.score, deciding_scores())
         check_choice("adjustment", self.adjustment, ADJUSTMENTS)
         if self.adjustment != "none" and not TESTS[self.test].adjustable:

@@ -45,7 +45,7 @@ class Method(ABC):
         name: in the SDK, the ledger and the App
         title: what it is, for a curator
         Options: its parameters, a subclass of :class:`.options.Options`
-        score: what a suspect's answers are turned into, a name in ``SCORES``
+        score: what a suspect's answers are compared as unless a marking says otherwise, a name in ``SCORES``
         changes_pixels: whether an image needs room for a mark
         num_models: proxies whose weights are kept with a marking
     """

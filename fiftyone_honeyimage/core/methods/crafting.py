@@ -20,15 +20,15 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from ..checkpoints import load_checkpoint, save_checkpoint
 from ..codecs.base import Codec, strips
 from ..device import choose_device
 from ..models import build_model
 from ..resizing import differentiable_resize
 from ..seeds import derive_seed
-from ..training import TrainingConfig, cross_entropy, predict_logits, train_models
+from ..training import TrainingConfig, train_models
 from .ascent import gap_gradients, gaps_of, shift_origin
-from .finishing import DecodedFiles, FinishedFiles, finish, round_into_ball
+from .finishing import DecodedFiles, FinishedFiles, finish
+from .out_model import losses, train_out_model
 from .perturbation import (
     KEPT_BYTES,
     Perturbations,
@@ -46,8 +46,6 @@ from .perturbation import (
 from .request import CraftRequest, CraftResult
 from .room import budget_of
 from .transforms import TRANSFORMS
-
-__all__ = ["Crafting", "craft_honeyimages", "round_into_ball", "thumbnails", "train_out_model"]
 
 #: Images whose gradients are computed at once.
 _BATCH = 128
@@ -101,47 +99,13 @@ def craft_honeyimages(request: CraftRequest) -> CraftResult:
     return CraftResult(
         images=images,
         encoded=encoded,
-        proxy_losses=_losses(f_out, finished, labels, device),
-        original_losses=_losses(f_out, originals, labels, device),
-        in_losses=_losses(f_in, finished, labels, device),
+        proxy_losses=losses(f_out, finished, labels, device),
+        original_losses=losses(f_out, originals, labels, device),
+        in_losses=losses(f_in, finished, labels, device),
         history=np.array(history, dtype=np.float64),
         out_model=f_out.cpu(),
         in_model=f_in.cpu(),
     )
-
-
-def train_out_model(request: CraftRequest) -> torch.nn.Module:
-    """``f_out``: a proxy trained on the rest alone, from a checkpoint if there is one."""
-    size = int(request.rest.shape[-1])
-    seed = derive_seed(request.seed, "f_out")
-    model = build_model(request.proxy, request.num_classes, input_size=size, seed=seed)
-    path = request.checkpoint_dir / "f_out.pt" if request.checkpoint_dir else None
-    if path is not None and path.exists():
-        model.load_state_dict(load_checkpoint(path))
-        return model.eval()
-
-    train_models(
-        [model],
-        request.rest,
-        torch.as_tensor(request.rest_labels, dtype=torch.int64),
-        config=request.config,
-        seeds=[seed],
-        device=request.device,
-        report=request.report,
-        stage="Training the out-model",
-    )
-    model.cpu()
-    if path is not None:
-        save_checkpoint(path, model.state_dict())
-    return model
-
-
-def thumbnails(images: Sequence[np.ndarray], size: int) -> torch.Tensor:
-    """Native uint8 (H, W, 3) images as one uint8 (K, 3, size, size) batch, as the models see them."""
-    rows = torch.empty((len(images), 3, size, size), dtype=torch.uint8)
-    for row, image in zip(rows, images, strict=True):
-        row.copy_(seen_by_model(image, size))
-    return rows
 
 
 class Crafting:
@@ -386,9 +350,3 @@ def _train_in_model(
 def continuation(config: TrainingConfig) -> TrainingConfig:
     """One epoch at a tenth of the peak learning rate: enough to follow a change of α per value."""
     return replace(config, epochs=1, schedule="constant", learning_rate=config.learning_rate / 10)
-
-
-def _losses(
-    model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, device: torch.device
-) -> np.ndarray:
-    return cross_entropy(predict_logits(model, images, device=device), labels)

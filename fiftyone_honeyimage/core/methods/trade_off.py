@@ -23,8 +23,9 @@ from ..progress import Report, silent
 from ..seeds import derive_seed
 from ..training import cross_entropy, predict_logits
 from .ascent import PASSES
-from .crafting import Crafting, thumbnails
+from .crafting import Crafting
 from .honeyimage import HoneyImageOptions
+from .out_model import thumbnails
 from .request import CraftRequest, CraftResult
 
 #: Budgets that are measured, 0–255 units; the run's own is added.

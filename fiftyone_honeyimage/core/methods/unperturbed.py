@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -59,42 +59,9 @@ class Unperturbed(Method):
 
     def craft(self, request: CraftRequest) -> CraftResult:
         """The candidates, unchanged, with the out-model's losses on them."""
-        import torch
+        from .changed_images import finish_changed
 
-        from ..training import cross_entropy, predict_logits
-        from .crafting import thumbnails, train_out_model
-        from .finishing import DecodedFiles, FinishedFiles
-        from .request import CraftResult
-
-        f_out = train_out_model(request)
-        encoded = None
-        images: Sequence[np.ndarray]
-        if request.codecs is None:
-            images = [np.array(image, copy=True) for image in request.candidates]
-        else:
-            # Written again like a perturbed image, so that nothing but the pixels can differ.
-            folder = request.checkpoint_dir / "files" if request.checkpoint_dir else None
-            encoded = FinishedFiles(len(request.candidates), folder)
-            pairs = zip(request.codecs, request.candidates, strict=True)
-            for row, (codec, image) in enumerate(pairs):
-                encoded.put(row, codec.encode(image))
-            images = DecodedFiles(encoded)
-        size = int(request.rest.shape[-1])
-        labels = torch.as_tensor(request.candidate_labels, dtype=torch.int64)
-
-        def losses(pixels: Sequence[np.ndarray]) -> np.ndarray:
-            logits = predict_logits(f_out, thumbnails(pixels, size), device=request.device)
-            return cross_entropy(logits, labels)
-
-        return CraftResult(
-            images=images,
-            encoded=encoded,
-            proxy_losses=losses(images),
-            original_losses=losses(request.candidates),
-            in_losses=np.full(len(images), np.nan),
-            history=np.empty(0),
-            out_model=f_out.cpu(),
-        )
+        return finish_changed(request, request.candidates)
 
     def passes(self, size: RunSize, options: Any) -> int:
         return (size.num_images - size.num_marked) * size.epochs

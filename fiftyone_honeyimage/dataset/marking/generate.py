@@ -69,7 +69,7 @@ def generate_honeyimages(
     training: TrainingConfig | Mapping[str, Any] | None,
     alpha: float,
     test: str,
-    score: str,
+    score: str | None,
     adjustment: str,
     output_dir: str | Path | None,
     lpips_backbone: str | Path | None,
@@ -98,6 +98,7 @@ def generate_honeyimages(
     config = training_config(training)
     chosen = choose_device(device)
     proxy_label = proxy_name(proxy)
+    score = score or METHODS[method].score
     plan = Plan(alpha=alpha, test=test, score=score, adjustment=adjustment)
 
     check_collection(samples)

@@ -11,8 +11,8 @@ from fiftyone_honeyimage.core.audit import audit_files
 from fiftyone_honeyimage.core.audit.practice import choose_practice, learn_detector
 from fiftyone_honeyimage.core.codecs import DecodedSources, open_codec
 from fiftyone_honeyimage.core.methods import METHODS
-from fiftyone_honeyimage.core.methods.crafting import thumbnails
 from fiftyone_honeyimage.core.methods.honeyimage import HoneyImageOptions
+from fiftyone_honeyimage.core.methods.out_model import thumbnails
 from fiftyone_honeyimage.core.methods.request import CraftRequest
 from fiftyone_honeyimage.core.training import TrainingConfig
 

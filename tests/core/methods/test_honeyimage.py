@@ -10,8 +10,9 @@ import torch
 
 from fiftyone_honeyimage.core.errors import ParameterError
 from fiftyone_honeyimage.core.methods import METHODS
-from fiftyone_honeyimage.core.methods.crafting import round_into_ball, thumbnails
+from fiftyone_honeyimage.core.methods.finishing import round_into_ball
 from fiftyone_honeyimage.core.methods.honeyimage import HoneyImageOptions
+from fiftyone_honeyimage.core.methods.out_model import thumbnails
 from fiftyone_honeyimage.core.methods.request import CraftRequest
 from fiftyone_honeyimage.core.training import TrainingConfig, cross_entropy, predict_logits
 

@@ -1,0 +1,46 @@
+"""What a method returns that changes images by itself, without an ascent on proxies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ..device import choose_device
+from .finishing import DecodedFiles, FinishedFiles
+from .out_model import losses, thumbnails, train_out_model
+from .request import CraftRequest, CraftResult
+
+
+def finish_changed(request: CraftRequest, changed: Sequence[np.ndarray]) -> CraftResult:
+    """What :meth:`.base.Method.craft` returns, of images that a method changed by itself.
+
+    Each is written as its source was, also where nothing was changed, so that nothing but the pixels can
+    differ. The out-model is trained and asked about images before and after.
+
+    Args:
+        request: what was asked for
+        changed: uint8 images in the order and of the shapes of the candidates
+    """
+    out_model = train_out_model(request)
+    encoded: FinishedFiles | None = None
+    images: Sequence[np.ndarray] = [np.array(image, copy=True) for image in changed]
+    if request.codecs is not None:
+        folder = request.checkpoint_dir / "files" if request.checkpoint_dir else None
+        encoded = FinishedFiles(len(changed), folder)
+        for row, (codec, image) in enumerate(zip(request.codecs, changed, strict=True)):
+            encoded.put(row, codec.encode(image))
+        images = DecodedFiles(encoded)
+    size = int(request.rest.shape[-1])
+    device = choose_device(request.device)
+    labels = torch.as_tensor(request.candidate_labels, dtype=torch.int64)
+    return CraftResult(
+        images=images,
+        encoded=encoded,
+        proxy_losses=losses(out_model, thumbnails(images, size), labels, device),
+        original_losses=losses(out_model, thumbnails(request.candidates, size), labels, device),
+        in_losses=np.full(len(images), np.nan),
+        history=np.empty(0),
+        out_model=out_model.cpu(),
+    )
