@@ -29,11 +29,7 @@ from scipy.ndimage import uniform_filter
 
 from fiftyone_honeyimage.core.audit.epsilon import epsilon_at_chance, separation_by_epsilon
 from fiftyone_honeyimage.core.audit.matching import match
-from fiftyone_honeyimage.core.audit.practice import (
-    choose_practice,
-    detector_features,
-    practise,
-)
+from fiftyone_honeyimage.core.audit.practice import choose_practice, detector_features, practise
 from fiftyone_honeyimage.core.audit.separation import matched_auroc, rank_test
 from fiftyone_honeyimage.core.codecs import DecodedSources, open_codec
 from fiftyone_honeyimage.core.hardness import compute_hardness

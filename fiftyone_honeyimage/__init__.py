@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from .core.models import Proxy
     from .core.training import TrainingConfig
     from .dataset.hardness import HardnessSummary
-    from .dataset.manage import RunSummary
+    from .dataset.management.notes import Note
+    from .dataset.management.run_list import RunSummary
     from .dataset.marking.attach import Attached
     from .dataset.marking.marking import Marking
-    from .dataset.notes import Note
     from .dataset.release.export import ReleaseReport
     from .dataset.release.history import Release
     from .dataset.verification.known_models import KnownModels
@@ -410,7 +410,7 @@ def audit_release(
         LedgerError: if the ledger is missing or altered
         ParameterError: if an argument is out of range
     """
-    from .dataset.audit import audit_release as run
+    from .dataset.release.audit import audit_release as run
 
     return run(
         export_dir,
@@ -562,7 +562,7 @@ def list_releases(samples: foc.SampleCollection, honey_key: str) -> list[Release
 @public
 def list_runs(samples: foc.SampleCollection) -> list[RunSummary]:
     """Lists the hardness runs, markings and verifications of a dataset, oldest first."""
-    from .dataset.manage import list_runs as run
+    from .dataset.management.run_list import list_runs as run
 
     return run(samples)
 
@@ -575,7 +575,7 @@ def rename_run(samples: foc.SampleCollection, key: str, new_key: str) -> None:
         SamplesError: if there is no such run
         ParameterError: if the new key is taken or not an identifier
     """
-    from .dataset.manage import rename_run as run
+    from .dataset.management.run_list import rename_run as run
 
     run(samples, key, new_key)
 
@@ -593,7 +593,7 @@ def delete_run(samples: foc.SampleCollection, key: str, delete_files: bool = Fal
     Raises:
         SamplesError: if there is no such run
     """
-    from .dataset.manage import delete_run as run
+    from .dataset.management.run_list import delete_run as run
 
     run(samples, key, delete_files=delete_files)
 
@@ -608,7 +608,7 @@ def read_note(samples: foc.SampleCollection, key: str) -> Note:
     Raises:
         SamplesError: if there is no such run
     """
-    from .dataset.notes import read_note as run
+    from .dataset.management.notes import read_note as run
 
     return run(samples, key)
 
@@ -630,7 +630,7 @@ def write_note(samples: foc.SampleCollection, key: str, text: str, user: str | N
         SamplesError: if there is no such run
         ParameterError: if the text is too long
     """
-    from .dataset.notes import write_note as run
+    from .dataset.management.notes import write_note as run
 
     return run(samples, key, text, user)
 

@@ -26,6 +26,7 @@ from . import (
     generate_honeyimages,
     verify_model,
 )
+from .app.words import START_WORKER
 from .core.errors import ParameterError, SamplesError
 from .core.models import build_model
 from .core.training import TrainingConfig, predict_logits, train_models
@@ -34,7 +35,6 @@ from .dataset.loading import load_images
 from .dataset.samples import LabeledSamples, proxy_input_size, read_labels
 from .dataset.verification.verification import Verification
 from .dataset.workspace import beside_grid
-from .panels.pending import START_WORKER
 
 DATASET_NAME = "honeyimage-demo"
 HONEY_KEY = "demo"

@@ -10,6 +10,7 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import attach_marking as run
+from ..app.words import table
 from . import calls, questions, results
 from .form_errors import errors_on_named
 from .form_parts import form, section
@@ -74,7 +75,7 @@ class AttachMarking(foo.Operator):
             ("Originals found", f"{result['num_originals']:,} of {result['num_images']:,}"),
             ("HoneyImages added again", f"{result['num_added']:,}"),
         ]
-        text = results.table(("Attached", ""), rows)
+        text = table(("Attached", ""), rows)
         if result["num_originals"] < result["num_images"]:
             text += (
                 "\n\nSuspects can be verified. A release needs every original: add the missing files with "

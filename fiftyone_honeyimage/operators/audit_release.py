@@ -10,7 +10,7 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import audit_release as run
-from . import calls, questions, results, run_cost
+from . import calls, cost_question, questions, results
 from .execution import elsewhere, worker_may_run
 from .form_errors import errors_on, is_blocked
 from .form_parts import dropdown, form
@@ -149,7 +149,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     ledger = questions.ledger(ctx, inputs, marking)
     if ctx.params.get("export_dir") is not None and ledger is not None:
         from ..core.limits import check_path
-        from ..dataset.audit import exported_folder
+        from ..dataset.release.audit import exported_folder
 
         with errors_on(prop):
             folder = check_path("export_dir", ctx.params["export_dir"])
@@ -174,7 +174,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     questions.device(ctx, inputs)
     if ledger is None or is_blocked(inputs):
         return
-    run_cost.notice(
+    cost_question.notice(
         inputs,
         [
             f"every file of the release is read, {len(ledger.released_images()):,} of them HoneyImages",

@@ -11,8 +11,8 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import compute_hardness as run
-from ..panels.hardness_figures import weakness_text
-from . import calls, placements, questions, results, run_cost, training_questions
+from ..app.words import table, weakness_text
+from . import calls, cost_question, placements, questions, results, training_questions
 from .form_errors import errors_on, is_blocked
 from .form_parts import form, section
 
@@ -105,7 +105,7 @@ def _summary(result: dict[str, Any]) -> str:
     ]
     if result["num_skipped"]:
         rows.append(("Images left out, unreadable", f"{result['num_skipped']:,}"))
-    parts = [results.table(("Hardness", ""), rows), weakness_text(result)]
+    parts = [table(("Hardness", ""), rows), weakness_text(result)]
     said = "".join(f"{part}\n\n" for part in parts if part)
     return (
         f"{said}The scores are in the field `{result['hardness_field']}`, the "
@@ -129,14 +129,14 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     if training is None or is_blocked(inputs):
         return
 
-    from ..dataset.cost import hardness_cost
+    from ..dataset.run_cost import hardness_cost
 
     cost = hardness_cost(labeled, training.input_size, training.config)
     epochs = training.config.epochs
     lines = [f"two proxies, each trained for {epochs} epochs on half of the images"]
     if len(labeled.honey):
         lines.append(f"{len(labeled.honey):,} HoneyImages of earlier markings left out")
-    run_cost.cost(inputs, cost, lines, run_cost.training_time(ctx, inputs, training))
+    cost_question.cost(inputs, cost, lines, cost_question.training_time(ctx, inputs, training))
 
 
 def _hardness_field(ctx: Any, inputs: types.Object, samples: Any) -> None:

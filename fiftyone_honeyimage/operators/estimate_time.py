@@ -24,7 +24,7 @@ class EstimateTime(foo.Operator):
         )
 
     def execute(self, ctx: Any) -> dict[str, Any]:
-        from ..core.cost import training_seconds
+        from ..core.training_time import training_seconds
 
         names = ("proxy", "num_classes", "input_size", "batch_size", "precision", "device")
         request = {name: ctx.params.get(name) for name in names}

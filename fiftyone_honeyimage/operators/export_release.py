@@ -12,7 +12,8 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import export_release as run
-from . import calls, placements, questions, results, run_cost
+from ..app.words import table, time_text
+from . import calls, cost_question, placements, questions, results
 from .form_errors import blocking, errors_on, errors_on_named, is_blocked
 from .form_parts import dropdown, form, multiple_choice, once, section, view_key
 
@@ -118,7 +119,7 @@ def _summary(result: dict[str, Any]) -> str:
         ("Images", f"{result['num_images']:,}"),
         ("HoneyImages among them", f"{result['num_honeyimages']:,}"),
         ("Images withheld", f"{result['num_withheld']:,}"),
-        ("Time", run_cost.time_text(result["seconds"])),
+        ("Time", time_text(result["seconds"])),
     ]
     if result["num_other_honeyimages"]:
         rows.append(("Other markings' HoneyImages left out", result["num_other_honeyimages"]))
@@ -132,7 +133,7 @@ def _summary(result: dict[str, Any]) -> str:
             )
         )
     return (
-        f"{results.table(('Release', ''), rows)}\n\n"
+        f"{table(('Release', ''), rows)}\n\n"
         "**Before you publish the folder,** publish or time-stamp the commitment, which binds "
         f"you to the ledger without giving it away:\n\n`{result['commitment']}`\n\n"
         "**Next:** when you suspect a model, run *Verify a model*."
@@ -156,12 +157,12 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     if ledger is None or is_blocked(inputs):
         return
 
-    from ..dataset.cost import release_cost
     from ..dataset.marking.marking import in_dataset
     from ..dataset.release.checks import check_labels, check_reencode, check_view
     from ..dataset.release.files import check_names, released_files
     from ..dataset.release.history import check_against_releases
     from ..dataset.release.withheld import check_all_known, to_release
+    from ..dataset.run_cost import release_cost
 
     values = calls.values(ctx, run)
     kind, names = _dataset_type(ctx), values["names"]
@@ -185,7 +186,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
             ("names", view_key(samples), labels, kind.__name__, names, str(folder)),
             lambda: check_names(kind, labeled, names, folder),
         )
-    run_cost.cost(
+    cost_question.cost(
         inputs,
         release_cost(labeled, len(ledger.pairs)),
         [

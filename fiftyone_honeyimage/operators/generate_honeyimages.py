@@ -12,11 +12,11 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import generate_honeyimages as run
+from ..app.words import table, weakness_text
 from ..core.errors import HoneyImageError
 from ..core.methods import METHODS, Method
 from ..core.methods.options import Question
-from ..panels.hardness_figures import weakness_text
-from . import calls, placements, questions, results, run_cost, training_questions
+from . import calls, cost_question, placements, questions, results, training_questions
 from .form_errors import block, errors_on, errors_on_named, is_blocked
 from .form_parts import ask, dropdown, form, multiple_choice, once, section, view_key
 
@@ -177,7 +177,7 @@ def _summary(result: dict[str, Any]) -> str:
         for reason, count in result["excluded"].items()
     ]
     return (
-        f"{results.table(('HoneyImages', ''), rows)}\n\n"
+        f"{table(('HoneyImages', ''), rows)}\n\n"
         f"The HoneyImages stand beside their originals in the saved view "
         f"`{result['honey_key']}`.\n\n"
         f"**Back up the ledger** `{result['ledger_path']}` and keep it secret: without it no "
@@ -225,10 +225,10 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     if training is None or plan is None or is_blocked(inputs):
         return
 
-    from ..dataset.cost import marking_cost
+    from ..dataset.run_cost import marking_cost
 
     num_honeyimages, num_pairs = numbers
-    run_cost.warn_if_powerless(inputs, num_pairs, plan, 1)
+    cost_question.warn_if_powerless(inputs, num_pairs, plan, 1)
     cost = marking_cost(
         labeled,
         training.input_size,
@@ -257,7 +257,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         )
     if resumes:
         lines.append("an interrupted run of this key is resumed, if nothing else has changed")
-    run_cost.cost(inputs, cost, lines, run_cost.training_time(ctx, inputs, training))
+    cost_question.cost(inputs, cost, lines, cost_question.training_time(ctx, inputs, training))
 
 
 def _hardness(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) -> Any:

@@ -18,7 +18,7 @@ from .form_parts import dropdown, once, view_key
 
 if TYPE_CHECKING:
     from ..core.ledger.ledger import Ledger
-    from ..dataset.manage import RunSummary
+    from ..dataset.management.run_list import RunSummary
     from ..dataset.marking.marking import Marking
     from ..dataset.samples import LabeledSamples
 
@@ -187,7 +187,7 @@ def choose_run(
     if not has_dataset(ctx, inputs):
         return None
     from ..core.limits import shown
-    from ..dataset.manage import list_runs
+    from ..dataset.management.run_list import list_runs
 
     runs = {run.key: run for run in list_runs(ctx.dataset) if run.kind in kinds}
     if not runs:

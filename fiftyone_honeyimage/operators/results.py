@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import fiftyone.operators.types as types
 
-from ..panels.pending import START_WORKER
+from ..app.words import START_WORKER
 
 
 def scheduled(ctx: Any) -> types.Property | None:
@@ -40,9 +39,3 @@ def output(markdown: str, label: str, alert: types.AlertView | None = None) -> t
         outputs.view("verdict", alert)
     outputs.md(markdown, name="summary")
     return types.Property(outputs, view=types.View(label=label))
-
-
-def table(header: tuple[str, str], rows: Sequence[tuple[str, Any]]) -> str:
-    """Label and value as a Markdown table."""
-    lines = [f"| {label} | {value} |" for label, value in (header, ("---", "---"), *rows)]
-    return "\n".join(lines)

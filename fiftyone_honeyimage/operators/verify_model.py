@@ -13,9 +13,17 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import verify_model as run
-from ..panels.layout import open_panel
-from ..panels.verification_figures import VERDICTS
-from . import calls, placements, questions, results, run_cost, suspect_questions, verify_questions
+from ..app.layout import open_panel
+from ..app.words import VERDICTS, table
+from . import (
+    calls,
+    cost_question,
+    placements,
+    questions,
+    results,
+    suspect_questions,
+    verify_questions,
+)
 from .execution import elsewhere, worker_may_run
 from .form_errors import block, blocking, errors_on, errors_on_named, is_blocked
 from .form_parts import dropdown, form, section
@@ -173,7 +181,7 @@ def _verdict(result: dict[str, Any]) -> types.Property:
         label=f"**{headline}**", description=verdict["statement"], severity=severity
     )
     text = (
-        f"{results.table(('Verification', ''), rows)}\n\n"
+        f"{table(('Verification', ''), rows)}\n\n"
         f"**Next:** see `{result['verify_key']}` in the *HoneyImage verification* panel."
     )
     return results.output(text, "The verdict", alert)
@@ -423,5 +431,5 @@ def _show_cost(ctx: Any, inputs: types.Object, ledger: Any, marking: Any) -> Non
     ]
     if random:
         facts.insert(1, f"up to {random:,} queries more on random unmarked images, for a plot only")
-    run_cost.notice(inputs, [*facts, *verify_questions.facts(ctx, ledger)])
+    cost_question.notice(inputs, [*facts, *verify_questions.facts(ctx, ledger)])
     verify_questions.check_pairs(ctx, inputs, ledger, marking, params.get("alpha"))

@@ -69,7 +69,7 @@ class HoneyImagePanel(foo.Panel):
         config = self.noted_config(ctx) if done else None
         if config is None:
             return done
-        from ..dataset.notes import from_config
+        from ..dataset.management.notes import from_config
 
         written = ctx.panel.get_state(self.NOTE)
         return done if written in (None, from_config(config).text) else []

@@ -159,29 +159,6 @@ def hardness_rows(results: Mapping[str, Any], config: Mapping[str, Any]) -> list
     ]
 
 
-def weakness_text(results: Mapping[str, Any]) -> str:
-    """What cannot be relied on, because the proxies are too weak; empty if nothing is.
-
-    Args:
-        results: of the run
-    """
-    if results["labels_judged"]:
-        return ""
-    right = (
-        f"{results['accuracy']:.0%} of unseen images, where guessing gets {results['chance']:.0%}"
-    )
-    better = "Train them for more epochs, or take a stronger proxy or more images."
-    if results["reliable"]:
-        return (
-            f"**No label is called wrong**: the proxies are right on {right}, and most of the labels that "
-            f"they contradict would be correct. {better}"
-        )
-    return (
-        f"**This hardness is unreliable**: the proxies are right on {right}. What is hard for them may be easy "
-        f"for any other model, and no label is called wrong. {better}"
-    )
-
-
 def label_error_text(total: int, hardest: int, num_hardest: int) -> str:
     """How many labels look wrong, and how many of them are among the hardest images."""
     if not total:

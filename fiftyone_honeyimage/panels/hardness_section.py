@@ -10,9 +10,10 @@ import fiftyone.operators.types as types
 from fiftyone import ViewField as F
 from fiftyone.operators.cache import execution_cache
 
+from ..app.layout import show_plot
+from ..app.words import table, weakness_text
 from . import hardness_figures as figures
 from .choices import choose_run, dropdown
-from .layout import show_plot
 from .protect_runs import alert, explain_missing, keys, label_fields, load_hardness, num_originals
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ def show_hardness(ctx: Any, panel: types.Object, on: ProtectPanel) -> None:
         panel: where to show it
         on: whose methods are called when something is pressed
     """
-    from ..operators.results import table
 
     panel.md("##### Hardness", name="hardness_title")
     known = keys(ctx, "hardness")
@@ -91,7 +91,7 @@ def show_hardness(ctx: Any, panel: types.Object, on: ProtectPanel) -> None:
         on_click=on.on_click_bar,
         on_selected=on.on_select_bars,
     )
-    weakness = figures.weakness_text(run["results"])
+    weakness = weakness_text(run["results"])
     if weakness:
         panel.md(weakness, name="weak_proxies")
     if scores["num_errors"] is not None and run["results"]["labels_judged"]:

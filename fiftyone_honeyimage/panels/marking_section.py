@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import fiftyone as fo
 import fiftyone.operators.types as types
 
+from ..app.layout import show_plot
+from ..app.words import table
 from ..core.errors import HoneyImageError
 from . import marking_figures as figures
 from .choices import choose_run, dropdown
-from .layout import show_plot
 from .protect_runs import alert, explain_missing, keys, load_marking, num_originals
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ def show_marking(ctx: Any, panel: types.Object, on: ProtectPanel) -> dict[str, A
     Returns:
         the marking, or None if there is none of which more can be shown
     """
-    from ..operators.results import table
 
     panel.md("##### Marking", name="marking_title")
     known = keys(ctx, "marking")
@@ -81,7 +81,6 @@ def show_visibility(
         ctx, panel, on: see :func:`show_marking`
         run: what it returned
     """
-    from ..operators.results import table
 
     results = run["results"]
     panel.md("##### Visibility and effect", name="visibility_title")
@@ -120,7 +119,7 @@ def _buttons(
 
 
 def _show_note(panel: types.Object, on: ProtectPanel, run: Mapping[str, Any]) -> None:
-    from ..dataset.notes import from_config
+    from ..dataset.management.notes import from_config
 
     note = from_config(run["config"])
     about = "Kept with the run; never part of a release"

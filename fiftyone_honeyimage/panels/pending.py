@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import fiftyone.operators.types as types
 from bson import ObjectId
 
+from ..app.words import START_WORKER, time_text
+
 if TYPE_CHECKING:
     from fiftyone.factory.repos import DelegatedOperationDocument
 
@@ -56,9 +58,6 @@ _ERROR_LINE = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Fai
 
 #: What FiftyOne puts before the reason why a form was refused
 _FORM_ERROR = re.compile(r"^Validation error\. Path: .*?\. Reason: ")
-
-#: Starts a worker, which needs no setting of its own
-START_WORKER = "fiftyone delegated launch -m"
 
 
 @dataclass(frozen=True)
@@ -285,7 +284,6 @@ def _show_run(panel: types.Object, name: str, run: PendingRun) -> None:
             ),
         )
         return
-    from ..operators.run_cost import time_text
 
     parts = [run.stage or "starting"]
     if run.seconds_left is not None:
@@ -305,7 +303,6 @@ def _show_run(panel: types.Object, name: str, run: PendingRun) -> None:
 
 
 def _waiting(run: PendingRun) -> str:
-    from ..operators.run_cost import time_text
 
     how = (
         "start one in a terminal, on this machine or on one that reaches the same database and files: "

@@ -14,13 +14,13 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 from fiftyone.operators.categories import Categories
 
+from ..app.layout import as_page, open_panel
 from ..core.errors import HoneyImageError
 from . import pending
 from .base import HoneyImagePanel
 from .choices import choose_run
 from .comparison_section import at_hand, open_other, send_pictures, show_comparison, show_pair
 from .hardness_section import bars_view, hardest_view, label_error_view, show_hardness
-from .layout import as_page, open_panel
 from .marking_section import show_marking, show_visibility
 from .protect_runs import choose, choose_newest, explain_missing, keys, load_marking, problem
 from .release_section import newest_releases, show_releases, was_released
@@ -186,7 +186,7 @@ class ProtectPanel(HoneyImagePanel):
 
     def save_note(self, ctx: Any) -> None:
         """Keeps the note that was typed."""
-        from ..dataset.notes import write_note
+        from ..dataset.management.notes import write_note
 
         key, text = ctx.panel.get_state("honey_key"), ctx.panel.get_state(self.NOTE)
         try:
@@ -358,7 +358,7 @@ class ProtectPanel(HoneyImagePanel):
 
     def _start_note(self, ctx: Any) -> None:
         """Puts the note of the marking that is shown into its field."""
-        from ..dataset.notes import from_config
+        from ..dataset.management.notes import from_config
 
         run = None if ctx.dataset is None else load_marking(ctx)
         text = "" if run is None else from_config(run["config"]).text

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import fiftyone.operators.types as types
 
+from ..app.layout import narrow_table
 from . import release_figures as figures
-from .layout import narrow_table
 from .protect_runs import alert
 
 if TYPE_CHECKING:

@@ -32,13 +32,6 @@ TRANSPARENT = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"
 #: A legend in one line above the plot
 LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 
-#: Verdict → (headline, severity of its alert). "Not shown" is no acquittal and gets no green.
-VERDICTS = {
-    "derived": ("Derived from the release", "error"),
-    "not shown": ("Not shown to be derived from the release", "info"),
-    "inconclusive": ("Inconclusive", "warning"),
-}
-
 _CATEGORIES = {
     "both": "right on both twins",
     "released": "right on the released twin only",

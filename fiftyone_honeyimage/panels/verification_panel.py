@@ -15,6 +15,7 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 from fiftyone.operators.categories import Categories
 
+from ..app.layout import as_page
 from ..core.errors import HoneyImageError
 from . import comparison_figures, loss_histograms, pending
 from . import verification_data as data
@@ -22,7 +23,6 @@ from . import verification_figures as figures
 from . import verification_sections as sections
 from .base import HoneyImagePanel
 from .choices import choose_run
-from .layout import as_page
 
 if TYPE_CHECKING:
     from ..dataset.verification.verification import Verification
@@ -195,7 +195,7 @@ class VerificationPanel(HoneyImagePanel):
 
     def save_note(self, ctx: Any) -> None:
         """Keeps the note that was written."""
-        from ..dataset.notes import write_note
+        from ..dataset.management.notes import write_note
 
         key = ctx.panel.get_state("verify_key")
         try:
@@ -417,7 +417,7 @@ def _choose(ctx: Any, key: str | None, section: str | None = None) -> None:
         key: the verification; None if there is none
         section (None): what to show of it; by default the verdict, unless it is shown already
     """
-    from ..dataset.notes import from_config
+    from ..dataset.management.notes import from_config
 
     verification = None if key is None else data.load(ctx.dataset, key)
     note = "" if verification is None else from_config(verification.config).text

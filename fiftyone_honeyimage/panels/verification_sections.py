@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import fiftyone.operators.types as types
 
+from ..app.layout import narrow_table, show_plot
+from ..app.words import VERDICTS, table
 from . import comparison_figures, loss_histograms
 from . import verification_data as data
 from . import verification_figures as figures
-from .layout import narrow_table, show_plot
 
 if TYPE_CHECKING:
     from ..dataset.verification.verification import Verification
@@ -44,11 +45,10 @@ def show_verdict(
     verification: Verification,
     state: data.LedgerState,
 ) -> None:
-    from ..dataset.notes import from_config
-    from ..operators.results import table
+    from ..dataset.management.notes import from_config
 
     verdict = verification.verdict
-    headline, severity = figures.VERDICTS[verdict.verdict]
+    headline, severity = VERDICTS[verdict.verdict]
     panel.view(
         "verdict",
         types.AlertView(
@@ -283,8 +283,7 @@ def show_comparison(
 
 
 def show_record(panel: types.Object, on: VerificationPanel, verification: Verification) -> None:
-    from ..dataset.notes import from_config
-    from ..operators.results import table
+    from ..dataset.management.notes import from_config
 
     note = from_config(verification.config)
     panel.str(

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from fiftyone_honeyimage.core import cost
+from fiftyone_honeyimage.core import training_time as cost
 from fiftyone_honeyimage.core.errors import ParameterError
 
 

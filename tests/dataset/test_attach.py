@@ -11,7 +11,7 @@ import fiftyone as fo
 import pytest
 
 import fiftyone_honeyimage as fhi
-from fiftyone_honeyimage.dataset.verification.ledger_heads import note_head
+from fiftyone_honeyimage.dataset.ledger_heads import note_head
 
 #: For a suspect that has learned nothing, of which one is warned
 GUESSING: dict[str, Any] = {"device": "cpu", "insist": True, "progress": False}

@@ -246,7 +246,7 @@ def test_progress_is_shown(marked: Any, release: Path) -> None:
 
 
 def test_hardness_goes_by_bytes_and_not_by_names(marked: Any, release: Path) -> None:
-    from fiftyone_honeyimage.dataset.audit import _read_samples, find_images
+    from fiftyone_honeyimage.dataset.release.audit import _read_samples, find_images
 
     dataset, marking = marked
     for number, path in enumerate(sorted(release.rglob("*.png"), reverse=True)):

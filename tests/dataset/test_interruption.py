@@ -351,7 +351,7 @@ def test_a_deletion_is_finished_by_the_next(
         {"after": f"{DATASET}.rename_sample_field"},
         {"after": "fiftyone.core.collections:SampleCollection.tag_samples"},
         {"after": f"{DATASET}.delete_saved_view"},
-        {"after": f"{FLOOR}.manage:save_marking_view"},
+        {"after": f"{FLOOR}.management.run_list:save_marking_view"},
         {"after": f"{DATASET}.update_run_config"},
     ],
     ids=json.dumps,

@@ -11,8 +11,8 @@ import pytest
 
 import fiftyone_honeyimage as fhi
 from fiftyone_honeyimage.core.ledger import creation as new_ledger
+from fiftyone_honeyimage.dataset.ledger_heads import check_head, note_head
 from fiftyone_honeyimage.dataset.marking.count import count_marking, earlier_commitments
-from fiftyone_honeyimage.dataset.verification.ledger_heads import check_head, note_head
 
 
 def header(marking: Any) -> tuple[int, list[str]]:

@@ -8,8 +8,8 @@ import pytest
 
 import fiftyone_honeyimage as fhi
 from fiftyone_honeyimage.core.methods import METHODS
-from fiftyone_honeyimage.dataset.cost import marking_cost
 from fiftyone_honeyimage.dataset.hardness import training_config
+from fiftyone_honeyimage.dataset.run_cost import marking_cost
 from fiftyone_honeyimage.dataset.samples import read_labels
 
 

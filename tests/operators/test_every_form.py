@@ -264,7 +264,7 @@ CASES = (
         "audit_release",
         {"honey_key": "honey", "export_dir": "<release>", "proxy": "none"},
         ("honey_key", "export_dir", "proxy", "ledger_path", "seed", "device"),
-        ("dataset.audit.find_images",),
+        ("dataset.release.audit.find_images",),
     ),
     Case(
         "verify_model",
@@ -306,14 +306,14 @@ CASES = (
         "rename_run",
         {"key": "theirs", "new_key": "spring"},
         ("key", "new_key"),
-        ("dataset.manage._rename_marking", "Dataset.rename_run"),
+        ("dataset.management.run_list._rename_marking", "Dataset.rename_run"),
     ),
     Case(
         "delete_run",
         {"key": "theirs", "confirm_theirs": True, "confirm_honey_hardness": True},
         ("key", "delete_files_honey", "confirm_honey", "confirm_theirs", "confirm_key"),
         (
-            "dataset.manage._delete_marking",
+            "dataset.management.run_list._delete_marking",
             "Dataset.delete_run",
             "Dataset.delete_sample_field",
         ),

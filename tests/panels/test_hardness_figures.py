@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fiftyone_honeyimage.app.words import weakness_text
 from fiftyone_honeyimage.panels import hardness_figures as figures
 
 
@@ -64,10 +65,10 @@ def test_label_errors_are_counted_in_words() -> None:
 
 def test_weak_proxies_are_called_weak() -> None:
     results = {"accuracy": 0.44, "chance": 0.1, "reliable": False, "labels_judged": False}
-    text = figures.weakness_text(results)
+    text = weakness_text(results)
     assert text.startswith("**This hardness is unreliable**")
     assert "44% of unseen images, where guessing gets 10%" in text
-    fair = figures.weakness_text({**results, "accuracy": 0.7, "reliable": True})
+    fair = weakness_text({**results, "accuracy": 0.7, "reliable": True})
     assert fair.startswith("**No label is called wrong**")
     assert "unreliable" not in fair
-    assert not figures.weakness_text({**results, "reliable": True, "labels_judged": True})
+    assert not weakness_text({**results, "reliable": True, "labels_judged": True})

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fiftyone_honeyimage.app.words import VERDICTS
 from fiftyone_honeyimage.core.evidence.verdict import Plan, Verdict, decide
 from fiftyone_honeyimage.panels import verification_figures as figures
 
@@ -119,7 +120,7 @@ def test_the_line_of_e_values_is_where_this_verification_accuses() -> None:
 
 @pytest.mark.parametrize("name", ["derived", "not shown", "inconclusive"])
 def test_every_verdict_has_a_headline(name: str) -> None:
-    headline, severity = figures.VERDICTS[name]
+    headline, severity = VERDICTS[name]
 
     assert headline
     assert severity in ("info", "warning", "error")

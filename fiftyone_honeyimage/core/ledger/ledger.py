@@ -50,14 +50,7 @@ from .log import (
     without_words,
 )
 from .protocol import check_protocol
-from .sides import (
-    EVERYBODY,
-    MarkedImage,
-    check_images,
-    pair_entry,
-    read_pair,
-    read_query_order,
-)
+from .sides import EVERYBODY, MarkedImage, check_images, pair_entry, read_pair, read_query_order
 
 
 class Ledger:
@@ -154,6 +147,15 @@ class Ledger:
             for twin in (first, "b" if first == "a" else "a")
             for image in self.pairs[index].side(twin).files
         ]
+
+    @property
+    def marked_images(self) -> list[MarkedImage]:
+        """Every HoneyImage, withheld ones too, in an order that knows no coin.
+
+        Errors are kept with a delegated operation. One that only a released twin can cause, or that names
+        the released one of two first, would tell which it is.
+        """
+        return [*self.singles, *(image for pair in self.pairs for image in pair.images)]
 
     def released_images(self, recipient: str = EVERYBODY) -> list[MarkedImage]:
         """Returns every HoneyImage in a recipient's release: singles, then released sides."""

@@ -15,7 +15,6 @@ from ..errors import ParameterError
 from ..models import Proxy
 from ..progress import Report, silent
 from ..training import TrainingConfig
-from .honeyimage import HoneyImageOptions
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class CraftRequest:
     rest: torch.Tensor
     rest_labels: np.ndarray
     num_classes: int
-    options: Any = field(default_factory=HoneyImageOptions)
+    options: Any
     proxy: Proxy = "wrn28_2"
     config: TrainingConfig = field(default_factory=TrainingConfig)
     seed: int = 51

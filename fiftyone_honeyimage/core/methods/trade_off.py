@@ -24,7 +24,6 @@ from ..seeds import derive_seed
 from ..training import cross_entropy, predict_logits
 from .ascent import PASSES
 from .crafting import Crafting
-from .honeyimage import HoneyImageOptions
 from .out_model import thumbnails
 from .request import CraftRequest, CraftResult
 
@@ -95,7 +94,7 @@ def plan_trade_off(
     num_candidates: int,
     num_rest: int,
     epochs: int,
-    options: HoneyImageOptions,
+    options: Any,
     relative_size: float,
 ) -> TradeOffPlan:
     """How many candidates and rounds fit into a tenth of the time of the crafting.

@@ -18,7 +18,7 @@ from ...core.limits import check_path
 from .. import storage
 from ..checks import HONEYIMAGE_TAG, check_collection, check_label_field
 from ..identity import DELETED, known_markings
-from ..release.files import marked_images
+from ..ledger_heads import check_head, note_head
 from ..runs import (
     MARKING,
     VERIFICATION,
@@ -31,7 +31,6 @@ from ..runs import (
     run_config,
     stored_config,
 )
-from ..verification.ledger_heads import check_head, note_head
 from ..workspace import save_workspace, tidy_sidebar
 from .count import count_attached
 from .entry import VIEW_DESCRIPTION, enter_in_dataset
@@ -82,7 +81,7 @@ def attach_marking(
     with storage.locked(place), changing(dataset):
         files = {
             found.honeyimages[image.sample_id]: str(place / image.file)
-            for image in marked_images(ledger)
+            for image in ledger.marked_images
             if image.sample_id in found.honeyimages
         }
         if files:
@@ -105,7 +104,7 @@ def attach_marking(
         count_attached(dataset, ledger)
         note_head(ledger)
         save_workspace(dataset)
-    num_images = len(marked_images(ledger))
+    num_images = len(ledger.marked_images)
     return Attached(
         marking=load_marking(dataset, key),
         num_images=num_images,
@@ -158,7 +157,7 @@ def read_marking(ledger_path: Path, place: Path) -> Ledger:
     listed = {
         (i["source"], i["file"], i["source_sha256"], i["marked_sha256"]) for i in manifest["images"]
     }
-    images = marked_images(ledger)
+    images = ledger.marked_images
     held = {(i.sample_id, i.file, i.source_sha256, i.marked_sha256) for i in images}
     if listed != held:
         raise LedgerError(
@@ -222,7 +221,7 @@ def check_same_dataset(dataset: fo.Dataset, ledger: Ledger, num_found: int) -> N
     Raises:
         SamplesError: if most of them are not there
     """
-    num_images = len(marked_images(ledger))
+    num_images = len(ledger.marked_images)
     if 2 * num_found < num_images:
         raise SamplesError(
             f"dataset '{dataset.name}' holds {num_found} of the {num_images} images that were marked (their "
@@ -251,7 +250,7 @@ def find_samples(dataset: fo.Dataset, ledger: Ledger, manifest: Mapping[str, Any
     """
     ids, filepaths = dataset.values(["id", "filepath"])
     paths = dict(zip(ids, filepaths, strict=True))
-    images = marked_images(ledger)
+    images = ledger.marked_images
     honey: dict[str, str] = {}
     for known in known_markings(dataset, filepaths):
         if known.commitment == ledger.commitment or _same_images(known.images, ledger):
@@ -296,7 +295,7 @@ def _digest(path: str, sizes: set[int]) -> str | None:
 
 
 def _same_images(images: Sequence[Mapping[str, Any]], ledger: Ledger) -> bool:
-    held = {(image.sample_id, image.marked_sha256) for image in marked_images(ledger)}
+    held = {(image.sample_id, image.marked_sha256) for image in ledger.marked_images}
     return bool(images) and {(i["source"], i["marked_sha256"]) for i in images} == held
 
 

@@ -33,9 +33,9 @@ from ...core.metrics import LpipsMetric, LpipsUnavailable, compare_images
 from ...core.models import Proxy, build_model
 from ...core.training import TrainingConfig
 from .. import storage
-from ..cost import peak_bytes
 from ..loading import keep_rows, load_images
 from ..progress import StageBar
+from ..run_cost import peak_bytes
 from ..samples import LabeledSamples
 from .candidates import choose_candidates
 

@@ -15,7 +15,7 @@ from ...core.limits import check_choice, check_path
 from ..checks import check_output_folder
 from ..marking.marking import Marking
 from ..samples import LabeledSamples
-from .files import RESTORE, marked_images
+from .files import RESTORE
 
 #: Digests that files are named by, and what of a name could be one, or its beginning
 _DIGESTS = ("md5", "sha1", "sha256", "sha512")
@@ -89,7 +89,7 @@ def check_labels(labeled: LabeledSamples, ledger: Ledger) -> None:
         ReleaseError: naming the first that has not
     """
     now = dict(zip(labeled.ids, labeled.labels, strict=True))
-    for image in marked_images(ledger):
+    for image in ledger.marked_images:
         if image.sample_id in now and labeled.classes[now[image.sample_id]] != image.label:
             raise ReleaseError(
                 f"sample {image.sample_id} was marked as {image.label!r} and is labelled "
@@ -108,7 +108,7 @@ def check_no_content_names(labeled: LabeledSamples, ledger: Ledger) -> None:
         ReleaseError: naming the first
     """
     originals = dict(zip(labeled.ids, labeled.filepaths, strict=True))
-    for image in marked_images(ledger):
+    for image in ledger.marked_images:
         path = originals.get(image.sample_id)
         if path is None:
             continue
@@ -133,7 +133,7 @@ def check_marked_files(labeled: LabeledSamples, ledger: Ledger, output_dir: Path
     """
     originals = dict(zip(labeled.ids, labeled.filepaths, strict=True))
     try:
-        wrong = find_wrong_file(marked_images(ledger), output_dir, originals)
+        wrong = find_wrong_file(ledger.marked_images, output_dir, originals)
     except OSError as error:
         raise ReleaseError(
             f"'{error.filename}' cannot be read ({error.strerror}); run this as a user who may read it"

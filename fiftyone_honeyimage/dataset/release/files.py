@@ -17,7 +17,6 @@ from ...core.audit.files import is_image_name
 from ...core.errors import ReleaseError
 from ...core.ledger.ledger import Ledger
 from ...core.ledger.marked_files import find_wrong_file
-from ...core.ledger.sides import MarkedImage
 from ..samples import LabeledSamples
 
 #: What to do about a file of the marking that is missing, or a HoneyImage that was altered
@@ -59,11 +58,11 @@ def released_files(
     Raises:
         ReleaseError: if a file is missing, or a name would stand out
     """
-    missing = find_wrong_file(marked_images(ledger), output_dir, contents=False)
+    missing = find_wrong_file(ledger.marked_images, output_dir, contents=False)
     if missing is not None:
         raise ReleaseError(f"{missing}; {RESTORE}")
     # Both twins, so that the error tells no coin
-    suffixes = {i.sample_id: os.path.splitext(i.file)[1] for i in marked_images(ledger)}
+    suffixes = {i.sample_id: os.path.splitext(i.file)[1] for i in ledger.marked_images}
     for sample_id, path in zip(labeled.ids, labeled.filepaths, strict=True):
         suffix = os.path.splitext(path)[1]
         if suffixes.get(sample_id, suffix) != suffix:
@@ -92,15 +91,6 @@ def released_files(
         label = labeled.classes[labeled.labels[row]]
         files.append(ReleasedFile(source, name, label, sample_id, sample_id in replaced))
     return files
-
-
-def marked_images(ledger: Ledger) -> list[MarkedImage]:
-    """Every HoneyImage, withheld ones too, in an order that knows no coin.
-
-    Errors are kept with a delegated operation. One that only a released twin can cause, or that names
-    the released one of two first, would tell which it is.
-    """
-    return [*ledger.singles, *(image for pair in ledger.pairs for image in pair.images)]
 
 
 def check_names(kind: type, labeled: LabeledSamples, names: str, folder: Path) -> None:

@@ -13,7 +13,6 @@ from ...core.ledger.ledger import Ledger, load_ledger
 from ...core.ledger.release_digest import ReleaseFiles
 from ..identity import KnownMarking, known_markings
 from ..samples import LabeledSamples
-from .files import marked_images
 from .read_back import WrittenFile
 
 
@@ -31,7 +30,7 @@ def to_release(labeled: LabeledSamples, ledger: Ledger, honey_key: str) -> Label
     Raises:
         ReleaseError: if another marking chose an image of this one
     """
-    own = {image.sample_id for image in marked_images(ledger)}
+    own = {image.sample_id for image in ledger.marked_images}
     rows = []
     for row, sample_id in enumerate(labeled.ids):
         chosen = labeled.chosen.get(sample_id, set())
@@ -132,7 +131,7 @@ def _kept_out(marking: KnownMarking, ledger: Ledger) -> set[str]:
     else:
         other = _reachable_ledger(marking)
     if other is not None:
-        images = marked_images(other)
+        images = other.marked_images
         digests |= {image.source_sha256 for image in images}
         digests |= {image.marked_sha256 for image in images}
     return digests - {image.marked_sha256 for image in ledger.released_images()}

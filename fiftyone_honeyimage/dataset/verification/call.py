@@ -16,10 +16,10 @@ from ...core.ledger.log import Verification as Logged
 from ...core.ledger.log import unspent
 from ...core.suspects import Protocol, Suspect
 from ...core.suspects.journal import Journal, begun_elsewhere
+from ..ledger_heads import note_head
 from ..marking.marking import Marking
 from ..progress import StageBar
 from ..runs import VERIFICATION, list_keys, run_config
-from .ledger_heads import note_head
 from .pair_choice import check_reach, choose_pairs
 from .probing import Probe, probe, same_suspect
 from .questions import Questions, ask_references, read_twins

@@ -15,9 +15,10 @@ from ...core.files import locked
 from ...core.ledger.ledger import Ledger
 from ...core.suspects.journal import Journal
 from ...version import __version__
+from ..ledger_heads import check_head, note_head
 from ..marking.marking import Marking, load_marking, open_ledger
+from ..marking.provenance import provenance
 from ..progress import Progress, StageBar
-from ..provenance import provenance
 from ..runs import (
     MARKING,
     VERIFICATION,
@@ -32,7 +33,6 @@ from ..runs import (
 )
 from .call import Begun, Call, begin
 from .controls import ask_controls, num_controls
-from .ledger_heads import check_head, note_head
 from .pair_choice import check_choice
 from .questions import paper_figures
 from .suspects import check_asking, open_suspect, suspect_classes

@@ -8,13 +8,13 @@ from typing import Any
 
 import fiftyone as fo
 
-from ..core.errors import LedgerError, SamplesError
-from . import storage
-from .hardness_fields import label_error_field
-from .identity import honeyimages
-from .marking.entry import field_description, remove_from_dataset, save_marking_view
-from .release.history import has_releases, keep_in_mind
-from .runs import (
+from ...core.errors import LedgerError, SamplesError
+from .. import storage
+from ..hardness_fields import label_error_field
+from ..identity import honeyimages
+from ..marking.entry import field_description, remove_from_dataset, save_marking_view
+from ..release.history import has_releases, keep_in_mind
+from ..runs import (
     HARDNESS,
     MARKING,
     METHODS,
@@ -29,7 +29,7 @@ from .runs import (
     run_config,
     stored_config,
 )
-from .workspace import tidy_sidebar
+from ..workspace import tidy_sidebar
 
 
 @dataclass(frozen=True)

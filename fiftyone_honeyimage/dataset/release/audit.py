@@ -11,28 +11,28 @@ from typing import Any
 import fiftyone as fo
 import numpy as np
 
-from ..core.audit import STAGES, AuditReport, Leak, audit_files
-from ..core.audit.audit import check_alpha
-from ..core.audit.files import is_image_name, list_files
-from ..core.audit.originals import Policies, altered_files
-from ..core.codecs import encoder_versions
-from ..core.errors import ImageError, LedgerError, ReleaseError, SamplesError
-from ..core.files import sha256_file
-from ..core.images import read_image
-from ..core.ledger.ledger import Ledger, load_ledger
-from ..core.ledger.sides import MarkedImage
-from ..core.limits import PROXY_SIZE, check_path
-from ..core.methods.honeyimage import HoneyImageOptions
-from ..core.models import Proxy
-from ..core.progress import Report
-from ..core.training import TrainingConfig
-from .checks import check_seed, media_folders
-from .hardness import training_config
-from .identity import originals
-from .loading import for_each
-from .progress import Progress, StageBar
-from .release.history import record_audit
-from .runs import root_dataset
+from ...core.audit import STAGES, AuditReport, Leak, audit_files
+from ...core.audit.audit import check_alpha
+from ...core.audit.files import is_image_name, list_files
+from ...core.audit.originals import Policies, altered_files
+from ...core.codecs import encoder_versions
+from ...core.errors import ImageError, LedgerError, ReleaseError, SamplesError
+from ...core.files import sha256_file
+from ...core.images import read_image
+from ...core.ledger.ledger import Ledger, load_ledger
+from ...core.ledger.sides import MarkedImage
+from ...core.limits import PROXY_SIZE, check_path
+from ...core.methods.honeyimage import HoneyImageOptions
+from ...core.models import Proxy
+from ...core.progress import Report
+from ...core.training import TrainingConfig
+from ..checks import check_seed, media_folders
+from ..hardness import training_config
+from ..identity import originals
+from ..loading import for_each
+from ..progress import Progress, StageBar
+from ..runs import root_dataset
+from .history import record_audit
 
 #: Trainings of the audit are short: it looks for what stands out at once
 EPOCHS = 15

@@ -7,8 +7,8 @@ import platform
 from importlib import metadata
 from typing import Any
 
-from ..core.ledger.ledger import Ledger
-from .marking.marking import Marking
+from ...core.ledger.ledger import Ledger
+from .marking import Marking
 
 #: Packages whose version is kept with a verification
 _PACKAGES = ("fiftyone", "torch", "numpy", "scipy")

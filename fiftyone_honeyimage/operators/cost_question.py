@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import fiftyone as fo
 import fiftyone.operators.types as types
 
+from ..app.words import START_WORKER, time_text
 from ..core.errors import HoneyImageError
-from ..panels.pending import START_WORKER
 from .execution import ALLOW, can_schedule
 from .form_errors import is_blocked
 
 if TYPE_CHECKING:
     from ..core.evidence.verdict import Plan
-    from ..dataset.cost import RunCost
+    from ..dataset.run_cost import RunCost
     from .training_questions import ProxyTraining
 
 
@@ -185,12 +185,3 @@ def size_text(count: float) -> str:
             break
         count /= 1000
     return f"{count:.0f} {unit}" if unit == "bytes" or count >= 10 else f"{count:.1f} {unit}"
-
-
-def time_text(seconds: float) -> str:
-    """A duration in words, as precise as an estimate may be."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 90 * 60:
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"

@@ -12,10 +12,10 @@ from typing import Any
 
 import fiftyone as fo
 
-from ..core.errors import ParameterError
-from .manage import find_method
-from .provenance import os_user
-from .runs import catch_up, changing, list_keys, root_dataset, run_config, stored_config
+from ...core.errors import ParameterError
+from ..marking.provenance import os_user
+from ..runs import catch_up, changing, list_keys, root_dataset, run_config, stored_config
+from .run_list import find_method
 
 #: The longest note, characters: a note is read in a panel
 MAX_LENGTH = 10_000

@@ -2,7 +2,7 @@
 
 Run as a program, it measures and prints one JSON object::
 
-    python -m fiftyone_honeyimage.core.cost '{"proxy": "wrn28_2", "num_classes": 10, "input_size": 32}'
+    python -m fiftyone_honeyimage.core.training_time '{"proxy": "wrn28_2", "num_classes": 10, "input_size": 32}'
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _measure_apart(proxy: str, request: str) -> float:
     paths = [str(package.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     try:
         done = subprocess.run(
-            [sys.executable, "-m", f"{package.name}.core.cost", request],
+            [sys.executable, "-m", f"{package.name}.core.training_time", request],
             capture_output=True,
             encoding="utf-8",
             timeout=_TIMEOUT,

@@ -1,0 +1,1 @@
+"""What forms and panels share: words and layout."""

@@ -1,0 +1,54 @@
+"""Words and tables that stand in forms as well as in panels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+#: Starts a worker, which needs no setting of its own
+START_WORKER = "fiftyone delegated launch -m"
+
+#: Verdict → (headline, severity of its alert). "Not shown" is no acquittal and gets no green.
+VERDICTS = {
+    "derived": ("Derived from the release", "error"),
+    "not shown": ("Not shown to be derived from the release", "info"),
+    "inconclusive": ("Inconclusive", "warning"),
+}
+
+
+def table(header: tuple[str, str], rows: Sequence[tuple[str, Any]]) -> str:
+    """Label and value as a Markdown table."""
+    lines = [f"| {label} | {value} |" for label, value in (header, ("---", "---"), *rows)]
+    return "\n".join(lines)
+
+
+def time_text(seconds: float) -> str:
+    """A duration in words, as precise as an estimate may be."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 90 * 60:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def weakness_text(results: Mapping[str, Any]) -> str:
+    """What cannot be relied on, because the proxies are too weak; empty if nothing is.
+
+    Args:
+        results: of the run
+    """
+    if results["labels_judged"]:
+        return ""
+    right = (
+        f"{results['accuracy']:.0%} of unseen images, where guessing gets {results['chance']:.0%}"
+    )
+    better = "Train them for more epochs, or take a stronger proxy or more images."
+    if results["reliable"]:
+        return (
+            f"**No label is called wrong**: the proxies are right on {right}, and most of the labels that "
+            f"they contradict would be correct. {better}"
+        )
+    return (
+        f"**This hardness is unreliable**: the proxies are right on {right}. What is hard for them may be easy "
+        f"for any other model, and no label is called wrong. {better}"
+    )

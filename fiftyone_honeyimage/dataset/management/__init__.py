@@ -1,0 +1,1 @@
+"""Runs as a curator handles them: listed, renamed, deleted, noted upon."""
