@@ -117,6 +117,8 @@ def _targets(name: str, path: Path, files: dict[str, Path]) -> Iterator[str]:
     folder = here if path.name == "__init__.py" else here[:-1]
     for node in _nodes(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level:
+            if node.level > len(folder) + 1:
+                raise ImportError(f"{path}:{node.lineno} imports from outside of the package")
             base = folder[: len(folder) - node.level + 1] + (node.module or "").split(".")
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE:
             base = (node.module or "").split(".")[1:]

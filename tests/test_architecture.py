@@ -60,6 +60,13 @@ def _layer(name: str) -> int:
     raise AssertionError(f"{name} lies in no layer: add its folder to LAYERS")
 
 
+def test_what_is_imported_is_there(imports: ModuleType) -> None:
+    """Also inside functions, where nothing else would notice before they are called."""
+    graph = imports.read_imports()
+    for name, targets in graph.items():
+        assert targets <= set(graph), f"{name} imports {targets - set(graph)}"
+
+
 def test_no_modules_import_each_other(imports: ModuleType) -> None:
     assert imports.find_circle(imports.read_imports()) == []
 

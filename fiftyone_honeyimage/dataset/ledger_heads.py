@@ -11,8 +11,8 @@ from typing import Any
 
 import fiftyone.core.odm as foo
 
-from ...core.errors import LedgerError
-from ...core.ledger.ledger import Ledger
+from ..core.errors import LedgerError
+from ..core.ledger.ledger import Ledger
 
 _COLLECTION = "honeyimage_ledgers"
 
