@@ -462,7 +462,7 @@ def _plan(values: Mapping[str, Any], inputs: types.Object, method: Method) -> Pl
     from ..core.limits import TRADE_OFF, check_choice, check_flag
     from ..core.metrics import check_backbone_path
 
-    anywhere = inputs.properties.get("epsilon", inputs.properties["alpha"])
+    anywhere = inputs.properties["alpha"]
     with errors_on_named(inputs, anywhere):
         check_choice("method", values["method"], METHODS)
         method.Options.read(values)

@@ -9,6 +9,7 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import list_runs as run
+from ..core.methods import method_words
 from . import calls, questions, results
 from .form_parts import form
 
@@ -79,6 +80,6 @@ def _summary(kind: str, config: dict[str, Any]) -> str:
     if kind == "marking":
         return (
             f"{config['num_honeyimages']} HoneyImages, {config['num_pairs']} pairs of twins, "
-            f"ε = {config['epsilon']:g}"
+            f"{method_words(config['marking_method'], config)}"
         )
     return f"{config['suspect_name']}, marking {config['honey_key']}"

@@ -385,7 +385,7 @@ def _check(ctx: Any, inputs: types.Object, marking: Any, ledger: Any) -> None:
             ledger.plan.alpha_for(params.get("alpha"))
         for reference in params.get("references", ()):
             _check_suspect(ctx, inputs, marking, reference, classes)
-        num_controls(params.get("suspect"), params.get("num_random"))
+        num_controls(False, params.get("num_random"))
     if classes is not None and ctx.params.get("suspect") is not None:
         with errors_on(suspect):
             suspect_text = check_text("suspect", ctx.params["suspect"])
@@ -397,11 +397,12 @@ def _check_suspect(
 ) -> None:
     """Checks a suspect as far as that goes without loading a model file, which only a worker may have."""
     from ..core.limits import check_text
-    from ..core.suspects import onnx, torchscript
+    from ..core.suspects import kind_of
     from ..dataset.verification.suspects import open_suspect
 
     path = Path(os.path.expanduser(check_text("a model", suspect)))
-    if path.suffix.lower() in (*onnx.SUFFIXES, *torchscript.SUFFIXES):
+    kind = kind_of(path)
+    if kind is not None and kind.suffixes:
         if os.path.isfile(path):
             return
         if worker_may_run(ctx) and not os.path.exists(path):
@@ -413,10 +414,12 @@ def _check_suspect(
 
 def _show_cost(ctx: Any, inputs: types.Object, ledger: Any, marking: Any) -> None:
     from ..core.evidence.alpha_spending import alpha_effective
+    from ..core.suspects import kind_of
     from ..dataset.verification.controls import num_controls
 
     params = _params(ctx)
-    random = num_controls(params.get("suspect", ""), params.get("num_random"))
+    kind = kind_of(os.path.expanduser(params.get("suspect", "")))
+    random = num_controls(kind is not None and kind.metered, params.get("num_random"))
     left = len(ledger.pairs_left)
     count = verify_questions.num_pairs(ctx, ledger)
     position = 1 + len(ledger.verifications)

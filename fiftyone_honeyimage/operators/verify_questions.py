@@ -131,7 +131,6 @@ def facts(ctx: Any, ledger: Ledger) -> list[str]:
 def _accuracy(ctx: Any, marking: Marking, field_name: str) -> Any:
     """How right the predictions of a field are on unmarked images; None if they cannot be read."""
     from ..core.errors import HoneyImageError
-    from ..core.suspects import PredictionsSuspect
     from ..dataset.verification.probing import read_held
     from ..dataset.verification.suspects import open_suspect, suspect_classes
 
@@ -140,7 +139,7 @@ def _accuracy(ctx: Any, marking: Marking, field_name: str) -> Any:
     try:
         names = suspect_classes(marking, classes)
         suspect = open_suspect(ctx.dataset, marking, field_name, names, None, {})
-        if not isinstance(suspect, PredictionsSuspect):
+        if suspect.held is None:
             return None
         outputs = ctx.params.get("outputs") or "auto"
         return read_held(suspect, ctx.dataset, marking, names, outputs).competence

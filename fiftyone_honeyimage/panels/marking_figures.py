@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..core.methods import method_words
+
 Trace = dict[str, Any]
 
 #: Points of the visibility plot: a plot of more is no clearer, and slow to send.
@@ -26,8 +28,6 @@ _TRANSFORMS = {
     "median3": "a 3×3 median filter",
     "crop_flip": "random crop and flip",
 }
-
-_METHODS = {"honeyimage": "HoneyImages", "unperturbed": "hard images, unchanged"}
 
 #: Measures of visibility: label, form
 _MEASURES = {
@@ -57,15 +57,8 @@ def marking_rows(config: Mapping[str, Any], results: Mapping[str, Any]) -> list[
             else "**0**: no verdict can rest on this marking",
         ),
         ("left out of the choice", excluded_text(results.get("excluded") or {})),
-        (
-            "budget",
-            f"ε = {config['epsilon']:g} of 255, step α = {config['step_size']:g}, "
-            f"T = {config['num_steps']:,} steps",
-        ),
+        ("method", method_words(config["marking_method"], config)),
     ]
-    method = config.get("marking_method")
-    if method is not None:
-        rows.append(("method", _METHODS.get(method, str(method))))
     gap = loss_gap_text(results.get("metrics") or {})
     if gap is not None:
         rows.append(("mean loss of the proxies", gap))

@@ -248,9 +248,8 @@ def fresh(marked_digits: tuple[Any, Any], tmp_path: Path) -> Iterator[tuple[Any,
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """A function that fails is given seconds before it is asked again; not in tests."""
-    # not by attribute: the package exports a function of that name
-    query = importlib.import_module("fiftyone_honeyimage.core.suspects.query")
-    monkeypatch.setattr(query, "PAUSES", (0.0, 0.0))
+    wrappers = importlib.import_module("fiftyone_honeyimage.core.suspects.wrappers")
+    monkeypatch.setattr(wrappers, "PAUSES", (0.0, 0.0))
 
 
 @pytest.fixture(scope="session")

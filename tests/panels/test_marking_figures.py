@@ -37,7 +37,7 @@ def test_a_marking_in_figures() -> None:
     rows = dict(figures.marking_rows(CONFIG, results))
 
     assert rows["HoneyImages in a release"] == "**1,200**"
-    assert rows["budget"] == "ε = 4 of 255, step α = 0.4, T = 20 steps"
+    assert rows["method"] == "HoneyImages, largest change ε 4"
     assert rows["left out of the choice"] == "3 duplicates"
     assert rows["candidates"].startswith("**1,800**")
     assert "mean loss of the proxies" not in rows

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from .base import Method
 from .honeyimage import HoneyImage
 from .unperturbed import Unperturbed
@@ -9,4 +12,10 @@ from .unperturbed import Unperturbed
 #: name → method. Adding a method means adding one file and one line here.
 METHODS: dict[str, Method] = {method.name: method for method in (HoneyImage(), Unperturbed())}
 
-__all__ = ["METHODS", "Method"]
+
+def method_words(name: str, options: Mapping[str, Any]) -> str:
+    """A method and its options as a run remembers them; its name alone if it is not registered any more."""
+    return METHODS[name].words(options) if name in METHODS else name
+
+
+__all__ = ["METHODS", "Method", "method_words"]

@@ -92,6 +92,16 @@ class Method(ABC):
         """Whether an image can hold a mark that no eye finds."""
         return True
 
+    def words(self, values: Mapping[str, Any]) -> str:
+        """The method as a run remembers it: its title, what every form asks, and what else is not the default."""
+        asked = [
+            f"{question.label.lower()} {f'{value:g}' if isinstance(value, float) else value}"
+            for question in self.Options.questions()
+            for value in [values.get(question.name, question.default)]
+            if not question.folded or value != question.default
+        ]
+        return ", ".join([self.title, *asked])
+
     @abstractmethod
     def craft(self, request: CraftRequest) -> CraftResult:
         """Makes the marked images; both twins of a pair pass through the same steps. No coin is drawn yet."""

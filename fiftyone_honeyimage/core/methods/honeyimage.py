@@ -72,7 +72,7 @@ class HoneyImage(Method):
     """The paper's method, with marks that keep file formats and follow the picture."""
 
     name = "honeyimage"
-    title = "The paper's method"
+    title = "HoneyImages"
     Options = HoneyImageOptions
     num_models = 2
 

@@ -32,7 +32,7 @@ class Unperturbed(Method):
     """No pixel is changed, so that any image has room."""
 
     name = "unperturbed"
-    title = "Leaves the images as they are: the ablation"
+    title = "Hard images, left as they are"
     Options = UnperturbedOptions
     changes_pixels = False
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,6 +24,9 @@ class Suspect(ABC):
     """A third-party model that can be reached by queries alone.
 
     Attributes:
+        title: what it opens, for a curator, such as "an ONNX file"
+        suffixes: of the files that it opens
+        held: the keys of all answers, where they are already held and there are none on other images; else None
         name: what the user calls the model
         digest: SHA-256 of the model's file or weights in hexadecimal, or None if it has neither
         needs_equal_sizes: whether all images of a run need one size, as nothing resizes them
@@ -30,12 +36,44 @@ class Suspect(ABC):
         device: where it is queried, None where that is its own affair
     """
 
+    title: ClassVar[str] = ""
+    suffixes: ClassVar[tuple[str, ...]] = ()
+
     name: str
     digest: str | None = None
+    held: Collection[str] | None = None
     needs_equal_sizes: bool = False
     metered: bool = False
     preprocessing: Preprocessing | None = None
     device: torch.device | None = None
+
+    @classmethod
+    def opens(cls, target: Any) -> bool:
+        """Whether this is what the user has given: by default a file with one of its suffixes."""
+        is_path = isinstance(target, (str, os.PathLike))
+        return is_path and Path(target).suffix.lower() in cls.suffixes
+
+    @classmethod
+    def load(
+        cls, target: Any, how: Preprocessing, device: torch.device | None, name: str | None
+    ) -> Suspect:
+        """What the user has given as a suspect; its class by default takes the arguments as they are.
+
+        Args:
+            target: what :meth:`opens` was true of
+            how: how images become its input
+            device: where to query it, None for its own choice
+            name: what to call it, None for its own choice
+
+        Raises:
+            SuspectError: if it cannot be loaded
+        """
+        return cls(target, how, device=device, name=name)  # type: ignore[call-arg]
+
+    @property
+    def way(self) -> str:
+        """How it is asked, for the record: the name of its class."""
+        return type(self).__name__
 
     @abstractmethod
     def answer(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> np.ndarray:

@@ -39,7 +39,13 @@ class CallableSuspect(Suspect):
         SuspectError: if ``model`` is a class, or cannot be called or copied
     """
 
+    title = "a torch module or a function of a batch"
+
     preprocessing: Preprocessing
+
+    @classmethod
+    def opens(cls, target: Any) -> bool:
+        return callable(target)
 
     def __init__(
         self,

@@ -12,14 +12,30 @@ from torch import nn
 
 from ..device import choose_device
 from ..errors import ParameterError, SuspectError
-from . import onnx, torchscript
 from .base import Preprocessing, Suspect
 from .callable_suspect import CallableSuspect
+from .onnx import OnnxSuspect
 from .predictions import PredictionsSuspect
+from .torchscript import TorchScriptSuspect
+
+#: name → kind of suspect; the first one that opens what was given is taken. Adding a kind means adding one file
+#: and one line here.
+SUSPECTS: dict[str, type[Suspect]] = {
+    "torchscript": TorchScriptSuspect,
+    "onnx": OnnxSuspect,
+    "predictions": PredictionsSuspect,
+    "callable": CallableSuspect,
+}
 
 
 def load_suspect(
-    suspect: str | os.PathLike[str] | nn.Module | Callable[..., Any] | Suspect | None = None,
+    suspect: str
+    | os.PathLike[str]
+    | nn.Module
+    | Callable[..., Any]
+    | Mapping[str, Any]
+    | Suspect
+    | None = None,
     *,
     input_size: int | tuple[int, int] | None = None,
     mean: Sequence[float] | None = None,
@@ -57,13 +73,10 @@ def load_suspect(
         "channels": channels,
         "device": device,
     }
-    if isinstance(suspect, Mapping) and predictions is None:
-        suspect, predictions = None, suspect
     if predictions is not None:
         if suspect is not None:
             raise ParameterError("give a suspect or its predictions, not both")
-        _refuse("answers that are already held", how_given)
-        return PredictionsSuspect(predictions, name=name)
+        suspect = predictions
     if suspect is None:
         raise SuspectError(
             "no suspect was given: pass a model file, a module, a callable or predictions"
@@ -72,27 +85,34 @@ def load_suspect(
         _refuse("a suspect that is already loaded", how_given | {"name": name})
         return suspect
 
-    preprocessing = Preprocessing(
-        input_size=input_size, mean=mean, std=std, channels=channels or "RGB"
-    )
+    kind = kind_of(suspect)
+    if kind is None:
+        raise SuspectError(_unknown(suspect))
+    if kind.held is not None:
+        _refuse("answers that are already held", how_given)
+    how = Preprocessing(input_size=input_size, mean=mean, std=std, channels=channels or "RGB")
     where = None if device is None else choose_device(device)
-    if isinstance(suspect, (str, os.PathLike)):
-        return _load_file(Path(suspect), preprocessing, where, name)
-    return CallableSuspect(suspect, preprocessing, device=where, name=name)
+    return kind.load(suspect, how, where, name)
 
 
-def _load_file(
-    path: Path, preprocessing: Preprocessing, device: torch.device | None, name: str | None
-) -> Suspect:
+def kind_of(target: Any) -> type[Suspect] | None:
+    """The kind of suspect that opens this; None if none does."""
+    return next((kind for kind in SUSPECTS.values() if kind.opens(target)), None)
+
+
+def titles() -> str:
+    """What can be given as a suspect, in words."""
+    return ", ".join(kind.title for kind in SUSPECTS.values())
+
+
+def _unknown(target: Any) -> str:
+    if not isinstance(target, (str, os.PathLike)):
+        return f"a suspect of type {type(target).__name__} cannot be asked; pass {titles()}"
+    path = Path(target)
     if not path.exists():
-        raise SuspectError(f"there is no suspect model at {path}")
-    suffix = path.suffix.lower()
-    if suffix in torchscript.SUFFIXES:
-        return torchscript.TorchScriptSuspect(path, preprocessing, device=device, name=name)
-    if suffix in onnx.SUFFIXES:
-        return onnx.OnnxSuspect(path, preprocessing, device=device, name=name)
-    known = ", ".join([*torchscript.SUFFIXES, *onnx.SUFFIXES])
-    raise SuspectError(
+        return f"there is no suspect model at {path}"
+    known = ", ".join(suffix for kind in SUSPECTS.values() for suffix in kind.suffixes)
+    return (
         f"{path.name} is of no kind that can be loaded ({known}); for weights alone, build the model and "
         "pass the torch.nn.Module"
     )

@@ -17,8 +17,6 @@ from .base import Preprocessing, Suspect
 from .query import cause_of
 from .torchscript import read_model_file
 
-SUFFIXES = (".onnx",)
-
 _TYPES = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -45,6 +43,9 @@ class OnnxSuspect(Suspect):
         ParameterError: if ``input_size`` contradicts the model's fixed size
     """
 
+    title = "an ONNX file"
+    suffixes = (".onnx",)
+
     preprocessing: Preprocessing
 
     def __init__(
@@ -56,7 +57,7 @@ class OnnxSuspect(Suspect):
         name: str | None = None,
     ) -> None:
         path = Path(path)
-        data = read_model_file(path, SUFFIXES, "ONNX")
+        data = read_model_file(path, self.suffixes, "ONNX")
         self.name = name or path.stem
         self.digest = _digest(path, data)
         self.session = _open(path, device)

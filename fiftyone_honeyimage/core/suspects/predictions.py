@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,12 +26,24 @@ class PredictionsSuspect(Suspect):
         SuspectError: if there are none, or some are rows and others class indices
     """
 
+    title = "answers by key"
+    held: Collection[str] = ()
+
+    @classmethod
+    def opens(cls, target: Any) -> bool:
+        return isinstance(target, Mapping)
+
+    @classmethod
+    def load(cls, target: Any, how: Any, device: Any, name: str | None) -> PredictionsSuspect:
+        return cls(target, name=name)
+
     def __init__(self, predictions: Mapping[str, Any], *, name: str | None = None) -> None:
         self.name = name or "predictions"
         self.predictions = {
             key: _checked(key, value) for key, value in predictions.items() if value is not None
         }
-        if not self.predictions:
+        self.held = tuple(self.predictions)
+        if not self.held:
             raise SuspectError("the predictions are empty; give a row of scores or a class by key")
         first_key, first = next(iter(self.predictions.items()))
         for key, value in self.predictions.items():

@@ -85,7 +85,7 @@ class Protocol:
             mean=how.mean,  # type: ignore[arg-type]
             std=how.std,  # type: ignore[arg-type]
             channels=how.channels,
-            way=type(suspect).__name__,
+            way=suspect.way,
             device=None if suspect.device is None else str(suspect.device),
             references=tuple(one.digest or one.name for one in references),
             **about,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
@@ -15,11 +14,7 @@ from ..limits import QUERY_BATCH
 from ..progress import Report, silent
 from .answers import OUTPUTS, Answers, BadAnswerError, Outputs, Reader
 from .base import Suspect
-
-#: Seconds before each further try of a suspect whose failures may pass (a busy service, too many
-#: requests a minute), and of one at hand
-PAUSES = (1.0, 5.0)
-_PAUSES_AT_HAND = (0.0,)
+from .wrappers import Retrying, Wrapper
 
 #: Receives the keys of a batch, its losses (nats; NaN for labels) and whether the answers are right
 Keep = Callable[[Sequence[str], np.ndarray, np.ndarray], None]
@@ -28,11 +23,21 @@ Keep = Callable[[Sequence[str], np.ndarray, np.ndarray], None]
 _CAUSE = re.compile(r"^\s*[\w.]*(?:Error|Exception|Interrupt|Failure)\b.*: ", re.MULTILINE)
 
 
+class _Checked(Wrapper):
+    """Raises where an answer is of no use, so that it is asked for again."""
+
+    def __init__(self, suspect: Suspect, reader: Reader) -> None:
+        super().__init__(suspect)
+        self._reader = reader
+
+    def answer(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> np.ndarray:
+        return self._reader.check(self.suspect.answer(images, keys), len(keys))
+
+
 class Asking:
     """Asks a suspect batch after batch; keeps what it answered.
 
-    A batch that fails is sent again (with pauses to a suspect that is ``metered``), then image by image, each of
-    them again as often. An image that fails then is a failure.
+    A batch that fails is sent again (:class:`.wrappers.Retrying`), then image by image, each of them again as often. An image that fails then is a failure.
 
     Args:
         suspect: from :func:`~.load_suspect`
@@ -59,6 +64,7 @@ class Asking:
         self.keep = keep
         self.failures: dict[str, str] = {}
         self._reader = Reader(num_classes, outputs)
+        self._tried = Retrying(_Checked(suspect, self._reader))
         self._streak = 0
         self._keys: list[str] = []
         self._rows: dict[str, tuple[float, float, bool, int]] = {}
@@ -116,37 +122,24 @@ class Asking:
         keys: Sequence[str],
         labels: np.ndarray,
     ) -> None:
-        start = len(self._keys)
+        first = len(self._keys) + positions[0]
         asked = [keys[i] for i in positions]
         try:
-            answer = self._try([images[i] for i in positions], asked)
+            answer = self._tried.answer([images[i] for i in positions], asked)
         except Exception as e:
+            reason = self._explain(e, first, asked)
             if self.tolerance == 0:
-                raise SuspectError(self._explain(e, start + positions[0], asked)) from e
-            for i in positions:
-                self._ask_alone(start + i, images[i], keys[i], labels[i])
-        else:
-            self._take(answer, asked, labels[list(positions)])
-
-    def _ask_alone(self, at: int, image: np.ndarray, key: str, label: int) -> None:
-        try:
-            answer = self._try([image], [key])
-        except Exception as e:
+                raise SuspectError(reason) from e
+            if len(positions) > 1:
+                for i in positions:
+                    self._ask_at([i], images, keys, labels)
+                return
             self._streak += 1
-            reason = self._explain(e, at, [key])
             if self.tolerance is not None and self._streak > self.tolerance:
                 raise SuspectError(f"{reason} ({self._streak} images in a row failed)") from e
-            self.failures[key] = reason
+            self.failures[asked[0]] = reason
         else:
-            self._take(answer, [key], np.array([label]))
-
-    def _try(self, images: list[np.ndarray], keys: list[str]) -> np.ndarray:
-        for pause in PAUSES if self.suspect.metered else _PAUSES_AT_HAND:
-            try:
-                return self._reader.check(self.suspect.answer(images, keys), len(keys))
-            except Exception:  # whatever a suspect raises may pass: the last try decides
-                time.sleep(pause)
-        return self._reader.check(self.suspect.answer(images, keys), len(keys))
+            self._take(answer, asked, labels[list(positions)])
 
     def _take(self, answer: np.ndarray, keys: Sequence[str], labels: np.ndarray) -> None:
         self._streak = 0

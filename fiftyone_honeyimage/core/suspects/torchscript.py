@@ -18,8 +18,6 @@ from .base import Preprocessing, Suspect
 from .callable_suspect import as_array
 from .query import cause_of
 
-SUFFIXES = (".pt", ".pth", ".ts", ".jit", ".torchscript")
-
 
 class TorchScriptSuspect(Suspect):
     """A model saved with ``torch.jit.save``, queried in evaluation mode.
@@ -38,6 +36,9 @@ class TorchScriptSuspect(Suspect):
         SuspectError: if the file is missing, damaged, or a checkpoint of another kind
     """
 
+    title = "a TorchScript file"
+    suffixes = (".pt", ".pth", ".ts", ".jit", ".torchscript")
+
     preprocessing: Preprocessing
 
     def __init__(
@@ -49,7 +50,7 @@ class TorchScriptSuspect(Suspect):
         name: str | None = None,
     ) -> None:
         path = Path(path)
-        data = read_model_file(path, SUFFIXES, "TorchScript")
+        data = read_model_file(path, self.suffixes, "TorchScript")
         _refuse_other_kinds(path, data)
         self.preprocessing = preprocessing or Preprocessing()
         self.name = name or path.stem

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
@@ -14,7 +13,7 @@ from ...core.errors import HoneyImageError
 from ...core.evidence.published import loss_gaps
 from ...core.images import read_image
 from ...core.limits import NUM_RANDOM
-from ...core.suspects import PredictionsSuspect, Suspect, load_suspect, query
+from ...core.suspects import Suspect, load_suspect, query
 from ..marking.marking import Marking
 from ..progress import StageBar
 from ..runs import root_dataset
@@ -25,16 +24,14 @@ from .unmarked import unmarked
 DEFAULT_NUM_RANDOM = 50
 
 
-def num_controls(suspect: Any, num_random: int | None) -> int:
+def num_controls(is_metered: bool, num_random: int | None) -> int:
     """How many random images to ask about: by default some if that costs nothing but time.
 
     Raises:
         ParameterError: if it is no whole number
     """
     if num_random is None:
-        # A function may be somebody's paid service; a file, a module or a field is at hand
-        at_hand = isinstance(suspect, (str, Path)) or hasattr(suspect, "state_dict")
-        return DEFAULT_NUM_RANDOM if at_hand else 0
+        return 0 if is_metered else DEFAULT_NUM_RANDOM
     return NUM_RANDOM.check("num_random", num_random)
 
 
@@ -69,7 +66,7 @@ def ask_controls(
     )
     asked: Suspect = model
     try:
-        if isinstance(model, PredictionsSuspect):
+        if model.held is not None:
             if not isinstance(suspect, str):
                 return {"note": "the suspect is given by its answers on the HoneyImages alone"}
             view = view.exists(suspect)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...core.errors import HoneyImageError, SuspectError
 from ...core.images import read_image
-from ...core.suspects import Answers, Asking, PredictionsSuspect, Suspect, check_answerable, query
+from ...core.suspects import Answers, Asking, Suspect, check_answerable, query
 from ...core.suspects.competence import FAR_BETTER, Competence, ask_otherwise, judge
 from ..marking.marking import Marking
 from ..runs import HARDNESS, is_complete, list_keys, root_dataset, run_results
@@ -100,7 +100,7 @@ def probe(
     """
     dataset = root_dataset(samples)
     shape = _check_sizes(suspect, twins)
-    if isinstance(suspect, PredictionsSuspect):
+    if suspect.held is not None:
         check_answerable(suspect, list(twins))
         return read_held(suspect, dataset, marking, classes, outputs)
 
@@ -233,7 +233,7 @@ def _check_shape(
 
 
 def read_held(
-    suspect: PredictionsSuspect,
+    suspect: Suspect,
     dataset: fo.Dataset,
     marking: Marking,
     classes: Sequence[str],
@@ -257,7 +257,8 @@ def read_held(
             tolerance=None,
         )
 
-    all_held = list(suspect.predictions)
+    all_held = list(suspect.held or ())
+    known = set(all_held)
     everything = read(all_held, np.zeros(len(all_held), dtype=np.int64), outputs)
     meaning = everything.outputs
     label_field = marking.config["label_field"]
@@ -265,7 +266,7 @@ def read_held(
     truth = {
         sample_id: classes.index(label)
         for sample_id, label in zip(*view.values(["id", f"{label_field}.label"]), strict=True)
-        if sample_id in suspect.predictions and label in classes
+        if sample_id in known and label in classes
     }
     labels = np.array(list(truth.values()), dtype=np.int64)
     answers = read(list(truth), labels, meaning)

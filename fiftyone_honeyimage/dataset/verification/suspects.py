@@ -15,7 +15,7 @@ from PIL import Image
 from ...core.errors import ParameterError, SuspectError
 from ...core.ledger.ledger import Ledger
 from ...core.limits import QUERY_BATCH, SUSPECT_SIZE, check_choice, check_flag, check_text, shown
-from ...core.suspects import OUTPUTS, Preprocessing, Suspect, load_suspect
+from ...core.suspects import OUTPUTS, Preprocessing, Suspect, kind_of, load_suspect, titles
 from ...core.suspects.protocol import class_indices
 from ..identity import recorded_images
 from ..marking.marking import Marking
@@ -138,11 +138,13 @@ def open_suspect(
         others = read_predictions(unmarked(dataset).exists(suspect), "id", suspect, classes)
         held = others | field_predictions(dataset, marking, suspect, classes)
         return load_suspect(predictions=held, name=name or f"field {suspect}")
-    if os.path.exists(os.path.expanduser(suspect)):
-        return load_suspect(os.path.expanduser(suspect), name=name, **load)
+    target = os.path.expanduser(suspect)
+    kind = kind_of(target)
+    if os.path.exists(target) or (kind is not None and not kind.suffixes):
+        return load_suspect(target, name=name, **load)
     raise SuspectError(
-        f"'{suspect}' is neither a file nor a field of dataset '{dataset.name}'; pass the path of a "
-        "TorchScript or ONNX file, or the name of a field with predictions on the HoneyImages"
+        f"'{suspect}' is neither a file nor a field of dataset '{dataset.name}'; pass {titles()}, or the "
+        "name of a field with predictions on the HoneyImages"
     )
 
 

@@ -83,7 +83,6 @@ def verify_model(
         skip_failures=skip_failures,
         insist=insist,
     )
-    num_random = num_controls(suspect, num_random)
     if verify_key is None:
         verify_key = next_verify_key(samples, honey_key)
     check_new_key(samples, verify_key, "verify_key")
@@ -101,6 +100,7 @@ def verify_model(
         "device": device,
     }
     model = open_suspect(samples, marking, suspect, names, name, load)
+    num_random = num_controls(model.metered, num_random)
     others = [
         open_suspect(samples, marking, reference, names, None, load) for reference in references
     ]
@@ -113,7 +113,8 @@ def verify_model(
         references=others,
         classes=names,
         outputs=outputs,
-        batch_size=batch_size,
+        # A failed image of many would have to be paid for again, with all the others of its batch
+        batch_size=1 if model.metered else batch_size,
         alpha=level,
         pairs=pairs,
         num_pairs=num_pairs,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -11,6 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from fiftyone_honeyimage.core.suspects import wrappers
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,5 @@ def trained_logits(trained, real_digits) -> np.ndarray:
 def pauses(monkeypatch) -> list[float]:
     """The seconds that a suspect's next tries wait, and do not wait in tests."""
     waited: list[float] = []
-    # not by attribute: the package exports a function of that name
-    module = importlib.import_module("fiftyone_honeyimage.core.suspects.query")
-    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=waited.append))
+    monkeypatch.setattr(wrappers, "time", SimpleNamespace(sleep=waited.append))
     return waited

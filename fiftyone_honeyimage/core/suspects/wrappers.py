@@ -1,0 +1,181 @@
+"""What can be put around any suspect: further tries, a limit of its rate, answers on disk, a log.
+
+Each is a suspect itself and passes on what it wraps: ``Logged(Cached(RateLimited(suspect, 60), folder), file)``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+from tenacity import Retrying as Tries
+from tenacity import retry_if_not_exception_type, stop_after_attempt, wait_chain, wait_fixed
+
+from ..errors import ParameterError
+from ..files import write_atomic
+from .base import Suspect
+
+#: Seconds before each further try of a suspect whose failures may pass (a busy service, too many
+#: requests a minute), and of one at hand
+PAUSES = (1.0, 5.0)
+_PAUSES_AT_HAND = (0.0,)
+
+#: Mistakes in a suspect's own code, which no further try makes good
+_MISTAKES = (
+    TypeError,
+    AttributeError,
+    NameError,
+    ImportError,
+    LookupError,
+    AssertionError,
+    NotImplementedError,
+)
+
+
+class Wrapper(Suspect):
+    """A suspect around another: whatever it does not change is the other's.
+
+    Args:
+        suspect: the other
+    """
+
+    def __init__(self, suspect: Suspect) -> None:
+        self.suspect = suspect
+        self.name = suspect.name
+        self.digest = suspect.digest
+        self.held = suspect.held
+        self.needs_equal_sizes = suspect.needs_equal_sizes
+        self.metered = suspect.metered
+        self.preprocessing = suspect.preprocessing
+        self.device = suspect.device
+
+    @property
+    def way(self) -> str:
+        return self.suspect.way
+
+    def answer(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> np.ndarray:
+        return self.suspect.answer(images, keys)
+
+    def unanswerable(self, keys: Sequence[str]) -> set[str]:
+        return self.suspect.unanswerable(keys)
+
+
+class Retrying(Wrapper):
+    """Asks again where a failure may pass: twice with pauses if it is ``metered``, else once and at once.
+
+    What is no failure of a service, such as a :class:`TypeError` in a function, is raised as it is.
+    """
+
+    def answer(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> np.ndarray:
+        pauses = PAUSES if self.metered else _PAUSES_AT_HAND
+        tries = Tries(
+            stop=stop_after_attempt(len(pauses) + 1),
+            wait=wait_chain(*(wait_fixed(seconds) for seconds in pauses)),
+            retry=retry_if_not_exception_type((*_MISTAKES, KeyboardInterrupt, SystemExit)),
+            sleep=lambda seconds: time.sleep(seconds),
+            reraise=True,
+        )
+        return tries(self.suspect.answer, images, keys)
+
+
+class RateLimited(Wrapper):
+    """Waits before a query, so that no more images a minute are sent than a service allows.
+
+    Args:
+        suspect: the suspect
+        images_a_minute: above 0
+
+    Raises:
+        ParameterError: if it is none
+    """
+
+    def __init__(self, suspect: Suspect, images_a_minute: float) -> None:
+        super().__init__(suspect)
+        if not images_a_minute > 0:
+            raise ParameterError(f"images_a_minute must be above 0, not {images_a_minute!r}")
+        self._seconds = 60 / images_a_minute
+        self._free_at = -np.inf
+
+    def answer(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> np.ndarray:
+        time.sleep(max(0.0, self._free_at - time.monotonic()))
+        self._free_at = time.monotonic() + self._seconds * len(images)
+        return self.suspect.answer(images, keys)
+
+
+class Cached(Wrapper):
+    """Keeps every answer on disk, and never asks about the same picture twice; the first answer stays.
+
+    The folder holds what a suspect answers on marked images: keep it as secret as the ledger. A suspect that has
+    changed since is not noticed: use a folder for each.
+
+    Args:
+        suspect: the suspect
+        folder: where the answers lie, a file an image; made if it is missing
+    """
+
+    def __init__(self, suspect: Suspect, folder: str | os.PathLike[str]) -> None:
+        super().__init__(suspect)
+        self._folder = Path(folder)
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def answer(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> np.ndarray:
+        files = [self._folder / f"{picture_digest(image)}.npy" for image in images]
+        new = [row for row, file in enumerate(files) if not file.exists()]
+        if new:
+            answers = self.suspect.answer([images[row] for row in new], [keys[row] for row in new])
+            if len(answers) != len(new):
+                return answers  # of no use, as who asks will say
+            for row, one in zip(new, answers, strict=True):
+                buffer = io.BytesIO()
+                np.save(buffer, one, allow_pickle=False)
+                write_atomic(files[row], buffer.getvalue())
+        return np.stack([np.load(file, allow_pickle=False) for file in files])
+
+
+class Logged(Wrapper):
+    """Appends every query to a file, a line of JSON an image: time, key, digest of the picture, answer or error.
+
+    Args:
+        suspect: the suspect
+        path: the file; made if it is missing, readable by its owner alone
+    """
+
+    def __init__(self, suspect: Suspect, path: str | os.PathLike[str]) -> None:
+        super().__init__(suspect)
+        self._path = Path(path)
+
+    def answer(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> np.ndarray:
+        try:
+            answers = self.suspect.answer(images, keys)
+        except Exception as error:
+            self._write(images, keys, [{"error": f"{type(error).__name__}: {error}"}] * len(images))
+            raise
+        self._write(images, keys, [{"answer": np.asarray(one).tolist()} for one in answers])
+        return answers
+
+    def _write(
+        self, images: Sequence[np.ndarray], keys: Sequence[str], found: Sequence[dict]
+    ) -> None:
+        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        about = zip(images, keys, found, strict=False)
+        lines = [
+            {"time": now, "key": key, "picture": picture_digest(image), **what}
+            for image, key, what in about
+        ]
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "a", encoding="utf-8") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def picture_digest(image: np.ndarray) -> str:
+    """The SHA-256 of an image's shape and values, hexadecimal."""
+    return hashlib.sha256(
+        f"{image.shape}".encode() + np.ascontiguousarray(image).tobytes()
+    ).hexdigest()

@@ -1,0 +1,142 @@
+"""What can be put around a suspect: tries, a rate, answers on disk, a log; the suspect stays the same."""
+
+from __future__ import annotations
+
+import json
+import stat
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fiftyone_honeyimage.core.errors import ParameterError, SuspectError
+from fiftyone_honeyimage.core.suspects import (
+    Cached,
+    Logged,
+    Protocol,
+    RateLimited,
+    Retrying,
+    load_suspect,
+    query,
+    wrappers,
+)
+
+
+def _counting(trained, fail=None):
+    calls = []
+
+    def suspect(x):
+        calls.append(len(x))
+        if fail is not None:
+            raise fail
+        return trained(x)
+
+    return calls, load_suspect(suspect, name="theirs")
+
+
+def _ask(suspect, digits, tolerance=0, batch_size=8):
+    return query(
+        suspect,
+        digits.images,
+        digits.keys,
+        digits.labels,
+        num_classes=10,
+        batch_size=batch_size,
+        tolerance=tolerance,
+    )
+
+
+@pytest.mark.parametrize("error", [TypeError("no x"), KeyError("x"), NotImplementedError()])
+def test_a_mistake_in_a_function_is_told_at_once(trained, real_digits, pauses, error):
+    calls, suspect = _counting(trained, error)
+    with pytest.raises(SuspectError, match=type(error).__name__):
+        _ask(suspect, real_digits, tolerance=3, batch_size=1)
+    assert pauses == []
+    assert calls == [1] * 4, "one try for each image, and four failures in a row are too many"
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), ConnectionError(), RuntimeError("busy")])
+def test_what_may_pass_is_tried_three_times(trained, real_digits, pauses, error):
+    calls, suspect = _counting(trained, error)
+    with pytest.raises(SuspectError, match=type(error).__name__):
+        _ask(suspect, real_digits)
+    assert calls == [8, 8, 8]
+    assert pauses == [1.0, 5.0]
+    with pytest.raises(type(error)):
+        Retrying(suspect).answer(real_digits.images[:1], ["one"])
+
+
+def test_no_more_images_a_minute_than_allowed(trained, real_digits, monkeypatch):
+    clock = [100.0]
+    waited = []
+
+    def sleep(seconds):
+        waited.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr(wrappers, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: clock[0]))
+    suspect = RateLimited(load_suspect(trained), images_a_minute=120)
+    plain = _ask(load_suspect(trained), real_digits)
+    answers = _ask(suspect, real_digits)
+    np.testing.assert_array_equal(answers.losses, plain.losses)
+    number = len(real_digits.images)
+    # After a batch of 8 half a second an image, whoever is faster waits
+    assert waited[:3] == pytest.approx([0.0, 4.0, 4.0])
+    assert sum(waited) == pytest.approx((-(-number // 8) - 1) * 4.0)
+    for wrong in (0, -1, float("nan")):
+        with pytest.raises(ParameterError, match="images_a_minute"):
+            RateLimited(suspect, wrong)
+
+
+def test_no_picture_is_asked_about_twice(trained, real_digits, tmp_path):
+    calls, suspect = _counting(trained)
+    first = _ask(Cached(suspect, tmp_path / "answers"), real_digits)
+    asked = sum(calls)
+    assert asked == len(real_digits.images)
+    again = _ask(Cached(suspect, tmp_path / "answers"), real_digits, batch_size=3)
+    assert sum(calls) == asked
+    np.testing.assert_array_equal(first.losses, again.losses)
+    # One more picture among known ones is the only one that is sent
+    more = [255 - real_digits.images[0], *real_digits.images[:4]]
+    Cached(suspect, tmp_path / "answers").answer(more, ["new", *real_digits.keys[:4]])
+    assert sum(calls) == asked + 1
+    assert stat.S_IMODE((tmp_path / "answers").stat().st_mode) == 0o700
+
+
+def test_what_failed_is_not_kept(trained, real_digits, tmp_path):
+    _, failing = _counting(trained, TypeError("no"))
+    with pytest.raises(SuspectError):
+        _ask(Cached(failing, tmp_path), real_digits)
+    assert list(tmp_path.iterdir()) == []
+    short = load_suspect(lambda x: trained(x)[:-1])
+    with pytest.raises(SuspectError, match="7"):
+        _ask(Cached(short, tmp_path), real_digits)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_query_is_written_down(trained, real_digits, tmp_path):
+    log = tmp_path / "log.jsonl"
+    answers = _ask(Logged(load_suspect(trained), log), real_digits)
+    _, failing = _counting(trained, TypeError("no"))
+    with pytest.raises(SuspectError):
+        _ask(Logged(failing, log), real_digits)
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    number = len(real_digits.images)
+    assert [line["key"] for line in lines[:number]] == real_digits.keys
+    assert [int(np.argmax(line["answer"])) for line in lines[:number]] == answers.predicted.tolist()
+    assert [line["error"] for line in lines[number:]] == ["TypeError: no"] * 8
+    assert len({line["picture"] for line in lines[:number]}) == number
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+def test_the_suspect_stays_what_it_is(trained, tmp_path):
+    suspect = load_suspect(trained, input_size=8, name="Acme")
+    around = Logged(Cached(RateLimited(Retrying(suspect), 60), tmp_path), tmp_path / "log")
+    assert load_suspect(around) is around
+    for name in ("name", "digest", "metered", "held", "preprocessing", "device", "way"):
+        assert getattr(around, name) == getattr(suspect, name)
+    classes = [str(number) for number in range(10)]
+    assert Protocol.of(around, classes, "logits", 8) == Protocol.of(suspect, classes, "logits", 8)
+    held = load_suspect({"a": 1, "b": 2})
+    assert Logged(held, tmp_path / "log").held == ("a", "b")
+    assert Logged(held, tmp_path / "log").unanswerable(["a", "c"]) == {"c"}

@@ -1,0 +1,161 @@
+"""A method, a score, a test and a suspect are one file and one registration each (tests/extension/).
+
+They go through SDK, form, ledger, evidence, panels and audit with nothing else changed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fiftyone_honeyimage.core.ledger.evidence_file import check_evidence
+
+TOYS = Path(__file__).parent / "extension"
+PLUGIN = "@honeyimage/ownership"
+
+
+def _load(name: str, package: str) -> Any:
+    """A toy as a module of its own, which imports from one of the two copies of the code."""
+    source = (TOYS / f"{name}.py").read_text(encoding="utf-8")
+    module = types.ModuleType(f"{package}_{name}".replace(".", "_"))
+    sys.modules[module.__name__] = module  # dataclasses look their module up
+    exec(compile(source.replace("fiftyone_honeyimage", package), name, "exec"), module.__dict__)
+    return module
+
+
+@pytest.fixture
+def toys(fo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The four registrations, in the SDK and in the plugin, which FiftyOne loads as a second copy."""
+    operators = importlib.import_module("fiftyone.operators")
+    plugin = type(operators.get_operator(f"{PLUGIN}/list_runs")).__module__
+    for package in (plugin.rpartition(".operators.")[0], "fiftyone_honeyimage"):
+        methods, scores, tests, suspects = (
+            importlib.import_module(f"{package}.core.{name}")
+            for name in ("methods", "scores", "evidence.exact_tests", "suspects")
+        )
+        method, score, test, suspect = (
+            _load(name, package) for name in ("toy_method", "toy_score", "toy_test", "toy_suspect")
+        )
+        monkeypatch.setitem(methods.METHODS, "toy_frame", method.ToyFrame())
+        monkeypatch.setitem(scores.SCORES, "toy_root", score.Root())
+        monkeypatch.setitem(tests.TESTS, "toy_count", test.CountWon())
+        kinds = {"toy": suspect.ToySuspect, **suspects.SUSPECTS}
+        monkeypatch.setitem(suspects.SUSPECTS, "toy", kinds["toy"])
+        marking = importlib.import_module(f"{package}.dataset.marking.crafting")
+        monkeypatch.setattr(marking, "_load_lpips", lambda file: (None, "not asked for"))
+
+
+@pytest.fixture
+def call(fo: Any) -> Callable[..., Any]:
+    """Executes an operator, or resolves its form: ``call("verify_model", dataset, form=True, …)``."""
+    operators = importlib.import_module("fiftyone.operators")
+    executor = importlib.import_module("fiftyone.operators.executor")
+
+    def run(name: str, dataset: Any, form: bool = False, **params: Any) -> Any:
+        uri = f"{PLUGIN}/{name}"
+        if not form:
+            return operators.execute_operator(uri, dataset=dataset, params=params)
+        request = {"dataset_name": dataset.name, "params": params}
+        ctx = executor.ExecutionContext(request, operator_uri=uri)
+        return operators.get_operator(uri).resolve_type(ctx, "inputs").to_json()
+
+    return run
+
+
+def _invalid(form: dict[str, Any]) -> dict[str, str]:
+    found = form["type"]["properties"]
+    return {name: prop["error_message"] for name, prop in found.items() if prop["invalid"]}
+
+
+def test_four_files_from_the_form_to_checked_evidence(
+    toys: None, make_digits_dataset: Callable[..., Any], call: Callable[..., Any], tmp_path: Path
+) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    dataset = make_digits_dataset(num=72, size=8)
+    tiny: dict[str, Any] = {
+        "proxy": "resnet_tiny",
+        "training": {"epochs": 4, "batch_size": 32},
+        "device": "cpu",
+    }
+    fhi.compute_hardness(dataset, "ground_truth", progress=False, **tiny)
+
+    # The SDK tells the method's options and refuses those of others
+    assert fhi.method_options("toy_frame")["levels"][0] == 3
+    asked = {"label_field": "ground_truth", "num_pairs": 14, "exclude": (), **tiny}
+    with pytest.raises(fhi.ParameterError, match="levels must be"):
+        fhi.generate_honeyimages(dataset, honey_key="honey", method="toy_frame", levels=99, **asked)
+
+    # The form asks for them, and offers method, score and test by their titles
+    given = {
+        **asked,
+        "exclude": [],
+        "honey_key": "honey",
+        "method": "toy_frame",
+        "test": "toy_count",
+    }
+    form = call("generate_honeyimages", dataset, form=True, advanced=True, **given)
+    assert _invalid(form) == {}
+    properties = form["type"]["properties"]
+    text = json.dumps(form)
+    assert properties["levels"]["view"]["label"] == "Brightness of the frame"
+    for words in ("Brightens the frame of an image", "By the root of how", "Counts the pairs that"):
+        assert words in text
+    assert properties["score"]["default"] == "toy_root", "a method brings its own score"
+    wrong = call("generate_honeyimages", dataset, form=True, advanced=True, **given, levels=99)
+    assert "levels" in _invalid(wrong)
+
+    # Marked by the App's operator, with the method's score and the wished test in the ledger
+    folder = tmp_path / "honey"
+    call("generate_honeyimages", dataset, **given, levels=4, output_dir=str(folder))
+    dataset.reload()
+    marking = fhi.load_marking(dataset, "honey")
+    ledger = marking.load_ledger()
+    assert (ledger.plan.score, ledger.plan.test) == ("toy_root", "toy_count")
+    assert ledger.header["levels"] == marking.config["levels"] == 4
+    assert marking.worst["linf"] == 4
+
+    # Released and audited
+    release = tmp_path / "release"
+    report = fhi.export_release(dataset, "honey", release, progress=False)
+    assert report.num_honeyimages == marking.num_honeyimages
+    audit = fhi.audit_release(release, marking.ledger_path, dataset, progress=False)
+    assert audit.num_marked == marking.num_honeyimages
+
+    # The suspect is known by its text, in form and SDK
+    suspect = f"toy:{release}"
+    form = call("verify_model", dataset, form=True, honey_key="honey", suspect=suspect)
+    assert _invalid(form) == {}
+    unknown = call("verify_model", dataset, form=True, honey_key="honey", suspect="tay:nothing")
+    assert "a toy model as toy:<folder>" in json.dumps(unknown)
+    found = call("verify_model", dataset, honey_key="honey", suspect=suspect, verify_key="thief")
+    verdict = found.result["verdict"]
+    assert verdict["verdict"] == "derived"
+    assert verdict["test"] == "toy_count"
+    assert verdict["p_value"] == 2.0**-14
+    assert "toy count of pairs won" in verdict["statement"]
+    (tmp_path / "empty").mkdir()
+    innocent = fhi.verify_model(
+        dataset, "honey", f"toy:{tmp_path / 'empty'}", insist=True, progress=False
+    )
+    assert innocent.verdict.verdict == "not shown"
+
+    # Panels show it, evidence holds it and the checker repeats it
+    dataset.reload()
+    for panel, words in (
+        ("protect_panel", "Brightens the frame of an image"),
+        ("verification_panel", "toy count of pairs won"),
+    ):
+        shown = call(panel, dataset, panel_id="panel", __method__="on_load", panel_state={})
+        assert words in json.dumps([request.params for request in shown.executor._requests])
+    path = tmp_path / "evidence.json"
+    fhi.export_evidence(dataset, "thief", path)
+    checked = check_evidence(path, commitment=marking.commitment, release=release)
+    assert checked.failed == ()
+    assert checked.verdict.p_value == 2.0**-14
