@@ -86,7 +86,9 @@ def run_seed(
     test = order[: setting.num_test]
     num_classes = len(classes)
 
-    candidates, result, seconds = mark(images[private], labels[private], num_classes, setting, seed)
+    candidates, result, covariates, seconds = mark(
+        images[private], labels[private], num_classes, setting, seed
+    )
     marked, gaps = np.stack(result.images), result.proxy_losses
     coins = np.array([secrets.randbits(1) for _ in candidates.pairs])
     released = candidates.pairs[np.arange(len(coins)), coins]
@@ -133,7 +135,7 @@ def run_seed(
     for name in ("infringing", "innocent")[: 1 + with_innocent]:
         loss_released, right_released = losses(models[name], released)
         loss_withheld, right_withheld = losses(models[name], withheld)
-        recorded = record(models[name], protected, labels[private], candidates, result, coins)
+        recorded = record(models[name], protected, labels[private], candidates, covariates, coins)
         compared = compare(recorded)
         figures[name] = {
             "p_scores": compared["loss, none"],
@@ -167,7 +169,7 @@ def record(
     images: np.ndarray,
     labels: np.ndarray,
     candidates: Candidates,
-    result: CraftResult,
+    covariates: Mapping[str, np.ndarray],
     coins: np.ndarray,
 ) -> dict[str, Any]:
     """What a model answers on both sides of every pair, and what is known of them without it."""
@@ -177,7 +179,6 @@ def record(
     targets = torch.from_numpy(labels[pairs.ravel()])
     logits = [predict_logits(model, to_tensor(view)) for view in views(images[pairs.ravel()])]
     each = np.stack([cross_entropy(view, targets) for view in logits], axis=1)
-    covariates = {"out": result.proxy_losses, "in": result.in_losses}
     return {
         "losses": each.reshape(*pairs.shape, len(VIEWS)).tolist(),
         "correct": (logits[0].argmax(1) == targets).numpy().reshape(pairs.shape).tolist(),
@@ -228,8 +229,8 @@ def views(images: np.ndarray) -> Iterator[np.ndarray]:
 
 def mark(
     images: np.ndarray, labels: np.ndarray, num_classes: int, setting: Setting, seed: int
-) -> tuple[Candidates, CraftResult, float]:
-    """Hardness, candidates, marks, and the seconds that the crafting took."""
+) -> tuple[Candidates, CraftResult, dict[str, np.ndarray], float]:
+    """Candidates, marks, what the proxies say of each, and the seconds that the crafting took."""
     hardness = compute_hardness(
         to_tensor(images),
         labels,
@@ -257,7 +258,13 @@ def mark(
         )
     )
     seconds = time.perf_counter() - start
-    return candidates, result, seconds
+    covariates = {
+        "out": result.proxy_losses,
+        "in": result.in_losses,
+        "original": result.original_losses,
+        "hardness": hardness[candidates.rows],
+    }
+    return candidates, result, covariates, seconds
 
 
 def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
