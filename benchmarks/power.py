@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -24,9 +24,10 @@ from scipy import stats
 
 from benchmarks.datasets import load_cifar10, to_tensor
 from benchmarks.results_io import write_results
+from fiftyone_honeyimage.core.evidence.adjustment import ADJUSTMENTS
 from fiftyone_honeyimage.core.evidence.published import score_known_models
 from fiftyone_honeyimage.core.evidence.twins import PairAnswers
-from fiftyone_honeyimage.core.evidence.verdict import ADJUSTMENTS, Plan, judge
+from fiftyone_honeyimage.core.evidence.verdict import Plan, judge
 from fiftyone_honeyimage.core.hardness import compute_hardness
 from fiftyone_honeyimage.core.methods import METHODS
 from fiftyone_honeyimage.core.methods.request import CraftRequest, CraftResult
@@ -65,15 +66,21 @@ class Setting:
 
 
 def run_seed(
-    setting: Setting, seed: int, *, with_innocent: bool = True, with_clean: bool = True
+    setting: Setting,
+    seed: int,
+    *,
+    with_innocent: bool = True,
+    with_clean: bool = True,
+    coins: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """Runs the whole experiment once.
 
     Args:
         setting: what to run
-        seed: decides the images and all training; the coins come from the operating system
+        seed: decides the images and all training
         with_innocent (True): whether to train the innocent model too
         with_clean (True): whether to train the model on the unprotected set too
+        coins (None): which side of each pair is released, 0 or 1; None draws them from the operating system
 
     Returns:
         a dict of figures, JSON-serialisable
@@ -90,9 +97,9 @@ def run_seed(
         images[private], labels[private], num_classes, setting, seed
     )
     marked, gaps = np.stack(result.images), result.proxy_losses
-    coins = np.array([secrets.randbits(1) for _ in candidates.pairs])
-    released = candidates.pairs[np.arange(len(coins)), coins]
-    withheld = candidates.pairs[np.arange(len(coins)), 1 - coins]
+    drawn = np.array(coins or [secrets.randbits(1) for _ in candidates.pairs])
+    released = candidates.pairs[np.arange(len(drawn)), drawn]
+    withheld = candidates.pairs[np.arange(len(drawn)), 1 - drawn]
 
     protected = images[private].copy()
     protected[candidates.rows] = marked
@@ -131,11 +138,11 @@ def run_seed(
         logits = predict_logits(model, to_tensor(protected[rows]))
         return cross_entropy(logits, targets), (logits.argmax(1) == targets).numpy()
 
-    figures: dict[str, Any] = {"seed": seed, "pairs": len(coins), "craft_seconds": seconds}
+    figures: dict[str, Any] = {"seed": seed, "pairs": len(drawn), "craft_seconds": seconds}
     for name in ("infringing", "innocent")[: 1 + with_innocent]:
         loss_released, right_released = losses(models[name], released)
         loss_withheld, right_withheld = losses(models[name], withheld)
-        recorded = record(models[name], protected, labels[private], candidates, covariates, coins)
+        recorded = record(models[name], protected, labels[private], candidates, covariates, drawn)
         compared = compare(recorded)
         figures[name] = {
             "p_scores": compared["loss, none"],

@@ -228,8 +228,7 @@ def generate_honeyimages(
             sure answers apart too; the method's own by default, ``"loss"`` for the present ones; fixed in the
             ledger's commitment
         adjustment ("none"): ``"references"`` allows for how hard each image is to the proxies, which never see
-            the coins; fixed in the ledger's commitment. Not with ``"e_process"``, and not used where a suspect
-            gives labels alone
+            the coins; fixed in the ledger's commitment. Not used where a suspect gives labels alone
         **options: the method's own, see :func:`method_options`. Of ``"honeyimage"``: ``epsilon`` (4),
             ``step_size`` (0.4), ``num_steps`` (20), ``inner`` ("warm"), ``robust`` (False), ``smoothing`` (1.0)
 

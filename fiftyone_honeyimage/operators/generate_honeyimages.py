@@ -357,8 +357,8 @@ def _folded(method: Method) -> list[Question]:
 
 def _further(ctx: Any, inputs: types.Object, method: Method) -> None:
     """Asks for what is seldom changed."""
+    from ..core.evidence.adjustment import ADJUSTMENTS
     from ..core.evidence.exact_tests import planned_tests
-    from ..core.evidence.verdict import ADJUSTMENTS
     from ..core.scores import SCORES, deciding_scores
 
     defaults = calls.sdk_defaults(run)

@@ -20,7 +20,6 @@ class CountWon(Test):
     title = "toy count of pairs won"
     meaning = "Counts the pairs that are won"
     for_labels = "sign"
-    adjustable = True
 
     def run(self, differences: FloatArray, failed: BoolArray) -> Outcome:
         return Outcome(sign_test(differences, int(failed.sum())).p_value)

@@ -39,7 +39,6 @@ class Test(ABC):
         sequential: whether it looks after every pair and may stop
         planned: whether a marking can be committed to it
         for_labels: the name of the test that takes its place for a suspect that gives labels alone
-        adjustable: whether covariates may be allowed for
     """
 
     name: ClassVar[str]
@@ -48,7 +47,6 @@ class Test(ABC):
     sequential: ClassVar[bool] = False
     planned: ClassVar[bool] = True
     for_labels: ClassVar[str]
-    adjustable: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, differences: FloatArray, failed: BoolArray) -> Outcome:
@@ -73,7 +71,6 @@ class SignedRank(Test):
     title = "exact signed-rank test"
     meaning = "Asks about all pairs and tests once"
     for_labels = "sign"
-    adjustable = True
 
     def run(self, differences: FloatArray, failed: BoolArray) -> Outcome:
         return Outcome(signed_rank_test(differences, int(failed.sum())).p_value)
@@ -91,14 +88,13 @@ class Sign(Test):
     meaning = "Counts the pairs in which the released side is recognised"
     planned = False
     for_labels = "sign"
-    adjustable = True
 
     def run(self, differences: FloatArray, failed: BoolArray) -> Outcome:
         return Outcome(sign_test(differences, int(failed.sum())).p_value)
 
 
 class EProcess(Test):
-    """See :mod:`.e_process`. Its bets are fixed before each coin, which a slope fitted to all pairs is not."""
+    """See :mod:`.e_process`."""
 
     name = "e_process"
     title = "sequential betting test"

@@ -305,16 +305,20 @@ class PairAnswers:
         self,
         released: Mapping[int, str],
         covariates: Mapping[int, tuple[Mapping[str, float], Mapping[str, float]]],
+        score: Score,
     ) -> FloatArray:
-        """``c``, withheld less released, of every pair in the order of the queries, failed ones too.
+        """``c``, withheld less released on the scale of a score, of the pairs that did not fail, shape (n,).
 
         The mean over the covariates that both sides have; 0 where they have none in common.
         """
         found = []
-        for pair in self.pairs:
+        for pair, failed in zip(self.pairs, self.failed, strict=True):
+            if failed:
+                continue
             a, b = covariates[pair]
-            gaps = [b[name] - a[name] for name in sorted(set(a) & set(b))]
-            mean = sum(gaps) / len(gaps) if gaps else 0.0
+            names = sorted(set(a) & set(b))
+            gaps = score.of([b[name] for name in names]) - score.of([a[name] for name in names])
+            mean = float(gaps.mean()) if names else 0.0
             found.append(mean if released[pair] == "a" else -mean)
         return np.array(found, np.float64)
 

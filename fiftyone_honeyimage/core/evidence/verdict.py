@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ..errors import ParameterError
 from ..limits import check_choice
 from ..scores import SCORES, deciding_scores
-from .adjustment import adjust
+from .adjustment import ADJUSTMENTS, adjust
 from .alpha_spending import adjusted_p
 from .e_process import EProcess
 from .effects import accuracy_difference, hodges_lehmann
@@ -22,11 +22,8 @@ from .exact_tests import TESTS, planned_tests
 from .statement import DERIVED, INCONCLUSIVE, NOT_SHOWN, VERDICTS, word_verdict
 from .twins import KINDS, PairAnswers, correctness_differences, min_attainable_p
 
-#: What differences are allowed for: nothing, or what models said of both twins that never saw a coin
-ADJUSTMENTS = {
-    "none": "Compares the answers as they are",
-    "references": "Allows for how hard each image is to models that never saw the coins",
-}
+#: For each pair's index, the covariates of sides a and b
+Covariates = Mapping[int, tuple[Mapping[str, float], Mapping[str, float]]]
 
 #: The weakest level that a verdict may be given at
 MAX_ALPHA = 0.05
@@ -57,11 +54,6 @@ class Plan:
         check_choice("test", self.test, planned_tests())
         check_choice("score", self.score, deciding_scores())
         check_choice("adjustment", self.adjustment, ADJUSTMENTS)
-        if self.adjustment != "none" and not TESTS[self.test].adjustable:
-            raise ParameterError(
-                f"test={self.test!r} looks after every pair and cannot be adjusted by a slope of all pairs; pass "
-                "adjustment='none'"
-            )
         if not _is_count(self.min_pairs) or self.min_pairs < 1:
             raise ParameterError(
                 f"min_pairs must be a whole number of at least 1, not {self.min_pairs!r}"
@@ -222,8 +214,7 @@ def decide(
     kind: str,
     num_left: int,
     failed: npt.ArrayLike | None = None,
-    scored: npt.ArrayLike | None = None,
-    covariates: npt.ArrayLike | None = None,
+    tested: npt.ArrayLike | None = None,
     position: int = 1,
     alpha: float | None = None,
     paper: Mapping[str, Any] | None = None,
@@ -241,9 +232,8 @@ def decide(
         num_left: pairs of the ledger that no verification has used
         failed (None): whether each pair has a failed query, bool of shape (n + number failed,), in
             the committed order; None if none has. Such pairs count against the owner
-        scored (None): the same differences of the plan's score, shape (n,); None if that is the loss
-        covariates (None): the covariates' differences, in the same direction, of every pair in the committed
-            order, failed ones too, shape (n + number failed,); needed where the plan adjusts
+        tested (None): what the test is made with, by :func:`tested_differences`, shape (n,); None if that is
+            the differences themselves
         position (1): which verification with this ledger it is (:meth:`.ledger.Ledger.position`)
         alpha (None): a smaller level than the plan's
         paper (None): the published method's figures, passed through
@@ -279,13 +269,9 @@ def decide(
             f"There are answers on {differences.size} pairs; failed must hold False so many times, "
             f"not {lost.size - num_failed}"
         )
-    tested = differences if scored is None else np.asarray(scored, np.float64)
-    if plan.is_adjusted(kind):
-        allowed = np.asarray(covariates, np.float64)
-        if covariates is None or allowed.shape != lost.shape:
-            raise ParameterError(f"There are {lost.size} pairs; give the covariates of each")
-        tested = adjust(tested, allowed[~lost], allowed[lost])
-    outcome = TESTS[test].run(tested, lost)
+    outcome = TESTS[test].run(
+        differences if tested is None else np.asarray(tested, np.float64), lost
+    )
     p_value = outcome.p_value
 
     p_adjusted = adjusted_p(p_value, position)
@@ -316,11 +302,29 @@ def decide(
     )
 
 
+def tested_differences(
+    plan: Plan,
+    answers: PairAnswers,
+    released: Mapping[int, str],
+    covariates: Covariates,
+) -> npt.NDArray[np.float64]:
+    """Looks at the coins: what the test is made with, of the pairs that did not fail, shape (n,).
+
+    Args:
+        plan, answers, released, covariates: see :func:`judge`
+    """
+    score = SCORES["correct" if answers.kind == "labels" else plan.score]
+    differences = answers.score_differences(released, score)
+    if not plan.is_adjusted(answers.kind):
+        return differences
+    return adjust(differences, answers.covariate_differences(released, covariates, score))
+
+
 def judge(
     plan: Plan,
     answers: PairAnswers,
     released: Mapping[int, str],
-    covariates: Mapping[int, tuple[Mapping[str, float], Mapping[str, float]]],
+    covariates: Covariates,
     **given: Any,
 ) -> Verdict:
     """Looks at the coins and gives the verdict: the one way from answers to a verdict.
@@ -332,18 +336,12 @@ def judge(
         covariates: for each pair's index, those of sides a and b
         **given: ``num_left``, ``position``, ``alpha``, ``paper`` and ``caution``, see :func:`decide`
     """
-    kind = answers.kind
     return decide(
         plan,
         answers.compare(released),
-        kind=kind,
+        kind=answers.kind,
         failed=answers.failed,
-        scored=None
-        if kind == "labels"
-        else answers.score_differences(released, SCORES[plan.score]),
-        covariates=(
-            answers.covariate_differences(released, covariates) if plan.is_adjusted(kind) else None
-        ),
+        tested=tested_differences(plan, answers, released, covariates),
         **given,
     )
 

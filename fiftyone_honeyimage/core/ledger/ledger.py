@@ -22,9 +22,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ..errors import LedgerError, ParameterError
 from ..evidence.twins import KINDS, PairAnswers
-from ..evidence.verdict import Plan, Verdict, judge
+from ..evidence.verdict import Plan, Verdict, judge, tested_differences
 from ..files import locked
 from .file import keep_private, read_ledger_file, refuse_links, write_ledger_file
 from .hashes import (
@@ -170,6 +173,10 @@ class Ledger:
     def released(self, recipient: str = EVERYBODY) -> dict[int, str]:
         """Returns a recipient's coins: for each pair's index, which side was released."""
         return {pair.index: pair.released[recipient] for pair in self.pairs}
+
+    def differences(self, answers: PairAnswers) -> npt.NDArray[np.float64]:
+        """What the planned test is made with, of the pairs that did not fail, shape (n,)."""
+        return tested_differences(self.plan, answers, self.released(), self.covariates())
 
     def covariates(self) -> dict[int, tuple[Mapping[str, float], Mapping[str, float]]]:
         """Returns what was committed of both sides of each pair beside their images."""

@@ -18,7 +18,6 @@ from ...core.images import read_image
 from ...core.ledger.ledger import Ledger
 from ...core.ledger.marked_files import find_wrong_file
 from ...core.ledger.sides import MarkedImage
-from ...core.scores import SCORES
 from ...core.suspects import Asking, Protocol, Suspect, query
 from ...core.suspects.journal import Journal
 from .. import storage
@@ -162,7 +161,7 @@ class Questions:
                 if pair.num_failed:
                     process.fail()  # after which no test stops that did not before
                 else:
-                    process.update(_difference(pair, self._ledger))
+                    process.update(float(self._ledger.differences(pair)[0]))
             played = end
             if may_stop(process, self._ledger.plan, position, alpha):
                 break
@@ -285,12 +284,6 @@ def paper_figures(
     figures["threshold_false_positive_rate"] = calibrated.false_positive_rate
     figures["exceeds_threshold"] = bool(gaps.mean() > calibrated.threshold)
     return figures
-
-
-def _difference(pair: PairAnswers, ledger: Ledger) -> float:
-    """``d`` of one answered pair, from scores or labels."""
-    score = SCORES["correct" if pair.kind == "labels" else ledger.plan.score]
-    return float(pair.score_differences(ledger.released(), score)[0])
 
 
 def _rounded(value: float) -> float:
