@@ -45,6 +45,8 @@ from fiftyone_honeyimage.core.training import (
 VIEWS = ("image", "mirror", "left", "right", "up", "down")
 #: What losses are compared as
 COMPARED = ("loss", "confidence")
+#: The covariates that a marking writes down; the others were tried
+REFERENCES = ("original", "hardness")
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,7 @@ def compare(recorded: Mapping[str, Any]) -> dict[str, float]:
     released = dict(enumerate(recorded["released"]))
     covariates = {
         pair: tuple(
-            {name: values[pair][side] for name, values in recorded["covariates"].items()}
+            {name: recorded["covariates"][name][pair][side] for name in REFERENCES}
             for side in (0, 1)
         )
         for pair in released

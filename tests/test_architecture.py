@@ -23,6 +23,7 @@ LAYERS = (
     "core.ledger",
     "core.methods",
     "core.suspects",
+    "core.pipeline",
     "core.audit",
     "dataset",
     "dataset.marking",

@@ -63,7 +63,7 @@ def more(ctx: Any, inputs: types.Object, ledger: Ledger | None) -> None:
     if ledger is None or ctx.params.get("pairs") != "unused":
         return
     from ..core.evidence.reach import checks_left, proposed_share
-    from ..dataset.verification.pair_choice import next_position
+    from ..core.pipeline.pair_choice import next_position
 
     left, position = len(ledger.pairs_left), next_position(ledger)
     share = proposed_share(ledger.plan, left, ledger.plan.alpha, position)
@@ -91,18 +91,18 @@ def check_pairs(
 ) -> None:
     """Refuses what the run would refuse: pairs that are not there, or too few to decide anything."""
     from ..core.errors import HoneyImageError
-    from ..dataset.verification.pair_choice import check_choice, check_reach, choose_pairs
+    from ..core.pipeline.pair_choice import check_choice, check_reach, choose_pairs
 
     pairs = ctx.params.get("pairs") or "all"
     number = ctx.params.get("num_pairs") or None
     if "num_pairs" in inputs.properties:
         with errors_on(inputs.properties["num_pairs"]):
-            choose_pairs(ledger, marking, pairs, number)
+            choose_pairs(ledger, pairs, number)
         if inputs.properties["num_pairs"].invalid:
             return
     try:
         check_choice(pairs, number)
-        chosen = choose_pairs(ledger, marking, pairs, number)
+        chosen = choose_pairs(ledger, pairs, number)
         check_reach(ledger, len(chosen), ledger.plan.alpha_for(alpha))
     except HoneyImageError as error:
         block(inputs, "These pairs cannot show anything", str(error))
@@ -110,7 +110,7 @@ def check_pairs(
 
 def facts(ctx: Any, ledger: Ledger) -> list[str]:
     """What is asked before a verification counts, and what was left open."""
-    from ..dataset.verification.probing import NUM_AT_HAND
+    from ..core.pipeline.probing import NUM_AT_HAND
 
     found = []
     given = ctx.params.get("suspect")
@@ -131,7 +131,8 @@ def facts(ctx: Any, ledger: Ledger) -> list[str]:
 def _accuracy(ctx: Any, marking: Marking, field_name: str) -> Any:
     """How right the predictions of a field are on unmarked images; None if they cannot be read."""
     from ..core.errors import HoneyImageError
-    from ..dataset.verification.probing import read_held
+    from ..core.pipeline.probing import read_held
+    from ..dataset.verification.surroundings import DatasetSurroundings
     from ..dataset.verification.suspects import open_suspect, suspect_classes
 
     given = ctx.params.get("classes") or None
@@ -142,6 +143,8 @@ def _accuracy(ctx: Any, marking: Marking, field_name: str) -> Any:
         if suspect.held is None:
             return None
         outputs = ctx.params.get("outputs") or "auto"
-        return read_held(suspect, ctx.dataset, marking, names, outputs).competence
+        return read_held(
+            suspect, DatasetSurroundings(ctx.dataset, marking), names, outputs
+        ).competence
     except HoneyImageError:
         return None  # said where the suspect is asked for

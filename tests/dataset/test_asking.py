@@ -182,7 +182,7 @@ def test_a_moment_without_answers_costs_nothing(fresh: Any, guessing_suspect: An
 def test_photos_of_several_sizes_need_an_input_size_before_anything_is_asked(
     fresh: Any, guessing_suspect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fiftyone_honeyimage.dataset.verification import call as verification_call
+    from fiftyone_honeyimage.core.pipeline import verify as verification_call
 
     dataset, _, ledger = fresh
     real = verification_call.read_twins

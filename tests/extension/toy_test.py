@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from fiftyone_honeyimage.core.evidence.exact_tests import (
-    BoolArray,
-    FloatArray,
-    Outcome,
-    Test,
-)
+from fiftyone_honeyimage.core.evidence.exact_tests import BoolArray, FloatArray, Outcome, Test
 from fiftyone_honeyimage.core.evidence.twins import sign_test
 
 

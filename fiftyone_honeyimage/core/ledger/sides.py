@@ -62,7 +62,7 @@ class Side:
     Attributes:
         files: its images: one, or several that share a secret
         secret: what they hold, such as a trigger; empty where they hold nothing
-        covariates: name → what models said of it that never saw a coin, such as the out-model's loss
+        covariates: name → what models said of it that never saw a coin, such as an out-model's loss on the original
     """
 
     files: tuple[MarkedImage, ...]

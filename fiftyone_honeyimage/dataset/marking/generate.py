@@ -236,10 +236,9 @@ def _states(filepaths: Sequence[str]) -> list[tuple[str, int, int] | None]:
 
 
 def _covariates(image: Mapping[str, Any]) -> dict[str, float]:
-    """What models that never saw a coin said of an image: the out-model trained on neither twin, the
-    in-model on both."""
-    values = {"out": image["proxy_loss"], "in": image["in_loss"]}
-    return {name: float(value) for name, value in values.items() if value is not None}
+    """How hard the original is to models that never saw a coin: the out-model, and the half proxy that has not
+    seen it. Not the loss on the mark, which was made against the out-model."""
+    return {"original": float(image["original_loss"]), "hardness": float(image["hardness"])}
 
 
 def _make_ledger(

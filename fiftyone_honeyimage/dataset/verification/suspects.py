@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -85,26 +85,6 @@ def check_asking(
         raise ParameterError(f"references must be a list of models; found {shown(references)}")
     check_flag("skip_failures", skip_failures)
     check_flag("insist", insist)
-
-
-def check_one_size(sizes: Iterable[tuple[int, int]], name: str) -> None:
-    """Checks that images that no one resizes are of one size.
-
-    Args:
-        sizes: (width, height), pixels
-        name: the suspect's
-
-    Raises:
-        ParameterError: naming sizes that occur
-    """
-    different = sorted(set(sizes))
-    if len(different) > 1:
-        some = ", ".join(f"{width}x{height}" for width, height in different[:3])
-        more = ", …" if len(different) > 3 else ""
-        raise ParameterError(
-            f"input_size is needed: the marked images have {len(different)} sizes ({some}{more}), and the "
-            f"suspect {name!r} takes one. Give the size in pixels that it was trained at"
-        )
 
 
 def marked_sizes(ledger: Ledger, folder: Path) -> list[tuple[int, int]]:

@@ -9,13 +9,16 @@ from typing import Any
 
 import fiftyone as fo
 
-from ...core.errors import LedgerError, ParameterError, SuspectError
-from ...core.evidence.verdict import Verdict
+from ...core.errors import LedgerError, ParameterError
 from ...core.files import locked
 from ...core.ledger.ledger import Ledger
+from ...core.pipeline.pair_choice import check_choice
+from ...core.pipeline.roles import pair_table
+from ...core.pipeline.verify import Call, begin, decide
 from ...core.suspects.journal import Journal
 from ...version import __version__
-from ..ledger_heads import check_head, note_head
+from .. import storage
+from ..ledger_heads import check_head
 from ..marking.marking import Marking, load_marking, open_ledger
 from ..marking.provenance import provenance
 from ..progress import Progress, StageBar
@@ -31,10 +34,8 @@ from ..runs import (
     save_results,
     save_run,
 )
-from .call import Begun, Call, begin
 from .controls import ask_controls, num_controls
-from .pair_choice import check_choice
-from .questions import paper_figures
+from .surroundings import DatasetSurroundings
 from .suspects import check_asking, open_suspect, suspect_classes
 from .verification import Verification, known_verifications, load_verification, next_verify_key
 
@@ -105,20 +106,21 @@ def verify_model(
         open_suspect(samples, marking, reference, names, None, load) for reference in references
     ]
 
+    manifest = storage.read_manifest(marking.output_dir)
     call = Call(
-        samples=samples,
-        marking=marking,
         ledger=ledger,
+        folder=marking.output_dir,
+        proxy_losses={image["source"]: image["proxy_loss"] for image in manifest["images"]},
         model=model,
         references=others,
         classes=names,
         outputs=outputs,
-        # A failed image of many would have to be paid for again, with all the others of its batch
-        batch_size=1 if model.metered else batch_size,
+        batch_size=batch_size,
         alpha=level,
         pairs=pairs,
         num_pairs=num_pairs,
         insist=insist,
+        around=DatasetSurroundings(samples, marking),
     )
 
     stages = {
@@ -132,12 +134,12 @@ def verify_model(
         Journal.open(ledger.path, call.key()) as journal,
         StageBar(stages, progress) as bar,
     ):
-        begun = begin(call, journal, bar)
+        begun = begin(call, journal, bar.report)
         asked, logged = begun.asked, begun.logged
-        verdict = _decide(call, begun, journal, skip_failures, bar)
+        verdict = decide(call, begun, journal, skip_failures=skip_failures, report=bar.report)
         results = {
             "verdict": verdict.to_dict(),
-            "pairs": asked.table(),
+            "pairs": pair_table(asked.recorded, ledger.released()),
             "failures": asked.failures,
             "random_images": {},
         }
@@ -186,32 +188,6 @@ def verify_model(
             with changing(root_dataset(samples)):
                 save_results(samples, verify_key, {**results, "random_images": gaps})
     return load_verification(samples, verify_key)
-
-
-def _decide(
-    call: Call, begun: Begun, journal: Journal, skip_failures: bool, bar: StageBar
-) -> Verdict:
-    """Asks what is left to ask and concludes; of a verification that was concluded, its verdict."""
-    asked, logged = begun.asked, begun.logged
-    if logged.closed:
-        return call.ledger.verdict_of(logged.id, asked.replay(journal))
-    try:
-        answers = asked.ask(call.model, bar, journal, logged.id, logged.alpha, skip_failures)
-    except BaseException as error:
-        where = (
-            f"{len(journal.answers)} of {2 * len(logged.pairs)} images are answered, and their answers are "
-            "kept. The same call goes on from there, as the same verification, and takes no further place in "
-            "the ledger"
-        )
-        if isinstance(error, SuspectError):
-            raise SuspectError(f"{error}. {where}") from error
-        _logger.warning("The verification of '%s' was interrupted: %s", call.model.name, where)
-        raise
-    paper = paper_figures(asked, answers, call.marking, call.ledger, begun.reference_losses)
-    bar.report("Deciding", 0, 1)
-    verdict = call.ledger.conclude(logged.id, answers, paper=paper)
-    note_head(call.ledger)
-    return verdict
 
 
 def check_log(

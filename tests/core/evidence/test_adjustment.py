@@ -186,7 +186,10 @@ def test_p_falls_on_the_answers_of_real_trainings() -> None:
         released = dict(enumerate(recorded["released"]))
         covariates = {
             pair: tuple(
-                {name: values[pair][side] for name, values in recorded["covariates"].items()}
+                {
+                    name: recorded["covariates"][name][pair][side]
+                    for name in ("original", "hardness")
+                }
                 for side in (0, 1)
             )
             for pair in released

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from ...core.errors import ParameterError
-from ...core.evidence.alpha_spending import alpha_effective
-from ...core.evidence.reach import can_reach, pairs_needed
-from ...core.ledger.ledger import Ledger
-from ..checks import whole_number
-from ..marking.marking import Marking
+import math
+
+from ..errors import ParameterError
+from ..evidence.alpha_spending import alpha_effective
+from ..evidence.reach import can_reach, pairs_needed
+from ..ledger.ledger import Ledger
+from ..limits import Whole
 
 PAIRS = ("all", "unused")
 
@@ -22,7 +23,7 @@ def check_choice(pairs: str, num_pairs: int | None) -> None:
         raise ParameterError(f"pairs must be 'all' or 'unused'; found {pairs!r}")
     if num_pairs is None:
         return
-    whole_number(num_pairs, "num_pairs", 1)
+    Whole(1, math.inf).check("num_pairs", num_pairs)
     if pairs == "all":
         raise ParameterError(
             "num_pairs goes with pairs='unused'. Pairs that were used can only be asked about all "
@@ -30,7 +31,7 @@ def check_choice(pairs: str, num_pairs: int | None) -> None:
         )
 
 
-def choose_pairs(ledger: Ledger, marking: Marking, pairs: str, num_pairs: int | None) -> list[int]:
+def choose_pairs(ledger: Ledger, pairs: str, num_pairs: int | None) -> list[int]:
     """The pairs' indices in the committed order: all, or the first so many that no verification has used.
 
     Raises:
@@ -42,7 +43,7 @@ def choose_pairs(ledger: Ledger, marking: Marking, pairs: str, num_pairs: int | 
     left = ledger.pairs_left
     if not left and ledger.pairs:
         raise ParameterError(
-            f"all {len(ledger.pairs)} pairs of marking '{marking.honey_key}' were used by earlier "
+            f"all {len(ledger.pairs)} pairs of this marking were used by earlier "
             "verifications; pass pairs='all' to use them again, or mark the dataset again"
         )
     if num_pairs is not None and num_pairs > len(left):

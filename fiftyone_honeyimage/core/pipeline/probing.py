@@ -5,22 +5,16 @@ A suspect that cannot be used, or is asked in a wrong way, is found out here, wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
-from typing import Any
 
-import fiftyone as fo
 import numpy as np
 
-from ...core.errors import HoneyImageError, SuspectError
-from ...core.images import read_image
-from ...core.suspects import Answers, Asking, Suspect, check_answerable, query
-from ...core.suspects.competence import FAR_BETTER, Competence, ask_otherwise, judge
-from ..marking.marking import Marking
-from ..runs import HARDNESS, is_complete, list_keys, root_dataset, run_results
-from .suspects import check_one_size
-from .unmarked import unmarked
+from ..errors import ParameterError, SuspectError
+from ..suspects import Answers, Asking, Suspect, check_answerable, query
+from ..suspects.competence import FAR_BETTER, Competence, ask_otherwise, judge
+from .surroundings import Surroundings
 
 #: Unmarked images that a suspect at hand is asked about, and one whose calls may cost something
 NUM_AT_HAND, NUM_METERED = 128, 16
@@ -74,8 +68,7 @@ class Probe:
 
 def probe(
     suspect: Suspect,
-    samples: fo.core.collections.SampleCollection,
-    marking: Marking,
+    around: Surroundings,
     classes: Sequence[str],
     *,
     outputs: str,
@@ -87,7 +80,7 @@ def probe(
 
     Args:
         suspect: as loaded
-        samples, marking: where the images come from
+        around: where the images come from
         classes: in the order of its outputs
         outputs: as :func:`fiftyone_honeyimage.verify_model` takes it
         batch_size: images a query
@@ -98,17 +91,14 @@ def probe(
         SuspectError: if it cannot be used
         ParameterError: if the twins differ in size and nothing resizes them
     """
-    dataset = root_dataset(samples)
     shape = _check_sizes(suspect, twins)
     if suspect.held is not None:
         check_answerable(suspect, list(twins))
-        return read_held(suspect, dataset, marking, classes, outputs)
+        return read_held(suspect, around, classes, outputs)
 
     least = NUM_METERED if suspect.metered else NUM_AT_HAND
     sizes = batch_sizes(num_queries, batch_size)
-    ids, labels, images = _some_unmarked(
-        dataset,
-        marking,
+    ids, labels, images = around.some_unmarked(
         classes,
         max(least, sum(sizes)),
         shape if suspect.needs_equal_sizes else None,
@@ -138,8 +128,8 @@ def probe(
         answers.predicted[:number],
         truth,
         classes,
-        chance=_chance(dataset, marking),
-        proxies=_proxies(dataset, marking),
+        chance=around.chance(),
+        proxies=around.proxies(),
         others=others,
         normalisations=normalisations,
         losses=answers.losses[:number],
@@ -234,8 +224,7 @@ def _check_shape(
 
 def read_held(
     suspect: Suspect,
-    dataset: fo.Dataset,
-    marking: Marking,
+    around: Surroundings,
     classes: Sequence[str],
     outputs: str,
 ) -> Probe:
@@ -261,12 +250,10 @@ def read_held(
     known = set(all_held)
     everything = read(all_held, np.zeros(len(all_held), dtype=np.int64), outputs)
     meaning = everything.outputs
-    label_field = marking.config["label_field"]
-    view = unmarked(dataset).exists(f"{label_field}.label")
     truth = {
-        sample_id: classes.index(label)
-        for sample_id, label in zip(*view.values(["id", f"{label_field}.label"]), strict=True)
-        if sample_id in known and label in classes
+        key: classes.index(label)
+        for key, label in around.true_classes().items()
+        if key in known and label in classes
     }
     labels = np.array(list(truth.values()), dtype=np.int64)
     answers = read(list(truth), labels, meaning)
@@ -274,8 +261,8 @@ def read_held(
         answers.predicted,
         labels,
         classes,
-        chance=_chance(dataset, marking),
-        proxies=_proxies(dataset, marking),
+        chance=around.chance(),
+        proxies=around.proxies(),
         losses=answers.losses,
     )
     return Probe(meaning, found, _fingerprint(everything))
@@ -294,48 +281,21 @@ def _check_sizes(suspect: Suspect, twins: Mapping[str, np.ndarray]) -> tuple[int
     return shapes[0] if shapes else (8, 8, 3)
 
 
-def _some_unmarked(
-    dataset: fo.Dataset,
-    marking: Marking,
-    classes: Sequence[str],
-    number: int,
-    shape: tuple[int, ...] | None,
-) -> tuple[list[str], list[int], list[np.ndarray]]:
-    """Ids, classes and images of unmarked samples, always the same ones; of one shape if it is given."""
-    label_field = marking.config["label_field"]
-    view = unmarked(dataset).exists(f"{label_field}.label").shuffle(seed=51)
-    ids: list[str] = []
-    labels: list[int] = []
-    images: list[np.ndarray] = []
-    names = ["id", "filepath", f"{label_field}.label"]
-    for sample_id, path, label in zip(*view.limit(4 * number).values(names), strict=True):
-        if len(ids) == number:
-            break
-        if label not in classes:
-            continue
-        try:
-            image = read_image(path)
-        except HoneyImageError:
-            continue  # any image serves
-        if shape is not None and image.shape != shape:
-            continue
-        ids.append(sample_id)
-        labels.append(classes.index(label))
-        images.append(image)
-    return ids, labels, images
+def check_one_size(sizes: Iterable[tuple[int, int]], name: str) -> None:
+    """Checks that images that no one resizes are of one size.
 
+    Args:
+        sizes: (width, height), pixels
+        name: the suspect's
 
-def _chance(dataset: fo.Dataset, marking: Marking) -> float:
-    """The share of the largest class among unmarked images."""
-    counts = unmarked(dataset).count_values(f"{marking.config['label_field']}.label")
-    known = [number for label, number in counts.items() if label is not None]
-    return max(known) / sum(known) if known else 1.0
-
-
-def _proxies(dataset: fo.Dataset, marking: Marking) -> float | None:
-    """The proxies' out-of-fold accuracy on the dataset, as its hardness run noted it."""
-    key = marking.config["hardness_field"]
-    if key not in list_keys(dataset, HARDNESS) or not is_complete(dataset, key):
-        return None
-    accuracy: Any = run_results(dataset, key).get("accuracy")
-    return None if accuracy is None else float(accuracy)
+    Raises:
+        ParameterError: naming sizes that occur
+    """
+    different = sorted(set(sizes))
+    if len(different) > 1:
+        some = ", ".join(f"{width}x{height}" for width, height in different[:3])
+        more = ", …" if len(different) > 3 else ""
+        raise ParameterError(
+            f"input_size is needed: the marked images have {len(different)} sizes ({some}{more}), and the "
+            f"suspect {name!r} takes one. Give the size in pixels that it was trained at"
+        )

@@ -1,30 +1,52 @@
-"""How a verification begins: a new one, checked and opened, or one that was interrupted and goes on."""
+"""A verification from its beginning to its verdict: a new one, or one that was interrupted and goes on.
+
+It needs the ledger, the folder with the marking's files and the suspect; what it would like to know beside is
+:class:`.surroundings.Surroundings`.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-import fiftyone as fo
+import numpy as np
 
-from ...core.errors import LedgerError, SuspectError
-from ...core.evidence.exact_tests import TESTS
-from ...core.ledger.ledger import Ledger
-from ...core.ledger.log import Verification as Logged
-from ...core.ledger.log import unspent
-from ...core.suspects import Protocol, Suspect
-from ...core.suspects.journal import Journal, begun_elsewhere
-from ..ledger_heads import note_head
-from ..marking.marking import Marking
-from ..progress import StageBar
-from ..runs import VERIFICATION, list_keys, run_config
+from ..errors import LedgerError, SuspectError
+from ..evidence.e_process import EProcess
+from ..evidence.exact_tests import TESTS
+from ..evidence.twins import PairAnswers
+from ..evidence.verdict import Verdict, may_stop
+from ..images import read_image
+from ..ledger.ledger import Ledger
+from ..ledger.log import Verification as Logged
+from ..ledger.log import unspent
+from ..ledger.marked_files import find_wrong_file
+from ..progress import Report, silent
+from ..suspects import Protocol, Suspect
+from ..suspects.journal import Journal, begun_elsewhere
 from .pair_choice import check_reach, choose_pairs
 from .probing import Probe, probe, same_suspect
-from .questions import Questions, ask_references, read_twins
+from .questions import Questions, Suffices, ask_references
+from .roles import paper_figures
+from .surroundings import Surroundings
 
 _logger = logging.getLogger(__name__)
+
+
+def read_twins(ledger: Ledger, pairs: Sequence[int], folder: Path) -> dict[str, np.ndarray]:
+    """The twins' images by the id of their source sample, each checked against the ledger.
+
+    Raises:
+        LedgerError: if a file is missing or altered
+    """
+    images = [image for _, _, image in ledger.queries(pairs)]
+    wrong = find_wrong_file(images, folder)
+    if wrong is not None:
+        raise LedgerError(f"{wrong}; restore the marking's folder '{folder}' from a backup")
+    return {image.sample_id: read_image(folder / image.file) for image in images}
 
 
 @dataclass(frozen=True)
@@ -32,29 +54,33 @@ class Call:
     """What one call of ``verify_model`` asks for, as far as it decides anything.
 
     Attributes:
-        samples, marking, ledger: what was marked
+        ledger: of the marking
+        folder: with the marking's files
+        proxy_losses: the out-model's loss by sample id, nats
         model: the suspect, loaded
         references: models known to be innocent, loaded
         classes: in the order of the suspect's outputs
         outputs: what its answers are, "auto" if that has to be found out
         batch_size: images a query
-        alpha: the level
+        alpha: the level, None for the plan's
         pairs, num_pairs: which pairs
         insist: whether a suspect that looks asked in a wrong way is verified all the same
+        around: the surroundings
     """
 
-    samples: fo.core.collections.SampleCollection
-    marking: Marking
     ledger: Ledger
+    folder: Path
+    proxy_losses: Mapping[str, float]
     model: Suspect
-    references: Sequence[Suspect]
     classes: Sequence[str]
-    outputs: str
-    batch_size: int
-    alpha: float
-    pairs: str
-    num_pairs: int | None
-    insist: bool
+    references: Sequence[Suspect] = ()
+    outputs: str = "auto"
+    batch_size: int = 64
+    alpha: float | None = None
+    pairs: str = "all"
+    num_pairs: int | None = None
+    insist: bool = False
+    around: Surroundings = field(default_factory=Surroundings)
 
     def protocol(self, outputs: str, **about: Any) -> Protocol:
         """How the suspect is asked, once it is known what its answers are."""
@@ -90,7 +116,7 @@ class Begun:
     reference_losses: Sequence[Mapping[tuple[int, str], float]]
 
 
-def begin(call: Call, journal: Journal, bar: StageBar) -> Begun:
+def begin(call: Call, journal: Journal, report: Report = silent) -> Begun:
     """Goes on with what the same call began, or checks everything and opens a new verification.
 
     Raises:
@@ -98,24 +124,24 @@ def begin(call: Call, journal: Journal, bar: StageBar) -> Begun:
         ParameterError: if the pairs are not there, or so few cannot decide
         LedgerError: if a HoneyImage or the ledger is not what it was
     """
-    bar.report("Asking about unmarked images", 0, 1)
+    report("Asking about unmarked images", 0, 1)
     logged = _interrupted(call, journal)
     _name_left_open(call.ledger, logged)
     if logged is not None:
         asked = _resumed(call, journal, logged)
-        return Begun(logged, asked, ask_references(asked, call.references, bar))
+        return Begun(logged, asked, ask_references(asked, call.references, report))
 
-    wanted = choose_pairs(call.ledger, call.marking, call.pairs, call.num_pairs)
-    check_reach(call.ledger, len(wanted), call.alpha)
-    images = read_twins(call.ledger, wanted, call.marking.output_dir)
+    wanted = choose_pairs(call.ledger, call.pairs, call.num_pairs)
+    check_reach(call.ledger, len(wanted), call.ledger.plan.alpha_for(call.alpha))
+    images = read_twins(call.ledger, wanted, call.folder)
     found = _probe(call, images, len(wanted))
     caution = found.caution(call.insist)
     if caution:
         _logger.warning(caution)
     protocol = call.protocol(found.outputs, unmarked=found.competence.to_dict(), caution=caution)
-    asked = Questions(call.ledger, wanted, images, protocol)
+    asked = Questions(call.ledger.queries(wanted), images, protocol)
     # First of all: what a reference model does wrong must not cost a verification.
-    reference_losses = ask_references(asked, call.references, bar)
+    reference_losses = ask_references(asked, call.references, report)
     # The journal first: killed in between, the same call finds the ledger's entry
     journal.begin(found.fingerprint)
     verification_id = call.ledger.open_verification(
@@ -127,17 +153,76 @@ def begin(call: Call, journal: Journal, bar: StageBar) -> Begun:
         alpha=call.alpha,
         reuse=call.pairs == "all",
     )
-    note_head(call.ledger)
+    call.around.note(call.ledger)
     journal.opened(verification_id)
     return Begun(call.ledger.verifications[verification_id], asked, reference_losses)
 
 
+def decide(
+    call: Call,
+    begun: Begun,
+    journal: Journal,
+    *,
+    skip_failures: bool = False,
+    report: Report = silent,
+) -> Verdict:
+    """Asks what is left to ask and concludes; of a verification that was concluded, its verdict.
+
+    Raises:
+        SuspectError: if the suspect is out of order; the same call goes on where this one stopped
+    """
+    asked, logged = begun.asked, begun.logged
+    if logged.closed:
+        return call.ledger.verdict_of(logged.id, asked.replay(journal))
+    try:
+        answers = asked.ask(
+            call.model,
+            journal,
+            skip_failures=skip_failures,
+            suffices=_suffices(call.ledger, logged) if _is_sequential(call) else None,
+            report=report,
+        )
+    except BaseException as error:
+        where = (
+            f"{len(journal.answers)} of {2 * len(logged.pairs)} images are answered, and their answers are "
+            "kept. The same call goes on from there, as the same verification, and takes no further place in "
+            "the ledger"
+        )
+        if isinstance(error, SuspectError):
+            raise SuspectError(f"{error}. {where}") from error
+        _logger.warning("The verification of '%s' was interrupted: %s", call.model.name, where)
+        raise
+    paper = paper_figures(asked.recorded, call.ledger, call.proxy_losses, begun.reference_losses)
+    report("Deciding", 0, 1)
+    verdict = call.ledger.conclude(logged.id, answers, paper=paper)
+    call.around.note(call.ledger)
+    return verdict
+
+
+def _is_sequential(call: Call) -> bool:
+    return TESTS[call.ledger.plan.test].sequential
+
+
+def _suffices(ledger: Ledger, logged: Logged) -> Suffices:
+    """Looks at the coins of the pairs that were asked, so that whoever asks need not."""
+    process = EProcess()
+
+    def suffices(pairs: Sequence[PairAnswers]) -> bool:
+        for pair in pairs:
+            if pair.num_failed:
+                process.fail()  # after which no test stops that did not before
+            else:
+                process.update(float(ledger.differences(pair)[0]))
+        return may_stop(process, ledger.plan, logged.position, logged.alpha)
+
+    return suffices
+
+
 def _probe(call: Call, images: Mapping[str, Any], num_pairs: int) -> Probe:
-    one_by_one = TESTS[call.ledger.plan.test].sequential
+    one_by_one = _is_sequential(call)
     return probe(
         call.model,
-        call.samples,
-        call.marking,
+        call.around,
         call.classes,
         outputs=call.outputs,
         batch_size=min(call.batch_size, 2) if one_by_one else call.batch_size,
@@ -155,7 +240,7 @@ def _resumed(call: Call, journal: Journal, logged: Logged) -> Questions:
         len(journal.answers),
         2 * len(logged.pairs),
     )
-    images = read_twins(call.ledger, logged.pairs, call.marking.output_dir)
+    images = read_twins(call.ledger, logged.pairs, call.folder)
     # A suspect without a digest has to answer as the one of that name that was interrupted
     if call.model.digest is None and not logged.closed:
         found = _probe(call, images, len(logged.pairs))
@@ -167,7 +252,7 @@ def _resumed(call: Call, journal: Journal, logged: Logged) -> Questions:
             )
     about = {name: logged.protocol[name] for name in ("unmarked", "caution")}
     protocol = call.protocol(logged.protocol["outputs"], **about)
-    return Questions(call.ledger, logged.pairs, images, protocol)
+    return Questions(call.ledger.queries(logged.pairs), images, protocol)
 
 
 def _interrupted(call: Call, journal: Journal) -> Logged | None:
@@ -202,11 +287,7 @@ def _interrupted(call: Call, journal: Journal) -> Logged | None:
             f"interrupted, of which '{journal.path.name}' beside it holds the answers: it is an older copy. "
             "Restore the newest one"
         )
-    saved = {
-        run_config(call.samples, key, VERIFICATION)["verification_id"]
-        for key in list_keys(call.samples, VERIFICATION)
-    }
-    if begun.closed and (not begun.concluded or begun.id in saved):
+    if begun.closed and (not begun.concluded or call.around.is_saved(begun.id)):
         return None  # what it held is where it belongs
     return begun
 
