@@ -29,6 +29,8 @@ from .core.errors import (
 from .public import public
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     import fiftyone.core.collections as foc
 
     from .core.audit import AuditReport
@@ -91,6 +93,9 @@ def compute_hardness(
     device: str | None = None,
     skip_failures: bool = False,
     progress: bool | Callable | None = None,
+    *,
+    executor: Executor | None = None,
+    checkpoint_dir: str | Path | None = None,
 ) -> HardnessSummary:
     """Scores how hard each image is for a model that has not seen it.
 
@@ -117,6 +122,8 @@ def compute_hardness(
         device (None): ``"cuda"``, ``"mps"`` or ``"cpu"``; chosen in this order by default
         skip_failures (False): whether to leave out images that cannot be read, and count them
         progress (None): whether to render a progress bar, or a callback, as everywhere in FiftyOne
+        executor (None): any ``concurrent.futures.Executor``, whose workers train the proxies at once
+        checkpoint_dir (None): a folder, reached by all workers, in which a training that is done is found again
 
     Returns:
         a ``HardnessSummary``
@@ -139,6 +146,8 @@ def compute_hardness(
         device=device,
         skip_failures=skip_failures,
         progress=progress,
+        executor=executor,
+        checkpoint_dir=checkpoint_dir,
     )
 
 

@@ -7,7 +7,9 @@ proxy trained on each, each image scored by the one that has not seen it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -132,6 +134,8 @@ def compute_hardness(
     seed: int = 51,
     device: str | torch.device | None = None,
     report: Report | None = None,
+    executor: Executor | None = None,
+    checkpoint_dir: Path | None = None,
 ) -> HardnessResult:
     """Scores every image by the proxy that was trained on the other half.
 
@@ -144,6 +148,7 @@ def compute_hardness(
         seed (51): the run's seed
         device (None): where to train; chosen automatically by default
         report (None): called as ``report(stage, done, total)``
+        executor (None), checkpoint_dir (None): see :func:`.training.train_models`
 
     Returns:
         a :class:`HardnessResult`
@@ -168,6 +173,8 @@ def compute_hardness(
         device=device,
         report=report,
         stage="Training the two half proxies",
+        executor=executor,
+        checkpoint_dir=checkpoint_dir,
     )
 
     logits = np.empty((len(labels), num_classes), dtype=np.float32)

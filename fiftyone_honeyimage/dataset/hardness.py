@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
 
 from ..core.device import choose_device
 from ..core.errors import ParameterError
+from ..core.fleet import check_workers
 from ..core.hardness import compute_hardness as score
 from ..core.hardness import find_label_errors, measure_skill
-from ..core.limits import SEED, check_flag, shown
+from ..core.limits import SEED, check_flag, check_path, shown
 from ..core.models import Proxy, check_proxy, proxy_name
 from ..core.training import TrainingConfig
 from ..version import __version__
@@ -65,8 +68,12 @@ def compute_hardness(
     device: str | None,
     skip_failures: bool,
     progress: Progress,
+    executor: Executor | None = None,
+    checkpoint_dir: str | Path | None = None,
 ) -> HardnessSummary:
     """See :func:`fiftyone_honeyimage.compute_hardness`."""
+    kept = None if checkpoint_dir is None else check_path("checkpoint_dir", checkpoint_dir)
+    check_workers(executor, kept)
     config = training_config(training)
     chosen = choose_device(device)
     name = proxy_name(proxy)
@@ -92,6 +99,8 @@ def compute_hardness(
             seed=seed,
             device=chosen,
             report=bar.report,
+            executor=executor,
+            checkpoint_dir=kept,
         )
         errors = find_label_errors(result.logits, labeled.labels)
         skill = measure_skill(result.predictions, labeled.labels)

@@ -13,14 +13,13 @@ from scipy.special import logsumexp
 from torch import nn
 from torchvision.transforms import functional as vision
 
+from fiftyone_honeyimage.core.augmentation import random_crop_flip, to_float
 from fiftyone_honeyimage.core.errors import ParameterError
 from fiftyone_honeyimage.core.models import build_model
 from fiftyone_honeyimage.core.training import (
     TrainingConfig,
     cross_entropy,
     predict_logits,
-    random_crop_flip,
-    to_float,
     train_models,
 )
 

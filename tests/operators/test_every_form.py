@@ -142,6 +142,7 @@ VALUES = st.one_of(
 #: What a field may well hold
 USUAL: dict[str, tuple[Any, ...]] = {
     "advanced": (True, False),
+    "adjustment": ("none", "references"),
     "alpha": (0.0005, 0.001, 1e-9),
     "batch_size": (1, 2, 64),
     "channels": ("RGB", "BGR"),
@@ -183,6 +184,7 @@ USUAL: dict[str, tuple[Any, ...]] = {
     "reencode": ("all", "marked"),
     "references": ("guess\nrows", ["rows"]),
     "robust": (True, False),
+    "score": ("loss", "confidence"),
     "seed": (0, 7),
     "skip_failures": (True, False),
     "smoothing": (0, 2.5),
@@ -246,6 +248,7 @@ CASES = (
         (
             *("honey_key", "method", "num_honeyimages", "num_pairs", "hardness_field", "exclude"),
             *("epsilon", "step_size", "num_steps", "inner", "robust", "smoothing", "alpha", "test"),
+            *("score", "adjustment"),
             *("output_dir", "lpips_backbone", "trade_off", "reencode", "thumbnails"),
             *(*_TARGET, *_TRAINING_FIELDS),
         ),

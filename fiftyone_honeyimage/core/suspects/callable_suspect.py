@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..checkpoints import digest_of
 from ..errors import SuspectError
 from .base import Preprocessing, Suspect
 
@@ -135,18 +135,7 @@ def as_array(output: Any) -> np.ndarray:
 def digest_of_state(module: nn.Module) -> str | None:
     """The SHA-256 of a module's ``state_dict`` (names, types, shapes, bytes), or None if it is empty."""
     state = module.state_dict()
-    if not state:
-        return None
-    sha = hashlib.sha256()
-    for key in sorted(state):
-        value = state[key]
-        if not isinstance(value, Tensor):
-            sha.update(f"{key}={value!r};".encode())
-            continue
-        sha.update(f"{key}:{value.dtype}:{tuple(value.shape)};".encode())
-        flat = value.detach().to("cpu").contiguous().reshape(-1)
-        sha.update(flat.view(torch.uint8).numpy().tobytes())
-    return sha.hexdigest()
+    return digest_of(state) if state else None
 
 
 @contextmanager

@@ -1,0 +1,158 @@
+"""One trainer for every proxy: data kept on the device, batched augmentation, low precision."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.optim import lr_scheduler
+
+from .augmentation import random_crop_flip, to_float
+from .device import autocast_dtype, seeded, seeded_generator
+from .errors import ParameterError
+from .precision import autocast, deterministic
+from .training_config import TrainingConfig, TrainingSummary
+from .training_data import check_labels
+
+
+def train_here(
+    models: Sequence[nn.Module],
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    rows: Sequence[torch.Tensor],
+    config: TrainingConfig,
+    seeds: Sequence[int],
+    target: torch.device,
+    report: Callable[[int], None],
+) -> list[TrainingSummary]:
+    """Trains models one after the other on this machine; see :func:`.training.train_models`, which checks.
+
+    Args:
+        rows: of each model
+        report: is called with the epochs that are done, over all models
+    """
+    dtype = autocast_dtype(target, config.precision)
+    images = images.to(target)
+    labels = labels.to(target)
+    for model, row in zip(models, rows, strict=True):
+        model.to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        check_labels(model, images, labels[row.to(target)])
+
+    summaries = []
+    for index, (model, row, seed) in enumerate(zip(models, rows, seeds, strict=True)):
+
+        def epoch_done(epoch: int, offset: int = index * config.epochs) -> None:
+            report(offset + epoch)
+
+        with seeded(seed, target), deterministic(target):
+            summaries.append(
+                _train_model(model, images, labels, row, config, seed, dtype, epoch_done)
+            )
+
+    return summaries
+
+
+def _train_model(
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    rows: torch.Tensor,
+    config: TrainingConfig,
+    seed: int,
+    dtype: torch.dtype | None,
+    epoch_done: Callable[[int], None],
+) -> TrainingSummary:
+    start = time.perf_counter()
+    device = images.device
+    size = images.shape[-1]
+    padding = size // 8 if config.crop_padding is None else config.crop_padding
+    num_batches = _num_batches(len(rows), config.batch_size)
+    total_steps = config.epochs * num_batches
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        nesterov=config.momentum > 0,
+        fused=device.type in ("cpu", "cuda"),
+    )
+    scheduler = make_scheduler(optimizer, config, total_steps)
+    generator = seeded_generator(seed)
+    model.train()
+    losses = []
+    correct = torch.zeros((), device=device)
+    for epoch in range(config.epochs):
+        # Drawn on the CPU, so that every device sees the same batches
+        order = rows[torch.randperm(len(rows), generator=generator)]
+        offsets = torch.randint(2 * padding + 1, (2, len(rows)), generator=generator)
+        flips = torch.rand(len(rows), generator=generator) < (0.5 if config.flip else 0.0)
+        order, offsets, flips = order.to(device), offsets.to(device), flips.to(device)
+        total = torch.zeros((), device=device)
+        correct.zero_()
+        for chunk, (top, left), flip in zip(
+            order.tensor_split(num_batches),
+            (pair.unbind() for pair in offsets.tensor_split(num_batches, dim=1)),
+            flips.tensor_split(num_batches),
+            strict=True,
+        ):
+            shown = random_crop_flip(images.index_select(0, chunk), top, left, flip, padding)
+            batch = to_float(shown)
+            truth = labels[chunk]
+            with autocast(device, dtype):
+                logits = model(batch)
+            logits = logits.float()
+            loss = F.cross_entropy(logits, truth, label_smoothing=config.label_smoothing)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            total += loss.detach() * len(chunk)
+            correct += (logits.detach().argmax(1) == truth).sum()
+
+        # The epoch's only wait for the device
+        losses.append(total.item() / len(rows))
+        if not math.isfinite(losses[-1]):
+            raise ParameterError(
+                f"The training loss became {losses[-1]} in epoch {epoch + 1} of {config.epochs} "
+                f"(seed {seed}): lower the learning rate, now {config.learning_rate}"
+            )
+        epoch_done(epoch + 1)
+
+    model.eval()
+    optimizer.zero_grad()
+    return TrainingSummary(
+        seed=seed,
+        num_images=len(rows),
+        num_steps=total_steps,
+        losses=tuple(losses),
+        accuracy=correct.item() / len(rows),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def make_scheduler(
+    optimizer: torch.optim.Optimizer, config: TrainingConfig, total_steps: int
+) -> lr_scheduler.LRScheduler:
+    """Returns the learning-rate schedule of a configuration, to be stepped after every batch."""
+    if config.schedule == "one_cycle":
+        return lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=config.learning_rate,
+            # The schedule ends one step early otherwise: it is stepped after the last batch too
+            total_steps=total_steps + 1,
+            cycle_momentum=False,
+        )
+
+    if config.schedule == "cosine":
+        return lr_scheduler.CosineAnnealingLR(optimizer, T_max=total_steps)
+
+    return lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+
+
+def _num_batches(num_images: int, batch_size: int) -> int:
+    # Batches of even size, and none of one image, which batch norm could not take
+    return min(math.ceil(num_images / batch_size), num_images // 2)

@@ -1,0 +1,208 @@
+"""Trainings as tasks: the same weights wherever they run, and nothing trained twice."""
+
+from __future__ import annotations
+
+import importlib.util
+import multiprocessing
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fiftyone_honeyimage.core import fleet
+from fiftyone_honeyimage.core.errors import ParameterError
+from fiftyone_honeyimage.core.hardness import compute_hardness
+from fiftyone_honeyimage.core.models import build_model
+from fiftyone_honeyimage.core.training import TrainingConfig, train_models
+
+CONFIG = TrainingConfig(epochs=2, batch_size=16)
+SEEDS = [3, 4, 5]
+GENERATOR = torch.Generator().manual_seed(0)
+IMAGES = torch.randint(0, 256, (48, 3, 8, 8), generator=GENERATOR).byte()
+LABELS = torch.randint(0, 3, (48,), generator=GENERATOR)
+
+
+class Here(Executor):
+    """Runs a task at once, in this process; from the ``fail``-th on it does not come back."""
+
+    def __init__(self, fail: int | None = None) -> None:
+        self.calls: list[str] = []
+        self._fail = fail
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.calls.append(kwargs["checkpoint"])
+        if self._fail is not None and len(self.calls) >= self._fail:
+            future.set_exception(ConnectionError("the worker is gone"))
+        else:
+            future.set_result(fn(*args, **kwargs))
+        return future
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The seeds that were really trained, in this process."""
+    seeds: list[int] = []
+    real = fleet.train_here
+
+    def counting(*arguments: Any) -> Any:
+        seeds.extend(arguments[5])
+        return real(*arguments)
+
+    monkeypatch.setattr(fleet, "train_here", counting)
+    return seeds
+
+
+def _train(folder: Path | None = None, executor: Executor | None = None, **changes: Any) -> Any:
+    seeds = changes.pop("seeds", SEEDS)
+    models = [build_model("resnet_tiny", 3, input_size=8, seed=seed) for seed in seeds]
+    subsets = changes.pop("subsets", [torch.arange(40), torch.arange(8, 48), None])[: len(seeds)]
+    summaries = train_models(
+        models,
+        changes.pop("images", IMAGES),
+        LABELS,
+        subsets=subsets,
+        config=changes.pop("config", CONFIG),
+        seeds=seeds,
+        device="cpu",
+        executor=executor,
+        checkpoint_dir=folder,
+        **changes,
+    )
+    return models, summaries
+
+
+def _assert_same(found: Any, expected: Any) -> None:
+    for model, other in zip(found[0], expected[0], strict=True):
+        assert not model.training
+        for name, value in model.state_dict().items():
+            assert torch.equal(value, other.state_dict()[name]), name
+    for one, other in zip(found[1], expected[1], strict=True):
+        assert (one.seed, one.losses, one.accuracy) == (other.seed, other.losses, other.accuracy)
+
+
+@pytest.mark.parametrize("kind", ["none", "here", "threads", "processes"])
+def test_the_same_weights_wherever_they_are_trained(kind: str, tmp_path: Path) -> None:
+    expected = _train()
+    reports: list[tuple[int, int]] = []
+    spawn = multiprocessing.get_context("spawn")
+    executor: Executor | None = {
+        "none": lambda: None,
+        "here": Here,
+        "threads": lambda: ThreadPoolExecutor(2),
+        "processes": lambda: ProcessPoolExecutor(2, spawn),
+    }[kind]()
+    found = _train(
+        tmp_path, executor, report=lambda stage, done, total: reports.append((done, total))
+    )
+    if executor is not None:
+        executor.shutdown()
+    _assert_same(found, expected)
+    assert reports == [(2, 6), (4, 6), (6, 6)]
+    assert len(list(tmp_path.glob("*.pt"))) == 3
+    assert len(list(tmp_path.glob("*.data"))) == 1
+
+
+def test_a_fleet_that_is_cut_off_goes_on(tmp_path: Path, trained: list[int]) -> None:
+    with pytest.raises(
+        ParameterError, match=r"seed 4 failed .*ConnectionError: the worker is gone"
+    ):
+        _train(tmp_path, Here(fail=2))
+    assert trained == [3]
+    found = _train(tmp_path, Here())
+    assert trained == [3, 4, 5]
+    _assert_same(found, _train())
+    # Another caller, without any worker, finds all of them too
+    _assert_same(_train(tmp_path), found)
+    assert trained == [3, 4, 5]
+
+
+def test_what_decides_the_weights_decides_the_name(tmp_path: Path, trained: list[int]) -> None:
+    _train(tmp_path, seeds=[3])
+    other = IMAGES.clone()
+    other[0, 0, 0, 0] += 1
+    changes: list[dict[str, Any]] = [
+        {"config": TrainingConfig(epochs=2, batch_size=15)},
+        {"subsets": [torch.arange(41)]},
+        {"images": other},
+    ]
+    for number, change in enumerate(changes, start=2):
+        _train(tmp_path, seeds=[3], **change)
+        assert len(trained) == number, change
+    _train(tmp_path, seeds=[3])
+    assert len(trained) == 4
+
+
+def test_a_damaged_checkpoint_is_trained_anew(tmp_path: Path, trained: list[int]) -> None:
+    expected = _train(tmp_path, seeds=[3])
+    (path,) = tmp_path.glob("*.pt")
+    whole = path.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], b"\0" * len(whole)):
+        path.write_bytes(damaged)
+        _assert_same(_train(tmp_path, seeds=[3]), expected)
+        assert path.stat().st_size == len(whole)
+    assert trained == [3] * 4
+
+
+def test_what_cannot_work_is_said_first(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="executor needs checkpoint_dir"):
+        _train(None, Here())
+    with pytest.raises(ParameterError, match=r"concurrent\.futures\.Executor, not a str"):
+        _train(tmp_path, "ray")  # type: ignore[arg-type]
+
+    class Local(torch.nn.Sequential):
+        """Nobody can import it."""
+
+    model = Local(torch.nn.Flatten(), torch.nn.Linear(192, 3))
+    with pytest.raises(ParameterError, match="Local cannot be sent to a worker"):
+        train_models(
+            [model],
+            IMAGES,
+            LABELS,
+            seeds=[0],
+            config=CONFIG,
+            executor=Here(),
+            checkpoint_dir=tmp_path,
+        )
+
+
+def test_a_worker_elsewhere_is_told_from_one_that_trained(tmp_path: Path) -> None:
+    class Nowhere(Here):
+        """Says that it is done, and leaves its checkpoint where nobody sees it."""
+
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            future: Future[Any] = Future()
+            future.set_result(None)
+            return future
+
+    with pytest.raises(ParameterError, match="reach by the same name"):
+        _train(tmp_path, Nowhere())
+
+
+def test_hardness_is_the_same(tmp_path: Path, trained: list[int]) -> None:
+    def score(**more: Any) -> Any:
+        return compute_hardness(
+            IMAGES, LABELS.numpy(), 3, proxy="resnet_tiny", config=CONFIG, device="cpu", **more
+        ).hardness
+
+    expected = score()
+    assert (score(executor=Here(), checkpoint_dir=tmp_path) == expected).all()
+    assert (score(checkpoint_dir=tmp_path) == expected).all()
+    assert len(trained) == 2
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+def test_ray_trains_on_two_workers(tmp_path: Path) -> None:
+    """The executor of docs/fleets.md, with workers of a real Ray."""
+    import ray
+
+    text = (Path(__file__).parents[2] / "docs" / "fleets.md").read_text(encoding="utf-8")
+    namespace: dict[str, Any] = {}
+    exec(text.split("<!-- ray -->\n```python\n")[1].split("```")[0], namespace)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    try:
+        _assert_same(_train(tmp_path, namespace["RayExecutor"]()), _train())
+    finally:
+        ray.shutdown()
