@@ -8,11 +8,12 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 _CHUNK = 1 << 20
 
@@ -147,33 +148,8 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
         OSError: if the lock file cannot be made
     """
     path = Path(path)
-    descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        _lock(descriptor)
+    with FileLock(path.with_name(f".{path.name}.lock"), mode=0o600):
         yield
-    finally:
-        os.close(descriptor)
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(descriptor: int) -> None:
-        while True:
-            try:
-                msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
-            except OSError as error:
-                # LK_LOCK gives up after ten tries of a second each
-                if error.errno != errno.EDEADLOCK:
-                    raise
-            else:
-                return
-
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -29,7 +29,6 @@ from PIL import Image, UnidentifiedImageError
 from PIL import ImageFile as PillowFile
 
 from .errors import ImageError
-from .files import write_atomic
 
 #: Formats that are read. Others (JPEG 2000, AVIF, ...) may hold more than 8 bits without Pillow telling.
 #: JPEG covers the multi-picture files (MPO) of phones.
@@ -142,34 +141,6 @@ def _decoded(path: Path, image: Image.Image) -> ImageFile:
     image.load()
     array = np.array(_as_rgb(image), dtype=np.uint8)
     return ImageFile(path, image.format or "", mode, image.size, array)
-
-
-def write_png(path: str | os.PathLike[str], array: np.ndarray) -> Path:
-    """Writes a PNG file whole or not at all, and reads it back to prove that it holds these pixels.
-
-    The same array gives the same bytes with the same version of Pillow.
-
-    Args:
-        path: where to; the suffix has to be ``.png``, the folder has to exist
-        array: uint8 array of shape ``(height, width, 3)``, RGB
-
-    Returns:
-        the path
-
-    Raises:
-        ImageError: if the array is no such image, or the file read back differs from it
-    """
-    path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise ImageError(f"a PNG file is named .png, got {path}")
-    check_image(array, str(path))
-
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(array)).save(buffer, format="PNG")
-    write_atomic(path, buffer.getvalue())
-    if not np.array_equal(read_image(path), array):
-        raise ImageError(f"{path} does not hold the pixels that were written; is the disk sound?")
-    return path
 
 
 def check_image(array: np.ndarray, name: str) -> None:

@@ -29,14 +29,6 @@ class Vp8Header:
     partitions: int
     quantiser: int
 
-    @property
-    def quantisers(self) -> tuple[int, ...]:
-        """The four segments' quantisers, 0 to 127, coarsest last."""
-        if not self.segments:
-            return (self.quantiser,) * 4
-        base = 0 if self.segment_mode else self.quantiser
-        return tuple(sorted(base + value for value in self.segments))
-
 
 def read_vp8_header(frame: bytes) -> Vp8Header:
     """Reads the header of a key frame, the content of a WebP file's chunk ``VP8``."""

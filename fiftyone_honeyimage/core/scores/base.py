@@ -17,7 +17,6 @@ class Access(IntEnum):
 
     LABELS = 1
     SCORES = 2
-    FEATURES = 3
 
 
 class Score(ABC):
