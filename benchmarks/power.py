@@ -25,9 +25,10 @@ from scipy import stats
 from benchmarks.datasets import load_cifar10, to_tensor
 from benchmarks.results_io import write_results
 from fiftyone_honeyimage.core.evidence.adjustment import ADJUSTMENTS
+from fiftyone_honeyimage.core.evidence.pair_answers import PairAnswers
+from fiftyone_honeyimage.core.evidence.plan import Plan
 from fiftyone_honeyimage.core.evidence.published import score_known_models
-from fiftyone_honeyimage.core.evidence.twins import PairAnswers
-from fiftyone_honeyimage.core.evidence.verdict import Plan, judge
+from fiftyone_honeyimage.core.evidence.verdict import judge
 from fiftyone_honeyimage.core.hardness import compute_hardness
 from fiftyone_honeyimage.core.methods import METHODS
 from fiftyone_honeyimage.core.methods.request import CraftRequest, CraftResult

@@ -14,7 +14,7 @@ from .execution import ALLOW, can_schedule
 from .form_errors import is_blocked
 
 if TYPE_CHECKING:
-    from ..core.evidence.verdict import Plan
+    from ..core.evidence.plan import Plan
     from ..dataset.run_cost import RunCost
     from .training_questions import ProxyTraining
 

@@ -21,7 +21,7 @@ from .form_errors import block, errors_on, errors_on_named, is_blocked
 from .form_parts import ask, dropdown, form, multiple_choice, once, section, view_key
 
 if TYPE_CHECKING:
-    from ..core.evidence.verdict import Plan
+    from ..core.evidence.plan import Plan
 
 #: What stays folded until it is asked for, beside the folded options of the methods
 _FURTHER = (
@@ -458,7 +458,7 @@ def _exclude(ctx: Any, inputs: types.Object) -> None:
 
 def _plan(values: Mapping[str, Any], inputs: types.Object, method: Method) -> Plan | None:
     """The marking's plan; None, with the reason in the form, if what was asked cannot be used."""
-    from ..core.evidence.verdict import Plan
+    from ..core.evidence.plan import Plan
     from ..core.limits import TRADE_OFF, check_choice, check_flag
     from ..core.metrics import check_backbone_path
 

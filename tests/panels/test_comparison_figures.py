@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from fiftyone_honeyimage.core.evidence.alpha_spending import adjusted_p, holm
-from fiftyone_honeyimage.core.evidence.verdict import Plan, decide
+from fiftyone_honeyimage.core.evidence.plan import Plan
+from fiftyone_honeyimage.core.evidence.verdict import decide
 from fiftyone_honeyimage.panels import comparison_figures as figures
 
 

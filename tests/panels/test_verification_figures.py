@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from fiftyone_honeyimage.app.words import VERDICTS
-from fiftyone_honeyimage.core.evidence.verdict import Plan, Verdict, decide
+from fiftyone_honeyimage.core.evidence.plan import Plan
+from fiftyone_honeyimage.core.evidence.verdict import Verdict, decide
 from fiftyone_honeyimage.panels import verification_figures as figures
 
 

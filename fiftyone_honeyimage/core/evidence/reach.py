@@ -6,8 +6,8 @@ import numpy as np
 
 from .alpha_spending import adjusted_p
 from .exact_tests import TESTS
+from .plan import Plan
 from .twins import min_attainable_p
-from .verdict import Plan
 
 
 def can_reach(plan: Plan, num_pairs: int, alpha: float, position: int) -> bool:

@@ -12,97 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ParameterError
-from ..limits import check_choice
-from ..scores import SCORES, deciding_scores
-from .adjustment import ADJUSTMENTS, adjust
+from ..scores import SCORES
+from .adjustment import adjust
 from .alpha_spending import adjusted_p
 from .e_process import EProcess
 from .effects import accuracy_difference, hodges_lehmann
-from .exact_tests import TESTS, planned_tests
+from .exact_tests import TESTS
+from .pair_answers import PairAnswers
+from .plan import Plan, check_alpha, is_count, read_fields
 from .statement import DERIVED, INCONCLUSIVE, NOT_SHOWN, VERDICTS, word_verdict
-from .twins import KINDS, PairAnswers, correctness_differences, min_attainable_p
+from .twins import KINDS, correctness_differences, min_attainable_p
 
 #: For each pair's index, the covariates of sides a and b
 Covariates = Mapping[int, tuple[Mapping[str, float], Mapping[str, float]]]
-
-#: The weakest level that a verdict may be given at
-MAX_ALPHA = 0.05
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is fixed before the release and committed with it.
-
-    Attributes:
-        alpha (0.001): the probability with which an innocent model may be accused, at most 0.05
-        test ("signed_rank"): a name in :func:`.exact_tests.planned_tests`. On a suspect that gives labels
-            only, the sign test takes the place of the signed-rank test
-        score ("loss"): what losses are compared as, a name in ``SCORES``
-        adjustment ("none"): a name in :data:`ADJUSTMENTS`; labels are never adjusted
-        min_pairs (10): below this number of usable pairs every verdict is "inconclusive", and a
-            sequential test does not stop
-    """
-
-    alpha: float = 0.001
-    test: str = "signed_rank"
-    min_pairs: int = 10
-    score: str = "loss"
-    adjustment: str = "none"
-
-    def __post_init__(self) -> None:
-        _check_alpha(self.alpha)
-        check_choice("test", self.test, planned_tests())
-        check_choice("score", self.score, deciding_scores())
-        check_choice("adjustment", self.adjustment, ADJUSTMENTS)
-        if not _is_count(self.min_pairs) or self.min_pairs < 1:
-            raise ParameterError(
-                f"min_pairs must be a whole number of at least 1, not {self.min_pairs!r}"
-            )
-
-    def test_for(self, kind: str) -> str:
-        """Returns the test for a suspect that answers with "scores" or "labels".
-
-        Which of them a suspect gives does not depend on the coins, so that this choice costs
-        nothing.
-        """
-        if kind not in KINDS:
-            raise ParameterError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
-        return TESTS[self.test].for_labels if kind == "labels" else self.test
-
-    def is_adjusted(self, kind: str) -> bool:
-        """Whether a suspect's answers of this kind are adjusted."""
-        return kind == "scores" and self.adjustment != "none"
-
-    def alpha_for(self, requested: float | None) -> float:
-        """Returns the level of one verification: the plan's, or a smaller one on request.
-
-        Raises:
-            ParameterError: if more than the plan's alpha is asked for
-        """
-        if requested is None:
-            return self.alpha
-        _check_alpha(requested)
-        if requested > self.alpha:
-            raise ParameterError(
-                f"alpha={requested} is weaker than alpha={self.alpha}, to which this marking was "
-                "committed before its release; ask for the same or a smaller one"
-            )
-        return requested
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns plain values, safe for JSON."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Plan:
-        """Undoes :meth:`to_dict`.
-
-        Raises:
-            ParameterError: if something is missing, unknown or out of range
-        """
-        # Ledgers of version 2 know neither
-        added = {"score": "loss", "adjustment": "none"}
-        return cls(**_fields(cls, {**added, **values} if isinstance(values, Mapping) else values))
 
 
 @dataclass(frozen=True)
@@ -146,13 +68,13 @@ class Verdict:
     paper: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_alpha(self.alpha)
+        check_alpha(self.alpha)
         if self.verdict not in VERDICTS:
             raise ParameterError(f"A verdict is one of {', '.join(VERDICTS)}, not {self.verdict!r}")
         if self.test not in TESTS or self.kind not in KINDS:
             raise ParameterError(f"Unknown test {self.test!r} or kind {self.kind!r}")
         for name in ("num_pairs", "num_failed", "num_left", "family_size"):
-            if not _is_count(getattr(self, name)):
+            if not is_count(getattr(self, name)):
                 raise ParameterError(f"{name} must be a whole number, not {getattr(self, name)!r}")
         # Each written so that NaN fails
         if not min_attainable_p(self.num_pairs) <= self.p_value <= 1:
@@ -199,7 +121,7 @@ class Verdict:
         Raises:
             ParameterError: if something is missing, unknown or contradicts itself
         """
-        values = _fields(cls, values)
+        values = read_fields(cls, values)
         if values["effect_interval"] is not None:
             low, high = values["effect_interval"]
             values["effect_interval"] = (low, high)
@@ -226,7 +148,7 @@ def decide(
         plan: what was committed
         answers: for scores, ``loss(withheld) - loss(released)`` of each answered pair, shape (n,); for
             labels, whether the (released, withheld) twins were classified correctly, two boolean
-            arrays of shape (n,). In the committed order. :meth:`.twins.PairAnswers.compare` gives
+            arrays of shape (n,). In the committed order. :meth:`.pair_answers.PairAnswers.compare` gives
             both
         kind: "scores" or "labels"
         num_left: pairs of the ledger that no verification has used
@@ -244,7 +166,7 @@ def decide(
     """
     level = plan.alpha_for(alpha)
     test = plan.test_for(kind)
-    if not _is_count(num_left):
+    if not is_count(num_left):
         raise ParameterError(f"num_left must be a whole number, not {num_left!r}")
 
     if kind == "labels":
@@ -393,26 +315,3 @@ def _both(answers: Any) -> tuple[Any, Any]:
             "withheld twins were classified correctly"
         )
     return answers
-
-
-def _check_alpha(alpha: Any) -> None:
-    # Written so that NaN fails
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 < alpha <= MAX_ALPHA:
-        raise ParameterError(
-            f"alpha must lie above 0 and be at most {MAX_ALPHA}, not {alpha!r}; it is the "
-            "probability with which an innocent model may be accused"
-        )
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _fields(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(values, Mapping):
-        raise ParameterError(f"A {cls.__name__.lower()} must be a JSON object, not {values!r}")
-    names = {entry.name for entry in dataclasses.fields(cls)}
-    if set(values) != names:
-        wrong = ", ".join(sorted(names.symmetric_difference(values)))
-        raise ParameterError(f"A {cls.__name__.lower()} lacks or does not know: {wrong}")
-    return dict(values)

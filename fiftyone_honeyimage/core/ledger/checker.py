@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import HoneyImageError, LedgerError
-from ..evidence.twins import PairAnswers
-from ..evidence.verdict import Plan, Verdict, judge
+from ..evidence.pair_answers import PairAnswers
+from ..evidence.plan import Plan
+from ..evidence.verdict import Verdict, judge
 from ..printing import quoted
 from .comparisons import Compared
 from .hashes import format_name, hash_answers, hash_leaf, hash_leaves

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LedgerError
-from ..evidence.verdict import Plan
+from ..evidence.plan import Plan
 from ..files import locked
 from .file import write_ledger_file
 from .hashes import VERSION, check_text, hash_leaf, hash_leaves, list_leaves

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LedgerError
-from ..evidence.twins import PairAnswers
+from ..evidence.pair_answers import PairAnswers
 from ..files import write_json_atomic
 from .checker import Checker, EvidenceCheck
 from .comparisons import compare_head, compare_images, compare_release

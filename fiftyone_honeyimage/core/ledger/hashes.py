@@ -15,7 +15,7 @@ from typing import Any
 import rfc8785
 
 from ..errors import LedgerError
-from ..evidence.twins import PairAnswers
+from ..evidence.pair_answers import PairAnswers
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 #: Of the ledgers and evidence files that are written

@@ -26,8 +26,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import LedgerError, ParameterError
-from ..evidence.twins import KINDS, PairAnswers
-from ..evidence.verdict import Plan, Verdict, judge, tested_differences
+from ..evidence.pair_answers import PairAnswers
+from ..evidence.plan import Plan
+from ..evidence.twins import KINDS
+from ..evidence.verdict import Verdict, judge, tested_differences
 from ..files import locked
 from .file import keep_private, read_ledger_file, refuse_links, write_ledger_file
 from .hashes import (

@@ -18,8 +18,10 @@ from typing import Any
 
 from ..errors import LedgerError
 from ..evidence.exact_tests import TESTS
-from ..evidence.twins import KINDS, PairAnswers
-from ..evidence.verdict import Plan, Verdict
+from ..evidence.pair_answers import PairAnswers
+from ..evidence.plan import Plan
+from ..evidence.twins import KINDS
+from ..evidence.verdict import Verdict
 from .hashes import VERSION, hash_entry, hash_private, is_digest
 
 _ENTRY_KEYS = {"index", "event", "id", "at", "public", "private_sha256", "previous", "hash"}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ..errors import SuspectError
-from ..evidence.twins import PairAnswers
+from ..evidence.pair_answers import PairAnswers
 from ..ledger.sides import MarkedImage
 from ..progress import Report, silent
 from ..suspects import Asking, Protocol, Suspect, query

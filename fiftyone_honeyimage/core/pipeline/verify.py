@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import LedgerError, SuspectError
 from ..evidence.e_process import EProcess
 from ..evidence.exact_tests import TESTS
-from ..evidence.twins import PairAnswers
+from ..evidence.pair_answers import PairAnswers
 from ..evidence.verdict import Verdict, may_stop
 from ..images import read_image
 from ..ledger.ledger import Ledger

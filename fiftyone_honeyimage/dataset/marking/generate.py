@@ -16,8 +16,8 @@ import torch
 
 from ...core.codecs import encoder_versions
 from ...core.device import choose_device
+from ...core.evidence.plan import Plan
 from ...core.evidence.reach import can_reach, pairs_needed
-from ...core.evidence.verdict import Plan
 from ...core.ledger.creation import create_ledger
 from ...core.ledger.ledger import Ledger, load_ledger
 from ...core.ledger.sides import MarkedImage, Side

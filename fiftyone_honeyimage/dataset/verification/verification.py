@@ -9,7 +9,7 @@ from typing import Any
 
 import fiftyone as fo
 
-from ...core.evidence.twins import PairAnswers
+from ...core.evidence.pair_answers import PairAnswers
 from ...core.evidence.verdict import Verdict
 from ...core.ledger.evidence_file import check_new_evidence
 from ...core.ledger.evidence_file import export_evidence as write_evidence

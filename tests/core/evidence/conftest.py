@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from protocols import protocol_for
 
-from fiftyone_honeyimage.core.evidence.twins import PairAnswers
-from fiftyone_honeyimage.core.evidence.verdict import Plan
+from fiftyone_honeyimage.core.evidence.pair_answers import PairAnswers
+from fiftyone_honeyimage.core.evidence.plan import Plan
 from fiftyone_honeyimage.core.ledger.creation import create_ledger, draw_coins
 from fiftyone_honeyimage.core.ledger.ledger import Ledger
 from fiftyone_honeyimage.core.ledger.sides import MarkedImage

@@ -15,8 +15,9 @@ import pytest
 from fiftyone_honeyimage.core.errors import ParameterError
 from fiftyone_honeyimage.core.evidence.adjustment import adjust
 from fiftyone_honeyimage.core.evidence.exact_tests import TESTS
-from fiftyone_honeyimage.core.evidence.twins import PairAnswers
-from fiftyone_honeyimage.core.evidence.verdict import Plan, judge
+from fiftyone_honeyimage.core.evidence.pair_answers import PairAnswers
+from fiftyone_honeyimage.core.evidence.plan import Plan
+from fiftyone_honeyimage.core.evidence.verdict import judge
 from fiftyone_honeyimage.core.scores import SCORES
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -14,8 +14,8 @@ from protocols import PROTOCOL
 
 from fiftyone_honeyimage.__main__ import main
 from fiftyone_honeyimage.core.errors import LedgerError, ReleaseError
-from fiftyone_honeyimage.core.evidence.twins import PairAnswers
-from fiftyone_honeyimage.core.evidence.verdict import Plan
+from fiftyone_honeyimage.core.evidence.pair_answers import PairAnswers
+from fiftyone_honeyimage.core.evidence.plan import Plan
 from fiftyone_honeyimage.core.ledger.comparisons import compare_release
 from fiftyone_honeyimage.core.ledger.creation import create_ledger
 from fiftyone_honeyimage.core.ledger.evidence_file import check_evidence, export_evidence

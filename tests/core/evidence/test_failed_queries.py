@@ -12,8 +12,10 @@ from protocols import PROTOCOL
 from scipy import stats
 
 from fiftyone_honeyimage.core.evidence.e_process import EProcess, e_process
-from fiftyone_honeyimage.core.evidence.twins import PairAnswers, sign_test, signed_rank_test
-from fiftyone_honeyimage.core.evidence.verdict import Plan, decide, may_stop
+from fiftyone_honeyimage.core.evidence.pair_answers import PairAnswers
+from fiftyone_honeyimage.core.evidence.plan import Plan
+from fiftyone_honeyimage.core.evidence.twins import sign_test, signed_rank_test
+from fiftyone_honeyimage.core.evidence.verdict import decide, may_stop
 from fiftyone_honeyimage.core.ledger.ledger import Ledger
 
 NUM_INNOCENT = 200

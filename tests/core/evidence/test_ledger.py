@@ -12,7 +12,8 @@ import pytest
 from protocols import PROTOCOL
 
 from fiftyone_honeyimage.core.errors import LedgerError, ParameterError
-from fiftyone_honeyimage.core.evidence.verdict import Plan, decide
+from fiftyone_honeyimage.core.evidence.plan import Plan
+from fiftyone_honeyimage.core.evidence.verdict import decide
 from fiftyone_honeyimage.core.ledger.ledger import Ledger, load_ledger
 from fiftyone_honeyimage.core.ledger.log import without_words
 

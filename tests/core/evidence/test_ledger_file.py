@@ -19,7 +19,7 @@ import pytest
 from protocols import PROTOCOL
 
 from fiftyone_honeyimage.core.errors import LedgerError
-from fiftyone_honeyimage.core.evidence.verdict import Plan
+from fiftyone_honeyimage.core.evidence.plan import Plan
 from fiftyone_honeyimage.core.ledger.ledger import Ledger, load_ledger
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -14,7 +14,7 @@ import pytest
 from scipy import stats
 
 from fiftyone_honeyimage.core.errors import LedgerError
-from fiftyone_honeyimage.core.evidence.verdict import Plan
+from fiftyone_honeyimage.core.evidence.plan import Plan
 from fiftyone_honeyimage.core.ledger import creation as new_ledger
 from fiftyone_honeyimage.core.ledger.creation import create_ledger, draw_coins
 from fiftyone_honeyimage.core.ledger.ledger import Ledger

@@ -36,8 +36,10 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 from fiftyone_honeyimage.core.evidence.alpha_spending import alpha_effective
-from fiftyone_honeyimage.core.evidence.twins import PairAnswers, signed_rank_test
-from fiftyone_honeyimage.core.evidence.verdict import Plan, Verdict, decide
+from fiftyone_honeyimage.core.evidence.pair_answers import PairAnswers
+from fiftyone_honeyimage.core.evidence.plan import Plan
+from fiftyone_honeyimage.core.evidence.twins import signed_rank_test
+from fiftyone_honeyimage.core.evidence.verdict import Verdict, decide
 from fiftyone_honeyimage.core.ledger.creation import create_ledger, draw_coins
 from fiftyone_honeyimage.core.ledger.ledger import Ledger
 from fiftyone_honeyimage.core.ledger.sides import MarkedImage

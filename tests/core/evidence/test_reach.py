@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fiftyone_honeyimage.core.evidence.plan import Plan
 from fiftyone_honeyimage.core.evidence.reach import (
     can_reach,
     checks_left,
     pairs_needed,
     proposed_share,
 )
-from fiftyone_honeyimage.core.evidence.verdict import Plan, decide
+from fiftyone_honeyimage.core.evidence.verdict import decide
 
 
 @pytest.mark.parametrize("test", ["signed_rank", "e_process"])

@@ -15,8 +15,8 @@ from mutations import altered
 from protocols import PROTOCOL, protocol_for
 
 from fiftyone_honeyimage.core.errors import LedgerError
-from fiftyone_honeyimage.core.evidence.twins import PairAnswers
-from fiftyone_honeyimage.core.evidence.verdict import Plan
+from fiftyone_honeyimage.core.evidence.pair_answers import PairAnswers
+from fiftyone_honeyimage.core.evidence.plan import Plan
 from fiftyone_honeyimage.core.ledger.evidence_file import check_evidence, export_evidence
 from fiftyone_honeyimage.core.ledger.hashes import hash_entry, hash_private
 from fiftyone_honeyimage.core.ledger.ledger import Ledger, load_ledger

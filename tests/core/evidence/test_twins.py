@@ -14,8 +14,8 @@ from scipy import stats
 
 from fiftyone_honeyimage.core.errors import ParameterError
 from fiftyone_honeyimage.core.evidence.effects import accuracy_difference, hodges_lehmann
+from fiftyone_honeyimage.core.evidence.pair_answers import PairAnswers
 from fiftyone_honeyimage.core.evidence.twins import (
-    PairAnswers,
     TwinTest,
     loss_differences,
     min_attainable_p,

@@ -14,7 +14,8 @@ import pytest
 from fiftyone_honeyimage.core.errors import ParameterError
 from fiftyone_honeyimage.core.evidence.alpha_spending import adjusted_p, alpha_effective
 from fiftyone_honeyimage.core.evidence.e_process import EProcess
-from fiftyone_honeyimage.core.evidence.verdict import Plan, Verdict, decide, may_stop
+from fiftyone_honeyimage.core.evidence.plan import Plan
+from fiftyone_honeyimage.core.evidence.verdict import Verdict, decide, may_stop
 
 PLAN = Plan(alpha=0.001)
 SEQUENTIAL = Plan(alpha=0.001, test="e_process")
