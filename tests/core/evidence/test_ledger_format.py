@@ -1,0 +1,110 @@
+"""docs/ledger_format.md tells all that a checker needs: its own checker holds, and finds what was altered."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from protocols import PROTOCOL
+
+from fiftyone_honeyimage.core.evidence.pair_answers import PairAnswers
+from fiftyone_honeyimage.core.evidence.plan import Plan
+from fiftyone_honeyimage.core.ledger.creation import create_ledger
+from fiftyone_honeyimage.core.ledger.evidence_file import export_evidence
+from fiftyone_honeyimage.core.ledger.ledger import Ledger
+from fiftyone_honeyimage.core.ledger.sides import MarkedImage, Side
+
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "ledger_format.md"
+
+
+def _side(number: int, twin: str) -> Side:
+    name = f"{number}{twin}"
+    image = MarkedImage(f"sample {name}", "größe", f"images/{name}.png", *2 * (name.zfill(64),))
+    return Side((image,), {"trigger": {"x": 3, "levels": 2.5}}, {"original": 0.1 * number + 1e-7})
+
+
+@pytest.fixture
+def checker() -> Any:
+    text = DOCS.read_text(encoding="utf-8")
+    namespace: dict[str, Any] = {"__name__": "checker"}
+    exec(text.split("<!-- checker -->\n```python\n")[1].split("```")[0], namespace)
+    return namespace["check"]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    pairs = [(_side(number, "a"), _side(number, "b")) for number in range(12)]
+    plan = Plan(score="confidence", adjustment="references")
+    recipients = ("", "Acme GmbH")
+    header = {"classes": ["größe"], "epsilon": 4.0, "tiny": 1e-7, "large": 1e21}
+    return create_ledger(tmp_path / "ledger.json", header, [], pairs, plan, recipients=recipients)
+
+
+def _evidence(ledger: Ledger, folder: Path) -> dict[str, Any]:
+    ledger.record_release("a" * 64, 100)
+    opened = ledger.open_verification(
+        "theirs",
+        None,
+        "scores",
+        [i for i, _ in ledger.query_order],
+        protocol={**PROTOCOL, "classes": {"größe": 0, "dog": 1}},
+    )
+    released = ledger.released()
+    order = tuple(index for index, _ in ledger.query_order)
+    a, b = (tuple(0.01 * i + (0.0 if released[i] == side else 2.0) for i in order) for side in "ab")
+    answers = PairAnswers("scores", order, a, b)
+    ledger.conclude(opened, answers)
+    export_evidence(ledger, opened, answers, folder / "evidence.json")
+    content: dict[str, Any] = json.loads((folder / "evidence.json").read_text(encoding="utf-8"))
+    return content
+
+
+def test_a_checker_of_somebody_else_holds(checker: Any, ledger: Ledger, tmp_path: Path) -> None:
+    evidence = _evidence(ledger, tmp_path)
+    checker(evidence, ledger.commitment)
+    with pytest.raises(AssertionError):
+        checker(evidence, "0" * 64)
+
+    def altered(change: Any) -> dict[str, Any]:
+        other = copy.deepcopy(evidence)
+        change(other)
+        return other
+
+    def flip(other: Any) -> None:
+        released = other["pairs"][3]["leaf"]["released"]
+        released[""] = "b" if released[""] == "a" else "a"
+
+    def reorder(other: Any) -> None:
+        other["answers"]["pairs"][:2] = other["answers"]["pairs"][1::-1]
+
+    changes = (
+        flip,
+        reorder,
+        lambda e: e["pairs"][0]["leaf"]["a"]["covariates"].update(original=0.5),
+        lambda e: e["header"]["leaf"]["header"]["plan"].update(alpha=0.05),
+        lambda e: e["query_order"]["leaf"]["order"].reverse(),
+        lambda e: e["log"].pop(0),
+        lambda e: e["log"][-1]["public"].update(num_queried=10),
+        lambda e: e["log"][-1]["private"].update(salt="0" * 64),
+        lambda e: e["leaf_hashes"].reverse(),
+    )
+    for change in changes:
+        with pytest.raises(AssertionError):
+            checker(altered(change), ledger.commitment)
+
+
+def test_each_recipient_has_coins_of_his_own(ledger: Ledger) -> None:
+    everybody, acme = ledger.released(), ledger.released("Acme GmbH")
+    assert set(everybody) == set(acme) == set(range(12))
+    assert everybody != acme, "one chance in 4096"
+    for recipient, released in (("", everybody), ("Acme GmbH", acme)):
+        names = {image.file for image in ledger.released_images(recipient)}
+        assert names == {f"images/{index}{side}.png" for index, side in released.items()}
+        withheld = {image.file for image in ledger.withheld_images(recipient)}
+        assert not names & withheld
+        assert len(names | withheld) == 24
+    with pytest.raises(KeyError):
+        ledger.released("Nobody")
