@@ -27,7 +27,7 @@ HARDNESS = "honeyimage/hardness"
 MARKING = "honeyimage/marking"
 VERIFICATION = "honeyimage/verification"
 
-METHODS = (HARDNESS, MARKING, VERIFICATION)
+RUN_KINDS = (HARDNESS, MARKING, VERIFICATION)
 
 #: In a field's info: the method whose run made it. Stands there before the run is registered.
 MADE_BY = "honeyimage"

@@ -21,7 +21,7 @@ _MAX_NAME = 20
 
 
 @dataclass(frozen=True)
-class Suspect:
+class ComparedSuspect:
     """One verification of a marking.
 
     Attributes:
@@ -56,7 +56,7 @@ class Suspect:
         return adjusted_p(self.p_value, self.position)
 
 
-def from_verdict(key: str, name: str, verdict: Any) -> Suspect:
+def from_verdict(key: str, name: str, verdict: Any) -> ComparedSuspect:
     """A verification that is on the dataset.
 
     Args:
@@ -64,7 +64,7 @@ def from_verdict(key: str, name: str, verdict: Any) -> Suspect:
         name: what the suspect is called
         verdict: a ``Verdict``
     """
-    return Suspect(
+    return ComparedSuspect(
         key=key,
         name=name,
         verdict=verdict.verdict,
@@ -79,7 +79,7 @@ def from_verdict(key: str, name: str, verdict: Any) -> Suspect:
     )
 
 
-def labels(suspects: Sequence[Suspect]) -> list[str]:
+def labels(suspects: Sequence[ComparedSuspect]) -> list[str]:
     """What to call the suspects in a plot: short, and no two alike."""
     short = [
         s.name if len(s.name) <= _MAX_NAME else f"{s.name[: _MAX_NAME - 1]}…" for s in suspects
@@ -90,12 +90,12 @@ def labels(suspects: Sequence[Suspect]) -> list[str]:
     ]
 
 
-def holm_values(suspects: Sequence[Suspect]) -> list[float]:
+def holm_values(suspects: Sequence[ComparedSuspect]) -> list[float]:
     """Holm's adjusted p-values of all suspects as one family."""
     return holm([suspect.p_value for suspect in suspects])
 
 
-def table_rows(suspects: Sequence[Suspect]) -> list[dict[str, Any]]:
+def table_rows(suspects: Sequence[ComparedSuspect]) -> list[dict[str, Any]]:
     """One row a suspect, with everything in words."""
     rows = []
     for suspect, corrected in zip(suspects, holm_values(suspects), strict=True):
@@ -118,7 +118,7 @@ def table_rows(suspects: Sequence[Suspect]) -> list[dict[str, Any]]:
     return rows
 
 
-def effect_text(suspect: Suspect) -> str:
+def effect_text(suspect: ComparedSuspect) -> str:
     """The effect size with its interval, short: nats, or points of accuracy."""
     if suspect.effect_size is None:
         return "undefined"
@@ -133,7 +133,7 @@ def effect_text(suspect: Suspect) -> str:
     return f"{text} {unit}"
 
 
-def explanation(suspects: Sequence[Suspect], whole_family: bool) -> str:
+def explanation(suspects: Sequence[ComparedSuspect], whole_family: bool) -> str:
     """How the p-values are corrected, which correction decides, and where the two differ.
 
     Args:
@@ -164,7 +164,7 @@ def explanation(suspects: Sequence[Suspect], whole_family: bool) -> str:
     return "\n\n".join(lines)
 
 
-def _differences(suspects: Sequence[Suspect]) -> list[str]:
+def _differences(suspects: Sequence[ComparedSuspect]) -> list[str]:
     """Where the stored verdict and Holm's correction would part, said plainly."""
     lines = []
     for suspect, corrected in zip(suspects, holm_values(suspects), strict=True):
@@ -183,7 +183,7 @@ def _differences(suspects: Sequence[Suspect]) -> list[str]:
     return lines
 
 
-def evidence_traces(suspects: Sequence[Suspect]) -> list[Trace]:
+def evidence_traces(suspects: Sequence[ComparedSuspect]) -> list[Trace]:
     """The strength of the evidence, -log10 of the p-value as the ledger corrects it.
 
     The points carry the keys of their runs as ``ids``.
@@ -209,7 +209,7 @@ def evidence_traces(suspects: Sequence[Suspect]) -> list[Trace]:
     ]
 
 
-def evidence_layout(suspects: Sequence[Suspect]) -> dict[str, Any]:
+def evidence_layout(suspects: Sequence[ComparedSuspect]) -> dict[str, Any]:
     """The layout of :func:`evidence_traces`, with the line of α."""
     alpha = max(suspect.alpha for suspect in suspects)
     line = _strength(alpha)
@@ -250,7 +250,7 @@ def evidence_layout(suspects: Sequence[Suspect]) -> dict[str, Any]:
     }
 
 
-def effect_traces(suspects: Sequence[Suspect], kind: str) -> list[Trace]:
+def effect_traces(suspects: Sequence[ComparedSuspect], kind: str) -> list[Trace]:
     """Effect sizes with their 95 % intervals, of the suspects that answer with one kind."""
     shown = with_effect(suspects, kind)[::-1]
     sizes = [float(suspect.effect_size or 0.0) for suspect in shown]
@@ -295,22 +295,22 @@ def effect_layout(kind: str) -> dict[str, Any]:
     }
 
 
-def height(suspects: Sequence[Suspect]) -> str:
+def height(suspects: Sequence[ComparedSuspect]) -> str:
     """The height of a plot with one line a suspect."""
     return f"{132 + 34 * min(len(suspects), 20)}px"
 
 
-def with_effect(suspects: Sequence[Suspect], kind: str) -> list[Suspect]:
+def with_effect(suspects: Sequence[ComparedSuspect], kind: str) -> list[ComparedSuspect]:
     """The suspects that answer with one kind and whose effect is defined."""
     return [s for s in suspects if s.kind == kind and s.effect_size is not None]
 
 
-def effect_kinds(suspects: Sequence[Suspect]) -> list[str]:
+def effect_kinds(suspects: Sequence[ComparedSuspect]) -> list[str]:
     """The kinds of answers of which there are effects to plot."""
     return [kind for kind in ("scores", "labels") if with_effect(suspects, kind)]
 
 
-def from_ledger(entries: Mapping[str, Any], known: Collection[Any]) -> list[Suspect]:
+def from_ledger(entries: Mapping[str, Any], known: Collection[Any]) -> list[ComparedSuspect]:
     """The verifications of the ledger that the dataset does not hold.
 
     Args:
@@ -323,7 +323,7 @@ def from_ledger(entries: Mapping[str, Any], known: Collection[Any]) -> list[Susp
             continue
         result = entry.result or {}
         found.append(
-            Suspect(
+            ComparedSuspect(
                 key=None,
                 name=entry.suspect_name or "unknown",
                 verdict=entry.verdict or UNFINISHED,
@@ -348,5 +348,5 @@ def _strength(p_value: float) -> float:
     return max(0.0, -math.log10(p_value))
 
 
-def _color(suspect: Suspect) -> str:
+def _color(suspect: ComparedSuspect) -> str:
     return RELEASED_COLOR if suspect.verdict == "derived" else WITHHELD_COLOR

@@ -84,7 +84,7 @@ def family(dataset: fo.Dataset, honey_key: str, ledger: Ledger | None) -> list[A
     """All verifications of a marking: those on the dataset, and those that only the ledger knows.
 
     Returns:
-        a list of ``comparison_figures.Suspect``, in the order of the ledger
+        a list of ``comparison_figures.ComparedSuspect``, in the order of the ledger
     """
     found = []
     known = []

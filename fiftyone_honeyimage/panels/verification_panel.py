@@ -452,7 +452,7 @@ def _ledger(ctx: Any, verification: Verification) -> data.LedgerState:
     )
 
 
-def _family(ctx: Any, verification: Verification) -> list[comparison_figures.Suspect]:
+def _family(ctx: Any, verification: Verification) -> list[comparison_figures.ComparedSuspect]:
     state = _ledger(ctx, verification)
     return data.family(ctx.dataset, verification.honey_key, state.ledger)
 

@@ -13,9 +13,9 @@ from fiftyone_honeyimage.core.evidence.verdict import decide
 from fiftyone_honeyimage.panels import comparison_figures as figures
 
 
-def suspect(position: int, p_value: float, **kwargs: Any) -> figures.Suspect:
+def suspect(position: int, p_value: float, **kwargs: Any) -> figures.ComparedSuspect:
     derived = adjusted_p(p_value, position) <= 0.001
-    return figures.Suspect(
+    return figures.ComparedSuspect(
         **{
             "key": f"run_{position}",
             "name": f"model {position}",

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..errors import ImageError, ParameterError
+from ..evidence.alpha_spending import holm
 from ..images import read_image
 from ..methods.honeyimage import HoneyImageOptions
 from ..models import Proxy
@@ -36,7 +37,7 @@ from .pixels import (
 )
 from .practice import MarkDetector, practise
 from .report import LOSS, PIXELS, AuditReport, Leak, Separation
-from .separation import TestResult, class_auroc, holm, matched_auroc, rank_test
+from .separation import TestResult, class_auroc, matched_auroc, rank_test
 
 #: Marked images beyond so many are not looked at pixel by pixel; their number would sharpen nothing
 MAX_SETS = 300

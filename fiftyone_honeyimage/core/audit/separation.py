@@ -284,17 +284,6 @@ def tarone_factor(min_p_values: Sequence[float], alpha: float) -> int:
     return max(1, len(least))
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values, in the order given."""
-    order = np.argsort(p_values, kind="stable")
-    adjusted = np.empty(len(order))
-    largest = 0.0
-    for position, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - position) * p_values[index]))
-        adjusted[index] = largest
-    return adjusted.tolist()
-
-
 def _members(values: np.ndarray, sets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     members = np.where(sets >= 0, values[sets], np.nan)
     return members, ~np.isnan(members)

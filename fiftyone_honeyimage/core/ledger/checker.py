@@ -22,7 +22,6 @@ from .log import (
     WORDS,
     Log,
     LoggedRelease,
-    Verification,
     check_answered_pairs,
     num_left_after,
     read_log,
@@ -114,11 +113,11 @@ class Checker:
         self.query_order: list[tuple[int, str]]
         self.pairs: dict[int, Pair]
         self.answers: PairAnswers
-        self.opened: Verification
-        self.closed: Verification
+        self.opened: LoggedVerification
+        self.closed: LoggedVerification
         self.opening: int
-        self.before: dict[str, Verification]
-        self.after: dict[str, Verification]
+        self.before: dict[str, LoggedVerification]
+        self.after: dict[str, LoggedVerification]
         self.releases: list[tuple[LoggedRelease, bool]]
         self.protocol: dict[str, Any]
         self.verdict: Verdict

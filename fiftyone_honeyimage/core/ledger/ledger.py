@@ -45,7 +45,6 @@ from .header import check_header
 from .log import (
     Log,
     LoggedRelease,
-    Verification,
     check_answered_pairs,
     may_open,
     new_entry,
@@ -110,7 +109,7 @@ class Ledger:
             raise LedgerError(f"{path} was altered: the end of its log is missing")
 
     @property
-    def verifications(self) -> dict[str, Verification]:
+    def verifications(self) -> dict[str, LoggedVerification]:
         """Every verification ever opened, by id, in the order of the openings."""
         return self._known.verifications
 
@@ -194,7 +193,7 @@ class Ledger:
             raise LedgerError(f"{self.path} knows no verification {verification_id!r}")
         return self.verifications[verification_id].position
 
-    def open_verifications(self) -> list[Verification]:
+    def open_verifications(self) -> list[LoggedVerification]:
         """Returns those not closed, oldest first: they go on under their id and position."""
         return [item for item in self.verifications.values() if not item.closed]
 
@@ -348,7 +347,7 @@ class Ledger:
 
     def _follow(
         self,
-        opened: Verification,
+        opened: LoggedVerification,
         answers: PairAnswers,
         num_left: int,
         paper: Mapping[str, Any] | None,
@@ -365,7 +364,7 @@ class Ledger:
             caution=opened.protocol.get("caution"),
         )
 
-    def _opened(self, verification_id: str) -> Verification:
+    def _opened(self, verification_id: str) -> LoggedVerification:
         verification = self.verifications.get(verification_id)
         if verification is None:
             raise LedgerError(f"{self.path} knows no verification {verification_id!r}")

@@ -40,7 +40,7 @@ WORDS = ("statement", "effect_name")
 
 
 @dataclass(frozen=True)
-class Verification:
+class LoggedVerification:
     """One verification, as the log tells it.
 
     Attributes:
@@ -114,7 +114,7 @@ class Log:
         releases: in the order in which they were logged
     """
 
-    verifications: dict[str, Verification]
+    verifications: dict[str, LoggedVerification]
     releases: tuple[LoggedRelease, ...]
 
 
@@ -174,7 +174,7 @@ def read_log(
     Raises:
         LedgerError: if the chain is broken or an entry cannot have been written by the rules
     """
-    verifications: dict[str, Verification] = {}
+    verifications: dict[str, LoggedVerification] = {}
     releases: list[LoggedRelease] = []
     previous, latest = commitment, None
     for index, entry in enumerate(log):
@@ -200,7 +200,7 @@ def read_log(
 
 
 def unspent(
-    query_order: Sequence[tuple[int, str]], verifications: Iterable[Verification]
+    query_order: Sequence[tuple[int, str]], verifications: Iterable[LoggedVerification]
 ) -> list[int]:
     """Returns the pairs that no verification has used, in the committed order."""
     spent = {pair for item in verifications for pair in item.pairs[: item.num_queried]}
@@ -211,7 +211,7 @@ def may_open(
     pairs: Sequence[int],
     reuse: bool,
     query_order: Sequence[tuple[int, str]],
-    verifications: Iterable[Verification],
+    verifications: Iterable[LoggedVerification],
 ) -> bool:
     """Whether a verification may be opened for these pairs: the next ones, or on reuse all."""
     if reuse:
@@ -221,8 +221,8 @@ def may_open(
 
 def num_left_after(
     query_order: Sequence[tuple[int, str]],
-    verifications: Mapping[str, Verification],
-    opened: Verification,
+    verifications: Mapping[str, LoggedVerification],
+    opened: LoggedVerification,
     answers: PairAnswers,
 ) -> int:
     """Returns how many pairs no verification has used, once this one is closed."""
@@ -230,7 +230,7 @@ def num_left_after(
     return len(unspent(query_order, {**verifications, opened.id: closed}.values()))
 
 
-def check_answered_pairs(opened: Verification, answers: PairAnswers, plan: Plan) -> None:
+def check_answered_pairs(opened: LoggedVerification, answers: PairAnswers, plan: Plan) -> None:
     """Checks that the answers are of the kind and to the pairs that the verification was opened for.
 
     Raises:
@@ -291,7 +291,7 @@ def _check_entry(entry: Mapping[str, Any], index: int, previous: str, version: i
 
 def _read_open(
     entry: Mapping[str, Any],
-    verifications: dict[str, Verification],
+    verifications: dict[str, LoggedVerification],
     query_order: Sequence[tuple[int, str]],
     plan: Plan,
 ) -> None:
@@ -315,7 +315,7 @@ def _read_open(
         if private["kind"] not in KINDS or not isinstance(private["protocol"], Mapping):
             raise LedgerError(f"Verification {entry['id']} does not say how the suspect is asked")
     known = private or {}
-    verifications[entry["id"]] = Verification(
+    verifications[entry["id"]] = LoggedVerification(
         id=entry["id"],
         pairs=pairs,
         # Whatever becomes of it, it keeps its place: nothing is taken back that was tried
@@ -331,7 +331,7 @@ def _read_open(
 
 
 def _read_close(
-    entry: Mapping[str, Any], verifications: dict[str, Verification], plan: Plan
+    entry: Mapping[str, Any], verifications: dict[str, LoggedVerification], plan: Plan
 ) -> None:
     public, private = entry["public"], entry.get("private")
     opened = verifications.get(entry["id"])

@@ -21,8 +21,7 @@ from ..evidence.pair_answers import PairAnswers
 from ..evidence.verdict import Verdict, may_stop
 from ..images import read_image
 from ..ledger.ledger import Ledger
-from ..ledger.log import Verification as Logged
-from ..ledger.log import unspent
+from ..ledger.log import LoggedVerification, unspent
 from ..ledger.marked_files import find_wrong_file
 from ..progress import Report, silent
 from ..suspects import Protocol, Suspect
@@ -111,7 +110,7 @@ class Begun:
         reference_losses: every reference model's losses on every query
     """
 
-    logged: Logged
+    logged: LoggedVerification
     asked: Questions
     reference_losses: Sequence[Mapping[tuple[int, str], float]]
 
@@ -203,7 +202,7 @@ def _is_sequential(call: Call) -> bool:
     return TESTS[call.ledger.plan.test].sequential
 
 
-def _suffices(ledger: Ledger, logged: Logged) -> Suffices:
+def _suffices(ledger: Ledger, logged: LoggedVerification) -> Suffices:
     """Looks at the coins of the pairs that were asked, so that whoever asks need not."""
     process = EProcess()
 
@@ -231,7 +230,7 @@ def _probe(call: Call, images: Mapping[str, Any], num_pairs: int) -> Probe:
     )
 
 
-def _resumed(call: Call, journal: Journal, logged: Logged) -> Questions:
+def _resumed(call: Call, journal: Journal, logged: LoggedVerification) -> Questions:
     _logger.warning(
         "Going on with the verification of '%s' that was opened at %s and interrupted: %d of %d images "
         "are answered",
@@ -255,7 +254,7 @@ def _resumed(call: Call, journal: Journal, logged: Logged) -> Questions:
     return Questions(call.ledger.queries(logged.pairs), images, protocol)
 
 
-def _interrupted(call: Call, journal: Journal) -> Logged | None:
+def _interrupted(call: Call, journal: Journal) -> LoggedVerification | None:
     """The verification that the same call began and did not bring to its end.
 
     Raises:
@@ -292,7 +291,7 @@ def _interrupted(call: Call, journal: Journal) -> Logged | None:
     return begun
 
 
-def _pairs_then(call: Call, logged: Logged) -> list[int]:
+def _pairs_then(call: Call, logged: LoggedVerification) -> list[int]:
     """The pairs that this call would have taken when that verification was opened."""
     ledger = call.ledger
     if call.pairs == "all":
@@ -302,7 +301,7 @@ def _pairs_then(call: Call, logged: Logged) -> list[int]:
     return unspent(ledger.query_order, earlier)[: call.num_pairs]
 
 
-def _name_left_open(ledger: Ledger, logged: Logged | None) -> None:
+def _name_left_open(ledger: Ledger, logged: LoggedVerification | None) -> None:
     for other in ledger.open_verifications():
         if logged is None or other.id != logged.id:
             _logger.warning(

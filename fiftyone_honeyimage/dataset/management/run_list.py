@@ -17,7 +17,7 @@ from ..release.history import has_releases, keep_in_mind
 from ..runs import (
     HARDNESS,
     MARKING,
-    METHODS,
+    RUN_KINDS,
     VERIFICATION,
     catch_up,
     changing,
@@ -52,7 +52,7 @@ class RunSummary:
 def list_runs(samples: fo.core.collections.SampleCollection) -> list[RunSummary]:
     """See :func:`fiftyone_honeyimage.list_runs`."""
     runs = []
-    for method in METHODS:
+    for method in RUN_KINDS:
         for key in list_keys(samples, method):
             config = run_config(samples, key, method)
             runs.append(RunSummary(key, method.rpartition("/")[2], config.pop("timestamp"), config))
@@ -65,7 +65,7 @@ def find_method(samples: fo.core.collections.SampleCollection, key: str) -> str:
     Raises:
         SamplesError: if no run of this plugin has it
     """
-    for method in METHODS:
+    for method in RUN_KINDS:
         if key in list_keys(samples, method):
             return method
     known = [run.key for run in list_runs(samples)]
