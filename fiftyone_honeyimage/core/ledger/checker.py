@@ -22,6 +22,7 @@ from .log import (
     WORDS,
     Log,
     LoggedRelease,
+    LoggedVerification,
     check_answered_pairs,
     num_left_after,
     read_log,

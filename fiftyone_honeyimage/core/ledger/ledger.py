@@ -45,6 +45,7 @@ from .header import check_header
 from .log import (
     Log,
     LoggedRelease,
+    LoggedVerification,
     check_answered_pairs,
     may_open,
     new_entry,

@@ -13,7 +13,6 @@ from fiftyone_honeyimage.core.audit.matching import match
 from fiftyone_honeyimage.core.audit.separation import (
     block_test,
     class_auroc,
-    holm,
     matched_auroc,
     matched_shares,
     rank_test,
@@ -22,6 +21,7 @@ from fiftyone_honeyimage.core.audit.separation import (
     tell_tales,
 )
 from fiftyone_honeyimage.core.errors import ParameterError
+from fiftyone_honeyimage.core.evidence.alpha_spending import holm
 
 
 def enumerate_sets(sets: np.ndarray) -> list[np.ndarray]:
