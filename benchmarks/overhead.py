@@ -55,8 +55,8 @@ def measure(folder: Path, num_images: int) -> dict[str, Any]:
     import fiftyone as fo
 
     import fiftyone_honeyimage as fhi
+    from fiftyone_honeyimage.core.pipeline.loading import load_images
     from fiftyone_honeyimage.dataset.hardness_fields import write_hardness
-    from fiftyone_honeyimage.dataset.loading import load_images
     from fiftyone_honeyimage.dataset.samples import read_labels
 
     steps: dict[str, float] = {}
@@ -161,7 +161,7 @@ def measure_memory(name: str) -> str:
     """
     import fiftyone as fo
 
-    from fiftyone_honeyimage.dataset.loading import load_images
+    from fiftyone_honeyimage.core.pipeline.loading import load_images
     from fiftyone_honeyimage.dataset.samples import read_labels
 
     labeled = read_labels(fo.load_dataset(name), "ground_truth")

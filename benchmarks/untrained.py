@@ -11,7 +11,7 @@ from unittest.mock import patch
 def without_training() -> Iterator[None]:
     """Until the context ends, proxies keep the weights they were drawn with, and LPIPS is not measured."""
     from fiftyone_honeyimage.core.methods import honeyimage
-    from fiftyone_honeyimage.dataset.marking import crafting as honeyimage_files
+    from fiftyone_honeyimage.core.pipeline import crafting as honeyimage_files
 
     with (
         patch.object(honeyimage, "train_models", lambda *args, **settings: []),

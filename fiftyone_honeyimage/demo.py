@@ -29,10 +29,11 @@ from . import (
 from .app.words import START_WORKER
 from .core.errors import ParameterError, SamplesError
 from .core.models import build_model
+from .core.pipeline.labeled import LabeledSamples
+from .core.pipeline.loading import load_images
 from .core.training import TrainingConfig, predict_logits, train_models
 from .dataset.checks import classification_fields
-from .dataset.loading import load_images
-from .dataset.samples import LabeledSamples, proxy_input_size, read_labels
+from .dataset.samples import proxy_input_size, read_labels
 from .dataset.verification.verification import Verification
 from .dataset.workspace import beside_grid
 

@@ -167,7 +167,7 @@ def make_marked(
 ) -> Callable[..., Any]:
     """Makes a marked dataset without much training: ``make_marked(num_pairs=14)``, marking ``honey``."""
     fhi = importlib.import_module("fiftyone_honeyimage")
-    files = importlib.import_module("fiftyone_honeyimage.dataset.marking.crafting")
+    files = importlib.import_module("fiftyone_honeyimage.core.pipeline.crafting")
     monkeypatch.setattr(files, "_load_lpips", lambda file: (None, "not asked for"))
 
     def make(num_pairs: int = 14, **kwargs: Any) -> Any:

@@ -48,7 +48,7 @@ def toys(fo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(tests.TESTS, "toy_count", test.CountWon())
         kinds = {"toy": suspect.ToySuspect, **suspects.SUSPECTS}
         monkeypatch.setitem(suspects.SUSPECTS, "toy", kinds["toy"])
-        marking = importlib.import_module(f"{package}.dataset.marking.crafting")
+        marking = importlib.import_module(f"{package}.core.pipeline.crafting")
         monkeypatch.setattr(marking, "_load_lpips", lambda file: (None, "not asked for"))
 
 

@@ -17,10 +17,10 @@ from ..core.hardness import compute_hardness as score
 from ..core.hardness import find_label_errors, measure_skill
 from ..core.limits import SEED, check_flag, check_path, shown
 from ..core.models import Proxy, check_proxy, proxy_name
+from ..core.pipeline.loading import load_images
 from ..core.training import TrainingConfig
 from ..version import __version__
 from .hardness_fields import check_hardness_field, label_error_field, write_hardness
-from .loading import load_images
 from .progress import Progress, StageBar
 from .runs import HARDNESS, catch_up, changing, root_dataset, save_run
 from .samples import proxy_input_size, read_labels

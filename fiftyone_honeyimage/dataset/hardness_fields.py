@@ -8,9 +8,9 @@ import fiftyone as fo
 import numpy as np
 
 from ..core.errors import ParameterError, SamplesError
+from ..core.pipeline.labeled import LabeledSamples
 from .checks import check_key
 from .runs import HARDNESS, MADE_BY, list_keys, made_by, root_dataset
-from .samples import LabeledSamples
 from .workspace import group_in_sidebar
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import fiftyone as fo
 import numpy as np
@@ -12,43 +11,10 @@ import numpy as np
 from ..core.errors import HoneyImageError, ImageError, SamplesError
 from ..core.images import read_image
 from ..core.limits import PROXY_SIZE
+from ..core.pipeline.labeled import LabeledSamples
 from .checks import check_collection, check_label_field
 from .identity import Identity, known_markings
 from .runs import root_dataset
-
-
-@dataclass(frozen=True)
-class LabeledSamples:
-    """The usable samples of a collection, before their media are read.
-
-    Attributes:
-        ids, filepaths: one str a sample, in the collection's order
-        labels: int64 (N,), positions in ``classes``
-        classes: the distinct labels, sorted: the order that image-folder loaders give them
-        honey: HoneyImages that were left out: sample id → its marking
-        chosen: samples that markings chose, or that hold the same bytes as one: sample id → the markings
-    """
-
-    ids: list[str]
-    filepaths: list[str]
-    labels: np.ndarray
-    classes: list[str]
-    honey: Mapping[str, str] = field(default_factory=dict)
-    chosen: Mapping[str, set[str]] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def keep(self, rows: Sequence[int] | np.ndarray) -> LabeledSamples:
-        """The same with some rows only; classes stay as they are."""
-        return LabeledSamples(
-            [self.ids[row] for row in rows],
-            [self.filepaths[row] for row in rows],
-            self.labels[np.asarray(rows, dtype=np.int64)],
-            self.classes,
-            self.honey,
-            self.chosen,
-        )
 
 
 def read_labels(

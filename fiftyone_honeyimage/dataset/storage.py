@@ -22,15 +22,14 @@ import fiftyone as fo
 from ..core.errors import InterruptedRunError, LedgerError
 from ..core.files import write_json_atomic
 from ..core.limits import check_path
+from ..core.pipeline.folder import CHECKPOINTS, IMAGES, LEDGER, MANIFEST, read_manifest
 from .running import locked as locked
 
-IMAGES = "images"
-LEDGER = "ledger.json"
+__all__ = ["CHECKPOINTS", "IMAGES", "LEDGER", "MANIFEST", "read_manifest"]
+
 VIEWS = "released_views.json"
 LEDGER_LOCK = f".{LEDGER}.lock"
-MANIFEST = "manifest.json"
 REQUEST = "request.json"
-CHECKPOINTS = "checkpoints"
 
 #: What :mod:`..core.files` leaves behind only if it is killed
 TEMPORARY_FILES = ".honeyimage-*.tmp"
@@ -194,26 +193,6 @@ def reopen(output_dir: Path) -> None:
     if target.exists() and is_ours(target):
         remove(target)
     os.rename(output_dir, target)
-
-
-def read_manifest(output_dir: Path) -> dict[str, Any]:
-    """The manifest of a marking: its images with digests and metrics, without any coin.
-
-    Raises:
-        LedgerError: if it is missing or cannot be read
-    """
-    path = output_dir / MANIFEST
-    if not path.is_file():
-        raise LedgerError(
-            f"the marking's files are not at '{output_dir}' (no {MANIFEST}); if the folder was moved, "
-            "move it back"
-        )
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LedgerError(
-            f"'{path}' cannot be read ({error}); restore it, or run this as the user who owns it"
-        ) from error
 
 
 def delete_files(output_dir: Path) -> int:

@@ -129,7 +129,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     if training is None or is_blocked(inputs):
         return
 
-    from ..dataset.run_cost import hardness_cost
+    from ..core.pipeline.run_cost import hardness_cost
 
     cost = hardness_cost(labeled, training.input_size, training.config)
     epochs = training.config.epochs

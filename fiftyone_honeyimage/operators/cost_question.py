@@ -15,7 +15,7 @@ from .form_errors import is_blocked
 
 if TYPE_CHECKING:
     from ..core.evidence.plan import Plan
-    from ..dataset.run_cost import RunCost
+    from ..core.pipeline.run_cost import RunCost
     from .training_questions import ProxyTraining
 
 

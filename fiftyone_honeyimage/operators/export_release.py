@@ -157,12 +157,12 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     if ledger is None or is_blocked(inputs):
         return
 
+    from ..core.pipeline.run_cost import release_cost
     from ..dataset.marking.marking import in_dataset
     from ..dataset.release.checks import check_labels, check_reencode, check_view
     from ..dataset.release.files import check_names, released_files
     from ..dataset.release.history import check_against_releases
     from ..dataset.release.withheld import check_all_known, to_release
-    from ..dataset.run_cost import release_cost
 
     values = calls.values(ctx, run)
     kind, names = _dataset_type(ctx), values["names"]

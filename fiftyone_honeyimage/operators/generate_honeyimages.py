@@ -215,7 +215,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         training_questions.machine(ctx, inputs, run)
     values = calls.values(ctx, run)
     plan = _plan(values, inputs, method)
-    from ..dataset.marking.candidates import chosen_by_others
+    from ..dataset.marking.others import chosen_by_others
 
     earlier = chosen_by_others(labeled, ctx.params.get("honey_key") or "")
     _check_candidates(inputs, labeled, scores, earlier, numbers, values, method)
@@ -225,7 +225,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     if training is None or plan is None or is_blocked(inputs):
         return
 
-    from ..dataset.run_cost import marking_cost
+    from ..core.pipeline.run_cost import marking_cost
 
     num_honeyimages, num_pairs = numbers
     cost_question.warn_if_powerless(inputs, num_pairs, plan, 1)
@@ -438,7 +438,7 @@ def _further(ctx: Any, inputs: types.Object, method: Method) -> None:
 
 def _exclude(ctx: Any, inputs: types.Object) -> None:
     """Asks which images are never marked."""
-    from ..dataset.marking.candidates import EXCLUSIONS, check_exclusions
+    from ..core.pipeline.candidates import EXCLUSIONS, check_exclusions
 
     prop = multiple_choice(
         inputs,
@@ -489,7 +489,7 @@ def _check_candidates(
 ) -> None:
     import numpy as np
 
-    from ..dataset.marking.candidates import exclusion_masks
+    from ..core.pipeline.candidates import exclusion_masks
 
     hardness, label_errors = scores
     num_honeyimages, num_pairs = numbers

@@ -18,9 +18,9 @@ from .form_parts import dropdown, once, view_key
 
 if TYPE_CHECKING:
     from ..core.ledger.ledger import Ledger
+    from ..core.pipeline.labeled import LabeledSamples
     from ..dataset.management.run_list import RunSummary
     from ..dataset.marking.marking import Marking
-    from ..dataset.samples import LabeledSamples
 
 
 def has_dataset(ctx: Any, inputs: types.Object) -> bool:

@@ -14,8 +14,8 @@ from .form_errors import blocking, errors_on, errors_on_named
 from .form_parts import dropdown
 
 if TYPE_CHECKING:
+    from ..core.pipeline.labeled import LabeledSamples
     from ..core.training import TrainingConfig
-    from ..dataset.samples import LabeledSamples
 
 #: Options of every run that trains proxies, as the SDK's functions name them.
 TRAINING_OPTIONS = ("input_size", "training", "seed", "device", "skip_failures")

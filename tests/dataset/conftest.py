@@ -73,7 +73,7 @@ def make_dataset(
 @pytest.fixture(autouse=True)
 def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
     """LPIPS fetches 233 MB where it can, unless it is told where its backbone is."""
-    from fiftyone_honeyimage.dataset.marking import crafting as honeyimage_files
+    from fiftyone_honeyimage.core.pipeline import crafting as honeyimage_files
 
     real = honeyimage_files._load_lpips
     monkeypatch.setattr(

@@ -20,7 +20,7 @@ from typing import Any
 import fiftyone as fo
 
 import fiftyone_honeyimage as fhi
-from fiftyone_honeyimage.dataset.marking import crafting
+from fiftyone_honeyimage.core.pipeline import crafting
 from fiftyone_honeyimage.dataset.release import export as release  # noqa: F401
 
 

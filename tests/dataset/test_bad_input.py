@@ -587,7 +587,7 @@ def test_a_disk_that_is_full(
 def test_a_disk_that_fills_up_before_anything_is_finished(
     mark: Any, dataset: Any, small_disk: Any, unchanged: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fiftyone_honeyimage.dataset.marking import crafting
+    from fiftyone_honeyimage.core.pipeline import crafting
 
     monkeypatch.setattr(crafting, "ensure_free_space", lambda *_: None)
     disk = small_disk(256 * 1024)
@@ -603,7 +603,7 @@ def test_a_disk_that_fills_up_late_keeps_what_was_finished(
 ) -> None:
     import errno
 
-    from fiftyone_honeyimage.dataset.marking import crafting
+    from fiftyone_honeyimage.core.pipeline import crafting
 
     full = make_dataset(30, hardness=True)
     before, _ = unchanged(full)

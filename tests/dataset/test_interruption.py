@@ -117,7 +117,7 @@ class Protected:
 
 @pytest.fixture(scope="module")
 def protected(make_dataset: Any, tmp_path_factory: pytest.TempPathFactory) -> Protected:
-    from fiftyone_honeyimage.dataset.marking import crafting
+    from fiftyone_honeyimage.core.pipeline import crafting
 
     load = crafting._load_lpips
     crafting._load_lpips = lambda file: (None, "not asked for")
@@ -140,7 +140,7 @@ POINTS = [
     ({"stage": "Training the in-model"}, "Reading images"),
     ({"stage": "Crafting HoneyImages"}, "Reading images"),
     ({"stage": "Measuring", "nth": 2}, "Reading images"),
-    ({"before": f"{FLOOR}.marking.crafting:write_json_atomic"}, "Reading images"),
+    ({"before": f"{FLOOR}.pipeline.crafting:write_json_atomic"}, "Reading images"),
     ({"stage": "Writing"}, "Writing"),
     ({"before": "fiftyone_honeyimage.core.ledger.creation:write_ledger_file"}, "Writing"),
     ({"after": f"{FLOOR}.marking.generate:create_ledger"}, "Writing"),

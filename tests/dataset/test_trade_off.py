@@ -8,8 +8,8 @@ import pytest
 
 import fiftyone_honeyimage as fhi
 from fiftyone_honeyimage.core.methods import METHODS
+from fiftyone_honeyimage.core.pipeline.run_cost import marking_cost
 from fiftyone_honeyimage.dataset.hardness import training_config
-from fiftyone_honeyimage.dataset.run_cost import marking_cost
 from fiftyone_honeyimage.dataset.samples import read_labels
 
 
@@ -68,7 +68,7 @@ def test_what_is_no_number_is_refused(make_dataset: Any, mark: Any, value: Any) 
 def test_a_marking_stands_without_it(
     make_dataset: Any, mark: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    from fiftyone_honeyimage.dataset.marking import crafting as module
+    from fiftyone_honeyimage.core.pipeline import crafting as module
 
     def fail(*args: Any, **kwargs: Any) -> None:
         raise fhi.ImageError("no file of this budget can be written")

@@ -61,7 +61,7 @@ def no_download(fo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     operators = importlib.import_module("fiftyone.operators")
     plugin = type(operators.get_operator(f"{PLUGIN}/list_runs")).__module__
     for package in (plugin.rpartition(".operators.")[0], "fiftyone_honeyimage"):
-        module = importlib.import_module(f"{package}.dataset.marking.crafting")
+        module = importlib.import_module(f"{package}.core.pipeline.crafting")
         monkeypatch.setattr(module, "_load_lpips", lambda file: (None, "not asked for"))
 
 
@@ -228,7 +228,7 @@ def workshop(
         dataset.add_sample(fo.Sample(filepath=str(path), ground_truth=truth, guess=truth.copy()))
     tiny = {"proxy": "resnet_tiny", "training": {"epochs": 1}, "device": "cpu", "progress": False}
     fhi.compute_hardness(dataset, "ground_truth", **tiny)
-    files = importlib.import_module("fiftyone_honeyimage.dataset.marking.crafting")
+    files = importlib.import_module("fiftyone_honeyimage.core.pipeline.crafting")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "_load_lpips", lambda file: (None, "not asked for"))
         marking = fhi.generate_honeyimages(

@@ -184,7 +184,7 @@ def test_form_says_that_a_run_is_resumed(
     make_hard: Callable[..., Any], resolve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fhi = importlib.import_module("fiftyone_honeyimage")
-    files = importlib.import_module("fiftyone_honeyimage.dataset.marking.crafting")
+    files = importlib.import_module("fiftyone_honeyimage.core.pipeline.crafting")
     dataset = make_hard()
     params = {**PARAMS, "honey_key": "honey", "output_dir": str(tmp_path / "honey")}
 

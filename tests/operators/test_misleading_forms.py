@@ -215,7 +215,7 @@ def test_estimates_are_what_is_written(
     fo: Any, fhi: Any, workshop: Any, tmp_path: Path, quality: int | None
 ) -> None:
     """Photos of 64 pixels with the grain of a camera, as PNG and as JPEG, marked and exported."""
-    cost = importlib.import_module("fiftyone_honeyimage.dataset.run_cost")
+    cost = importlib.import_module("fiftyone_honeyimage.core.pipeline.run_cost")
     samples = importlib.import_module("fiftyone_honeyimage.dataset.samples")
     hardness = importlib.import_module("fiftyone_honeyimage.dataset.hardness")
     rng = np.random.default_rng(0)

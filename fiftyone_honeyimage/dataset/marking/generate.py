@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,21 +11,25 @@ from typing import Any
 
 import fiftyone as fo
 import numpy as np
-import torch
 
 from ...core.codecs import encoder_versions
 from ...core.device import choose_device
 from ...core.evidence.plan import Plan
 from ...core.evidence.reach import can_reach, pairs_needed
-from ...core.ledger.creation import create_ledger
-from ...core.ledger.ledger import Ledger, load_ledger
-from ...core.ledger.sides import MarkedImage, Side
 from ...core.limits import SEED, TRADE_OFF, check_choice, check_flag
 from ...core.methods import METHODS
 from ...core.methods.options import check_known
 from ...core.methods.selection import default_num_honeyimages, default_num_pairs
 from ...core.metrics import check_backbone
 from ...core.models import Proxy, check_proxy, proxy_name
+from ...core.pipeline.candidates import (
+    check_exclusions,
+    check_file_policies,
+    exclusion_masks,
+    select,
+)
+from ...core.pipeline.crafting import make_images
+from ...core.pipeline.mark import draw_coins_once
 from ...core.training import TrainingConfig
 from ...version import __version__
 from .. import storage
@@ -37,18 +40,10 @@ from ..progress import Progress, StageBar
 from ..runs import catch_up, changing, check_new_key, root_dataset
 from ..samples import proxy_input_size, read_labels
 from ..workspace import save_workspace
-from .candidates import (
-    check_exclusions,
-    check_file_policies,
-    check_still_free,
-    chosen_by_others,
-    exclusion_masks,
-    select,
-)
 from .count import count_marking, earlier_commitments
-from .crafting import make_images
 from .entry import enter_in_dataset, make_persistent, recover, remove_from_dataset
 from .marking import Marking, load_marking
+from .others import check_still_free, chosen_by_others
 
 _logger = logging.getLogger(__name__)
 
@@ -193,7 +188,7 @@ def generate_honeyimages(
                     lpips_backbone=lpips_backbone,
                     trade_off=trade_off,
                     skip_failures=skip_failures,
-                    bar=bar,
+                    report=bar.report,
                 )
             bar.report("Writing", 0, 1)
             with changing(dataset):
@@ -201,7 +196,18 @@ def generate_honeyimages(
                 catch_up(dataset)
                 check_new_key(dataset, honey_key, "honey_key")
                 check_still_free(dataset, honey_key, storage.read_manifest(partial)["images"])
-                ledger = _make_ledger(partial, dataset, request, plan)
+                count = earlier_commitments(dataset)
+                ledger = draw_coins_once(
+                    partial,
+                    {
+                        **request,
+                        "dataset_name": dataset.name,
+                        "fiftyone_version": fo.__version__,
+                    },
+                    plan,
+                    earlier_commitments=count,
+                    register=lambda commitment: count_marking(dataset, commitment, count),
+                )
                 storage.complete(partial, folder)
                 try:
                     path = folder / storage.LEDGER
@@ -233,52 +239,3 @@ def _states(filepaths: Sequence[str]) -> list[tuple[str, int, int] | None]:
         else:
             states.append((path, found.st_size, found.st_mtime_ns))
     return states
-
-
-def _covariates(image: Mapping[str, Any]) -> dict[str, float]:
-    """How hard the original is to models that never saw a coin: the out-model, and the half proxy that has not
-    seen it. Not the loss on the mark, which was made against the out-model."""
-    return {"original": float(image["original_loss"]), "hardness": float(image["hardness"])}
-
-
-def _make_ledger(
-    partial: Path, dataset: fo.Dataset, request: Mapping[str, Any], plan: Plan
-) -> Ledger:
-    """Draws the coins and writes the ledger; the last step of a marking, done once."""
-    path = partial / storage.LEDGER
-    if path.exists():
-        return load_ledger(path)
-    images = storage.read_manifest(partial)["images"]
-    marked = [
-        MarkedImage(
-            sample_id=image["source"],
-            label=image["label"],
-            file=image["file"],
-            source_sha256=image["source_sha256"],
-            marked_sha256=image["marked_sha256"],
-        )
-        for image in images
-    ]
-    singles = [image for image, row in zip(marked, images, strict=True) if row["pair"] is None]
-    twins: dict[int, list[Side]] = {}
-    for image, row in zip(marked, images, strict=True):
-        if row["pair"] is not None:
-            twins.setdefault(row["pair"], []).append(Side((image,), covariates=_covariates(row)))
-    header = {
-        **request,
-        "dataset_name": dataset.name,
-        "fiftyone_version": fo.__version__,
-        "torch_version": torch.__version__,
-        "python_version": platform.python_version(),
-    }
-    pairs = [(twins[pair][0], twins[pair][1]) for pair in sorted(twins)]
-    earlier = earlier_commitments(dataset)
-    return create_ledger(
-        path,
-        header,
-        singles,
-        pairs,
-        plan,
-        earlier_commitments=earlier,
-        register=lambda commitment: count_marking(dataset, commitment, earlier),
-    )

@@ -24,12 +24,12 @@ from ...core.ledger.sides import MarkedImage
 from ...core.limits import PROXY_SIZE, check_path
 from ...core.methods.honeyimage import HoneyImageOptions
 from ...core.models import Proxy
+from ...core.pipeline.loading import for_each
 from ...core.progress import Report
 from ...core.training import TrainingConfig
 from ..checks import check_seed, media_folders
 from ..hardness import training_config
 from ..identity import originals
-from ..loading import for_each
 from ..progress import Progress, StageBar
 from ..runs import root_dataset
 from .history import record_audit

@@ -12,9 +12,9 @@ from ...core.errors import ParameterError, ReleaseError
 from ...core.ledger.ledger import Ledger
 from ...core.ledger.marked_files import find_wrong_file
 from ...core.limits import check_choice, check_path
+from ...core.pipeline.labeled import LabeledSamples
 from ..checks import check_output_folder
 from ..marking.marking import Marking
-from ..samples import LabeledSamples
 from .files import RESTORE
 
 #: Digests that files are named by, and what of a name could be one, or its beginning

@@ -25,9 +25,9 @@ from ...core.errors import HoneyImageError, ImageError, ParameterError, ReleaseE
 from ...core.files import advice_on, ensure_free_space
 from ...core.ledger.ledger import Ledger
 from ...core.ledger.release_digest import ReleaseFiles, read_release
+from ...core.pipeline.loading import for_each
 from ..checks import check_label_field
 from ..ledger_heads import check_head, note_head
-from ..loading import for_each
 from ..marking.marking import Marking, in_dataset, load_marking, open_ledger
 from ..progress import Progress, StageBar
 from ..running import locked, work_in

@@ -14,9 +14,9 @@ import fiftyone as fo
 import fiftyone.types as fot
 
 from ...core.errors import ParameterError
+from ...core.pipeline.labeled import LabeledSamples
 from ..checks import media_folders
 from ..runs import MADE_BY
-from ..samples import LabeledSamples
 
 _OWN = ("id", "filepath", "tags", "metadata", "created_at", "last_modified_at")
 

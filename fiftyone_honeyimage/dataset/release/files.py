@@ -17,7 +17,7 @@ from ...core.audit.files import is_image_name
 from ...core.errors import ReleaseError
 from ...core.ledger.ledger import Ledger
 from ...core.ledger.marked_files import find_wrong_file
-from ..samples import LabeledSamples
+from ...core.pipeline.labeled import LabeledSamples
 
 #: What to do about a file of the marking that is missing, or a HoneyImage that was altered
 RESTORE = "restore it before the release"

@@ -12,11 +12,11 @@ import fiftyone as fo
 from ...core.audit.metadata import check_metadata
 from ...core.errors import ReleaseError
 from ...core.files import sha256_file
-from ..loading import for_each
+from ...core.pipeline.labeled import LabeledSamples
+from ...core.pipeline.loading import for_each
 from ..marking.marking import Marking
 from ..progress import StageBar
 from ..runs import root_dataset
-from ..samples import LabeledSamples
 from .files import ReleasedFile
 from .formats import LABEL_FILES, TIME_STAMP, read_back
 

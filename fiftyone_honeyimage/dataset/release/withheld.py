@@ -11,8 +11,8 @@ import fiftyone as fo
 from ...core.errors import LedgerError, ReleaseError
 from ...core.ledger.ledger import Ledger, load_ledger
 from ...core.ledger.release_digest import ReleaseFiles
+from ...core.pipeline.labeled import LabeledSamples
 from ..identity import KnownMarking, known_markings
-from ..samples import LabeledSamples
 from .read_back import WrittenFile
 
 

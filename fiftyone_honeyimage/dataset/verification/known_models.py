@@ -14,11 +14,12 @@ from ...core.errors import SuspectError
 from ...core.evidence.published import GapScores, loss_gaps, release_accuracy, score_known_models
 from ...core.images import read_image
 from ...core.ledger.sides import MarkedImage
+from ...core.pipeline.labeled import LabeledSamples
 from ...core.suspects import Answers, Suspect, query
 from .. import storage
 from ..marking.marking import in_dataset, load_marking, open_ledger
 from ..progress import Progress, StageBar
-from ..samples import LabeledSamples, read_labels
+from ..samples import read_labels
 from .suspects import open_suspect, suspect_classes
 
 

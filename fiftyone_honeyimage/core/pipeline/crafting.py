@@ -11,33 +11,27 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...core.checkpoints import save_checkpoint
-from ...core.codecs import Codec, DecodedSources, open_codec
-from ...core.codecs.base import check_change_kept
-from ...core.codecs.previews import without_previews
-from ...core.errors import ImageError
-from ...core.files import (
-    ensure_free_space,
-    sha256_bytes,
-    sha256_file,
-    write_atomic,
-    write_json_atomic,
-)
-from ...core.methods import METHODS
-from ...core.methods.honeyimage import HoneyImageOptions
-from ...core.methods.request import CraftRequest, CraftResult
-from ...core.methods.selection import Candidates
-from ...core.methods.survival import Survival, measure_survival
-from ...core.methods.trade_off import measure_trade_off, plan_trade_off
-from ...core.metrics import LpipsMetric, LpipsUnavailable, compare_images
-from ...core.models import Proxy, build_model
-from ...core.training import TrainingConfig
-from .. import storage
-from ..loading import keep_rows, load_images
-from ..progress import StageBar
-from ..run_cost import peak_bytes
-from ..samples import LabeledSamples
+from ..checkpoints import save_checkpoint
+from ..codecs import Codec, DecodedSources, open_codec
+from ..codecs.base import check_change_kept
+from ..codecs.previews import without_previews
+from ..errors import ImageError
+from ..files import ensure_free_space, sha256_bytes, sha256_file, write_atomic, write_json_atomic
+from ..methods import METHODS
+from ..methods.honeyimage import HoneyImageOptions
+from ..methods.request import CraftRequest, CraftResult
+from ..methods.selection import Candidates
+from ..methods.survival import Survival, measure_survival
+from ..methods.trade_off import measure_trade_off, plan_trade_off
+from ..metrics import LpipsMetric, LpipsUnavailable, compare_images
+from ..models import Proxy, build_model
+from ..progress import Report
+from ..training import TrainingConfig
 from .candidates import choose_candidates
+from .folder import CHECKPOINTS, IMAGES, MANIFEST
+from .labeled import LabeledSamples
+from .loading import keep_rows, load_images
+from .run_cost import peak_bytes
 
 _logger = logging.getLogger(__name__)
 
@@ -58,26 +52,24 @@ def make_images(
     lpips_backbone: str | Path | None,
     trade_off: int,
     skip_failures: bool,
-    bar: StageBar,
+    report: Report,
 ) -> None:
     """Chooses, crafts, measures and writes the HoneyImages and their manifest."""
     lpips_metric, lpips_note = _load_lpips(lpips_backbone)
-    loaded = load_images(
-        labeled, request["input_size"], skip_failures=skip_failures, report=bar.report
-    )
+    loaded = load_images(labeled, request["input_size"], skip_failures=skip_failures, report=report)
     position = {sample_id: row for row, sample_id in enumerate(labeled.ids)}
     kept = np.array([position[sample_id] for sample_id in loaded.samples.ids])
     masks = {name: mask[kept] for name, mask in exclusions.items()}
     scores = hardness[kept]
     candidates = choose_candidates(loaded.samples, loaded.images, scores, masks, request)
-    bar.report("Looking for duplicates", 1, 1)
+    report("Looking for duplicates", 1, 1)
 
     rows = candidates.rows
     rest = np.setdiff1d(np.arange(len(kept)), rows)
     codecs = [open_codec(loaded.samples.filepaths[row]) for row in rows]
     num_classes = len(labeled.classes)
     ensure_free_space(partial, _disk_bytes(codecs, proxy, num_classes, request["input_size"]))
-    checkpoints = partial / storage.CHECKPOINTS
+    checkpoints = partial / CHECKPOINTS
     checkpoints.mkdir(exist_ok=True)
     method = METHODS[request["method"]]
     options = method.Options.read(request)
@@ -94,7 +86,7 @@ def make_images(
         seed=request["seed"],
         device=device,
         checkpoint_dir=checkpoints,
-        report=bar.report,
+        report=report,
     )
     result = method.craft(craft)
     survival = None
@@ -107,7 +99,7 @@ def make_images(
             request["input_size"],
             seed=request["seed"],
             device=device,
-            report=bar.report,
+            report=report,
         )
     manifest = _write_images(
         partial,
@@ -119,7 +111,7 @@ def make_images(
         scores,
         getattr(options, "epsilon", _REENCODING),
         lpips_metric,
-        bar,
+        report,
     )
     curve = None
     if isinstance(options, HoneyImageOptions):
@@ -132,9 +124,7 @@ def make_images(
             relative_size=_relative_size(codecs, request["input_size"]),
         )
         try:
-            curve = measure_trade_off(
-                craft, result, plan, lpips_metric=lpips_metric, report=bar.report
-            )
+            curve = measure_trade_off(craft, result, plan, lpips_metric=lpips_metric, report=report)
         except ImageError as error:  # at another budget, which the HoneyImages do not depend on
             _logger.warning(
                 "The trade-off of '%s' was not measured: %s", request["honey_key"], error
@@ -144,7 +134,7 @@ def make_images(
     manifest["num_images"] = len(loaded.samples)
     manifest["failures"] = loaded.failures
     # Written last: a manifest says that every image that it lists is there.
-    write_json_atomic(partial / storage.MANIFEST, manifest)
+    write_json_atomic(partial / MANIFEST, manifest)
 
 
 def _relative_size(codecs: Sequence[Codec], input_size: int) -> float:
@@ -171,14 +161,14 @@ def _write_images(
     hardness: np.ndarray,
     epsilon: float,
     lpips_metric: LpipsMetric | None,
-    bar: StageBar,
+    report: Report,
 ) -> dict[str, Any]:
     assert result.encoded is not None  # there are codecs
     pair_of = {int(row): pair for pair, twins in enumerate(candidates.pairs) for row in twins}
     images = []
     for number, row in enumerate(candidates.rows):
         # A folder each, so that the file keeps the name that it has to have in a release.
-        name = f"{storage.IMAGES}/{labeled.ids[row]}/{Path(labeled.filepaths[row]).name}"
+        name = f"{IMAGES}/{labeled.ids[row]}/{Path(labeled.filepaths[row]).name}"
         (partial / name).parent.mkdir(parents=True, exist_ok=True)
         # The same bytes where there is no thumbnail, or none may be there
         data = without_previews(result.encoded[number], labeled.filepaths[row])
@@ -207,7 +197,7 @@ def _write_images(
                 **{name: _finite(value) for name, value in measures.items()},
             }
         )
-        bar.report("Measuring", number + 1, len(codecs))
+        report("Measuring", number + 1, len(codecs))
     models = {"f_out.pt": result.out_model, "f_in.pt": result.in_model}
     for name, model in models.items():
         if model is not None:

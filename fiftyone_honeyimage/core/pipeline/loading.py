@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ..core.errors import ImageError, SamplesError
-from ..core.images import read_image
-from ..core.progress import Report, silent
-from ..core.resizing import resize_uint8
-from .samples import LabeledSamples
+from ..errors import ImageError, SamplesError
+from ..images import read_image
+from ..progress import Report, silent
+from ..resizing import resize_uint8
+from .labeled import LabeledSamples
 
 #: Threads that decode images: Pillow releases the interpreter lock while it decodes.
 _WORKERS = 4

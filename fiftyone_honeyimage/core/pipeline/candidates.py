@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fiftyone as fo
 import numpy as np
 import torch
 
-from ...core.codecs import RewrittenError, check_markable, open_codec
-from ...core.codecs.previews import find_preview, without_previews
-from ...core.errors import ImageError, InterruptedRunError, ParameterError, SamplesError
-from ...core.hardness import find_duplicates
-from ...core.limits import shown
-from ...core.methods import METHODS
-from ...core.methods.selection import Candidates
-from ..identity import known_markings
-from ..samples import LabeledSamples
+from ..codecs import RewrittenError, check_markable, open_codec
+from ..codecs.previews import find_preview, without_previews
+from ..errors import ImageError, ParameterError, SamplesError
+from ..hardness import find_duplicates
+from ..limits import shown
+from ..methods import METHODS
+from ..methods.selection import Candidates
+from .labeled import LabeledSamples
 
 #: What ``exclude=`` accepts.
 EXCLUSIONS = ("label_errors", "duplicates")
@@ -69,40 +67,6 @@ def check_file_policies(reencode: str, thumbnails: str) -> None:
         raise ParameterError(f"reencode must be 'marked' or 'all'; found {reencode!r}")
     if thumbnails not in THUMBNAILS:
         raise ParameterError(f"thumbnails must be 'exclude' or 'drop'; found {thumbnails!r}")
-
-
-def chosen_by_others(labeled: LabeledSamples, honey_key: str) -> np.ndarray:
-    """bool (N,), the images that another marking chose, or that hold the same bytes as one of those.
-
-    A release of the one would publish what the other withholds.
-    """
-    return np.array([bool(labeled.chosen.get(i, set()) - {honey_key}) for i in labeled.ids])
-
-
-def check_still_free(
-    dataset: fo.Dataset, honey_key: str, images: Sequence[Mapping[str, Any]]
-) -> None:
-    """Checks that no other marking was finished meanwhile that chose one of these images.
-
-    Args:
-        dataset: the dataset
-        honey_key: the marking that is about to draw its coins
-        images: of its manifest
-
-    Raises:
-        InterruptedRunError: naming the other marking
-    """
-    for other in known_markings(dataset):
-        if other.name == honey_key:
-            continue
-        taken = {image[name] for image in other.images for name in ("sample", "source_sha256")}
-        common = [i for i in images if i["source"] in taken or i["source_sha256"] in taken]
-        if common:
-            raise InterruptedRunError(
-                f"marking '{other.name}' was finished meanwhile and chose {len(common)} of the same "
-                f"images (the first is sample {common[0]['source']}), so that a release of one would "
-                "publish what the other withholds. Nothing was added; call it again to choose others"
-            )
 
 
 def exclusion_masks(

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.errors import ImageError
-from ..core.images import read_image
-from ..core.methods import Method
-from ..core.methods.base import RunSize
-from ..core.models import weight_bytes
-from ..core.training import TrainingConfig
-from .samples import LabeledSamples
+from ..errors import ImageError
+from ..images import read_image
+from ..methods import Method
+from ..methods.base import RunSize
+from ..models import weight_bytes
+from ..training import TrainingConfig
+from .labeled import LabeledSamples
 
 #: Files that are looked at to learn the usual size of an image.
 _NUM_PROBES = 16

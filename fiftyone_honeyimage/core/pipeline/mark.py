@@ -1,0 +1,211 @@
+"""A marking from files alone: images are chosen, crafted, measured and written, then coins are drawn.
+
+:func:`mark` does all of it on a bare machine. On a FiftyOne dataset :mod:`...dataset.marking.generate` does, which also
+enters the marking in the dataset.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...version import __version__
+from ..codecs import encoder_versions
+from ..device import choose_device
+from ..errors import ParameterError
+from ..evidence.plan import Plan
+from ..files import write_json_atomic
+from ..ledger.creation import create_ledger
+from ..ledger.ledger import Ledger, load_ledger
+from ..ledger.sides import MarkedImage, Side
+from ..methods import METHODS
+from ..models import Proxy, proxy_name
+from ..progress import Report, silent
+from ..training import TrainingConfig
+from .candidates import check_exclusions, check_file_policies, exclusion_masks, select
+from .crafting import make_images
+from .folder import CHECKPOINTS, LEDGER, MANIFEST, read_manifest
+from .labeled import LabeledSamples
+
+_REQUEST = "request.json"
+
+
+def mark(
+    folder: str | os.PathLike[str],
+    labeled: LabeledSamples,
+    hardness: np.ndarray,
+    *,
+    num_honeyimages: int,
+    num_pairs: int,
+    input_size: int,
+    method: str = "honeyimage",
+    options: Mapping[str, Any] | None = None,
+    plan: Plan | None = None,
+    proxy: Proxy = "wrn28_2",
+    training: TrainingConfig | None = None,
+    exclude: Collection[str] = ("duplicates",),
+    label_errors: np.ndarray | None = None,
+    reencode: str = "marked",
+    thumbnails: str = "exclude",
+    lpips_backbone: str | Path | None = None,
+    trade_off: int = 0,
+    seed: int = 51,
+    device: str | None = None,
+    skip_failures: bool = False,
+    report: Report = silent,
+) -> Ledger:
+    """Marks labelled files, and commits to the pairs and their coins; the originals stay as they are.
+
+    An interrupted call goes on in ``<folder>.partial`` when it is made again with the same arguments.
+
+    Args:
+        folder: a new folder for images, manifest and ledger
+        labeled: the private set
+        hardness: float64 (N,), nats; NaN where it is not known
+        num_honeyimages, num_pairs: see :func:`fiftyone_honeyimage.generate_honeyimages`, as for what follows
+        input_size: side of the proxies' input, pixels
+        plan (None): a :class:`Plan`; by default one with its defaults and the method's score
+        label_errors (None): bool (N,), suspected label errors, where ``exclude`` names them
+
+    Returns:
+        the ledger, which is the secret; the release holds ``ledger.released_images()`` in place of their originals,
+        and none of ``ledger.withheld_images()``
+
+    Raises:
+        ParameterError: if an argument is out of range, or the folder is taken
+        SamplesError: if too few images can be marked
+        ImageError: if a file cannot be read
+    """
+    check_exclusions(exclude)
+    check_file_policies(reencode, thumbnails)
+    if method not in METHODS:
+        raise ParameterError(f"method must be one of {', '.join(METHODS)}; found {method!r}")
+    settings = METHODS[method].Options(**(options or {}))
+    config = training or TrainingConfig()
+    request = {
+        "classes": labeled.classes,
+        "method": method,
+        "num_honeyimages": num_honeyimages,
+        "num_pairs": num_pairs,
+        "exclude": sorted(exclude),
+        "reencode": reencode,
+        "thumbnails": thumbnails,
+        **settings.to_dict(),
+        "proxy": proxy_name(proxy),
+        "input_size": input_size,
+        "training": asdict(config),
+        "seed": seed,
+        "version": __version__,
+        "encoders": encoder_versions(),
+    }
+    none = np.zeros(len(labeled), dtype=bool)
+    masks = exclusion_masks(exclude, hardness, none if label_errors is None else label_errors)
+    select(hardness, labeled.labels, masks, request)  # too few are told before anything is read
+
+    final = Path(folder)
+    partial = _open(final, {**request, "ids": labeled.ids, "labels": labeled.labels.tolist()})
+    if not (partial / MANIFEST).exists():
+        make_images(
+            partial,
+            labeled,
+            hardness,
+            masks,
+            request=request,
+            proxy=proxy,
+            config=config,
+            device=choose_device(device),
+            lpips_backbone=lpips_backbone,
+            trade_off=trade_off,
+            skip_failures=skip_failures,
+            report=report,
+        )
+    draw_coins_once(partial, request, plan or Plan(score=METHODS[method].score))
+    shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
+    (partial / _REQUEST).unlink()
+    partial.rename(final)
+    return load_ledger(final / LEDGER)
+
+
+def draw_coins_once(
+    folder: Path,
+    header: Mapping[str, Any],
+    plan: Plan,
+    *,
+    earlier_commitments: Sequence[str] = (),
+    register: Callable[[str], None] | None = None,
+) -> Ledger:
+    """Draws the coins of the images in a folder and writes its ledger; the last step of a marking.
+
+    Args:
+        folder: with the manifest
+        header: how the marking was made
+        plan: is committed too
+        earlier_commitments, register: see :func:`.create_ledger`
+
+    Returns:
+        the ledger; that which was written before, if there is one: coins are never drawn twice
+    """
+    path = folder / LEDGER
+    if path.exists():
+        return load_ledger(path)
+    singles: list[MarkedImage] = []
+    twins: dict[int, list[Side]] = {}
+    for row in read_manifest(folder)["images"]:
+        image = MarkedImage(
+            sample_id=row["source"],
+            label=row["label"],
+            file=row["file"],
+            source_sha256=row["source_sha256"],
+            marked_sha256=row["marked_sha256"],
+        )
+        if row["pair"] is None:
+            singles.append(image)
+        else:
+            twins.setdefault(row["pair"], []).append(Side((image,), covariates=_covariates(row)))
+    return create_ledger(
+        path,
+        {
+            **header,
+            "torch_version": torch.__version__,
+            "python_version": platform.python_version(),
+        },
+        singles,
+        [(twins[pair][0], twins[pair][1]) for pair in sorted(twins)],
+        plan,
+        earlier_commitments=earlier_commitments,
+        register=register,
+    )
+
+
+def _covariates(image: Mapping[str, Any]) -> dict[str, float]:
+    """How hard the original is to models that never saw a coin: the out-model, and the half proxy that has not
+    seen it. Not the loss on the mark, which was made against the out-model."""
+    return {"original": float(image["original_loss"]), "hardness": float(image["hardness"])}
+
+
+def _open(final: Path, request: Mapping[str, Any]) -> Path:
+    """The partial folder: a new one, or what the same call left."""
+    if final.exists():
+        raise ParameterError(f"'{final}' exists already; give a new folder")
+    partial = final.with_name(f"{final.name}.partial")
+    request = json.loads(json.dumps(request))
+    if not partial.exists():
+        partial.mkdir(parents=True, mode=0o700)
+        write_json_atomic(partial / _REQUEST, request)
+    elif (
+        not (partial / _REQUEST).is_file()
+        or json.loads((partial / _REQUEST).read_text(encoding="utf-8")) != request
+    ):
+        raise ParameterError(
+            f"'{partial}' is of another call that was interrupted; make that call again, or delete the folder"
+        )
+    return partial

@@ -1,0 +1,47 @@
+"""What other markings of a dataset chose, and this one must not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import fiftyone as fo
+import numpy as np
+
+from ...core.errors import InterruptedRunError
+from ...core.pipeline.labeled import LabeledSamples
+from ..identity import known_markings
+
+
+def chosen_by_others(labeled: LabeledSamples, honey_key: str) -> np.ndarray:
+    """bool (N,), the images that another marking chose, or that hold the same bytes as one of those.
+
+    A release of the one would publish what the other withholds.
+    """
+    return np.array([bool(labeled.chosen.get(i, set()) - {honey_key}) for i in labeled.ids])
+
+
+def check_still_free(
+    dataset: fo.Dataset, honey_key: str, images: Sequence[Mapping[str, Any]]
+) -> None:
+    """Checks that no other marking was finished meanwhile that chose one of these images.
+
+    Args:
+        dataset: the dataset
+        honey_key: the marking that is about to draw its coins
+        images: of its manifest
+
+    Raises:
+        InterruptedRunError: naming the other marking
+    """
+    for other in known_markings(dataset):
+        if other.name == honey_key:
+            continue
+        taken = {image[name] for image in other.images for name in ("sample", "source_sha256")}
+        common = [i for i in images if i["source"] in taken or i["source_sha256"] in taken]
+        if common:
+            raise InterruptedRunError(
+                f"marking '{other.name}' was finished meanwhile and chose {len(common)} of the same "
+                f"images (the first is sample {common[0]['source']}), so that a release of one would "
+                "publish what the other withholds. Nothing was added; call it again to choose others"
+            )
