@@ -1,0 +1,186 @@
+"""Whether many small proxies are faster trained in one go than one after the other.
+
+Three ways to take the same optimiser steps with K models: one after the other, as the package does; all as one network whose
+convolutions have K groups; and ``torch.func.vmap`` over stacked weights (without running statistics of batch norm, which it
+cannot keep). In float32, as vmap takes no gradients in bfloat16 on a CPU. Step times of all three in one run, as ratios; images and labels are drawn at random, as their content does not matter.
+
+    python -m benchmarks.grouped_training --repeats 3
+    python -m benchmarks.grouped_training --repeats 3 --device cuda --models 1 8 32
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.func import functional_call, grad, stack_module_state, vmap
+
+from benchmarks.results_io import write_results
+from fiftyone_honeyimage.core.models import build_model
+
+STEPS = 12
+WARM_UP = 3
+
+
+class GroupedLinear(nn.Module):
+    """K linear layers side by side: (B, K·C) → (B, K, classes)."""
+
+    def __init__(self, layers: Sequence[nn.Linear]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.stack([layer.weight.detach() for layer in layers]))
+        self.bias = nn.Parameter(torch.stack([layer.bias.detach() for layer in layers]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        number, _, channels = self.weight.shape
+        return torch.einsum("bkc,koc->bko", x.view(-1, number, channels), self.weight) + self.bias
+
+
+def grouped(models: Sequence[nn.Module]) -> nn.Module:
+    """One network that computes all of them: (B, K·3, S, S) → (B, K, classes)."""
+    whole = copy.deepcopy(models[0])
+    for name, module in list(whole.named_modules()):
+        parts = [dict(model.named_modules())[name] for model in models]
+        new: nn.Module
+        if isinstance(module, nn.Conv2d):
+            new = copy.deepcopy(module)
+            new.groups = len(models)
+            new.in_channels *= len(models)
+            new.out_channels *= len(models)
+            new.weight = nn.Parameter(torch.cat([part.weight.detach() for part in parts]))
+        elif isinstance(module, nn.BatchNorm2d):
+            new = nn.BatchNorm2d(module.num_features * len(models))
+        elif isinstance(module, nn.Linear):
+            new = GroupedLinear(parts)  # type: ignore[arg-type]
+        else:
+            continue
+        parent, _, leaf = name.rpartition(".")
+        setattr(whole.get_submodule(parent), leaf, new)
+    return whole
+
+
+def one_after_the_other(models: list[nn.Module], images: torch.Tensor, labels: torch.Tensor) -> Any:
+    optimizers = [torch.optim.SGD(model.parameters(), 0.01, momentum=0.9) for model in models]
+
+    def step() -> None:
+        for number, (model, optimizer) in enumerate(zip(models, optimizers, strict=True)):
+            F.cross_entropy(model(images[number]), labels[number]).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    return step
+
+
+def in_groups(models: list[nn.Module], images: torch.Tensor, labels: torch.Tensor) -> Any:
+    whole = grouped(models).to(images.device).train()
+    optimizer = torch.optim.SGD(whole.parameters(), 0.01, momentum=0.9)
+    side_by_side = images.transpose(0, 1).flatten(1, 2).contiguous()
+
+    def step() -> None:
+        logits = whole(side_by_side).transpose(0, 1).flatten(0, 1)
+        losses = F.cross_entropy(logits, labels.flatten(), reduction="sum")
+        (losses / labels.shape[1]).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def by_vmap(models: list[nn.Module], images: torch.Tensor, labels: torch.Tensor) -> Any:
+    for model in models:
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.track_running_stats = False
+                module.running_mean = module.running_var = module.num_batches_tracked = None
+    params, buffers = stack_module_state(models)
+    params = {name: value.detach() for name, value in params.items()}
+    base = copy.deepcopy(models[0]).to("meta")
+
+    def loss(own: Any, fixed: Any, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(functional_call(base, (own, fixed), (x,)), y)
+
+    gradients = vmap(grad(loss))
+    velocity = {name: torch.zeros_like(value) for name, value in params.items()}
+
+    def step() -> None:
+        found = gradients(params, buffers, images, labels)
+        for name, value in found.items():
+            velocity[name].mul_(0.9).add_(value)
+            params[name].sub_(velocity[name], alpha=0.01)
+
+    return step
+
+
+WAYS: dict[str, Callable[..., Any]] = {
+    "one after the other": one_after_the_other,
+    "in groups": in_groups,
+    "by vmap": by_vmap,
+}
+
+
+def seconds_a_step(step: Callable[[], None], device: torch.device) -> float:
+    """The median time of a step."""
+    found = []
+    for number in range(WARM_UP + STEPS):
+        start = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        if number >= WARM_UP:
+            found.append(time.perf_counter() - start)
+    return statistics.median(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--models", type=int, nargs="+", default=[1, 4, 8])
+    parser.add_argument("--proxy", default="resnet_tiny")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+
+    device = torch.device(args.device)
+    rows = []
+    for number in args.models:
+        seconds: dict[str, list[float]] = {name: [] for name in WAYS}
+        for repeat in range(args.repeats):
+            generator = torch.Generator().manual_seed(repeat)
+            shape = (number, args.batch_size, 3, args.size, args.size)
+            images = torch.rand(shape, generator=generator).to(device)
+            labels = torch.randint(0, 10, shape[:2], generator=generator).to(device)
+            for name, way in WAYS.items():
+                models = [
+                    build_model(args.proxy, 10, input_size=args.size, seed=seed).to(device).train()
+                    for seed in range(number)
+                ]
+                seconds[name].append(seconds_a_step(way(models, images, labels), device))
+        first = seconds["one after the other"]
+        row = {
+            "models": number,
+            "seconds_a_step": seconds,
+            "times_as_fast": {
+                name: statistics.median(a / b for a, b in zip(first, own, strict=True))
+                for name, own in seconds.items()
+            },
+        }
+        rows.append(row)
+        print(number, row["times_as_fast"], flush=True)
+    setting = {key: getattr(args, key) for key in ("proxy", "batch_size", "size", "repeats")}
+    write_results(
+        "grouped_training",
+        {"setting": setting, "rows": rows},
+        device=device,
+        seeds=range(args.repeats),
+    )
+
+
+if __name__ == "__main__":
+    main()
