@@ -485,7 +485,8 @@ def verify_model(
         alpha (None): the committed α by default; only a smaller one is accepted
         classes (None): the suspect's classes, name → index of its output, or names in the order of its
             outputs; the dataset's classes, sorted, by default
-        outputs ("auto"): ``"logits"``, ``"probabilities"``, ``"labels"``, or ``"auto"``
+        outputs ("auto"): ``"logits"``, ``"probabilities"``, ``"labels"``, ``"losses"`` (one loss an image, as of a
+            detector or a generator), or ``"auto"``
         input_size (None), mean (None), std (None): how images are resized and normalised for the suspect
         channels ("RGB"): the order of the channels that the suspect takes, "RGB" or "BGR"
         batch_size (64): images a query

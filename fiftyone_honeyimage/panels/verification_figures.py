@@ -262,6 +262,8 @@ def categories(pairs: Sequence[Pair]) -> dict[str, list[int]]:
         (False, False): "neither",
     }
     for pair in usable(pairs):
+        if pair["released_correct"] is None:
+            continue  # a suspect that tells losses alone
         right = bool(pair["released_correct"]), bool(pair["withheld_correct"])
         found[names[right]].append(int(pair["pair"]))
     return found

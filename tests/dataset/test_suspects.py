@@ -70,3 +70,32 @@ def test_suspect_classes_in_another_order(fresh, remembering_suspect):
     assert found.verdict.p_value == 2.0**-marking.num_pairs
     with pytest.raises(fhi.ParameterError, match="'3' is missing"):
         fhi.verify_model(dataset, "honey", suspect, classes=["0", "1", "2"], ledger_path=ledger)
+
+
+def test_a_suspect_that_tells_one_loss_an_image(fo, fresh, remembering_suspect):
+    dataset, marking, ledger = fresh
+    scores = remembering_suspect(marking)
+    ledger_in_use = marking.load_ledger()
+    labels = {
+        read_image(marking.output_dir / image.file).tobytes(): int(image.label)
+        for pair in ledger_in_use.pairs
+        for image in pair.images
+    }
+
+    def losses(batch):
+        pixels = (batch * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+        truth = torch.tensor([labels.get(image.numpy().tobytes(), 0) for image in pixels])
+        return torch.nn.functional.cross_entropy(scores(batch), truth, reduction="none")
+
+    direct = fhi.verify_model(dataset, "honey", scores, ledger_path=ledger)
+    found = fhi.verify_model(dataset, "honey", losses, outputs="losses", ledger_path=ledger)
+    assert found.verdict.kind == "scores"
+    assert found.verdict.p_value == direct.verdict.p_value
+    assert found.verdict.verdict == "derived"
+    assert "tells one loss an image and no class" in found.verdict.statement
+    for row, other in zip(found.pairs, direct.pairs, strict=True):
+        assert row["released_loss"] == pytest.approx(other["released_loss"], abs=1e-5)
+        assert row["released_correct"] is row["withheld_correct"] is None
+    assert found.config["protocol"]["score"] == "the suspect's own loss"
+    with pytest.raises(fhi.SuspectError, match="one loss an image is needed"):
+        fhi.verify_model(dataset, "honey", scores, outputs="losses", ledger_path=ledger)

@@ -25,8 +25,14 @@ PROTOCOL_KEYS = (
 )
 #: What it says of unmarked images, if anything: of :meth:`.suspects.competence.Competence.to_dict`
 UNMARKED_KEYS = ("num_images", "accuracy", "chance", "proxies", "better", "saturated", "hints")
-_OUTPUTS = {"logits": "scores", "probabilities": "scores", "labels": "labels"}
-_SCORES = {"scores": "cross-entropy", "labels": "right or wrong"}
+_OUTPUTS = {"logits": "scores", "probabilities": "scores", "labels": "labels", "losses": "scores"}
+#: What is recorded of answers of each kind
+SCORES = {
+    "logits": "cross-entropy",
+    "probabilities": "cross-entropy",
+    "labels": "right or wrong",
+    "losses": "the suspect's own loss",
+}
 _CHANNELS = ("RGB", "BGR")
 _MAX_BATCH = 4096
 
@@ -53,7 +59,7 @@ def check_protocol(protocol: Mapping[str, Any], kind: str, labels: Iterable[str]
     if _OUTPUTS[outputs] != kind:
         raise LedgerError(f"The protocol's outputs are {outputs}, which are no {kind}")
     _check_input(protocol)
-    _check_words(protocol, kind)
+    _check_words(protocol, outputs)
     _check_unmarked(protocol["unmarked"])
 
     check_text(protocol, "The protocol's text")
@@ -101,8 +107,8 @@ def _check_input(protocol: Mapping[str, Any]) -> None:
         )
 
 
-def _check_words(protocol: Mapping[str, Any], kind: str) -> None:
-    for name, known in {**FIXED, "score": _SCORES[kind]}.items():
+def _check_words(protocol: Mapping[str, Any], outputs: str) -> None:
+    for name, known in {**FIXED, "score": SCORES[outputs]}.items():
         if protocol[name] != known:
             raise LedgerError(f"The protocol's {name} must be {known!r}, not {protocol[name]!r}")
     for name in ("way", "device", "caution"):

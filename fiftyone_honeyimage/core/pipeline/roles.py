@@ -15,12 +15,15 @@ from .questions import Key
 Recorded = Mapping[Key, "tuple[float, bool] | None"]
 
 
-def pair_table(recorded: Recorded, released: Mapping[int, str]) -> list[dict[str, Any]]:
+def pair_table(
+    recorded: Recorded, released: Mapping[int, str], tells_classes: bool = True
+) -> list[dict[str, Any]]:
     """One row a pair, in the order of the queries, by role: it does not say which image was released.
 
     Args:
         recorded: the answers
         released: for each pair's index, which side was released
+        tells_classes (True): whether the suspect tells classes, and not one loss an image
     """
     rows = []
     for index in dict.fromkeys(index for index, _ in recorded):
@@ -35,8 +38,8 @@ def pair_table(recorded: Recorded, released: Mapping[int, str]) -> list[dict[str
                 "failed": failed,
                 "released_loss": _finite(ours[0]),
                 "withheld_loss": _finite(theirs[0]),
-                "released_correct": ours[1],
-                "withheld_correct": theirs[1],
+                "released_correct": ours[1] if tells_classes else None,
+                "withheld_correct": theirs[1] if tells_classes else None,
             }
         )
     return rows

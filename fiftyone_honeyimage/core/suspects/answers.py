@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from scipy.special import logsumexp
 
-Outputs = Literal["auto", "logits", "probabilities", "labels"]
-OUTPUTS = ("auto", "logits", "probabilities", "labels")
+Outputs = Literal["auto", "logits", "probabilities", "labels", "losses"]
+OUTPUTS = ("auto", "logits", "probabilities", "labels", "losses")
 
 #: Losses are cut here, in nats. Finite float32 logits stay below it unless they differ by more than this.
 MAX_LOSS = 1e6
@@ -32,17 +32,17 @@ class Answers:
 
     Args:
         kind: ``"scores"`` if losses are known, ``"labels"`` if only the predicted classes are
-        outputs: what the answers were taken for: ``"logits"``, ``"probabilities"`` or ``"labels"``.
+        outputs: what the answers were taken for: ``"logits"``, ``"probabilities"``, ``"labels"`` or ``"losses"``.
             Pass it on to later queries of the same suspect, so that all are read the same way
-        losses: float64 (n,), ``-log p(label)`` in nats; NaN where the query failed or ``kind`` is "labels"
+        losses: float64 (n,), ``-log p(label)`` in nats, or the suspect's own; NaN where the query failed or ``kind`` is "labels"
         correct: bool (n,), whether the predicted class is the label; False where the query failed
-        predicted: int64 (n,), the predicted class; -1 where the query failed
+        predicted: int64 (n,), the predicted class; -1 where the query failed, or none is told
         failed: bool (n,)
         failures: the reason by key, for each failed image
     """
 
     kind: Literal["scores", "labels"]
-    outputs: Literal["logits", "probabilities", "labels"]
+    outputs: Literal["logits", "probabilities", "labels", "losses"]
     losses: np.ndarray
     correct: np.ndarray
     predicted: np.ndarray
@@ -73,7 +73,7 @@ class Reader:
         self.all_look_like_probabilities = True
 
     def check(self, answer: object, num_images: int) -> np.ndarray:
-        """Returns the answer as float64 (B, C) or int64 (B,).
+        """Returns the answer as float64 (B, C) or int64 (B,); float64 (B,) of losses.
 
         Raises:
             BadAnswerError: if it is neither, or of another kind than earlier ones
@@ -93,16 +93,23 @@ class Reader:
             )
         if self.answer_ndim is not None and array.ndim != self.answer_ndim:
             raise BadAnswerError("it answered with labels to some images and with scores to others")
-        usable = self._scores(array) if array.ndim == 2 else self._classes(array)
+        if self.outputs == "losses":
+            usable = self._losses(array)
+        else:
+            usable = self._scores(array) if array.ndim == 2 else self._classes(array)
         self.answer_ndim = array.ndim
         return usable
 
     def predicted(self, answer: np.ndarray) -> np.ndarray:
         """int64 (B,): the predicted class of each image of a checked answer."""
+        if self.outputs == "losses":
+            return np.full(len(answer), -1, dtype=np.int64)
         return answer if answer.ndim == 1 else answer.argmax(axis=1)
 
     def losses(self, answer: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """float64 (B,) each: losses if a checked answer is logits, and if it is probabilities."""
+        if self.outputs == "losses":
+            return answer, answer
         if answer.ndim == 1:
             unknown = np.full(len(answer), np.nan)
             return unknown, unknown
@@ -114,7 +121,7 @@ class Reader:
         self.all_look_like_probabilities &= bool(in_range.all() and sums.all())
         return logit_losses, -np.log(np.clip(own, MIN_PROBABILITY, 1.0))
 
-    def resolved(self) -> Literal["logits", "probabilities", "labels"]:
+    def resolved(self) -> Literal["logits", "probabilities", "labels", "losses"]:
         """What all answers so far are."""
         if self.outputs != "auto":
             return self.outputs
@@ -140,6 +147,21 @@ class Reader:
                     int(i),
                 )
         return scores
+
+    def _losses(self, array: np.ndarray) -> np.ndarray:
+        if array.ndim != 1:
+            raise BadAnswerError(
+                f"it answered with {array.shape[1]} numbers an image, and one loss an image is needed; for scores "
+                "leave outputs out"
+            )
+        losses = array.astype(np.float64)
+        bad = ~(np.isfinite(losses) & (losses >= 0))
+        if bad.any():
+            i = int(np.argmax(bad))
+            raise BadAnswerError(
+                f"it answered with the loss {array[i]}, and losses are finite and 0 or more", i
+            )
+        return np.minimum(losses, MAX_LOSS)
 
     def _classes(self, array: np.ndarray) -> np.ndarray:
         if self.outputs in ("logits", "probabilities"):

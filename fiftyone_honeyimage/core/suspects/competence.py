@@ -46,7 +46,7 @@ class Competence:
 
     Attributes:
         num_images: images that it answered
-        accuracy: share that it classified correctly; None if too few answered to say
+        accuracy: share that it classified correctly; None if too few answered to say, or it tells no classes
         chance: the share of the largest class, which a constant answer reaches
         proxies: out-of-fold accuracy of the marking's proxies, None where it is not known
         better: other ways of asking that are far more accurate on the same images, in words → accuracy; they
@@ -87,6 +87,11 @@ class Competence:
 
     def sentence(self) -> str:
         """What was found, for the record and for errors."""
+        if self.accuracy is None and self.num_images >= MIN_IMAGES:
+            return (
+                "The suspect tells one loss an image and no class, so that it could not be checked whether it is "
+                "asked in the right way."
+            )
         if self.accuracy is None:
             return (
                 "It could not be checked whether the suspect is asked in the right way: it answered "
@@ -161,6 +166,9 @@ def judge(
     """
     answered = predicted >= 0
     number = int(answered.sum())
+    if losses is not None and not number:
+        number = int(np.isfinite(losses).sum())
+        return Competence(number, None, chance, proxies, {})
     if number < MIN_IMAGES:
         return Competence(number, None, chance, proxies, {})
     right = predicted == labels

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ParameterError
-from ..ledger.protocol import FIXED
+from ..ledger.protocol import FIXED, SCORES
 from .answers import OUTPUTS
 from .base import CHANNELS, Preprocessing, Suspect
 from .query import check_batch_size
@@ -24,7 +24,7 @@ class Protocol:
 
     Args:
         classes: name of each class → index of the suspect's output, 0 to C − 1, each once
-        outputs: what its answers are: "logits", "probabilities" or "labels"; never "auto"
+        outputs: what its answers are: "logits", "probabilities", "labels" or "losses"; never "auto"
         batch_size: images a query
         input_size: ``(height, width)`` that images are resized to, None where they keep their size
         mean, std: three numbers each on the scale of [0, 1], None where nothing is taken off or divided by
@@ -108,7 +108,7 @@ class Protocol:
             **values,
             "classes": dict(self.classes),
             "unmarked": dict(self.unmarked),
-            "score": "right or wrong" if self.outputs == "labels" else "cross-entropy",
+            "score": SCORES[self.outputs],
             **FIXED,
         }
 

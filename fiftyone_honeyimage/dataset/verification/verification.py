@@ -29,7 +29,7 @@ class Verification:
         suspect_name: what the suspect is called
         suspect_digest: SHA-256 of its file or weights, None where it has none
         pairs: one dict a pair in the order queried: ``pair``, ``released_loss``, ``withheld_loss``
-            (nats; None for labels alone), ``released_correct``, ``withheld_correct``, ``failed``
+            (nats; None for labels alone), ``released_correct``, ``withheld_correct`` (None where it tells no classes), ``failed``
         config: the run's whole config
         timestamp: when the run was registered, UTC
         random_images: the paper's controls, which never decide: ``ids`` of unmarked samples and

@@ -139,7 +139,9 @@ def verify_model(
         verdict = decide(call, begun, journal, skip_failures=skip_failures, report=bar.report)
         results = {
             "verdict": verdict.to_dict(),
-            "pairs": pair_table(asked.recorded, ledger.released()),
+            "pairs": pair_table(
+                asked.recorded, ledger.released(), asked.protocol.outputs != "losses"
+            ),
             "failures": asked.failures,
             "random_images": {},
         }

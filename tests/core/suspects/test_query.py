@@ -478,3 +478,27 @@ def test_keys_and_images_have_to_match(num_images, message):
 def test_images_are_arrays_of_bytes(image):
     with pytest.raises(ImageError, match="image 'k0'"):
         query(Held({}), [image], ["k0"], np.array([0]), num_classes=3)
+
+
+def test_one_loss_an_image_is_taken_as_it_is():
+    answers = ask([0.25, 3.0, 0.0], [0, 1, 2], outputs="losses")
+    assert answers.kind == "scores"
+    assert answers.outputs == "losses"
+    assert answers.losses.tolist() == [0.25, 3.0, 0.0]
+    assert answers.predicted.tolist() == [-1, -1, -1]
+    assert not answers.correct.any()
+    assert ask([1e30], [0], outputs="losses").losses.tolist() == [1e6]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([[0.1, 0.2, 0.7]], "answered with 3 numbers an image, and one loss an image is needed"),
+        ([0.5, -0.1], r"'k1'.* loss -0\.1, and losses are finite and 0 or more"),
+        ([float("nan")], r"'k0'.* loss nan"),
+        ([float("inf")], r"'k0'.* loss inf"),
+    ],
+)
+def test_what_is_no_loss_is_told(rows, message):
+    with pytest.raises(SuspectError, match=message):
+        ask(rows, [0] * len(rows), outputs="losses")
