@@ -1,0 +1,385 @@
+"""What the form of a marking asks: which images, how they are marked, and what a verdict will rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import fiftyone.operators.types as types
+
+from .. import generate_honeyimages as run
+from ..app.words import weakness_text
+from ..core.errors import HoneyImageError
+from ..core.methods import METHODS, Method
+from ..core.methods.options import Question
+from . import calls, cost_question, questions, training_questions
+from .form_errors import block, errors_on, errors_on_named, is_blocked
+from .form_parts import ask, dropdown, multiple_choice, once, section, view_key
+
+if TYPE_CHECKING:
+    from ..core.evidence.plan import Plan
+
+#: What stays folded until it is asked for, beside the folded options of the methods
+_FURTHER = (
+    "method",
+    "test",
+    "score",
+    "adjustment",
+    "exclude",
+    "output_dir",
+    "lpips_backbone",
+    "trade_off",
+    "reencode",
+    "thumbnails",
+    *training_questions.TRAINING_OPTIONS,
+)
+
+
+def ask_marking(ctx: Any, inputs: types.Object) -> None:
+    """Asks everything, as far as it is clear what about; says what it takes, or what is wrong."""
+    target = questions.labeled_target(ctx, inputs, "Mark")
+    if target is None:
+        return
+    samples, labeled = target
+    scores = _hardness(ctx, inputs, samples, labeled)
+    if scores is None:
+        return
+
+    _key(ctx, inputs, samples)
+    numbers = _numbers(ctx, inputs, labeled)
+    method = METHODS.get(str(calls.values(ctx, run)["method"])) or METHODS["honeyimage"]
+    _budget(inputs, method)
+    proxy = training_questions.proxy(ctx, inputs)
+    further = (*_FURTHER, *(question.name for question in _folded(method)))
+    shown = section(ctx, inputs, run, further)
+    training = training_questions.training(ctx, inputs, run, proxy, labeled, shown)
+    if shown:
+        _further(ctx, inputs, method)
+        training_questions.machine(ctx, inputs, run)
+    values = calls.values(ctx, run)
+    plan = _plan(values, inputs, method)
+    from ..dataset.marking.others import chosen_by_others
+
+    earlier = chosen_by_others(labeled, ctx.params.get("honey_key") or "")
+    _check_candidates(inputs, labeled, scores, earlier, numbers, values, method)
+    resumes = False
+    with suppress(HoneyImageError):  # the key itself is wrong, which its field says
+        resumes = _check_places(ctx, inputs, samples, labeled)
+    if training is None or plan is None or is_blocked(inputs):
+        return
+
+    from ..core.pipeline.run_cost import marking_cost
+
+    num_honeyimages, num_pairs = numbers
+    cost_question.warn_if_powerless(inputs, num_pairs, plan, 1)
+    cost = marking_cost(
+        labeled,
+        training.input_size,
+        training.config,
+        method=method,
+        options=method.Options.read(values),
+        num_honeyimages=num_honeyimages,
+        num_pairs=num_pairs,
+        trade_off=values["trade_off"],
+        proxy=training.proxy,
+    )
+    lines = [
+        f"**{num_honeyimages:,} HoneyImages** in a release of "
+        f"{len(labeled) - int(earlier.sum()) - num_pairs:,} images",
+        f"**{num_pairs:,} images withheld** from it, one of each pair of twins",
+    ]
+    if not samples._root_dataset.persistent:
+        lines.append(
+            "the dataset becomes **persistent**: FiftyOne deletes others when its database stops, and the "
+            "record of the marking would go with it"
+        )
+    if earlier.any():
+        lines.append(
+            f"**{int(earlier.sum()):,} images left out** of it, as other markings of this dataset chose "
+            "them; deleting a marking that was never released gives its images back"
+        )
+    if resumes:
+        lines.append("an interrupted run of this key is resumed, if nothing else has changed")
+    cost_question.cost(inputs, cost, lines, cost_question.training_time(ctx, inputs, training))
+
+
+def _hardness(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) -> Any:
+    """Asks for the hardness field; the scores, or None with the reason in the form."""
+    from ..dataset.hardness_fields import read_hardness
+    from ..dataset.runs import HARDNESS, list_keys, run_results
+
+    fields = list_keys(samples, HARDNESS)
+    name = calls.values(ctx, run)["hardness_field"]
+    if not fields:
+        block(
+            inputs,
+            "There are no hardness scores yet",
+            "Run *Compute hardness* first: HoneyImages are made from the hardest images.",
+        )
+        return None
+    default = name if name in fields else fields[-1]
+    prop = dropdown(
+        inputs,
+        "hardness_field",
+        fields,
+        default=default,
+        label="Hardness field",
+        description="The scores of Compute hardness",
+    )
+    with suppress(HoneyImageError):  # a run without results, which its own form reports
+        weakness = weakness_text(run_results(samples, name)) if name in fields else ""
+        if weakness:
+            inputs.md(weakness, name="weak_proxies")
+    with errors_on(prop):
+        return once(
+            ctx,
+            ("hardness", view_key(samples), name),
+            lambda: read_hardness(samples, labeled, name),
+        )
+    return None
+
+
+def _key(ctx: Any, inputs: types.Object, samples: Any) -> None:
+    from ..dataset.checks import check_key
+
+    prop = inputs.str(
+        "honey_key",
+        default=questions.free_key(samples, "honey"),
+        required=True,
+        label="Name of the marking",
+        description="An identifier, also of the field, the tag and the saved view it makes",
+    )
+    if ctx.params.get("honey_key") is not None:
+        with errors_on(prop):
+            check_key(ctx.params["honey_key"], "honey_key")
+
+
+def _numbers(ctx: Any, inputs: types.Object, labeled: Any) -> tuple[int, int]:
+    """Asks for N and M; with the SDK's defaults where they are left empty."""
+    from ..core.methods.selection import default_num_honeyimages, default_num_pairs
+    from ..dataset.checks import whole_number
+
+    wanted = {name: ctx.params.get(name) for name in ("num_honeyimages", "num_pairs")}
+    pairs = default_num_pairs(len(labeled))
+    images_prop = inputs.int(
+        "num_honeyimages", label="HoneyImages in a release", view=types.FieldView(space=6)
+    )
+    pairs_prop = inputs.int(
+        "num_pairs",
+        label="Pairs of twins",
+        description=f"HoneyImages with a withheld twin, which carry the verdict. Empty: {pairs}",
+        view=types.FieldView(space=6),
+    )
+    if wanted["num_pairs"] not in (None, ""):
+        with errors_on(pairs_prop):
+            pairs = whole_number(wanted["num_pairs"], "num_pairs", 0)
+    images = default_num_honeyimages(len(labeled), pairs)
+    images_prop.view.description = f"Empty: 1 % of the images, at least one a pair: {images}"
+    if wanted["num_honeyimages"] not in (None, ""):
+        with errors_on(images_prop):
+            images = whole_number(wanted["num_honeyimages"], "num_honeyimages", 1)
+    return images, pairs
+
+
+def _budget(inputs: types.Object, method: Method) -> None:
+    for question in method.Options.questions():
+        if not question.folded:
+            ask(inputs, question)
+    inputs.float(
+        "alpha",
+        default=calls.sdk_defaults(run)["alpha"],
+        label="Significance level α",
+        description="The probability with which an innocent model may be accused. Fixed by the "
+        "commitment",
+    )
+
+
+def _folded(method: Method) -> list[Question]:
+    return [question for question in method.Options.questions() if question.folded]
+
+
+def _further(ctx: Any, inputs: types.Object, method: Method) -> None:
+    """Asks for what is seldom changed."""
+    from ..core.evidence.adjustment import ADJUSTMENTS
+    from ..core.evidence.exact_tests import planned_tests
+    from ..core.scores import SCORES, deciding_scores
+
+    defaults = calls.sdk_defaults(run)
+    dropdown(
+        inputs,
+        "method",
+        METHODS,
+        {name: method.title for name, method in METHODS.items()},
+        default=defaults["method"],
+        label="Method",
+    )
+    for question in _folded(method):
+        ask(inputs, question)
+    dropdown(
+        inputs,
+        "test",
+        planned_tests(),
+        default=defaults["test"],
+        label="Test",
+        description="Fixed by the commitment",
+    )
+    dropdown(
+        inputs,
+        "score",
+        {name: SCORES[name].title for name in deciding_scores()},
+        default=method.score,
+        label="How answers are compared",
+        description="Fixed by the commitment",
+    )
+    dropdown(
+        inputs,
+        "adjustment",
+        ADJUSTMENTS,
+        default=defaults["adjustment"],
+        label="Images that are harder than their twins",
+        description="Fixed by the commitment",
+    )
+    _exclude(ctx, inputs)
+    inputs.str(
+        "output_dir",
+        label="Folder for the HoneyImages and the ledger",
+        description="A new folder. Empty: one below FiftyOne's default dataset folder",
+    )
+    inputs.str(
+        "lpips_backbone",
+        label="AlexNet weights for LPIPS",
+        description="A local file, for machines without internet. Empty: torchvision's",
+    )
+    inputs.int(
+        "trade_off",
+        default=defaults["trade_off"],
+        label="Images for the plot of other budgets",
+        description="At most so many candidates are also crafted at ε = 1, 2, 4, 8 and 16; takes a tenth of "
+        "the crafting at most. 0: none",
+    )
+    dropdown(
+        inputs,
+        "reencode",
+        {
+            "marked": "Leave them out: only files that come back byte for byte are marked",
+            "all": "Mark them too: every release must then encode all files anew",
+        },
+        default=defaults["reencode"],
+        label="Files of another encoder",
+    )
+    dropdown(
+        inputs,
+        "thumbnails",
+        {
+            "exclude": "Leave them out: a thumbnail shows the unmarked picture",
+            "drop": "Mark them too: every release drops the thumbnails of all files",
+        },
+        default=defaults["thumbnails"],
+        label="Files with a thumbnail",
+    )
+
+
+def _exclude(ctx: Any, inputs: types.Object) -> None:
+    """Asks which images are never marked."""
+    from ..core.pipeline.candidates import EXCLUSIONS, check_exclusions
+
+    prop = multiple_choice(
+        inputs,
+        "exclude",
+        EXCLUSIONS,
+        {
+            "duplicates": "Exact and near duplicates of another image",
+            "label_errors": "Suspected label errors, found by Compute hardness",
+        },
+        default=calls.sdk_defaults(run)["exclude"],
+        label="Never mark",
+        description="Images that are left out when candidates are chosen",
+    )
+    with errors_on(prop):
+        check_exclusions(calls.values(ctx, run)["exclude"])
+
+
+def _plan(values: Mapping[str, Any], inputs: types.Object, method: Method) -> Plan | None:
+    """The marking's plan; None, with the reason in the form, if what was asked cannot be used."""
+    from ..core.evidence.plan import Plan
+    from ..core.limits import TRADE_OFF, check_choice, check_flag
+    from ..core.metrics import check_backbone_path
+
+    anywhere = inputs.properties["alpha"]
+    with errors_on_named(inputs, anywhere):
+        check_choice("method", values["method"], METHODS)
+        method.Options.read(values)
+        check_flag("skip_failures", values["skip_failures"])
+    with errors_on(inputs.properties.get("lpips_backbone", anywhere)):
+        if values["lpips_backbone"] is not None:
+            check_backbone_path(values["lpips_backbone"])
+    with errors_on_named(inputs, anywhere):
+        TRADE_OFF.check("trade_off", values["trade_off"])
+    with errors_on_named(inputs, inputs.properties["alpha"]):
+        asked = {name: values[name] for name in ("alpha", "test", "adjustment")}
+        return Plan(**asked, score=values["score"] or method.score)
+    return None
+
+
+def _check_candidates(
+    inputs: types.Object,
+    labeled: Any,
+    scores: Any,
+    earlier: Any,
+    numbers: tuple[int, int],
+    values: Mapping[str, Any],
+    method: Method,
+) -> None:
+    import numpy as np
+
+    from ..core.pipeline.candidates import exclusion_masks
+
+    hardness, label_errors = scores
+    num_honeyimages, num_pairs = numbers
+    asked = inputs.properties.get("exclude")
+    if asked is not None and asked.invalid:
+        return
+    options = None
+    with suppress(HoneyImageError):  # an option's own question tells what is wrong
+        options = method.Options.read(values)
+    if options is None:
+        return
+    with errors_on_named(inputs, inputs.properties["num_pairs"]):
+        method.choose(
+            np.nan_to_num(hardness, nan=-np.inf),
+            labeled.labels,
+            options=options,
+            num_honeyimages=num_honeyimages,
+            num_pairs=num_pairs,
+            excluded=exclusion_masks(values["exclude"], hardness, label_errors, earlier),
+            seed=51,
+        )
+
+
+def _check_places(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) -> bool:
+    """Checks that key and folder are free; whether an interrupted run of this key is resumed."""
+    from ..dataset import storage
+    from ..dataset.checks import check_key, check_new_folder, check_output_place
+    from ..dataset.runs import MARKING, check_new_key, is_complete, made_by, root_dataset
+    from ..dataset.storage import output_folder
+
+    key = ctx.params.get("honey_key") or questions.free_key(samples, "honey")
+    check_key(key, "honey_key")
+    dataset = root_dataset(samples)
+    key_prop = inputs.properties["honey_key"]
+    folder_prop = inputs.properties.get("output_dir", key_prop)
+    folder = None
+    with errors_on(folder_prop):
+        folder = output_folder(dataset, key, ctx.params.get("output_dir") or None)
+        check_output_place(folder, labeled.filepaths, "output_dir")
+    if folder is None or folder_prop.invalid:
+        return False
+    entering = made_by(dataset, key, MARKING) and not is_complete(dataset, key)
+    if entering or storage.is_ours(folder):
+        return True  # killed while it was being entered in the dataset
+    with errors_on(key_prop):
+        check_new_key(samples, key, "honey_key")
+    with errors_on(folder_prop):
+        check_new_folder(folder, "output_dir")
+    return storage.is_ours(storage.partial_dir(folder))
