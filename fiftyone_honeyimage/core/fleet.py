@@ -187,7 +187,7 @@ def _task(
     decides = {
         "data": data.stem,
         "model": repr(model),
-        "code": sorted({_code_of(type(module)) for module in model.modules()}),
+        "code": sorted({_code_of(type(module)) for module in model.modules()}),  # type: ignore[arg-type]
         "initial": digest_of(model.state_dict()),
         "rows": hashlib.sha256(json.dumps(own).encode()).hexdigest(),
         "config": asdict(config),

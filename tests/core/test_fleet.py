@@ -181,7 +181,8 @@ def test_a_proxy_whose_code_changed_is_trained_again(tmp_path: Path, trained: li
             f"        return torch.{activation}(super().forward(x.flatten(1)))\n"
         )
         spec = importlib.util.spec_from_file_location(f"own{number}", tmp_path / f"own{number}.py")
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module
         spec.loader.exec_module(module)
