@@ -178,6 +178,8 @@ def generate_honeyimages(
     *,
     score: str | None = None,
     adjustment: str = "none",
+    executor: Executor | None = None,
+    checkpoint_dir: str | Path | None = None,
     **options: Any,
 ) -> Marking:
     """Turns the hardest images into HoneyImages, some of them twins, and writes the secret ledger.
@@ -238,6 +240,8 @@ def generate_honeyimages(
             ledger's commitment
         adjustment ("none"): ``"references"`` allows for how hard each image is to the proxies, which never see
             the coins; fixed in the ledger's commitment. Not used where a suspect gives labels alone
+        executor (None), checkpoint_dir (None): see :func:`compute_hardness`; for the out-model and the first in-model, which
+            other options of the method do not train anew for the same images
         **options: the method's own, see :func:`method_options`. Of ``"honeyimage"``: ``epsilon`` (4),
             ``step_size`` (0.4), ``num_steps`` (20), ``inner`` ("warm"), ``robust`` (False), ``smoothing`` (1.0)
 
@@ -277,6 +281,8 @@ def generate_honeyimages(
         device=device,
         skip_failures=skip_failures,
         progress=progress,
+        executor=executor,
+        checkpoint_dir=checkpoint_dir,
     )
 
 

@@ -39,5 +39,5 @@ def digest_of(values: Mapping[str, Any]) -> str:
             continue
         sha.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
         flat = value.detach().to("cpu").contiguous().reshape(-1)
-        sha.update(flat.view(torch.uint8).numpy().tobytes())
+        sha.update(flat.view(torch.uint8).numpy().data)
     return sha.hexdigest()

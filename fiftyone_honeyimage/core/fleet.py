@@ -2,7 +2,8 @@
 
 A task is a function of the data's digest, the model and its initial weights, the rows, the configuration and the
 seed. It leaves its weights in a folder that all workers reach, under a name made of all of these, so that a fleet
-that was cut off goes on where it was, and nothing is trained twice.
+that was cut off goes on where it was, and nothing is trained twice. Whatever is read back is compared with its
+digest: what a disk has damaged is made anew.
 
 Workers come from any ``concurrent.futures.Executor``; docs/fleets.md has examples for Ray, Dask and submitit.
 """
@@ -10,21 +11,24 @@ Workers come from any ``concurrent.futures.Executor``; docs/fleets.md has exampl
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import pickle
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from ..version import __version__
 from .checkpoints import digest_of, load_checkpoint, save_checkpoint
-from .errors import HoneyImageError, ParameterError
+from .device import check_name, choose_device
+from .errors import ParameterError
 from .trainer import train_here
 from .training_config import TrainingConfig, TrainingSummary
 
@@ -55,7 +59,7 @@ def train_by_tasks(
     rows: Sequence[torch.Tensor],
     config: TrainingConfig,
     seeds: Sequence[int],
-    device: torch.device,
+    device: str | torch.device | None,
     report: Callable[[int], None],
     *,
     executor: Executor | None,
@@ -65,10 +69,11 @@ def train_by_tasks(
 
     Args:
         rows: the rows of each model
+        device: as it was named; None leaves the choice to each worker
         report: is called with the epochs that are done, over all models
 
     Raises:
-        ParameterError: if there is no folder, or a model cannot be sent to a worker
+        ParameterError: if there is no folder, a model cannot be sent to a worker, or a worker failed
     """
     check_workers(executor, folder)
     assert folder is not None  # or this was not called
@@ -78,23 +83,19 @@ def train_by_tasks(
         _task(data, model.cpu(), own, config, seed, device)
         for model, own, seed in zip(models, rows, seeds, strict=True)
     ]
-    waiting = [
-        partial(train_one, **task)
-        if executor is None
-        else executor.submit(train_one, **task).result
-        for task in tasks
-    ]
+    sent = [None if executor is None else executor.submit(train_one, **task) for task in tasks]
+    here = choose_device(device)
     summaries = []
-    for done, (model, result, task) in enumerate(zip(models, waiting, tasks, strict=True), start=1):
-        try:
-            result()
-        except HoneyImageError:
-            raise
-        except Exception as error:
-            raise ParameterError(
-                f"Training the model of seed {task['seed']} failed on a worker: {type(error).__name__}: {error}. "
-                "What the others finished is kept; the same call goes on from there"
-            ) from error
+    for number, (model, job, task) in enumerate(zip(models, sent, tasks, strict=True)):
+        before = number * config.epochs
+
+        def epoch_done(epoch: int, before: int = before) -> None:
+            report(before + epoch)
+
+        if job is None:
+            train_one(**task, report=epoch_done)
+        else:
+            _wait_for(job, task["seed"])
         found = _finished(Path(task["checkpoint"]))
         if found is None:
             raise ParameterError(
@@ -102,11 +103,11 @@ def train_by_tasks(
                 "here: checkpoint_dir must be a folder that this machine and all workers reach by the same name"
             )
         model.load_state_dict(found["weights"])
-        model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        model.to(here, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         summaries.append(
             TrainingSummary(**{**found["summary"], "losses": tuple(found["summary"]["losses"])})
         )
-        report(done * config.epochs)
+        report(before + config.epochs)
     return summaries
 
 
@@ -116,8 +117,9 @@ def train_one(
     rows: list[int],
     config: dict[str, Any],
     seed: int,
-    device: str,
+    device: str | None,
     checkpoint: str,
+    report: Callable[[int], None] | None = None,
 ) -> None:
     """One task: trains a model, and leaves its weights and summary in the checkpoint, whole or not at all.
 
@@ -127,31 +129,43 @@ def train_one(
         rows: of the images, that it is trained on
         config: of the training
         seed: of the training
-        device: where to train
+        device: where to train; None for the best that the worker has
         checkpoint: the file that it leaves; nothing is done if it is there
+        report (None): is called with the epochs that are done
+
+    Raises:
+        ParameterError: if the data are damaged, or :func:`.trainer.train_here` raises it
     """
     if _finished(Path(checkpoint)) is not None:
         return
-    content = load_checkpoint(Path(data))
+    content = _read_data(Path(data))
+    if content is None:
+        raise ParameterError(f"'{data}' is damaged: make the call again, which writes it anew")
     module = pickle.loads(model)
-    own = [torch.tensor(rows, dtype=torch.int64)]
-    images, labels, where = content["images"], content["labels"], torch.device(device)
     with _TURN:
         (summary,) = train_here(
             [module],
-            images,
-            labels,
-            own,
+            content["images"],
+            content["labels"],
+            [torch.tensor(rows, dtype=torch.int64)],
             TrainingConfig(**config),
             [seed],
-            where,
-            lambda done: None,
+            choose_device(device),
+            report or (lambda done: None),
         )
     weights = {name: value.cpu().contiguous() for name, value in module.state_dict().items()}
-    save_checkpoint(
-        Path(checkpoint),
-        {"weights": weights, "summary": {**asdict(summary), "losses": list(summary.losses)}},
-    )
+    left = {"weights": weights, "summary": {**asdict(summary), "losses": list(summary.losses)}}
+    save_checkpoint(Path(checkpoint), {**left, "sha256": _digest_of_left(left)})
+
+
+def _wait_for(job: Any, seed: int) -> None:
+    try:
+        job.result()
+    except Exception as error:
+        raise ParameterError(
+            f"Training the model of seed {seed} failed on a worker: {type(error).__name__}: {error}. "
+            "What the others finished is kept; the same call goes on from there"
+        ) from error
 
 
 def _task(
@@ -160,7 +174,7 @@ def _task(
     rows: torch.Tensor,
     config: TrainingConfig,
     seed: int,
-    device: torch.device,
+    device: str | torch.device | None,
 ) -> dict[str, Any]:
     try:
         pickled = pickle.dumps(model)
@@ -173,13 +187,14 @@ def _task(
     decides = {
         "data": data.stem,
         "model": repr(model),
+        "code": sorted({_code_of(type(module)) for module in model.modules()}),  # type: ignore[arg-type]
         "initial": digest_of(model.state_dict()),
         "rows": hashlib.sha256(json.dumps(own).encode()).hexdigest(),
         "config": asdict(config),
         "seed": seed,
         # Other arithmetic, other weights
-        "device": device.type,
-        "torch": torch.__version__,
+        "device": None if device is None else check_name(device).type,
+        "versions": [__version__, torch.__version__],
     }
     name = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
     return {
@@ -188,7 +203,7 @@ def _task(
         "rows": own,
         "config": asdict(config),
         "seed": seed,
-        "device": str(device),
+        "device": None if device is None else str(device),
         "checkpoint": str(data.parent / f"{name}.pt"),
     }
 
@@ -197,16 +212,38 @@ def _write_data(images: torch.Tensor, labels: torch.Tensor, folder: Path) -> Pat
     """Images and labels once in a file that is named by what they are."""
     content = {"images": images.cpu().contiguous(), "labels": labels.cpu().contiguous()}
     path = folder.resolve() / f"{digest_of(content)}.data"
-    if not path.exists():
+    if _read_data(path) is None:
         save_checkpoint(path, content)
     return path
 
 
+def _read_data(path: Path) -> Any:
+    """Images and labels; None if they are not there, or not what the file's name says."""
+    return _read(path, lambda content: digest_of(content) == path.stem)
+
+
 def _finished(checkpoint: Path) -> Any:
     """What a task left; None if there is nothing, or it is damaged and has to be made again."""
+    return _read(checkpoint, lambda content: _digest_of_left(content) == content["sha256"])
+
+
+def _read(path: Path, is_whole: Callable[[Any], bool]) -> Any:
+    # torch.load takes a file whose tensors have a flipped bit
     try:
-        return load_checkpoint(checkpoint)
-    except FileNotFoundError:
-        return None
+        content = load_checkpoint(path)
+        return content if is_whole(content) else None
     except Exception:  # whatever a damaged file does to the one that reads it
         return None
+
+
+def _digest_of_left(content: Any) -> str:
+    return digest_of({"summary": content["summary"], "weights": digest_of(content["weights"])})
+
+
+@cache
+def _code_of(kind: type) -> str:
+    """A class's source, so that a proxy whose code was changed is trained again."""
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):  # written at a prompt
+        return kind.__qualname__

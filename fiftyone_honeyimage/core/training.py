@@ -50,8 +50,9 @@ def train_models(
             or None for all rows
         config (None): a :class:`TrainingConfig`; by default one with its defaults
         seeds: for each model the seed of its batches, augmentation and dropout
-        device (None): see :func:`.device.choose_device`
-        report (None): called after every epoch with the epochs done, over all models
+        device (None): see :func:`.device.choose_device`; with an executor each worker chooses, if it is None
+        report (None): called after every epoch with the epochs done, over all models; with an executor after every
+            model
         stage ("Training"): the stage named to ``report``
         executor (None): trains the models wherever it has workers, at once; see :mod:`.fleet`
         checkpoint_dir (None): a folder in which every finished training leaves its weights, under a name made of
@@ -82,7 +83,7 @@ def train_models(
     def epochs_done(done: int) -> None:
         report(stage, done, total)
 
-    given = (models, images, labels, rows, config, seeds, target, epochs_done)
+    given = (models, images, labels, rows, config, seeds)
     if executor is None and checkpoint_dir is None:
-        return train_here(*given)
-    return train_by_tasks(*given, executor=executor, folder=checkpoint_dir)
+        return train_here(*given, target, epochs_done)
+    return train_by_tasks(*given, device, epochs_done, executor=executor, folder=checkpoint_dir)

@@ -97,7 +97,7 @@ def compute_hardness(
             proxy=proxy,
             config=config,
             seed=seed,
-            device=chosen,
+            device=device,
             report=bar.report,
             executor=executor,
             checkpoint_dir=kept,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import multiprocessing
+import sys
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -37,7 +39,10 @@ class Here(Executor):
         if self._fail is not None and len(self.calls) >= self._fail:
             future.set_exception(ConnectionError("the worker is gone"))
         else:
-            future.set_result(fn(*args, **kwargs))
+            try:
+                future.set_result(fn(*args, **kwargs))
+            except Exception as error:
+                future.set_exception(error)
         return future
 
 
@@ -66,7 +71,7 @@ def _train(folder: Path | None = None, executor: Executor | None = None, **chang
         subsets=subsets,
         config=changes.pop("config", CONFIG),
         seeds=seeds,
-        device="cpu",
+        device=changes.pop("device", "cpu"),
         executor=executor,
         checkpoint_dir=folder,
         **changes,
@@ -100,7 +105,8 @@ def test_the_same_weights_wherever_they_are_trained(kind: str, tmp_path: Path) -
     if executor is not None:
         executor.shutdown()
     _assert_same(found, expected)
-    assert reports == [(2, 6), (4, 6), (6, 6)]
+    every_epoch = [(done, 6) for done in range(1, 7)]
+    assert sorted(set(reports)) == (every_epoch if executor is None else every_epoch[1::2])
     assert len(list(tmp_path.glob("*.pt"))) == 3
     assert len(list(tmp_path.glob("*.data"))) == 1
 
@@ -127,23 +133,63 @@ def test_what_decides_the_weights_decides_the_name(tmp_path: Path, trained: list
         {"config": TrainingConfig(epochs=2, batch_size=15)},
         {"subsets": [torch.arange(41)]},
         {"images": other},
+        {"device": None},
     ]
     for number, change in enumerate(changes, start=2):
         _train(tmp_path, seeds=[3], **change)
         assert len(trained) == number, change
     _train(tmp_path, seeds=[3])
-    assert len(trained) == 4
+    assert len(trained) == 5
 
 
 def test_a_damaged_checkpoint_is_trained_anew(tmp_path: Path, trained: list[int]) -> None:
     expected = _train(tmp_path, seeds=[3])
     (path,) = tmp_path.glob("*.pt")
     whole = path.read_bytes()
-    for damaged in (b"", whole[: len(whole) // 2], b"\0" * len(whole)):
+    flipped, other = bytearray(whole), io.BytesIO()
+    *_, last = expected[0][0].parameters()
+    flipped[whole.index(last.detach().numpy().tobytes())] ^= 1
+    torch.save({"weights": {}}, other)
+    for damaged in (b"", whole[: len(whole) // 2], b"\0" * len(whole), flipped, other.getvalue()):
         path.write_bytes(damaged)
         _assert_same(_train(tmp_path, seeds=[3]), expected)
         assert path.stat().st_size == len(whole)
-    assert trained == [3] * 4
+    assert trained == [3] * 6
+
+
+def test_damaged_data_are_written_anew(tmp_path: Path) -> None:
+    _train(tmp_path, seeds=[3])
+    (path,) = tmp_path.glob("*.data")
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(IMAGES[7].numpy().tobytes())] ^= 1
+
+    class Damaging(Here):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            path.write_bytes(damaged)
+            return super().submit(fn, *args, **kwargs)
+
+    # A worker never trains on them; the next call finds them damaged, and what it trains is what it would have been
+    with pytest.raises(ParameterError, match=r"seed 4 .*\.data' is damaged"):
+        _train(tmp_path, Damaging())
+    _assert_same(_train(tmp_path, Here()), _train())
+
+
+def test_a_proxy_whose_code_changed_is_trained_again(tmp_path: Path, trained: list[int]) -> None:
+    for number, activation in enumerate(["relu", "tanh", "relu"]):
+        (tmp_path / f"own{number}.py").write_text(
+            "import torch\n\nclass Own(torch.nn.Linear):\n    def forward(self, x):\n"
+            f"        return torch.{activation}(super().forward(x.flatten(1)))\n"
+        )
+        spec = importlib.util.spec_from_file_location(f"own{number}", tmp_path / f"own{number}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+        torch.manual_seed(0)
+        model = module.Own(192, 3)
+        train_models([model], IMAGES, LABELS, seeds=[0], config=CONFIG, checkpoint_dir=tmp_path)
+    assert len(trained) == 2
 
 
 def test_what_cannot_work_is_said_first(tmp_path: Path) -> None:
@@ -166,6 +212,33 @@ def test_what_cannot_work_is_said_first(tmp_path: Path) -> None:
             executor=Here(),
             checkpoint_dir=tmp_path,
         )
+
+
+def test_what_a_worker_refuses_names_the_seed(tmp_path: Path) -> None:
+    models = [build_model("resnet_tiny", classes, input_size=8, seed=0) for classes in (3, 2)]
+    with pytest.raises(ParameterError, match=r"seed 4 failed on a worker.*the model has 2 classes"):
+        train_models(
+            models,
+            IMAGES,
+            LABELS,
+            seeds=[3, 4],
+            config=CONFIG,
+            executor=Here(),
+            checkpoint_dir=tmp_path,
+        )
+
+
+def test_a_worker_chooses_its_device_unless_it_is_named(tmp_path: Path, trained: list[int]) -> None:
+    class Noting(Here):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            devices.append(kwargs["device"])
+            return super().submit(fn, *args, **kwargs)
+
+    devices: list[str | None] = []
+    _train(tmp_path, Noting(), seeds=[3])
+    _train(tmp_path, Noting(), seeds=[3], device=None)
+    assert devices == ["cpu", None]
+    assert trained == [3, 3]
 
 
 def test_a_worker_elsewhere_is_told_from_one_that_trained(tmp_path: Path) -> None:

@@ -334,6 +334,8 @@ def _train_in_model(
     fresh = f_in is None or request.options.inner == "retrain"
     model = _new_in_model(request, step) if fresh else f_in
     assert model is not None
+    # On the images as they were, whatever the options. Later rounds are this marking's own
+    kept = step == 0
     train_models(
         [model],
         images,
@@ -341,8 +343,10 @@ def _train_in_model(
         config=request.config if fresh else continuation(request.config),
         seeds=[derive_seed(request.seed, "f_in", "data", step)],
         device=request.device,
-        report=request.report if fresh and step == 0 else None,
+        report=request.report if kept else None,
         stage="Training the in-model",
+        executor=request.executor if kept else None,
+        checkpoint_dir=request.trained_dir if kept else None,
     )
     return model
 

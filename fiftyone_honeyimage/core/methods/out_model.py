@@ -34,6 +34,8 @@ def train_out_model(request: CraftRequest) -> torch.nn.Module:
         device=request.device,
         report=request.report,
         stage="Training the out-model",
+        executor=request.executor,
+        checkpoint_dir=request.trained_dir,
     )
     model.cpu()
     if path is not None:

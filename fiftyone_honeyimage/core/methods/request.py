@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ class CraftRequest:
         codecs: for each candidate the codec of its file, or None for pixels without files
         checkpoint_dir: where finished stages are kept so that an interrupted run resumes, or None
         report: progress
+        executor, trained_dir: who trains the out-model and the first in-model, and where they are found again; see
+            ``executor`` and ``checkpoint_dir`` of :func:`..training.train_models`
     """
 
     candidates: Sequence[np.ndarray]
@@ -51,6 +54,8 @@ class CraftRequest:
     codecs: Sequence[Codec] | None = None
     checkpoint_dir: Path | None = None
     report: Report = silent
+    executor: Executor | None = None
+    trained_dir: Path | None = None
 
     def __post_init__(self) -> None:
         if self.codecs is not None and len(self.codecs) != len(self.candidates):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,13 @@ def make_images(
     request: Mapping[str, Any],
     proxy: Proxy,
     config: TrainingConfig,
-    device: torch.device,
+    device: str | torch.device | None,
     lpips_backbone: str | Path | None,
     trade_off: int,
     skip_failures: bool,
     report: Report,
+    executor: Executor | None = None,
+    trained_dir: Path | None = None,
 ) -> None:
     """Chooses, crafts, measures and writes the HoneyImages and their manifest."""
     lpips_metric, lpips_note = _load_lpips(lpips_backbone)
@@ -87,6 +90,8 @@ def make_images(
         device=device,
         checkpoint_dir=checkpoints,
         report=report,
+        executor=executor,
+        trained_dir=trained_dir,
     )
     result = method.craft(craft)
     survival = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from ...core.codecs import encoder_versions
 from ...core.device import choose_device
 from ...core.evidence.plan import Plan
 from ...core.evidence.reach import can_reach, pairs_needed
-from ...core.limits import SEED, TRADE_OFF, check_choice, check_flag
+from ...core.fleet import check_workers
+from ...core.limits import SEED, TRADE_OFF, check_choice, check_flag, check_path
 from ...core.methods import METHODS
 from ...core.methods.options import check_known
 from ...core.methods.selection import default_num_honeyimages, default_num_pairs
@@ -75,8 +77,12 @@ def generate_honeyimages(
     device: str | None,
     skip_failures: bool,
     progress: Progress,
+    executor: Executor | None = None,
+    checkpoint_dir: str | Path | None = None,
 ) -> Marking:
     """See :func:`fiftyone_honeyimage.generate_honeyimages`."""
+    trained = None if checkpoint_dir is None else check_path("checkpoint_dir", checkpoint_dir)
+    check_workers(executor, trained)
     check_key(honey_key, "honey_key")
     check_choice("method", method, METHODS)
     own = check_known(options, method, {name: each.Options for name, each in METHODS.items()})
@@ -184,11 +190,13 @@ def generate_honeyimages(
                     request=request,
                     proxy=proxy,
                     config=config,
-                    device=chosen,
+                    device=device,
                     lpips_backbone=lpips_backbone,
                     trade_off=trade_off,
                     skip_failures=skip_failures,
                     report=bar.report,
+                    executor=executor,
+                    trained_dir=trained,
                 )
             bar.report("Writing", 0, 1)
             with changing(dataset):

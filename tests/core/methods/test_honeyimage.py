@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from fiftyone_honeyimage.core import fleet
 from fiftyone_honeyimage.core.errors import ParameterError
 from fiftyone_honeyimage.core.methods import METHODS
 from fiftyone_honeyimage.core.methods.finishing import round_into_ball
@@ -143,3 +144,17 @@ def test_rounding_stays_inside_the_ball_and_the_range(epsilon):
 def test_budget_out_of_range_is_refused(request_of, changes):
     with pytest.raises(ParameterError, match=next(iter(changes))):
         request_of(**changes)
+
+
+def test_other_options_train_nothing_anew(request_of, tmp_path, monkeypatch):
+    trained = []
+    real = fleet.train_here
+    monkeypatch.setattr(
+        fleet, "train_here", lambda *arguments: trained.append(arguments[5]) or real(*arguments)
+    )
+    expected = [METHODS["honeyimage"].craft(request_of(epsilon=e)).images for e in (4, 8)]
+    assert not trained
+    for epsilon, images in zip((4, 8), expected, strict=True):
+        found = METHODS["honeyimage"].craft(request_of(epsilon=epsilon, trained_dir=tmp_path))
+        assert all((a == b).all() for a, b in zip(found.images, images, strict=True))
+        assert len(trained) == 2  # the out-model and the first in-model, of the first call
