@@ -140,10 +140,10 @@ POINTS = [
     ({"stage": "Training the in-model"}, "Reading images"),
     ({"stage": "Crafting HoneyImages"}, "Reading images"),
     ({"stage": "Measuring", "nth": 2}, "Reading images"),
-    ({"before": f"{FLOOR}.pipeline.crafting:write_json_atomic"}, "Reading images"),
+    ({"before": "fiftyone_honeyimage.core.pipeline.crafting:write_json_atomic"}, "Reading images"),
     ({"stage": "Writing"}, "Writing"),
     ({"before": "fiftyone_honeyimage.core.ledger.creation:write_ledger_file"}, "Writing"),
-    ({"after": f"{FLOOR}.marking.generate:create_ledger"}, "Writing"),
+    ({"after": "fiftyone_honeyimage.core.pipeline.mark:create_ledger"}, "Writing"),
     ({"before": "os:rename"}, "Writing"),
     ({"before": f"{FLOOR}.marking.generate:enter_in_dataset"}, "Writing"),
     ({"after": f"{FLOOR}.marking.entry:_declare_fields"}, "Writing"),
@@ -190,7 +190,7 @@ def test_what_was_trained_is_not_trained_again(protected: Protected, killed: Any
     "point",
     [
         {"stage": "Crafting HoneyImages"},
-        {"after": f"{FLOOR}.marking.generate:create_ledger"},
+        {"after": "fiftyone_honeyimage.core.pipeline.mark:create_ledger"},
         {"after": f"{FLOOR}.marking.entry:save_marking_view"},
         {"after": f"{DATASET}.register_run"},
     ],
@@ -265,12 +265,12 @@ def test_another_dataset_does_not_take_over_the_folder(
     protected: Protected, killed: Any, make_dataset: Any, mark: Any
 ) -> None:
     other = make_dataset(24, hardness=True)
-    for after in ("marking.generate:create_ledger", "marking.entry:save_run"):
+    for after in ("core.pipeline.mark:create_ledger", "dataset.marking.entry:save_run"):
         killed(
             protected.dataset,
             "generate_honeyimages",
             arguments(protected),
-            after=f"{FLOOR}.{after}",
+            after=f"fiftyone_honeyimage.{after}",
         )
         before = files(protected.folder)
         with pytest.raises(fhi.InterruptedRunError, match="'honey' of another dataset"):
