@@ -202,7 +202,7 @@ def test_other_coins_change_nothing_in_the_database(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     from fiftyone_honeyimage.core.ledger import creation as new_ledger
-    from fiftyone_honeyimage.dataset.marking import generate
+    from fiftyone_honeyimage.core.pipeline import mark as marks
 
     dataset = make_dataset(30, hardness=True)
     folder = tmp_path_factory.mktemp("folder")
@@ -211,7 +211,7 @@ def test_other_coins_change_nothing_in_the_database(
         create = partial(
             new_ledger.create_ledger, draw_coins=lambda n, coins=coins: list(coins[:n])
         )
-        monkeypatch.setattr(generate, "create_ledger", create)
+        monkeypatch.setattr(marks, "create_ledger", create)
         marking = mark(dataset, output_dir=folder / "marking")
         ledger = marking.load_ledger()
         released.append([pair.released_side().files[0].sample_id for pair in ledger.pairs])
@@ -236,7 +236,7 @@ def test_coins_come_last_and_from_the_system(
     make_dataset: Any, mark: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fiftyone_honeyimage.core.ledger import creation as new_ledger
-    from fiftyone_honeyimage.dataset.marking import generate
+    from fiftyone_honeyimage.core.pipeline import mark as marks
 
     files: list[set[str]] = []
 
@@ -247,7 +247,7 @@ def test_coins_come_last_and_from_the_system(
 
         return new_ledger.create_ledger(path, *args, draw_coins=draw, **options)
 
-    monkeypatch.setattr(generate, "create_ledger", create)
+    monkeypatch.setattr(marks, "create_ledger", create)
     marking = mark(make_dataset(30, hardness=True))
 
     (before,) = files
@@ -317,9 +317,10 @@ def test_images_without_room_are_left_out_before_anything_is_trained(
     assert not plain & by_source(marking).keys()
     assert plain <= by_source(mark(dataset, "same", method="unperturbed", exclude=())).keys()
 
-    from fiftyone_honeyimage.core.methods import crafting
+    from fiftyone_honeyimage.core.methods import crafting, out_model
 
-    monkeypatch.setattr(crafting, "train_models", None)
+    for module in (crafting, out_model):
+        monkeypatch.setattr(module, "train_models", None)
     for key in ("honey", "same"):  # else what they chose is left out as theirs
         fhi.delete_run(dataset, key)
     for path in paths:
