@@ -178,7 +178,8 @@ def test_a_proxy_whose_code_changed_is_trained_again(tmp_path: Path, trained: li
     for number, activation in enumerate(["relu", "tanh", "relu"]):
         (tmp_path / f"own{number}.py").write_text(
             "import torch\n\nclass Own(torch.nn.Linear):\n    def forward(self, x):\n"
-            f"        return torch.{activation}(super().forward(x.flatten(1)))\n"
+            f"        return torch.{activation}(super().forward(x.flatten(1)))\n",
+            encoding="utf-8",
         )
         spec = importlib.util.spec_from_file_location(f"own{number}", tmp_path / f"own{number}.py")
         assert spec is not None

@@ -201,7 +201,7 @@ with private_database(folder / "db") as uri:
     import psutil
     import fiftyone as fo
     import fiftyone_honeyimage as fhi
-    from fiftyone_honeyimage.dataset.marking import crafting
+    from fiftyone_honeyimage.core.pipeline import crafting
     crafting._load_lpips = lambda file: (None, "")
 
     rng = np.random.default_rng(0)

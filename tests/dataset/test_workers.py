@@ -21,7 +21,9 @@ def test_workers_change_nothing(
             dataset = make_dataset(30)
             fhi.compute_hardness(dataset, "ground_truth", **tiny, progress=False, **workers)
             marking = mark(dataset, hardness_field="honey_hardness", **workers)
-            manifest = json.loads((marking.output_dir / "manifest.json").read_text("utf-8"))
+            manifest = json.loads(
+                (marking.output_dir / "manifest.json").read_text(encoding="utf-8")
+            )
             marks = [(row["pair"], row["marked_sha256"]) for row in manifest["images"]]
             found.append((dataset.values("honey_hardness"), marks))
     assert found[0] == found[1]
