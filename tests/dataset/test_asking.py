@@ -226,6 +226,8 @@ def test_a_model_that_is_asked_wrongly_is_not_verified(
     with pytest.raises(fhi.SuspectError) as caught:
         fhi.verify_model(dataset, "honey", prepare(model), ledger_path=ledger, **how)
     assert told in str(caught.value)
+    # A better way of asking is named where one was found, and what it may be otherwise
+    assert ("Likely causes" in str(caught.value)) != (" With " in str(caught.value))
     assert "insist=True" in str(caught.value)
     assert "nothing was counted" in str(caught.value)
 
