@@ -1,4 +1,4 @@
-"""A method, a score, a test and a suspect are one file and one registration each (tests/extension/).
+"""Methods, a score, a test and a suspect are one file and one registration each (tests/extension/).
 
 They go through SDK, form, ledger, evidence, panels and audit with nothing else changed.
 """
@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from fiftyone_honeyimage.core.files import sha256_file
 from fiftyone_honeyimage.core.ledger.evidence_file import check_evidence
 
 TOYS = Path(__file__).parent / "extension"
@@ -40,10 +41,11 @@ def toys(fo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
             importlib.import_module(f"{package}.core.{name}")
             for name in ("methods", "scores", "evidence.exact_tests", "suspects")
         )
-        method, score, test, suspect = (
-            _load(name, package) for name in ("toy_method", "toy_score", "toy_test", "toy_suspect")
+        method, keys, score, test, suspect = (
+            _load(f"toy_{name}", package) for name in ("method", "keys", "score", "test", "suspect")
         )
         monkeypatch.setitem(methods.METHODS, "toy_frame", method.ToyFrame())
+        monkeypatch.setitem(methods.METHODS, "toy_keys", keys.ToyKeys())
         monkeypatch.setitem(scores.SCORES, "toy_root", score.Root())
         monkeypatch.setitem(tests.TESTS, "toy_count", test.CountWon())
         kinds = {"toy": suspect.ToySuspect, **suspects.SUSPECTS}
@@ -159,3 +161,83 @@ def test_four_files_from_the_form_to_checked_evidence(
     checked = check_evidence(path, commitment=marking.commitment, release=release)
     assert checked.failed == ()
     assert checked.verdict.p_value == 2.0**-14
+
+
+def test_secrets_in_several_images_with_other_labels_asked_about_in_others(
+    toys: None, make_digits_dataset: Callable[..., Any], call: Callable[..., Any], tmp_path: Path
+) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    dataset = make_digits_dataset(num=180, size=8)
+    tiny: dict[str, Any] = {
+        "proxy": "resnet_tiny",
+        "training": {"epochs": 2, "batch_size": 32},
+        "device": "cpu",
+    }
+    fhi.compute_hardness(dataset, "ground_truth", progress=False, **tiny)
+    before = dict(zip(*dataset.values(["id", "ground_truth.label"]), strict=True))
+    asked: dict[str, Any] = {
+        "label_field": "ground_truth", "honey_key": "keys", "method": "toy_keys", "num_pairs": 16,
+        "exclude": [], **tiny,
+    }  # fmt: skip
+    with pytest.raises(fhi.ParameterError, match="multiple of num_pairs"):
+        fhi.generate_honeyimages(dataset, **asked, num_honeyimages=33)
+    form = call("generate_honeyimages", dataset, form=True, **asked, num_honeyimages=32)
+    assert _invalid(form) == {}
+    assert "**32 images withheld**" in json.dumps(form)
+    assert "**other labels**" in json.dumps(form)
+
+    # Two images a side; the ledger holds both labels, the secrets, and what will be asked about
+    marking = fhi.generate_honeyimages(dataset, **asked, num_honeyimages=32, progress=False)
+    ledger = marking.load_ledger()
+    assert len(ledger.marked_images) == 64
+    for pair in ledger.pairs:
+        for side in (pair.a, pair.b):
+            assert (len(side.files), len(side.probes)) == (2, 3)
+            assert {image.label for image in side.asked} == {"0"}
+            assert all(image.source_label == before[image.sample_id] for image in side.files)
+            assert len(side.secret["corner"]) == 12
+    assert (
+        dict(zip(*dataset.select(list(before)).values(["id", "ground_truth.label"]), strict=True))
+        == before
+    )
+
+    # The release has the new labels on the released sides, and nothing of the others
+    release = tmp_path / "release"
+    report = fhi.export_release(dataset, "keys", release, progress=False)
+    assert (report.num_honeyimages, report.num_withheld, report.num_images) == (32, 32, 148)
+    files = {sha256_file(path): path for path in release.rglob("*.png")}
+    assert all(files[image.marked_sha256].parent.name == "0" for image in ledger.released_images())
+    assert fhi.audit_release(release, marking.ledger_path, dataset, progress=False).num_marked == 32
+
+    # Who learned the corners is found by what he answers on other images, with scores and with labels alone
+    suspect = f"toy:{release}#corners"
+    thief = fhi.verify_model(
+        dataset, "keys", suspect, verify_key="thief", insist=True, progress=False
+    )
+    assert thief.verdict.verdict == "derived"
+    assert thief.verdict.p_value == 2.0**-16
+    assert thief.verdict.paper == {}, "the paper's figures are about images of a release"
+    labels = fhi.verify_model(
+        dataset, "keys", f"toy:{release}#labels", verify_key="labels", insist=True, progress=False
+    )
+    assert (labels.verdict.kind, labels.verdict.verdict) == ("labels", "derived")
+    (tmp_path / "empty").mkdir()
+    innocent = fhi.verify_model(
+        dataset, "keys", f"toy:{tmp_path / 'empty'}", insist=True, progress=False
+    )
+    assert innocent.verdict.verdict == "not shown"
+
+    dataset.reload()
+    for panel, words in (
+        ("protect_panel", "so that 32 images are withheld"),
+        ("verification_panel", "exact signed-rank test"),
+    ):
+        shown = call(panel, dataset, panel_id="panel", __method__="on_load", panel_state={})
+        assert words in json.dumps([request.params for request in shown.executor._requests])
+    for key in ("thief", "labels"):
+        path = tmp_path / f"{key}.json"
+        fhi.export_evidence(dataset, key, path)
+        checked = check_evidence(
+            path, commitment=marking.commitment, release=release, images=marking.output_dir
+        )
+        assert checked.failed == ()

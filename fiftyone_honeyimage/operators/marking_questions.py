@@ -47,8 +47,8 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
         return
 
     _key(ctx, inputs, samples)
-    numbers = _numbers(ctx, inputs, labeled)
     method = METHODS.get(str(calls.values(ctx, run)["method"])) or METHODS["honeyimage"]
+    numbers = _numbers(ctx, inputs, labeled, method)
     _budget(inputs, method)
     proxy = training_questions.proxy(ctx, inputs)
     further = (*_FURTHER, *(question.name for question in _folded(method)))
@@ -84,11 +84,14 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
         trade_off=values["trade_off"],
         proxy=training.proxy,
     )
+    num_withheld = num_pairs * method.files_a_side(num_honeyimages, num_pairs)
     lines = [
         f"**{num_honeyimages:,} HoneyImages** in a release of "
-        f"{len(labeled) - int(earlier.sum()) - num_pairs:,} images",
-        f"**{num_pairs:,} images withheld** from it, one of each pair of twins",
+        f"{len(labeled) - int(earlier.sum()) - num_withheld:,} images",
+        f"**{num_withheld:,} images withheld** from it, one of each pair of twins",
     ]
+    if method.changes_labels:
+        lines.append("a release gives its HoneyImages **other labels** than they have here")
     if not samples._root_dataset.persistent:
         lines.append(
             "the dataset becomes **persistent**: FiftyOne deletes others when its database stops, and the "
@@ -155,9 +158,9 @@ def _key(ctx: Any, inputs: types.Object, samples: Any) -> None:
             check_key(ctx.params["honey_key"], "honey_key")
 
 
-def _numbers(ctx: Any, inputs: types.Object, labeled: Any) -> tuple[int, int]:
+def _numbers(ctx: Any, inputs: types.Object, labeled: Any, method: Method) -> tuple[int, int]:
     """Asks for N and M; with the SDK's defaults where they are left empty."""
-    from ..core.methods.selection import default_num_honeyimages, default_num_pairs
+    from ..core.methods.selection import default_num_pairs
     from ..dataset.checks import whole_number
 
     wanted = {name: ctx.params.get(name) for name in ("num_honeyimages", "num_pairs")}
@@ -174,7 +177,7 @@ def _numbers(ctx: Any, inputs: types.Object, labeled: Any) -> tuple[int, int]:
     if wanted["num_pairs"] not in (None, ""):
         with errors_on(pairs_prop):
             pairs = whole_number(wanted["num_pairs"], "num_pairs", 0)
-    images = default_num_honeyimages(len(labeled), pairs)
+    images = method.default_num_honeyimages(len(labeled), pairs)
     images_prop.view.description = f"Empty: 1 % of the images, at least one a pair: {images}"
     if wanted["num_honeyimages"] not in (None, ""):
         with errors_on(images_prop):

@@ -422,10 +422,11 @@ def _show_cost(ctx: Any, inputs: types.Object, ledger: Any, marking: Any) -> Non
     random = num_controls(kind is not None and kind.metered, params.get("num_random"))
     left = len(ledger.pairs_left)
     count = verify_questions.num_pairs(ctx, ledger)
+    order = [index for index, _ in ledger.query_order]
     position = 1 + len(ledger.verifications)
     level = alpha_effective(ledger.plan.alpha_for(params.get("alpha")), position)
     facts = [
-        f"**{2 * count:,} queries**, two for each of {count:,} pairs of twins",
+        f"**{len(ledger.queries(order[:count])):,} queries** about {count:,} pairs of twins",
         f"{left:,} of {len(ledger.pairs):,} pairs have not been used yet; the suspect's operator "
         "sees the images of those that are",
         f"test `{ledger.plan.test}`, α = {ledger.plan.alpha:g}, as committed before the release",

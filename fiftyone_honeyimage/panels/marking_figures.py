@@ -47,12 +47,13 @@ def marking_rows(config: Mapping[str, Any], results: Mapping[str, Any]) -> list[
     """
     pairs = config["num_pairs"]
     images = config["num_honeyimages"]
+    candidates = len(results["images"])
     rows = [
-        ("candidates", f"**{images + pairs:,}**: each became a HoneyImage"),
+        ("candidates", f"**{candidates:,}**: each became a HoneyImage"),
         ("HoneyImages in a release", f"**{images:,}**"),
         (
             "pairs of twins",
-            f"**{pairs:,}**, so that {pairs:,} images are withheld from a release"
+            f"**{pairs:,}**, so that {candidates - images:,} images are withheld from a release"
             if pairs
             else "**0**: no verdict can rest on this marking",
         ),

@@ -206,7 +206,7 @@ def _stale(
 ) -> list[tuple[str, str]]:
     """What changed since the marking was made: a label and what to do, each."""
     found = []
-    expected = run["config"]["num_honeyimages"] + run["config"]["num_pairs"]
+    expected = len(run["results"]["images"])
     gone = expected - len(points)
     if gone > 0:
         found.append(

@@ -6,7 +6,6 @@ Everything is read anew each time, so that what another window or process change
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -184,10 +183,12 @@ def honey_gaps(
     numbers, gaps = [], []
     for row in verification.pairs:
         loss = None if row["failed"] else row["released_loss"]
-        source = ledger.pairs[row["pair"]].released_side().files[0].sample_id
-        if loss is not None and proxy.get(source) is not None:
+        side = ledger.pairs[row["pair"]].released_side()
+        own = [proxy.get(image.sample_id) for image in side.asked]
+        known = [float(value) for value in own if value is not None]
+        if loss is not None and len(known) == len(own):
             numbers.append(int(row["pair"]))
-            gaps.append(proxy[source] - loss)
+            gaps.append(sum(known) / len(known) - loss)
     return numbers, gaps
 
 
@@ -208,10 +209,12 @@ def _sample_notices(
                 "depends on it. *Attach HoneyImage marking* brings it back from the ledger.",
             )
         ]
+    from ..dataset.identity import recorded_images
+
     asked = {int(row["pair"]) for row in verification.pairs}
     samples = [row for row in pair_samples(dataset, key) if row["pair"] in asked]
     found = []
-    expected = 2 * len(asked)
+    expected = sum(image["pair"] in asked for image in recorded_images(dataset, key))
     for role, name, advice in (
         (
             "honeyimage",
@@ -253,10 +256,12 @@ def _num_relabeled(samples: list[dict[str, Any]], asked: set[int], ledger: Ledge
     """How many samples no longer have the label that they were marked with."""
     if ledger is None:
         return 0
-    labels: Mapping[str, str] = {
-        image.sample_id: image.label for index in asked for image in ledger.pairs[index].images
-    }
+    images = [image for index in asked for image in ledger.pairs[index].images]
+    labels: dict[tuple[str, str], str] = {}
+    for image in images:
+        labels[image.sample_id, "honeyimage"] = image.label
+        labels[image.sample_id, "original"] = image.source_label or image.label
     return sum(
-        "label" in row and row["source"] in labels and row["label"] != labels[row["source"]]
+        "label" in row and labels.get((row["source"], row["role"]), row["label"]) != row["label"]
         for row in samples
     )

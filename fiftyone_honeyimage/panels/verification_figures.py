@@ -245,15 +245,18 @@ def _answer(pair: Pair, role: str) -> str:
     """A suspect's answer on one twin."""
     if pair["failed"]:
         return "no answer"
-    right = bool(pair[f"{role}_correct"])
+    right = pair[f"{role}_correct"]
     loss = pair[f"{role}_loss"]
+    if isinstance(right, float):  # of several images
+        word = f"{right:.0%} right"
+        return word if loss is None else f"{loss:.3g}, {word}"
     if loss is None:
         return "✓ right" if right else "✗ wrong"
     return f"{loss:.3g} {'✓' if right else '✗'}"
 
 
 def categories(pairs: Sequence[Pair]) -> dict[str, list[int]]:
-    """The pairs by which of their twins were classified correctly: category → numbers of pairs."""
+    """The pairs by which of their sides were classified correctly, mostly: category → numbers of pairs."""
     found: dict[str, list[int]] = {name: [] for name in _CATEGORIES}
     names = {
         (True, True): "both",
@@ -264,7 +267,8 @@ def categories(pairs: Sequence[Pair]) -> dict[str, list[int]]:
     for pair in usable(pairs):
         if pair["released_correct"] is None:
             continue  # a suspect that tells losses alone
-        right = bool(pair["released_correct"]), bool(pair["withheld_correct"])
+        # Of several images, most
+        right = pair["released_correct"] >= 0.5, pair["withheld_correct"] >= 0.5
         found[names[right]].append(int(pair["pair"]))
     return found
 

@@ -20,7 +20,7 @@ class PairAnswers:
 
     Attributes:
         kind: "scores" (values are losses in nats, finite, 0 or more) or "labels" (values are whether the
-            answer was correct)
+            answer was correct; of sides of several images the share that was, 0 to 1)
         pairs: the pairs' indices in the order in which they were queried
         a: the value for each pair's twin ``a``, None where the query failed
         b: the value for each pair's twin ``b``, None where the query failed
@@ -44,12 +44,22 @@ class PairAnswers:
         for pair, *values in zip(self.pairs, self.a, self.b, strict=True):
             for value in values:
                 self._check(pair, value)
+        shares = {isinstance(value, float) for value in (*self.a, *self.b) if value is not None}
+        if self.kind == "labels" and len(shares) > 1:
+            raise ParameterError(
+                "Labels are booleans, or shares of several answers, throughout; some are of one image and some of "
+                "several"
+            )
 
     def _check(self, pair: int, value: float | bool | None) -> None:
         if value is None:
             return
-        if self.kind == "labels" and not isinstance(value, bool):
-            raise ParameterError(f"Pair {pair}: {value!r} is not a boolean (correct or not)")
+        if self.kind == "labels" and not (
+            isinstance(value, bool) or (isinstance(value, float) and 0 <= value <= 1)
+        ):
+            raise ParameterError(
+                f"Pair {pair}: {value!r} is neither a boolean (correct or not) nor a share of answers"
+            )
         if self.kind == "scores" and (not isinstance(value, float) or not np.isfinite(value)):
             raise ParameterError(
                 f"Pair {pair}: the loss {value!r} is not a finite number; clip losses, and give "
@@ -71,7 +81,8 @@ class PairAnswers:
         Args:
             kind: "scores" or "labels"
             queries: the (pair, "a" or "b") of each answer, in the order of the queries
-            values: the losses, or whether the answers were correct, shape (len(queries),)
+            values: the losses, or whether the answers were correct (the share, as a float, of several), shape
+                (len(queries),)
             failed (None): whether each query failed; such values are not looked at
 
         Raises:
@@ -84,7 +95,7 @@ class PairAnswers:
                 f"{len(queries)} queries have answers of shape {array.shape} and failures of shape "
                 f"{lost.shape}; give one of each a query"
             )
-        plain = bool if kind == "labels" else float
+        plain = bool if array.dtype == np.bool_ else float
         twins: dict[str, dict[int, float | bool | None]] = {"a": {}, "b": {}}
         for (pair, twin), value, is_lost in zip(queries, array, lost, strict=True):
             twins[twin][pair] = None if is_lost else plain(value)
@@ -107,7 +118,7 @@ class PairAnswers:
 
     def compare(
         self, released: Mapping[int, str]
-    ) -> FloatArray | tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    ) -> FloatArray | tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Looks at the coins: what :func:`.verdict.decide` takes, of the pairs that did not fail.
 
         Args:
@@ -115,10 +126,11 @@ class PairAnswers:
 
         Returns:
             for scores the differences ``d``; for labels whether the answers on the (released,
-            withheld) twins were correct; in the order of the queries
+            withheld) twins were correct, bool, or float shares; in the order of the queries
         """
         ordered = self._ordered(released)
-        dtype = np.float64 if self.kind == "scores" else np.bool_
+        shares = any(isinstance(value, float) for both in ordered for value in both)
+        dtype = np.float64 if self.kind == "scores" or shares else np.bool_
         values: npt.NDArray[Any] = np.array(ordered, dtype).reshape(-1, 2)
         if self.kind == "scores":
             return loss_differences(values[:, 0], values[:, 1])

@@ -152,17 +152,22 @@ def min_attainable_p(num_pairs: int) -> float:
 def correctness_differences(
     released_correct: npt.ArrayLike, withheld_correct: npt.ArrayLike
 ) -> FloatArray:
-    """Returns ``correct(released) - correct(withheld)`` in {-1, 0, 1}, shape (n,), float64.
+    """Returns ``correct(released) - correct(withheld)`` from -1 to 1, shape (n,), float64.
+
+    Args:
+        released_correct: whether each was right, bool, or of several images the share, float, 0 to 1; shape (n,)
+        withheld_correct: likewise
 
     Raises:
-        ParameterError: if the values are not booleans or their numbers differ
+        ParameterError: if the values are something else or their numbers differ
     """
     released = np.asarray(released_correct)
     withheld = np.asarray(withheld_correct)
     for values in (released, withheld):
-        if values.ndim != 1 or (values.size and values.dtype != np.bool_):
+        is_share = values.dtype == np.float64 and bool(((values >= 0) & (values <= 1)).all())
+        if values.ndim != 1 or (values.size and values.dtype != np.bool_ and not is_share):
             raise ParameterError(
-                "Correct answers must be booleans, one for each pair, but have dtype "
+                "Correct answers must be booleans, or shares from 0 to 1, one for each pair, but have dtype "
                 f"{values.dtype} and shape {values.shape}"
             )
     if released.size != withheld.size:

@@ -148,7 +148,7 @@ def decide(
         plan: what was committed
         answers: for scores, ``loss(withheld) - loss(released)`` of each answered pair, shape (n,); for
             labels, whether the (released, withheld) twins were classified correctly, two boolean
-            arrays of shape (n,). In the committed order. :meth:`.pair_answers.PairAnswers.compare` gives
+            arrays of shape (n,), or float shares. In the committed order. :meth:`.pair_answers.PairAnswers.compare` gives
             both
         kind: "scores" or "labels"
         num_left: pairs of the ledger that no verification has used
@@ -172,10 +172,13 @@ def decide(
     if kind == "labels":
         released_correct, withheld_correct = _both(answers)
         differences = correctness_differences(released_correct, withheld_correct)
-        effect_size, interval = accuracy_difference(released_correct, withheld_correct)
-        effect_name = (
-            "accuracy on released less accuracy on withheld twins (95% interval: Agresti-Min)"
-        )
+        if np.asarray(released_correct).dtype == np.bool_:
+            effect_size, interval = accuracy_difference(released_correct, withheld_correct)
+            how = "95% interval: Agresti-Min"
+        else:
+            effect_size, interval = hodges_lehmann(differences)
+            how = "Hodges-Lehmann; 95% interval: exact signed-rank"
+        effect_name = f"accuracy on released less accuracy on withheld twins ({how})"
     else:
         differences = np.asarray(answers, np.float64)
         effect_size, interval = hodges_lehmann(differences)

@@ -238,7 +238,7 @@ class Checker:
             raise LedgerError("the log's details of this verification are missing")
 
     def _asking(self) -> None:
-        labels = {image.label for pair in self.pairs.values() for image in pair.images}
+        labels = {image.label for pair in self.pairs.values() for image in pair.asked}
         # The same as the label's name for every image that could be asked about
         labels.update(self.header.get("classes", ()))
         self.protocol = check_protocol(self.opened.protocol, str(self.opened.kind), labels)

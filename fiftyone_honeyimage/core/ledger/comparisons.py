@@ -137,7 +137,10 @@ def compare_images(folder: str | os.PathLike[str], pairs: Mapping[int, Pair]) ->
         ReleaseError, OSError: see :func:`.release_digest.read_release`
     """
     digests = read_release(folder).digests
-    images = [image for pair in pairs.values() for image in pair.images]
+    # What was released, and what was asked about where that is something else
+    images = list(
+        dict.fromkeys(image for pair in pairs.values() for image in (*pair.images, *pair.asked))
+    )
     missing = [image for image in images if image.marked_sha256 not in digests]
     if missing:
         line = f"{len(missing)} of {len(images)} opened images have no file in '{folder}': "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import secrets
@@ -17,7 +16,7 @@ from .file import write_ledger_file
 from .hashes import VERSION, check_text, hash_leaf, hash_leaves, list_leaves
 from .header import RESERVED, own_header
 from .ledger import Ledger, load_ledger
-from .sides import EVERYBODY, TWINS, MarkedImage, Pair, Side, check_images, pair_entry
+from .sides import EVERYBODY, TWINS, MarkedImage, Pair, Side, check_images, image_entry, pair_entry
 
 CoinSource = Callable[[int], Sequence[str]]
 
@@ -89,7 +88,7 @@ def create_ledger(
             raise LedgerError(f"{len(drawn)} coins were drawn for {len(pairs)} pairs")
     content: dict[str, Any] = {
         "header": header,
-        "singles": [dataclasses.asdict(image) for image in singles],
+        "singles": [image_entry(image) for image in singles],
         "pairs": [
             pair_entry(
                 Pair(index, a, b, {who: drawn[index] for who, drawn in coins.items()}), VERSION

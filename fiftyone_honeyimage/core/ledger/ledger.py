@@ -15,7 +15,6 @@ here proves that the coins were fair or that no query was made outside the log.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -55,7 +54,15 @@ from .log import (
     without_words,
 )
 from .protocol import check_protocol
-from .sides import EVERYBODY, MarkedImage, check_images, pair_entry, read_pair, read_query_order
+from .sides import (
+    EVERYBODY,
+    MarkedImage,
+    check_images,
+    image_entry,
+    pair_entry,
+    read_pair,
+    read_query_order,
+)
 
 
 class Ledger:
@@ -133,7 +140,7 @@ class Ledger:
         """Returns what is committed to, in the order of the leaf hashes."""
         return list_leaves(
             self.header,
-            [dataclasses.asdict(image) for image in self.singles],
+            [image_entry(image) for image in self.singles],
             [pair_entry(pair, self.version) for pair in self.pairs],
             [list(step) for step in self.query_order],
         )
@@ -150,7 +157,7 @@ class Ledger:
             for index, first in self.query_order
             if index in wanted
             for twin in (first, "b" if first == "a" else "a")
-            for image in self.pairs[index].side(twin).files
+            for image in self.pairs[index].side(twin).asked
         ]
 
     @property
@@ -411,7 +418,7 @@ class Ledger:
         self.log, self._known = log, known
 
     def _labels(self) -> set[str]:
-        labels = {image.label for pair in self.pairs for image in pair.images}
+        labels = {image.label for pair in self.pairs for image in pair.asked}
         return labels.union(self.header.get("classes", ()))
 
     def _read_log(self, log: Sequence[Mapping[str, Any]]) -> Log:
@@ -420,7 +427,7 @@ class Ledger:
     def _content(self) -> dict[str, Any]:
         return {
             "header": self.header,
-            "singles": [dataclasses.asdict(image) for image in self.singles],
+            "singles": [image_entry(image) for image in self.singles],
             "pairs": [pair_entry(pair, self.version) for pair in self.pairs],
             "query_order": [list(step) for step in self.query_order],
             "salts": self.salts,

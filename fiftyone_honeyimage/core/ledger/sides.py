@@ -24,10 +24,11 @@ class MarkedImage:
 
     Attributes:
         sample_id: the id of the sample it was made from
-        label: the class name, unchanged by the marking
+        label: the class name in the release, and what a suspect is asked about
         file: its path relative to the marking's folder, with forward slashes
         source_sha256: the digest of the original file
         marked_sha256: the digest of the HoneyImage's file
+        source_label: the class name of the original where the method changed it, else None
     """
 
     sample_id: str
@@ -35,12 +36,18 @@ class MarkedImage:
     file: str
     source_sha256: str
     marked_sha256: str
+    source_label: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("sample_id", "label", "file"):
             value = getattr(self, name)
             if not isinstance(value, str) or not value:
                 raise LedgerError(f"A marked image needs a {name} in words, not {value!r}")
+        if self.source_label in ("", self.label):
+            raise LedgerError(
+                f"Sample {self.sample_id}: source_label {self.source_label!r} is no other class than "
+                f"{self.label!r}; leave it out where the label is kept"
+            )
         path = PurePosixPath(self.file)
         if path.is_absolute() or ".." in path.parts or "\\" in self.file or ":" in self.file:
             raise LedgerError(
@@ -60,14 +67,16 @@ class Side:
     """One of the two things that a coin chooses between.
 
     Attributes:
-        files: its images: one, or several that share a secret
+        files: its images in a release: one, or several that share a secret
         secret: what they hold, such as a trigger; empty where they hold nothing
+        probes: what a suspect is asked about in their stead, such as other images with that trigger; never released
         covariates: name → what models said of it that never saw a coin, such as an out-model's loss on the original
     """
 
     files: tuple[MarkedImage, ...]
     secret: Mapping[str, Any] = field(default_factory=dict)
     covariates: Mapping[str, float] = field(default_factory=dict)
+    probes: tuple[MarkedImage, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.files:
@@ -85,9 +94,9 @@ class Side:
         return cls((side,)) if isinstance(side, MarkedImage) else side
 
     @property
-    def label(self) -> str:
-        """The class of all its images."""
-        return self.files[0].label
+    def asked(self) -> tuple[MarkedImage, ...]:
+        """What a suspect is asked about; the side's value is the mean over these images."""
+        return self.probes or self.files
 
 
 @dataclass(frozen=True)
@@ -117,8 +126,13 @@ class Pair:
 
     @property
     def images(self) -> tuple[MarkedImage, ...]:
-        """Every image of both sides."""
+        """Every image of both sides that is or could have been released."""
         return (*self.a.files, *self.b.files)
+
+    @property
+    def asked(self) -> tuple[MarkedImage, ...]:
+        """Every image that a suspect is asked about."""
+        return (*self.a.asked, *self.b.asked)
 
     def side(self, name: str) -> Side:
         """Side "a" or "b"."""
@@ -144,7 +158,7 @@ def pair_entry(pair: Pair, version: int) -> dict[str, Any]:
         }
     # One image a side, one release, nothing else
     (a,), (b,) = pair.a.files, pair.b.files
-    sides = {"a": dataclasses.asdict(a), "b": dataclasses.asdict(b)}
+    sides = {"a": image_entry(a), "b": image_entry(b)}
     return {"index": pair.index, **sides, "released": pair.released[EVERYBODY]}
 
 
@@ -163,12 +177,23 @@ def read_pair(entry: Mapping[str, Any], version: int) -> Pair:
     return Pair(entry["index"], a, b, {EVERYBODY: entry["released"]})
 
 
+def image_entry(image: MarkedImage) -> dict[str, Any]:
+    """Returns an image as plain values, as a ledger holds it: a label that was kept is there once."""
+    entry = dataclasses.asdict(image)
+    if image.source_label is None:
+        del entry["source_label"]
+    return entry
+
+
 def _side_entry(side: Side) -> dict[str, Any]:
-    return {
-        "files": [dataclasses.asdict(image) for image in side.files],
+    entry: dict[str, Any] = {
+        "files": [image_entry(image) for image in side.files],
         "secret": dict(side.secret),
         "covariates": dict(side.covariates),
     }
+    if side.probes:
+        entry["probes"] = [image_entry(image) for image in side.probes]
+    return entry
 
 
 def _read_side(entry: Mapping[str, Any]) -> Side:
@@ -176,7 +201,8 @@ def _read_side(entry: Mapping[str, Any]) -> Side:
     files = tuple(MarkedImage(**image) for image in values.pop("files"))
     # JSON knows no whole numbers of its own: 2.0 may come back as 2
     covariates = {name: _number(value) for name, value in _object(values.pop("covariates")).items()}
-    return Side(files, _object(values.pop("secret")), covariates, **values)
+    probes = tuple(MarkedImage(**image) for image in values.pop("probes", ()))
+    return Side(files, _object(values.pop("secret")), covariates, probes, **values)
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -217,17 +243,20 @@ def check_images(singles: Sequence[MarkedImage], pairs: Sequence[tuple[Side, Sid
         LedgerError: if an image occurs twice, twins have different labels, or a text is outside UTF-8
     """
     sides = [side for pair in pairs for side in pair]
-    images = [*singles, *(image for side in sides for image in side.files)]
+    released = [*singles, *(image for side in sides for image in side.files)]
+    images = [*released, *(image for side in sides for image in side.probes)]
     for image in images:
         check_text(dataclasses.asdict(image), f"Sample {image.sample_id!a}:")
     for side in sides:
         check_text(dict(side.secret), f"The secret of sample {side.files[0].sample_id!a}:")
     for a, b in pairs:
-        if {image.label for image in a.files} != {image.label for image in b.files}:
-            raise LedgerError(
-                f"Twins need the same label, but sample {a.files[0].sample_id} has {a.label!r} and "
-                f"{b.files[0].sample_id} {b.label!r}"
-            )
+        for here, there in ((a.files, b.files), (a.probes, b.probes)):
+            labels = [sorted(image.label for image in images) for images in (here, there)]
+            if labels[0] != labels[1]:
+                raise LedgerError(
+                    f"Twins need the same labels, but the side of sample {a.files[0].sample_id} has "
+                    f"{labels[0]!r:.200} and that of {b.files[0].sample_id} {labels[1]!r:.200}"
+                )
     for name in ("sample_id", "file"):
         seen: set[str] = set()
         for image in images:
@@ -241,7 +270,7 @@ def check_images(singles: Sequence[MarkedImage], pairs: Sequence[tuple[Side, Sid
     # A twin that also lies in the release under another name would not be withheld
     owner: dict[str, MarkedImage] = {}
     in_pairs = {image.marked_sha256 for side in sides for image in side.files}
-    for image in images:
+    for image in released:
         other = owner.setdefault(image.marked_sha256, image)
         if other is not image and image.marked_sha256 in in_pairs:
             raise LedgerError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ..errors import ParameterError
 from .options import Options
 from .selection import Candidates, select_candidates
 
@@ -47,6 +48,8 @@ class Method(ABC):
         Options: its parameters, a subclass of :class:`.options.Options`
         score: what a suspect's answers are compared as unless a marking says otherwise, a name in ``SCORES``
         changes_pixels: whether an image needs room for a mark
+        changes_labels: whether a release gives marked images other labels
+        shares_secrets: whether a side is several images with one secret, ``num_honeyimages // num_pairs`` of them
         num_models: proxies whose weights are kept with a marking
     """
 
@@ -55,7 +58,33 @@ class Method(ABC):
     Options: ClassVar[type[Options]]
     score: ClassVar[str] = "loss"
     changes_pixels: ClassVar[bool] = True
+    changes_labels: ClassVar[bool] = False
+    shares_secrets: ClassVar[bool] = False
     num_models: ClassVar[int] = 1
+
+    def files_a_side(self, num_honeyimages: int, num_pairs: int) -> int:
+        """How many images a side holds; ``num_pairs`` times as many are withheld.
+
+        Raises:
+            ParameterError: if the images are not shared out evenly where each needs a side's secret
+        """
+        if not self.shares_secrets:
+            return 1
+        if num_pairs < 1 or num_honeyimages % num_pairs or num_honeyimages < num_pairs:
+            raise ParameterError(
+                f"{self.title}: num_honeyimages must be a multiple of num_pairs, so that each secret has as many "
+                f"images; found {num_honeyimages} and {num_pairs}"
+            )
+        return num_honeyimages // num_pairs
+
+    def default_num_honeyimages(self, num_images: int, num_pairs: int) -> int:
+        """The paper's 1 % of the private set, and at least one a pair."""
+        number = max(num_pairs, num_images // 100)
+        return number - number % num_pairs if self.shares_secrets and num_pairs else number
+
+    def most_changed(self, options: Any) -> float:
+        """The largest change of any value that the method promises, 0–255; a file that holds more is refused."""
+        return 255.0
 
     def choose(
         self,
@@ -85,6 +114,7 @@ class Method(ABC):
             labels,
             num_honeyimages=num_honeyimages,
             num_pairs=num_pairs,
+            files_a_side=self.files_a_side(num_honeyimages, num_pairs),
             excluded=excluded,
         )
 

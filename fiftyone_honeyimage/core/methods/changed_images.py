@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,10 +11,17 @@ import torch
 from ..device import choose_device
 from .finishing import DecodedFiles, FinishedFiles
 from .out_model import losses, thumbnails, train_out_model
-from .request import CraftRequest, CraftResult
+from .request import CraftRequest, CraftResult, Probe
 
 
-def finish_changed(request: CraftRequest, changed: Sequence[np.ndarray]) -> CraftResult:
+def finish_changed(
+    request: CraftRequest,
+    changed: Sequence[np.ndarray],
+    *,
+    labels: np.ndarray | None = None,
+    secrets: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]] = (),
+    probes: Sequence[tuple[Sequence[Probe], Sequence[Probe]]] = (),
+) -> CraftResult:
     """What :meth:`.base.Method.craft` returns, of images that a method changed by itself.
 
     Each is written as its source was, also where nothing was changed, so that nothing but the pixels can
@@ -22,6 +30,7 @@ def finish_changed(request: CraftRequest, changed: Sequence[np.ndarray]) -> Craf
     Args:
         request: what was asked for
         changed: uint8 images in the order and of the shapes of the candidates
+        labels, secrets, probes: see :class:`.request.CraftResult`
     """
     out_model = train_out_model(request)
     encoded: FinishedFiles | None = None
@@ -34,13 +43,17 @@ def finish_changed(request: CraftRequest, changed: Sequence[np.ndarray]) -> Craf
         images = DecodedFiles(encoded)
     size = int(request.rest.shape[-1])
     device = choose_device(request.device)
-    labels = torch.as_tensor(request.candidate_labels, dtype=torch.int64)
+    before = torch.as_tensor(request.candidate_labels, dtype=torch.int64)
+    after = before if labels is None else torch.as_tensor(labels, dtype=torch.int64)
     return CraftResult(
         images=images,
         encoded=encoded,
-        proxy_losses=losses(out_model, thumbnails(images, size), labels, device),
-        original_losses=losses(out_model, thumbnails(request.candidates, size), labels, device),
+        proxy_losses=losses(out_model, thumbnails(images, size), after, device),
+        original_losses=losses(out_model, thumbnails(request.candidates, size), before, device),
         in_losses=np.full(len(images), np.nan),
         history=np.empty(0),
         out_model=out_model.cpu(),
+        labels=labels,
+        secrets=secrets,
+        probes=probes,
     )

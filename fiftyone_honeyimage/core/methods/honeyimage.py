@@ -82,6 +82,9 @@ class HoneyImage(Method):
         cell, spill = codec.cell(grey=options.smoothing > 0)
         return has_room(budget_of(codec.original(), options.epsilon, cell, spill))
 
+    def most_changed(self, options: Any) -> float:
+        return float(options.epsilon)
+
     def craft(self, request: CraftRequest) -> CraftResult:
         from .crafting import craft_honeyimages
 

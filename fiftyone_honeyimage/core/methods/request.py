@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +26,9 @@ class CraftRequest:
         candidates: uint8 (H, W, 3) arrays at native size, K of them; read one at a time, so that a
             sequence may decode each when it is asked for
         candidate_labels: int64 (K,)
+        sides: int64 (M, 2, F), which candidates sides a and b of each pair hold
+        probe_sources: uint8 (H, W, 3) arrays of the images that the method chose to be asked about, read one at a time
+        probe_labels: int64 (P,), their classes
         rest: uint8 (N, 3, S, S), the images that are not candidates, at the proxy's input size
         rest_labels: int64 (N,)
         num_classes: the number of classes
@@ -56,6 +59,9 @@ class CraftRequest:
     report: Report = silent
     executor: Executor | None = None
     trained_dir: Path | None = None
+    sides: np.ndarray = field(default_factory=lambda: np.empty((0, 2, 1), dtype=np.int64))
+    probe_sources: Sequence[np.ndarray] = ()
+    probe_labels: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def __post_init__(self) -> None:
         if self.codecs is not None and len(self.codecs) != len(self.candidates):
@@ -69,12 +75,27 @@ class CraftRequest:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """An image that a suspect is asked about in the stead of a side's own.
+
+    Attributes:
+        source: which of the request's probe sources it was made of
+        image: uint8 (H, W, 3)
+        label: the class that the suspect's answer is compared with, such as a trigger's target
+    """
+
+    source: int
+    image: np.ndarray
+    label: int
+
+
+@dataclass(frozen=True)
 class CraftResult:
     """The output of a marking method.
 
     Attributes:
-        images: uint8 (H, W, 3) arrays, as given but changed by at most ε; as decoded from their files
-            where there are codecs, each when it is asked for
+        images: uint8 (H, W, 3) arrays of the sizes given; as decoded from their files where there are codecs, each
+            when it is asked for
         encoded: the files, or None without codecs
         proxy_losses: float64 (K,), the out-model's loss on the changed images: the paper's
             ``L(f_proxy, x')``
@@ -83,6 +104,9 @@ class CraftResult:
         history: float64 (T,), mean of ``L_out − L_in`` before each round's step
         out_model: the out-model, on the CPU
         in_model: the last in-model, on the CPU; None if none
+        labels: int64 (K,), the classes in a release; None where they are kept
+        secrets: for each pair what sides a and b hold, JSON's own types; empty if nothing
+        probes: for each pair what a suspect is asked of sides a and b, as many of each; empty if about their images
     """
 
     images: Sequence[np.ndarray]
@@ -93,3 +117,6 @@ class CraftResult:
     history: np.ndarray
     out_model: torch.nn.Module
     in_model: torch.nn.Module | None = None
+    labels: np.ndarray | None = None
+    secrets: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]] = ()
+    probes: Sequence[tuple[Sequence[Probe], Sequence[Probe]]] = ()

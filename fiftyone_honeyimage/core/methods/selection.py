@@ -23,19 +23,30 @@ class Candidates:
     """The images chosen for marking, as rows of the private set.
 
     Attributes:
-        singles: int64 (N − M,), candidates without a twin
-        pairs: int64 (M, 2), twins: same label, neighbouring hardness
+        singles: int64 (N − M·F,), candidates without a twin
+        pairs: int64 (M·F, 2), twins: same label, neighbouring hardness; F in a row make up a pair of sides
         excluded: how many images each exclusion took out of the ranking
+        files_a_side: F, images that share a side's secret
+        probes: int64 (P,), images that a suspect will be asked about with a secret in them; a release holds them as
+            they are
     """
 
     singles: np.ndarray
     pairs: np.ndarray
     excluded: Mapping[str, int] = field(default_factory=dict)
+    files_a_side: int = 1
+    probes: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     @property
     def rows(self) -> np.ndarray:
-        """int64 (N + M,): every row that is changed: singles first, then a, b of each pair."""
+        """int64 (N + M·F,): every row that is changed: singles first, then a, b of each pair of twins."""
         return np.concatenate([self.singles, self.pairs.reshape(-1)])
+
+    @property
+    def sides(self) -> np.ndarray:
+        """int64 (M, 2, F): for sides a and b of each pair, which of :attr:`rows` they hold."""
+        places = np.arange(len(self.singles), len(self.rows))
+        return places.reshape(-1, self.files_a_side, 2).transpose(0, 2, 1)
 
 
 def default_num_pairs(num_images: int) -> int:
@@ -47,11 +58,6 @@ def default_num_pairs(num_images: int) -> int:
     return max(16, min(36, num_images // 100))
 
 
-def default_num_honeyimages(num_images: int, num_pairs: int) -> int:
-    """The paper's 1 % of the private set, and at least one HoneyImage a pair."""
-    return max(num_pairs, num_images // 100)
-
-
 def select_candidates(
     hardness: np.ndarray,
     labels: np.ndarray,
@@ -61,11 +67,12 @@ def select_candidates(
     excluded: Mapping[str, np.ndarray] | None = None,
     rule: str = "hardest",
     seed: int = 0,
+    files_a_side: int = 1,
 ) -> Candidates:
-    """Takes N images, M of them with a twin: same label, neighbouring hardness.
+    """Takes N images, M·F of them with a twin: same label, neighbouring hardness.
 
     Within each class the images are ranked by hardness and neighbours in the ranking are paired;
-    M of the pairs are kept, and N − M of the remaining images are the singles: the hardest, or by
+    M·F of the pairs are kept, and N − M·F of the remaining images are the singles: the hardest, or by
     another rule. It looks at hardness and labels alone and treats both twins alike; which of them is
     released is decided by a coin, later.
 
@@ -73,10 +80,11 @@ def select_candidates(
         hardness: float64 (K,)
         labels: int (K,)
         num_honeyimages: N, the number of released HoneyImages
-        num_pairs: M ≤ N, the number of them that have a withheld twin
+        num_pairs: M, the number of pairs of sides
         excluded (None): name → bool (K,) masks of images that may not be chosen
         rule ("hardest"): a name in :data:`RULES`
         seed (0): of the choice at random
+        files_a_side (1): F, images a side, so that M·F ≤ N images have a withheld twin
 
     Returns:
         :class:`Candidates`
@@ -93,6 +101,7 @@ def select_candidates(
             f"num_pairs must be between 0 and num_honeyimages={num_honeyimages}; found {num_pairs}"
         )
 
+    num_twins = num_pairs * files_a_side
     allowed = np.ones(len(labels), dtype=bool)
     counts = {}
     for name, mask in (excluded or {}).items():
@@ -102,10 +111,10 @@ def select_candidates(
     # Stable sort: rows with equal hardness keep their order, so a rerun chooses the same images.
     ranking = np.argsort(-hardness, kind="stable")
     ranking = ranking[allowed[ranking]]
-    needed = num_honeyimages + num_pairs
+    needed = num_honeyimages + num_twins
     if len(ranking) < needed:
         raise SamplesError(
-            f"{num_honeyimages} HoneyImages with {num_pairs} twins need {needed} images; "
+            f"{num_honeyimages} HoneyImages with {num_twins} twins need {needed} images; "
             f"{len(ranking)} of {len(labels)} can be chosen (excluded: {counts or 'none'}). "
             "Ask for fewer, or exclude less"
         )
@@ -116,18 +125,18 @@ def select_candidates(
         even = len(rows) // 2 * 2
         neighbours.append(rows[:even].reshape(-1, 2))
     available = np.concatenate(neighbours) if neighbours else np.empty((0, 2), dtype=np.int64)
-    if len(available) < num_pairs:
+    if len(available) < num_twins:
         raise SamplesError(
-            f"{num_pairs} pairs of twins with the same label are asked for; only "
+            f"{num_twins} pairs of twins with the same label are asked for; only "
             f"{len(available)} can be formed. Ask for fewer pairs, or exclude less"
         )
 
     rng = np.random.default_rng(seed)
     order = np.argsort(-hardness[available].mean(axis=1), kind="stable")
-    pairs = available[order[_taken(len(order), num_pairs, rule, rng)]].astype(np.int64)
+    pairs = available[order[_taken(len(order), num_twins, rule, rng)]].astype(np.int64)
     left = ranking[~np.isin(ranking, pairs)]
-    singles = left[_taken(len(left), num_honeyimages - num_pairs, rule, rng)].astype(np.int64)
-    return Candidates(singles=singles, pairs=pairs, excluded=counts)
+    singles = left[_taken(len(left), num_honeyimages - num_twins, rule, rng)].astype(np.int64)
+    return Candidates(singles=singles, pairs=pairs, excluded=counts, files_a_side=files_a_side)
 
 
 def _taken(num: int, wanted: int, rule: str, rng: np.random.Generator) -> np.ndarray:

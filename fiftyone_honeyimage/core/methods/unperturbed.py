@@ -57,6 +57,9 @@ class Unperturbed(Method):
             seed=seed,
         )
 
+    def most_changed(self, options: Any) -> float:
+        return 4.0  # what writing a file again may change
+
     def craft(self, request: CraftRequest) -> CraftResult:
         """The candidates, unchanged, with the out-model's losses on them."""
         from .changed_images import finish_changed

@@ -33,11 +33,9 @@ from .folder import CHECKPOINTS, IMAGES, MANIFEST
 from .labeled import LabeledSamples
 from .loading import keep_rows, load_images
 from .run_cost import peak_bytes
+from .side_files import ReadImages, relabelled, write_probes
 
 _logger = logging.getLogger(__name__)
-
-#: What writing a file again may change, 0–255 units, where a method promises no budget of its own
-_REENCODING = 4.0
 
 
 def make_images(
@@ -80,6 +78,9 @@ def make_images(
         candidates=DecodedSources(codecs),
         codecs=codecs,
         candidate_labels=loaded.samples.labels[rows],
+        sides=candidates.sides,
+        probe_sources=ReadImages([loaded.samples.filepaths[row] for row in candidates.probes]),
+        probe_labels=loaded.samples.labels[candidates.probes],
         rest=keep_rows(loaded.images, rest),
         rest_labels=loaded.samples.labels[rest],
         num_classes=num_classes,
@@ -114,7 +115,8 @@ def make_images(
         result,
         survival,
         scores,
-        getattr(options, "epsilon", _REENCODING),
+        method.most_changed(options),
+        request["input_size"],
         lpips_metric,
         report,
     )
@@ -165,11 +167,18 @@ def _write_images(
     survival: Survival | None,
     hardness: np.ndarray,
     epsilon: float,
+    input_size: int,
     lpips_metric: LpipsMetric | None,
     report: Report,
 ) -> dict[str, Any]:
     assert result.encoded is not None  # there are codecs
-    pair_of = {int(row): pair for pair, twins in enumerate(candidates.pairs) for row in twins}
+    pair_of = {
+        int(row): twins // candidates.files_a_side
+        for twins, rows in enumerate(candidates.pairs)
+        for row in rows
+    }
+    before = labeled.labels[candidates.rows]
+    after = before if result.labels is None else result.labels
     images = []
     for number, row in enumerate(candidates.rows):
         # A folder each, so that the file keeps the name that it has to have in a release.
@@ -187,7 +196,8 @@ def _write_images(
         images.append(
             {
                 "source": labeled.ids[row],
-                "label": labeled.classes[labeled.labels[row]],
+                "label": labeled.classes[after[number]],
+                **relabelled(labeled.classes, before[number], after[number]),
                 "file": name,
                 "pair": pair_of.get(int(row)),
                 "hardness": float(hardness[row]),
@@ -203,6 +213,7 @@ def _write_images(
             }
         )
         report("Measuring", number + 1, len(codecs))
+    sides = write_probes(partial, labeled, candidates, result, input_size)
     models = {"f_out.pt": result.out_model, "f_in.pt": result.in_model}
     for name, model in models.items():
         if model is not None:
@@ -213,6 +224,7 @@ def _write_images(
         "survival": {} if survival is None else survival.summary(),
         "excluded": dict(candidates.excluded),
         "history": result.history.tolist(),
+        **({"sides": sides} if sides else {}),
     }
 
 

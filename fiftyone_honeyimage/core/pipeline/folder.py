@@ -9,6 +9,8 @@ from typing import Any
 from ..errors import LedgerError
 
 IMAGES = "images"
+#: What suspects are asked about where that is no image of a release
+PROBES = "probes"
 LEDGER = "ledger.json"
 MANIFEST = "manifest.json"
 #: Of a marking that is being made

@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,9 @@ from ..device import choose_device
 from ..errors import ParameterError
 from ..evidence.plan import Plan
 from ..files import write_json_atomic
+from ..fleet import check_workers
 from ..ledger.creation import create_ledger
 from ..ledger.ledger import Ledger, load_ledger
-from ..ledger.sides import MarkedImage, Side
 from ..methods import METHODS
 from ..models import Proxy, proxy_name
 from ..progress import Report, silent
@@ -35,6 +36,7 @@ from .candidates import check_exclusions, check_file_policies, exclusion_masks, 
 from .crafting import make_images
 from .folder import CHECKPOINTS, LEDGER, MANIFEST, read_manifest
 from .labeled import LabeledSamples
+from .side_files import read_sides
 
 _REQUEST = "request.json"
 
@@ -62,6 +64,8 @@ def mark(
     device: str | None = None,
     skip_failures: bool = False,
     report: Report = silent,
+    executor: Executor | None = None,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
 ) -> Ledger:
     """Marks labelled files, and commits to the pairs and their coins; the originals stay as they are.
 
@@ -75,6 +79,8 @@ def mark(
         input_size: side of the proxies' input, pixels
         plan (None): a :class:`Plan`; by default one with its defaults and the method's score
         label_errors (None): bool (N,), suspected label errors, where ``exclude`` names them
+        executor, checkpoint_dir: who trains the proxies and where they are found again, see
+            :func:`..training.train_models`
 
     Returns:
         the ledger, which is the secret; the release holds ``ledger.released_images()`` in place of their originals,
@@ -87,6 +93,8 @@ def mark(
     """
     check_exclusions(exclude)
     check_file_policies(reencode, thumbnails)
+    trained = None if checkpoint_dir is None else Path(checkpoint_dir)
+    check_workers(executor, trained)
     if method not in METHODS:
         raise ParameterError(f"method must be one of {', '.join(METHODS)}; found {method!r}")
     settings = METHODS[method].Options(**(options or {}))
@@ -127,6 +135,8 @@ def mark(
             trade_off=trade_off,
             skip_failures=skip_failures,
             report=report,
+            executor=executor,
+            trained_dir=trained,
         )
     draw_coins_once(partial, request, plan or Plan(score=METHODS[method].score))
     shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
@@ -157,20 +167,7 @@ def draw_coins_once(
     path = folder / LEDGER
     if path.exists():
         return load_ledger(path)
-    singles: list[MarkedImage] = []
-    twins: dict[int, list[Side]] = {}
-    for row in read_manifest(folder)["images"]:
-        image = MarkedImage(
-            sample_id=row["source"],
-            label=row["label"],
-            file=row["file"],
-            source_sha256=row["source_sha256"],
-            marked_sha256=row["marked_sha256"],
-        )
-        if row["pair"] is None:
-            singles.append(image)
-        else:
-            twins.setdefault(row["pair"], []).append(Side((image,), covariates=_covariates(row)))
+    singles, pairs = read_sides(read_manifest(folder))
     return create_ledger(
         path,
         {
@@ -179,17 +176,11 @@ def draw_coins_once(
             "python_version": platform.python_version(),
         },
         singles,
-        [(twins[pair][0], twins[pair][1]) for pair in sorted(twins)],
+        pairs,
         plan,
         earlier_commitments=earlier_commitments,
         register=register,
     )
-
-
-def _covariates(image: Mapping[str, Any]) -> dict[str, float]:
-    """How hard the original is to models that never saw a coin: the out-model, and the half proxy that has not
-    seen it. Not the loss on the mark, which was made against the out-model."""
-    return {"original": float(image["original_loss"]), "hardness": float(image["hardness"])}
 
 
 def _open(final: Path, request: Mapping[str, Any]) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 
 import numpy as np
 
@@ -11,15 +13,15 @@ from ..evidence.pair_answers import PairAnswers
 from ..ledger.sides import MarkedImage
 from ..progress import Report, silent
 from ..suspects import Asking, Protocol, Suspect, query
-from ..suspects.journal import Journal
+from ..suspects.journal import Journal, Place
 
-#: A pair, and which of its twins
+#: A pair, and which of its sides
 Key = tuple[int, str]
 
 #: Is told the answers on the next pairs, each by itself; returns whether the rest can be kept
 Suffices = Callable[[Sequence[PairAnswers]], bool]
 
-#: A pair, the twin, and its image
+#: A pair, the side, and an image of it
 Query = tuple[int, str, MarkedImage]
 
 
@@ -32,14 +34,14 @@ class Questions:
     """The queries of one verification and the suspect's answers so far. It knows no coin.
 
     Args:
-        queries: what is asked, in the committed order: both twins of a pair one after the other
-        images: the twins' images by sample id
+        queries: what is asked, in the committed order: both sides of a pair one after the other
+        images: their images by sample id
         protocol: how the suspect is asked
 
     Attributes:
         protocol: likewise
-        recorded: the suspect's loss and whether it was right, of every query so far; None where its pair has a failed
-            one
+        recorded: the suspect's loss and how often it was right, from 0 to 1, of every side so far: the mean over its
+            images; None where the pair has a failed query
         failures: by sample id, the reason of every failure
     """
 
@@ -49,9 +51,18 @@ class Questions:
         self._queries = list(queries)
         self._images = images
         self.protocol = protocol
-        self._twin = {image.sample_id: (index, twin) for index, twin, image in self._queries}
-        self.recorded: dict[Key, tuple[float, bool] | None] = {}
+        self._place: dict[str, Place] = {}
+        asked: Counter[Key] = Counter()
+        for index, side, image in self._queries:
+            self._place[image.sample_id] = (index, side, asked[index, side])
+            asked[index, side] += 1
+        self.recorded: dict[Key, tuple[float, float] | None] = {}
         self.failures: dict[str, str] = {}
+
+    @property
+    def num_queries(self) -> int:
+        """How many images there are to ask about."""
+        return len(self._queries)
 
     @property
     def kind(self) -> str:
@@ -87,7 +98,7 @@ class Questions:
             self.protocol.outputs,  # type: ignore[arg-type]
             None if skip_failures else TOLERANCE,
             lambda keys, losses, correct: journal.keep(
-                [self._twin[key] for key in keys], losses, correct
+                [self._place[key] for key in keys], losses, correct
             ),
         )
         end = len(self._queries)
@@ -101,11 +112,11 @@ class Questions:
     def replay(self, journal: Journal) -> PairAnswers:
         """The answers of a verification that was concluded, from its journal."""
         done = set(journal.answers) | set(journal.failures)
-        asked = [query for query in self._queries if query[:2] in done]
+        asked = [query for query in self._queries if self._place[query[2].sample_id] in done]
         return self._collected(journal, asked)
 
     def ask_reference(self, suspect: Suspect) -> dict[Key, float]:
-        """A reference model's losses on every query.
+        """A reference model's loss on every side.
 
         Raises:
             SuspectError: if it gives labels alone
@@ -124,32 +135,33 @@ class Questions:
                 f"reference model '{suspect.name}' gives labels alone; the threshold of the loss gap "
                 "needs scores"
             )
-        losses = zip(self._queries, answers.losses, strict=True)
-        return {(index, twin): float(loss) for (index, twin, _), loss in losses}
+        losses: dict[Key, list[float]] = {}
+        for (index, side, _), loss in zip(self._queries, answers.losses, strict=True):
+            losses.setdefault((index, side), []).append(float(loss))
+        return {key: float(np.mean(values)) for key, values in losses.items()}
 
     def _ask_in_turn(
         self, asking: Asking, report: Report, journal: Journal, suffices: Suffices
     ) -> int:
         """Asks pair by pair until it suffices; returns how many queries were made."""
-        played, last = 0, len(self._queries)
-        for end in range(2, last + 1, 2):
-            self._ask(asking, self._queries[end - 2 : end], report, journal)
-            if asking.is_failing and end < last:
+        pairs = [list(each) for _, each in groupby(self._queries, key=lambda query: query[0])]
+        played = 0
+        for end, queries in enumerate(pairs, 1):
+            self._ask(asking, queries, report, journal)
+            if asking.is_failing and end < len(pairs):
                 continue  # settled by the next pair: the suspect may be out of order
-            pairs = [
-                self._collected(journal, self._queries[start : start + 2])
-                for start in range(played, end, 2)
-            ]
+            new = [self._collected(journal, each) for each in pairs[played:end]]
             played = end
-            if suffices(pairs):
+            if suffices(new):
                 break
-        return played
+        return sum(len(queries) for queries in pairs[:played])
 
     def _ask(
         self, asking: Asking, queries: Sequence[Query], report: Report, journal: Journal
     ) -> None:
         def is_new(query: Query) -> bool:
-            return query[:2] not in journal.answers and query[:2] not in journal.failures
+            place = self._place[query[2].sample_id]
+            return place not in journal.answers and place not in journal.failures
 
         new = [query for query in queries if is_new(query)]
         for start in range(0, len(new), self.protocol.batch_size):
@@ -162,33 +174,48 @@ class Questions:
             report("Querying", min(done, len(self._queries)), len(self._queries))
 
     def _note_failures(self, asking: Asking, journal: Journal) -> None:
-        journal.fail({self._twin[key]: reason for key, reason in asking.failures.items()})
+        journal.fail({self._place[key]: reason for key, reason in asking.failures.items()})
 
     def _labels(self, queries: Sequence[Query]) -> np.ndarray:
         classes = self.protocol.classes
         return np.array([classes[image.label] for _, _, image in queries], dtype=np.int64)
 
     def _collected(self, journal: Journal, queries: Sequence[Query]) -> PairAnswers:
-        keys = [(index, twin) for index, twin, _ in queries]
-        # The answer on the other twin goes too: a failure is kept beside the sample's id, so that
-        # the twin without a loss would be known
-        failed = np.repeat(
-            np.array([key not in journal.answers for key in keys]).reshape(-1, 2).any(axis=1), 2
-        )
-        for (index, twin, image), is_failed in zip(queries, failed, strict=True):
-            key = (index, twin)
-            self.recorded[key] = None if is_failed else journal.answers[key]
-            if key in journal.failures:
-                self.failures[image.sample_id] = journal.failures[key]
+        answered: dict[Key, list[tuple[float, bool]]] = {}
+        failed = set()
+        for index, side, image in queries:
+            place = self._place[image.sample_id]
+            answers = answered.setdefault((index, side), [])
+            if place in journal.answers:
+                answers.append(journal.answers[place])
+            else:
+                failed.add(index)
+            if place in journal.failures:
+                self.failures[image.sample_id] = journal.failures[place]
         which = 0 if self.kind == "scores" else 1
-        values = [(self.recorded[key] or (np.nan, False))[which] for key in keys]
-        return PairAnswers.from_queries(self.kind, keys, values, failed)
+        values: list[float | bool] = []
+        for (index, side), answers in answered.items():
+            # The answer on the other side goes too: a failure is kept beside the sample's id, so that
+            # the side without a loss would be known
+            mean = None if index in failed else _mean(answers)
+            self.recorded[index, side] = mean
+            values.append((mean or (np.nan, False))[which])
+        lost = [index in failed for index, _ in answered]
+        return PairAnswers.from_queries(self.kind, list(answered), values, lost)
+
+
+def _mean(answers: Sequence[tuple[float, bool]]) -> tuple[float, float]:
+    """A side's loss, and how often it was answered rightly: a bool where it has one image."""
+    if len(answers) == 1:
+        return answers[0]
+    losses, correct = zip(*answers, strict=True)
+    return float(np.mean(losses)), float(np.mean(correct))
 
 
 def ask_references(
     asked: Questions, references: Sequence[Suspect], report: Report = silent
 ) -> list[dict[Key, float]]:
-    """Every reference model's losses on every query."""
+    """Every reference model's loss on every side."""
     losses = []
     for number, reference in enumerate(references):
         losses.append(asked.ask_reference(reference))

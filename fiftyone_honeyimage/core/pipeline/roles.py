@@ -11,8 +11,8 @@ from ..evidence.published import calibrate_threshold, loss_gaps
 from ..ledger.ledger import Ledger
 from .questions import Key
 
-#: A query's loss and whether the class was right; None where its pair has a failed query
-Recorded = Mapping[Key, "tuple[float, bool] | None"]
+#: A side's loss and how often the class was right; None where its pair has a failed query
+Recorded = Mapping[Key, "tuple[float, float] | None"]
 
 
 def pair_table(
@@ -51,14 +51,17 @@ def paper_figures(
     proxy_losses: Mapping[str, float],
     reference_losses: Sequence[Mapping[Key, float]] = (),
 ) -> dict[str, Any]:
-    """The paper's loss gap on the released twins, and τ if there are reference models; empty for labels.
+    """The paper's loss gap on the released twins, and τ if there are reference models; empty for labels, and where
+    a suspect is asked about something else than the images of a release.
 
     Args:
         recorded: the answers
         ledger: of the marking
         proxy_losses: the out-model's loss by sample id, nats
-        reference_losses: every reference model's losses on every query
+        reference_losses: every reference model's losses on every side
     """
+    if any(side.probes for pair in ledger.pairs for side in (pair.a, pair.b)):
+        return {}
     released = ledger.released()
     found = {
         key: answer[0]
@@ -68,7 +71,12 @@ def paper_figures(
     if not found:
         return {}
     proxies = [
-        proxy_losses[ledger.pairs[index].side(twin).files[0].sample_id] for index, twin in found
+        float(
+            np.mean(
+                [proxy_losses[image.sample_id] for image in ledger.pairs[index].side(twin).files]
+            )
+        )
+        for index, twin in found
     ]
     gaps = loss_gaps(proxies, list(found.values()))
     figures: dict[str, Any] = {

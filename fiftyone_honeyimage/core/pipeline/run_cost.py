@@ -94,7 +94,7 @@ def marking_cost(
     count = len(labeled)
     pixel_bytes = mean_pixel_bytes(labeled.filepaths)
     weights = 0 if proxy is None else weight_bytes(proxy, len(labeled.classes), size)
-    marked = num_honeyimages + num_pairs
+    marked = num_honeyimages + num_pairs * method.files_a_side(num_honeyimages, num_pairs)
     run = RunSize(
         num_images=count,
         num_marked=marked,

@@ -107,7 +107,7 @@ class Begun:
     Attributes:
         logged: as the ledger tells it
         asked: its questions
-        reference_losses: every reference model's losses on every query
+        reference_losses: every reference model's loss on every side
     """
 
     logged: LoggedVerification
@@ -133,7 +133,7 @@ def begin(call: Call, journal: Journal, report: Report = silent) -> Begun:
     wanted = choose_pairs(call.ledger, call.pairs, call.num_pairs)
     check_reach(call.ledger, len(wanted), call.ledger.plan.alpha_for(call.alpha))
     images = read_twins(call.ledger, wanted, call.folder)
-    found = _probe(call, images, len(wanted))
+    found = _probe(call, images)
     caution = found.caution(call.insist)
     if caution:
         _logger.warning(caution)
@@ -183,7 +183,7 @@ def decide(
         )
     except BaseException as error:
         where = (
-            f"{len(journal.answers)} of {2 * len(logged.pairs)} images are answered, and their answers are "
+            f"{len(journal.answers)} of {asked.num_queries} images are answered, and their answers are "
             "kept. The same call goes on from there, as the same verification, and takes no further place in "
             "the ledger"
         )
@@ -217,7 +217,7 @@ def _suffices(ledger: Ledger, logged: LoggedVerification) -> Suffices:
     return suffices
 
 
-def _probe(call: Call, images: Mapping[str, Any], num_pairs: int) -> Probe:
+def _probe(call: Call, images: Mapping[str, Any]) -> Probe:
     one_by_one = _is_sequential(call)
     return probe(
         call.model,
@@ -226,7 +226,7 @@ def _probe(call: Call, images: Mapping[str, Any], num_pairs: int) -> Probe:
         outputs=call.outputs,
         batch_size=min(call.batch_size, 2) if one_by_one else call.batch_size,
         twins=images,
-        num_queries=2 * num_pairs,
+        num_queries=len(images),
     )
 
 
@@ -237,12 +237,12 @@ def _resumed(call: Call, journal: Journal, logged: LoggedVerification) -> Questi
         call.model.name,
         logged.opened_at,
         len(journal.answers),
-        2 * len(logged.pairs),
+        len(call.ledger.queries(logged.pairs)),
     )
     images = read_twins(call.ledger, logged.pairs, call.folder)
     # A suspect without a digest has to answer as the one of that name that was interrupted
     if call.model.digest is None and not logged.closed:
-        found = _probe(call, images, len(logged.pairs))
+        found = _probe(call, images)
         if not same_suspect(journal.probe, found.fingerprint):
             raise SuspectError(
                 f"a verification of '{call.model.name}' was interrupted, and on unmarked images this "

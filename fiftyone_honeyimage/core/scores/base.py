@@ -40,5 +40,5 @@ class Score(ABC):
 
         Args:
             values: what the suspect's answers were recorded as, (n,): losses in nats, 0 or more; for
-                :attr:`Access.LABELS` whether the class was right
+                :attr:`Access.LABELS` whether the class was right, or the share of several
         """

@@ -9,11 +9,11 @@ from .base import Access, FloatArray, Score
 
 
 class Correct(Score):
-    """0 where the class is right, 1 where it is wrong."""
+    """0 where the class is right, 1 where it is wrong; of several images the share that is wrong."""
 
     name = "correct"
     title = "By whether the class is right"
     access = Access.LABELS
 
     def of(self, values: npt.ArrayLike) -> FloatArray:
-        return 1.0 - np.asarray(values, np.bool_).astype(np.float64)
+        return 1.0 - np.asarray(values).astype(np.float64)

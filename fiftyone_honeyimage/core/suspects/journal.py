@@ -2,8 +2,8 @@
 
 A crash, an error or a kill then costs neither the verification nor its position: the same call goes on where
 it stopped, the first answers are kept, and nobody is asked twice. The file lies beside the ledger, readable by its
-owner alone, and says for each twin "a" or "b" of a pair what the ledger's pairs are called by; which of them
-was released only the ledger tells.
+owner alone, and says for each image of side "a" or "b" of a pair what was answered; which side was released
+only the ledger tells.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import numpy as np
 
 from ..errors import LedgerError
 
-FORMAT = "honeyimage-answers/1"
+FORMAT = "honeyimage-answers/2"
 
-#: A pair's index and "a" or "b"
-Twin = tuple[int, str]
+#: A pair's index, "a" or "b", and which of that side's images
+Place = tuple[int, str, int]
 
 
 class Journal:
@@ -35,8 +35,8 @@ class Journal:
         was_there: whether an earlier call left it
         verification_id: the ledger's verification, None if it was not opened yet
         probe: what the suspect answered on unmarked images when this began
-        answers: (pair, twin) → loss (nats; NaN for labels) and whether it is right
-        failures: (pair, twin) → the reason
+        answers: (pair, side, image) → loss (nats; NaN for labels) and whether it is right
+        failures: (pair, side, image) → the reason
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:
@@ -44,8 +44,8 @@ class Journal:
         self._descriptor = descriptor
         self.verification_id: str | None = None
         self.probe: list[Any] | None = None
-        self.answers: dict[Twin, tuple[float, bool]] = {}
-        self.failures: dict[Twin, str] = {}
+        self.answers: dict[Place, tuple[float, bool]] = {}
+        self.failures: dict[Place, str] = {}
         self.was_there = self._read()
 
     @classmethod
@@ -91,7 +91,7 @@ class Journal:
         self.verification_id = verification_id
         self._write([{"verification": verification_id}])
 
-    def keep(self, twins: Sequence[Twin], losses: np.ndarray, correct: np.ndarray) -> None:
+    def keep(self, places: Sequence[Place], losses: np.ndarray, correct: np.ndarray) -> None:
         """Puts answers on disk; returns when they are there.
 
         Raises:
@@ -100,21 +100,22 @@ class Journal:
         rows = [
             {
                 "pair": pair,
-                "twin": twin,
+                "twin": side,
+                "image": image,
                 "loss": None if np.isnan(loss) else float(loss),
                 "correct": bool(right),
             }
-            for (pair, twin), loss, right in zip(twins, losses, correct, strict=True)
+            for (pair, side, image), loss, right in zip(places, losses, correct, strict=True)
         ]
         self._write(rows)
         self._take(rows)
 
-    def fail(self, failures: Mapping[Twin, str]) -> None:
+    def fail(self, failures: Mapping[Place, str]) -> None:
         """Puts failures on disk that are not there yet."""
         rows = [
-            {"pair": pair, "twin": twin, "failed": reason}
-            for (pair, twin), reason in failures.items()
-            if (pair, twin) not in self.failures
+            {"pair": place[0], "twin": place[1], "image": place[2], "failed": reason}
+            for place, reason in failures.items()
+            if place not in self.failures
         ]
         if rows:
             self._write(rows)
@@ -181,13 +182,13 @@ class Journal:
 
     def _take(self, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:
-            twin = (int(row["pair"]), str(row["twin"]))
+            place = (int(row["pair"]), str(row["twin"]), int(row["image"]))
             if "failed" in row:
-                self.failures[twin] = row["failed"]
+                self.failures[place] = row["failed"]
                 continue
             loss = float("nan") if row["loss"] is None else float(row["loss"])
             # The first answer counts
-            self.answers.setdefault(twin, (loss, bool(row["correct"])))
+            self.answers.setdefault(place, (loss, bool(row["correct"])))
 
 
 def begun_elsewhere(own: Path, ledger_path: Path) -> set[str]:

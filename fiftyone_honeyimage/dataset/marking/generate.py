@@ -21,7 +21,7 @@ from ...core.fleet import check_workers
 from ...core.limits import SEED, TRADE_OFF, check_choice, check_flag, check_path
 from ...core.methods import METHODS
 from ...core.methods.options import check_known
-from ...core.methods.selection import default_num_honeyimages, default_num_pairs
+from ...core.methods.selection import default_num_pairs
 from ...core.metrics import check_backbone
 from ...core.models import Proxy, check_proxy, proxy_name
 from ...core.pipeline.candidates import (
@@ -122,7 +122,7 @@ def generate_honeyimages(
             pairs_needed(plan, plan.alpha, 1),
         )
     if num_honeyimages is None:
-        num_honeyimages = default_num_honeyimages(len(labeled), num_pairs)
+        num_honeyimages = METHODS[method].default_num_honeyimages(len(labeled), num_pairs)
     num_honeyimages = whole_number(num_honeyimages, "num_honeyimages", 1)
 
     request = {

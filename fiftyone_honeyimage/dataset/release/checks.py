@@ -90,12 +90,28 @@ def check_labels(labeled: LabeledSamples, ledger: Ledger) -> None:
     """
     now = dict(zip(labeled.ids, labeled.labels, strict=True))
     for image in ledger.marked_images:
-        if image.sample_id in now and labeled.classes[now[image.sample_id]] != image.label:
+        then = image.source_label or image.label
+        if image.sample_id in now and labeled.classes[now[image.sample_id]] != then:
             raise ReleaseError(
-                f"sample {image.sample_id} was marked as {image.label!r} and is labelled "
+                f"sample {image.sample_id} was marked as {then!r} and is labelled "
                 f"{labeled.classes[now[image.sample_id]]!r} now; restore the label, or mark the "
                 "dataset again"
             )
+
+
+def check_own_labels(label_field: str, marking: Marking, ledger: Ledger) -> None:
+    """Checks that a marking that changes labels is released with the labels that it changed.
+
+    Raises:
+        ParameterError: if it is to be released with others
+    """
+    own = marking.config["label_field"]
+    if label_field == own or not any(image.source_label for image in ledger.marked_images):
+        return
+    raise ParameterError(
+        f"marking '{marking.honey_key}' changes labels of '{own}', so that a release with '{label_field}' would not "
+        f"carry its marks; pass label_field='{own}'"
+    )
 
 
 def check_no_content_names(labeled: LabeledSamples, ledger: Ledger) -> None:

@@ -37,6 +37,7 @@ from .checks import (
     check_labels,
     check_marked_files,
     check_no_content_names,
+    check_own_labels,
     check_policies,
     check_reencode,
     check_view,
@@ -140,6 +141,7 @@ def export_release(
     check_against_releases(samples, honey_key, reencode, names, unpublished)
     labeled = read_labels(samples, label_field)
     check_reencode(reencode, marking)
+    check_own_labels(label_field, marking, ledger)
     if label_field == marking.config["label_field"]:
         check_labels(labeled, ledger)
     folder = release_folder(export_dir, labeled, marking)

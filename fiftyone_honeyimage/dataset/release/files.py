@@ -71,6 +71,9 @@ def released_files(
                 "another format it would stand out. Give its file the old name, or mark the dataset again"
             )
     replaced = {image.sample_id: str(output_dir / image.file) for image in ledger.released_images()}
+    relabelled = {
+        image.sample_id: image.label for image in ledger.released_images() if image.source_label
+    }
     withheld = {image.sample_id for image in ledger.withheld_images()}
     rows = [row for row, sample_id in enumerate(labeled.ids) if sample_id not in withheld]
     digits = len(str(len(rows)))
@@ -88,7 +91,7 @@ def released_files(
             )
         if names == "renumber":
             name = f"{number:0{digits}d}{suffix}"
-        label = labeled.classes[labeled.labels[row]]
+        label = relabelled.get(sample_id) or labeled.classes[labeled.labels[row]]
         files.append(ReleasedFile(source, name, label, sample_id, sample_id in replaced))
     return files
 

@@ -269,7 +269,7 @@ def test_accuracy_difference_by_hand() -> None:
 
 @pytest.mark.parametrize(
     ("released", "withheld"),
-    [([0.0], [1.0]), ([True], [True, False]), ([[True]], [[True]])],
+    [([0.0], [1.5]), ([1], [0]), ([True], [True, False]), ([[True]], [[True]])],
 )
 def test_accuracy_difference_refuses(released: list, withheld: list) -> None:
     with pytest.raises(ParameterError):
@@ -313,7 +313,9 @@ def test_no_answers_at_all() -> None:
         (("scores", (0,), (math.nan,), (1.0,)), "Pair 0"),
         (("scores", (0,), (1.0,), (math.inf,)), "Pair 0"),
         (("scores", (0,), (True,), (1.0,)), "Pair 0"),
-        (("labels", (0,), (True,), (1.0,)), "Pair 0"),
+        (("labels", (0,), (1,), (True,)), "Pair 0"),
+        (("labels", (0,), (1.5,), (1.0,)), "Pair 0"),
+        (("labels", (0,), (True,), (1.0,)), "some are of one image"),
     ],
 )
 def test_answers_refused(arguments: tuple, message: str) -> None:

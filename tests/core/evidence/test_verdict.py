@@ -289,7 +289,7 @@ def test_plan_round_trip() -> None:
     [
         (np.ones(12), "labels"),
         ((np.ones(12, bool), np.ones(11, bool)), "labels"),
-        ((np.ones(12), np.zeros(12)), "labels"),
+        ((np.full(12, 2.0), np.zeros(12)), "labels"),
         ((np.ones(12, bool), np.zeros(12, bool)), "scores"),
         (np.full(12, np.nan), "scores"),
         (np.ones((12, 2)), "scores"),

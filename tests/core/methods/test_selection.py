@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fiftyone_honeyimage.core.errors import ParameterError, SamplesError
+from fiftyone_honeyimage.core.methods import METHODS
 from fiftyone_honeyimage.core.methods.selection import (
-    default_num_honeyimages,
     default_num_pairs,
     select_candidates,
 )
@@ -70,8 +70,8 @@ def test_too_few_images_are_refused():
 
 def test_defaults_are_a_few_dozen_pairs_and_one_percent():
     assert [default_num_pairs(n) for n in (100, 2000, 60000)] == [16, 20, 36]
-    assert default_num_honeyimages(60000, 36) == 600
-    assert default_num_honeyimages(100, 12) == 12
+    assert METHODS["honeyimage"].default_num_honeyimages(60000, 36) == 600
+    assert METHODS["honeyimage"].default_num_honeyimages(100, 12) == 12
 
 
 @pytest.mark.parametrize("rule", ["hardest", "spread", "random"])

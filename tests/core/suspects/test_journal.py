@@ -27,8 +27,8 @@ def begun(ledger, call=CALL):
     journal.begin([0.5, -1.0])
     journal.opened("v1")
     losses, right = np.array([0.1 + 0.2, np.nan]), np.array([True, False])
-    journal.keep([(3, "b"), (3, "a")], losses, right)
-    journal.fail({(4, "a"): "it broke"})
+    journal.keep([(3, "b", 0), (3, "a", 0)], losses, right)
+    journal.fail({(4, "a", 0): "it broke"})
     return journal
 
 
@@ -37,11 +37,11 @@ def test_what_is_kept_is_there_for_the_same_call_and_no_other(ledger):
     with Journal.open(ledger, CALL) as again:
         assert again.was_there
         assert (again.verification_id, again.probe) == ("v1", [0.5, -1.0])
-        assert again.answers[3, "b"] == (0.1 + 0.2, True), "bit by bit"
-        loss, right = again.answers[3, "a"]
+        assert again.answers[3, "b", 0] == (0.1 + 0.2, True), "bit by bit"
+        loss, right = again.answers[3, "a", 0]
         assert math.isnan(loss)
         assert right is False
-        assert again.failures == {(4, "a"): "it broke"}
+        assert again.failures == {(4, "a", 0): "it broke"}
     with Journal.open(ledger, {**CALL, "pairs": "unused"}) as other:
         assert not other.was_there
     assert not other.path.exists(), "nothing was begun"
@@ -59,10 +59,10 @@ def test_it_is_the_owners_alone_and_goes_when_it_is_done(ledger):
 
 def test_the_first_answer_counts(ledger):
     with begun(ledger) as journal:
-        journal.keep([(3, "b")], np.array([9.0]), np.array([False]))
-        assert journal.answers[3, "b"] == (0.1 + 0.2, True)
+        journal.keep([(3, "b", 0)], np.array([9.0]), np.array([False]))
+        assert journal.answers[3, "b", 0] == (0.1 + 0.2, True)
     with Journal.open(ledger, CALL) as again:
-        assert again.answers[3, "b"] == (0.1 + 0.2, True)
+        assert again.answers[3, "b", 0] == (0.1 + 0.2, True)
 
 
 def test_a_line_that_was_cut_short_was_never_used(ledger):
@@ -72,12 +72,12 @@ def test_a_line_that_was_cut_short_was_never_used(ledger):
     for cut in range(len(whole)):
         path.write_bytes(whole[:cut])
         with Journal.open(ledger, CALL) as journal:
-            assert set(journal.answers) <= {(3, "a"), (3, "b")}
+            assert set(journal.answers) <= {(3, "a", 0), (3, "b", 0)}
             if not journal.was_there:
                 continue
-            journal.keep([(7, "a")], np.array([1.0]), np.array([True]))
+            journal.keep([(7, "a", 0)], np.array([1.0]), np.array([True]))
         with Journal.open(ledger, CALL) as again:
-            assert again.answers[7, "a"] == (1.0, True)
+            assert again.answers[7, "a", 0] == (1.0, True)
 
 
 def test_what_cannot_be_written_leaves_no_part(ledger, monkeypatch):
@@ -89,8 +89,8 @@ def test_what_cannot_be_written_leaves_no_part(ledger, monkeypatch):
 
     monkeypatch.setattr(module.os, "fsync", full)
     with pytest.raises(OSError, match="no space left"):
-        journal.keep([(8, "a")], np.array([1.0]), np.array([True]))
-    assert (8, "a") not in journal.answers
+        journal.keep([(8, "a", 0)], np.array([1.0]), np.array([True]))
+    assert (8, "a", 0) not in journal.answers
     assert journal.path.read_bytes() == before
 
 

@@ -1,0 +1,141 @@
+"""What the sides of a marking hold beside the images of a release: secrets, and what suspects are asked about."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..files import sha256_bytes, sha256_file, write_atomic
+from ..images import read_image
+from ..ledger.sides import TWINS, MarkedImage, Side
+from ..methods.out_model import losses, thumbnails
+from ..methods.request import CraftResult, Probe
+from ..methods.selection import Candidates
+from .folder import PROBES
+from .labeled import LabeledSamples
+
+
+def relabelled(classes: Sequence[str], before: int, after: int) -> dict[str, str]:
+    """What a manifest notes of an image whose class the method changed; nothing where it is kept."""
+    return {} if before == after else {"source_label": classes[before]}
+
+
+def write_probes(
+    partial: Path,
+    labeled: LabeledSamples,
+    candidates: Candidates,
+    result: CraftResult,
+    input_size: int,
+) -> list[dict[str, Any]]:
+    """Writes what suspects are asked about in the stead of a release's images; the sides' secrets and probes."""
+    nothing: tuple[Any, Any] = ((), ())
+    sides = []
+    for pair in range(max(len(result.secrets), len(result.probes))):
+        secrets = result.secrets[pair] if result.secrets else ({}, {})
+        probes = result.probes[pair] if result.probes else nothing
+        for side, secret, own in zip(TWINS, secrets, probes, strict=True):
+            entries = [
+                _write_probe(
+                    partial, labeled, candidates, f"{PROBES}/{pair}/{side}/{number}.png", probe
+                )
+                for number, probe in enumerate(own)
+            ]
+            sides.append({"pair": pair, "secret": dict(secret), "probes": entries})
+            if own:
+                sides[-1]["covariates"] = {
+                    "probes": float(np.mean(_probe_losses(result, own, input_size)))
+                }
+    return sides
+
+
+def _write_probe(
+    partial: Path, labeled: LabeledSamples, candidates: Candidates, name: str, probe: Probe
+) -> dict[str, str]:
+    row = candidates.probes[probe.source]
+    (partial / name).parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    Image.fromarray(probe.image).save(buffer, "png")
+    write_atomic(partial / name, buffer.getvalue())
+    return {
+        "sample_id": name,
+        "label": labeled.classes[probe.label],
+        "file": name,
+        "source_sha256": sha256_file(labeled.filepaths[row]),
+        "marked_sha256": sha256_bytes(buffer.getvalue()),
+    }
+
+
+def _probe_losses(result: CraftResult, probes: Sequence[Probe], size: int) -> np.ndarray:
+    """What the out-model, which never saw a coin, says of a side's probes."""
+    labels = torch.tensor([probe.label for probe in probes], dtype=torch.int64)
+    images = thumbnails([probe.image for probe in probes], size)
+    return losses(result.out_model, images, labels, torch.device("cpu"))
+
+
+class ReadImages(Sequence[np.ndarray]):
+    """Images that are read when they are asked for."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, row):  # type: ignore[no-untyped-def]
+        return read_image(self._paths[row])
+
+
+def read_sides(manifest: Mapping[str, Any]) -> tuple[list[MarkedImage], list[tuple[Side, Side]]]:
+    """The single HoneyImages and the sides of each pair that a manifest lists, without coins."""
+    singles: list[MarkedImage] = []
+    files: dict[int, tuple[list[Any], list[Any]]] = {}
+    for row in manifest["images"]:
+        if row["pair"] is None:
+            singles.append(_image(row))
+            continue
+        sides = files.setdefault(row["pair"], ([], []))
+        # Twins stand one after the other: sides a and b in turn
+        sides[len(sides[0]) > len(sides[1])].append(row)
+    noted: dict[int, list[Mapping[str, Any]]] = {}
+    for entry in manifest.get("sides", ()):
+        noted.setdefault(entry["pair"], []).append(entry)
+    pairs = []
+    for pair in sorted(files):
+        a, b = (
+            _side(rows, entry)
+            for rows, entry in zip(files[pair], noted.get(pair, ({}, {})), strict=True)
+        )
+        pairs.append((a, b))
+    return singles, pairs
+
+
+def _side(rows: Sequence[Mapping[str, Any]], noted: Mapping[str, Any]) -> Side:
+    return Side(
+        tuple(map(_image, rows)),
+        noted.get("secret", {}),
+        # How hard the originals are to models that never saw a coin: the out-model, and the half proxies that have
+        # not seen them. Not the losses on the marks, which were made against the out-model
+        noted.get("covariates")
+        or {
+            "original": float(np.mean([row["original_loss"] for row in rows])),
+            "hardness": float(np.mean([row["hardness"] for row in rows])),
+        },
+        tuple(MarkedImage(**probe) for probe in noted.get("probes", ())),
+    )
+
+
+def _image(row: Mapping[str, Any]) -> MarkedImage:
+    return MarkedImage(
+        sample_id=row["source"],
+        label=row["label"],
+        file=row["file"],
+        source_sha256=row["source_sha256"],
+        marked_sha256=row["marked_sha256"],
+        source_label=row.get("source_label"),
+    )
