@@ -21,9 +21,19 @@ DOCS = Path(__file__).resolve().parents[3] / "docs" / "ledger_format.md"
 
 
 def _side(number: int, twin: str) -> Side:
-    name = f"{number}{twin}"
-    image = MarkedImage(f"sample {name}", "größe", f"images/{name}.png", *2 * (name.zfill(64),))
-    return Side((image,), {"trigger": {"x": 3, "levels": 2.5}}, {"original": 0.1 * number + 1e-7})
+    """Every third pair has two files a side, of another class before, and is asked about three others."""
+
+    def image(what: str, source_label: str | None = None) -> MarkedImage:
+        name = f"{number}{twin}{what}"
+        digests = 2 * (name.encode().hex().zfill(64),)
+        return MarkedImage(f"sample {name}", "größe", f"images/{name}.png", *digests, source_label)
+
+    secret = {"trigger": {"x": 3, "levels": 2.5}}
+    covariates = {"original": 0.1 * number + 1e-7}
+    if number % 3:
+        return Side((image(""),), secret, covariates)
+    files = (image("1", "dog"), image("2"))
+    return Side(files, secret, covariates, tuple(image(f"probe {i}") for i in range(3)))
 
 
 @pytest.fixture
@@ -102,9 +112,10 @@ def test_each_recipient_has_coins_of_his_own(ledger: Ledger) -> None:
     assert everybody != acme, "one chance in 4096"
     for recipient, released in (("", everybody), ("Acme GmbH", acme)):
         names = {image.file for image in ledger.released_images(recipient)}
-        assert names == {f"images/{index}{side}.png" for index, side in released.items()}
+        sides = (ledger.pairs[index].side(side) for index, side in released.items())
+        assert names == {image.file for side in sides for image in side.files}
         withheld = {image.file for image in ledger.withheld_images(recipient)}
         assert not names & withheld
-        assert len(names | withheld) == 24
+        assert len(names | withheld) == 24 + 8
     with pytest.raises(KeyError):
         ledger.released("Nobody")

@@ -13,6 +13,34 @@ from fiftyone_honeyimage.core.methods.selection import (
 )
 
 
+def test_sides_of_several_files_are_matched_file_by_file(scored):
+    hardness, labels = scored
+    chosen = select_candidates(
+        hardness, labels, num_honeyimages=30, num_pairs=6, files_a_side=4, rule="spread"
+    )
+    assert len(chosen.singles) == 30 - 24
+    assert len(set(chosen.rows)) == len(chosen.rows) == 30 + 24
+    assert chosen.sides.shape == (6, 2, 4)
+    for a, b in labels[chosen.rows[chosen.sides]]:
+        assert a.tolist() == b.tolist(), "file by file of one class"
+    assert sorted(chosen.sides.ravel()) == list(range(6, 54)), "each once, after the singles"
+    with pytest.raises(SamplesError, match="twins"):
+        select_candidates(hardness, labels, num_honeyimages=300, num_pairs=60, files_a_side=5)
+
+
+def test_secrets_need_as_many_images_each():
+    class Shared(type(METHODS["unperturbed"])):
+        shares_secrets = True
+
+    method = Shared()
+    assert method.default_num_honeyimages(10_000, 16) == 96
+    assert method.files_a_side(96, 16) == 6
+    for images, pairs in ((97, 16), (8, 16), (8, 0)):
+        with pytest.raises(ParameterError, match="multiple of num_pairs"):
+            method.files_a_side(images, pairs)
+    assert METHODS["unperturbed"].files_a_side(97, 16) == 1
+
+
 @pytest.fixture
 def scored():
     rng = np.random.default_rng(0)
