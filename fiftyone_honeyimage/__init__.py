@@ -178,6 +178,7 @@ def generate_honeyimages(
     *,
     score: str | None = None,
     adjustment: str = "none",
+    stratum_weights: Sequence[int] = (),
     executor: Executor | None = None,
     checkpoint_dir: str | Path | None = None,
     **options: Any,
@@ -217,8 +218,8 @@ def generate_honeyimages(
         proxy ("wrn28_2"), input_size (None), training (None): see :func:`compute_hardness`
         alpha (0.001): the probability with which an innocent model may be accused; fixed in the
             ledger's commitment
-        test ("signed_rank"): ``"signed_rank"``, or ``"e_process"``, which queries pair by pair and
-            stops early; fixed in the ledger's commitment
+        test ("signed_rank"): ``"signed_rank"``; ``"stratified_signed_rank"``, which ranks pairs among those as hard
+            as they; or ``"e_process"``, which queries pair by pair and stops early; fixed in the ledger's commitment
         output_dir (None): a new folder for the files and the ledger; one below FiftyOne's default
             dataset folder by default
         lpips_backbone (None): a local file with the AlexNet features that LPIPS needs; torchvision's
@@ -240,6 +241,8 @@ def generate_honeyimages(
             ledger's commitment
         adjustment ("none"): ``"references"`` allows for how hard each image is to the proxies, which never see
             the coins; fixed in the ledger's commitment. Not used where a suspect gives labels alone
+        stratum_weights (()): what pairs count in a stratified test, from the easiest group to the hardest: whole
+            numbers of 1 to 100, (1, 1, 1) by default; fixed in the ledger's commitment
         executor (None), checkpoint_dir (None): see :func:`compute_hardness`; for the out-model and the first in-model, which
             other options of the method do not train anew for the same images
         **options: the method's own, see :func:`method_options`. Of ``"honeyimage"``: ``epsilon`` (4),
@@ -272,6 +275,7 @@ def generate_honeyimages(
         test=test,
         score=score,
         adjustment=adjustment,
+        stratum_weights=stratum_weights,
         output_dir=output_dir,
         lpips_backbone=lpips_backbone,
         trade_off=trade_off,

@@ -14,5 +14,7 @@ class Root(Score):
     name = "toy_root"
     title = "By the root of how surprised the model is"
 
-    def of(self, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    def of(
+        self, values: npt.ArrayLike, reference: npt.ArrayLike | None = None
+    ) -> npt.NDArray[np.float64]:
         return np.sqrt(np.asarray(values, np.float64))

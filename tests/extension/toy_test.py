@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fiftyone_honeyimage.core.evidence.exact_tests import BoolArray, FloatArray, Outcome, Test
-from fiftyone_honeyimage.core.evidence.twins import sign_test
+from fiftyone_honeyimage.core.evidence.twins import Strata, sign_test
 
 
 class CountWon(Test):
@@ -16,5 +16,7 @@ class CountWon(Test):
     meaning = "Counts the pairs that are won"
     for_labels = "sign"
 
-    def run(self, differences: FloatArray, failed: BoolArray) -> Outcome:
+    def run(
+        self, differences: FloatArray, failed: BoolArray, strata: Strata | None = None
+    ) -> Outcome:
         return Outcome(sign_test(differences, int(failed.sum())).p_value)

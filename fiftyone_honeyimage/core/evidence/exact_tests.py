@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .e_process import e_process
-from .twins import sign_test, signed_rank_test
+from .twins import Strata, sign_test, signed_rank_test, stratified_signed_rank_test
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -39,6 +39,7 @@ class Test(ABC):
         sequential: whether it looks after every pair and may stop
         planned: whether a marking can be committed to it
         for_labels: the name of the test that takes its place for a suspect that gives labels alone
+        stratified: whether it looks at strata of pairs, which a plan then fixes
     """
 
     name: ClassVar[str]
@@ -47,21 +48,25 @@ class Test(ABC):
     sequential: ClassVar[bool] = False
     planned: ClassVar[bool] = True
     for_labels: ClassVar[str]
+    stratified: ClassVar[bool] = False
 
     @abstractmethod
-    def run(self, differences: FloatArray, failed: BoolArray) -> Outcome:
+    def run(
+        self, differences: FloatArray, failed: BoolArray, strata: Strata | None = None
+    ) -> Outcome:
         """Tests.
 
         Args:
             differences: of the answered pairs in the committed order, shape (n,)
             failed: whether each pair has a failed query, shape (n + number failed,); such pairs count
                 against the owner
+            strata (None): of all these pairs, for a test that is :attr:`stratified`
         """
 
-    def least_p(self, failed: BoolArray) -> float:
+    def least_p(self, failed: BoolArray, strata: Strata | None = None) -> float:
         """No answers give less than this: every answered pair is won, the failed ones are lost."""
         won = np.arange(1, 1 + failed.size - int(failed.sum()), dtype=np.float64)
-        return self.run(won, failed).p_value
+        return self.run(won, failed, strata).p_value
 
 
 class SignedRank(Test):
@@ -72,12 +77,32 @@ class SignedRank(Test):
     meaning = "Asks about all pairs and tests once"
     for_labels = "sign"
 
-    def run(self, differences: FloatArray, failed: BoolArray) -> Outcome:
+    def run(
+        self, differences: FloatArray, failed: BoolArray, strata: Strata | None = None
+    ) -> Outcome:
         return Outcome(signed_rank_test(differences, int(failed.sum())).p_value)
 
-    def least_p(self, failed: BoolArray) -> float:
+    def least_p(self, failed: BoolArray, strata: Strata | None = None) -> float:
         # The sum over lost pairs is least, at most, for that many or fewer: as for signs
         return TESTS["sign"].least_p(failed)
+
+
+class StratifiedSignedRank(Test):
+    """See :func:`.twins.stratified_signed_rank_test`."""
+
+    name = "stratified_signed_rank"
+    title = "exact signed-rank test over strata of hardness"
+    meaning = (
+        "Likewise, ranking each pair among pairs as hard as it, with weights that are fixed now"
+    )
+    for_labels = "sign"
+    stratified = True
+
+    def run(
+        self, differences: FloatArray, failed: BoolArray, strata: Strata | None = None
+    ) -> Outcome:
+        assert strata is not None
+        return Outcome(stratified_signed_rank_test(differences, failed, strata).p_value)
 
 
 class Sign(Test):
@@ -89,7 +114,9 @@ class Sign(Test):
     planned = False
     for_labels = "sign"
 
-    def run(self, differences: FloatArray, failed: BoolArray) -> Outcome:
+    def run(
+        self, differences: FloatArray, failed: BoolArray, strata: Strata | None = None
+    ) -> Outcome:
         return Outcome(sign_test(differences, int(failed.sum())).p_value)
 
 
@@ -102,13 +129,17 @@ class EProcess(Test):
     sequential = True
     for_labels = "e_process"
 
-    def run(self, differences: FloatArray, failed: BoolArray) -> Outcome:
+    def run(
+        self, differences: FloatArray, failed: BoolArray, strata: Strata | None = None
+    ) -> Outcome:
         process = e_process(differences, failed)
         return Outcome(process.p_value, tuple(process.e_values))
 
 
 #: name → test. Adding a test means adding a class and its name here.
-TESTS: dict[str, Test] = {test.name: test for test in (SignedRank(), EProcess(), Sign())}
+TESTS: dict[str, Test] = {
+    test.name: test for test in (SignedRank(), StratifiedSignedRank(), EProcess(), Sign())
+}
 
 
 def planned_tests() -> dict[str, str]:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from ..errors import ParameterError
 from ..limits import check_choice
 from ..scores import deciding_scores
 from .adjustment import ADJUSTMENTS
 from .exact_tests import TESTS, planned_tests
-from .twins import KINDS
+from .twins import KINDS, Strata
+
+#: What was committed of sides a and b of a pair beside their images
+SideCovariates = tuple[Mapping[str, float], Mapping[str, float]]
+
+#: What a plan holds of strata, if its test has any
+_STRATA = ("stratum_weights", "stratum_edges")
 
 #: The weakest level that a verdict may be given at
 MAX_ALPHA = 0.05
@@ -28,6 +37,10 @@ class Plan:
             only, the sign test takes the place of the signed-rank test
         score ("loss"): what losses are compared as, a name in ``SCORES``
         adjustment ("none"): a name in :data:`ADJUSTMENTS`; labels are never adjusted
+        stratum_weights: what pairs count in a stratified test, from the easiest group to the hardest: whole numbers of
+            1 to 100; (1, 1, 1) unless said otherwise
+        stratum_edges: where one group ends and the next begins, by the mean of both sides' covariates; set from all
+            pairs when they are known (:meth:`with_strata`), before any coin
         min_pairs (10): below this number of usable pairs every verdict is "inconclusive", and a
             sequential test does not stop
     """
@@ -37,6 +50,8 @@ class Plan:
     min_pairs: int = 10
     score: str = "loss"
     adjustment: str = "none"
+    stratum_weights: tuple[int, ...] = ()
+    stratum_edges: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         check_alpha(self.alpha)
@@ -47,6 +62,53 @@ class Plan:
             raise ParameterError(
                 f"min_pairs must be a whole number of at least 1, not {self.min_pairs!r}"
             )
+        self._check_strata()
+
+    def _check_strata(self) -> None:
+        stratified = TESTS[self.test].stratified
+        if stratified and not self.stratum_weights:
+            object.__setattr__(self, "stratum_weights", (1, 1, 1))
+        for name in ("stratum_weights", "stratum_edges"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        weights, edges = self.stratum_weights, self.stratum_edges
+        if weights and not stratified:
+            raise ParameterError(
+                f"stratum_weights go with a stratified test, not with test={self.test!r}"
+            )
+        if not all(is_count(weight) and 1 <= weight <= 100 for weight in weights):
+            raise ParameterError(
+                f"stratum_weights must be whole numbers of 1 to 100, not {weights}"
+            )
+        if edges and (
+            len(edges) != len(weights) - 1
+            or not all(type(edge) is float and math.isfinite(edge) for edge in edges)
+            or sorted(edges) != list(edges)
+        ):
+            raise ParameterError(
+                f"{len(weights)} strata need one rising edge less, finite numbers, not {edges}"
+            )
+
+    def with_strata(self, covariates: Mapping[int, SideCovariates]) -> Plan:
+        """The plan with groups of about as many pairs each; the plan itself where its test needs none.
+
+        Args:
+            covariates: of sides a and b of every pair of the marking
+        """
+        if not self.stratum_weights or self.stratum_edges or not covariates:
+            return self
+        hardness = [_mean_covariate(both) for both in covariates.values()]
+        shares = np.arange(1, len(self.stratum_weights)) / len(self.stratum_weights)
+        return dataclasses.replace(self, stratum_edges=np.quantile(hardness, shares).tolist())
+
+    def strata(
+        self, pairs: Sequence[int], covariates: Mapping[int, SideCovariates]
+    ) -> Strata | None:
+        """The strata of pairs, which no coin can sway; None where the test needs none."""
+        if not self.stratum_weights:
+            return None
+        hardness = [_mean_covariate(covariates[pair]) for pair in pairs]
+        of_pairs = np.searchsorted(np.array(self.stratum_edges, np.float64), hardness)
+        return Strata(of_pairs.astype(np.int64), self.stratum_weights)
 
     def test_for(self, kind: str) -> str:
         """Returns the test for a suspect that answers with "scores" or "labels".
@@ -80,7 +142,13 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values, safe for JSON."""
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        for name in _STRATA:
+            if values[name]:
+                values[name] = list(values[name])
+            else:
+                del values[name]  # of no test but a stratified one
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Plan:
@@ -90,10 +158,16 @@ class Plan:
             ParameterError: if something is missing, unknown or out of range
         """
         # Ledgers of version 2 know neither
-        added = {"score": "loss", "adjustment": "none"}
+        added = {"score": "loss", "adjustment": "none", **dict.fromkeys(_STRATA, ())}
         return cls(
             **read_fields(cls, {**added, **values} if isinstance(values, Mapping) else values)
         )
+
+
+def _mean_covariate(both: SideCovariates) -> float:
+    """How hard a pair is to models that never saw a coin: the mean of both sides' covariates."""
+    values = [value for side in both for _, value in sorted(side.items())]
+    return math.fsum(values) / len(values) if values else 0.0
 
 
 def check_alpha(alpha: Any) -> None:

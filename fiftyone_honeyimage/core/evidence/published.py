@@ -20,6 +20,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from ..errors import ParameterError
+from ..scores import SCORES
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,7 @@ def loss_gaps(
     """
     proxy = _finite(proxy_losses, "proxy's losses")
     suspect = _finite(suspect_losses, "suspect's losses")
-    if proxy.shape != suspect.shape:
-        raise ParameterError(
-            f"The proxy has {proxy.size} losses and the suspect {suspect.size}; give both for the "
-            "same images"
-        )
-    return proxy - suspect
+    return -SCORES["loss_gap"].of(suspect, proxy)
 
 
 def score_known_models(

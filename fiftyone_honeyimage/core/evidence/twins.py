@@ -23,6 +23,7 @@ sign patterns, so that ``P(p <= alpha) <= alpha`` holds for every number of pair
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +42,7 @@ class TwinTest:
     """The outcome of one test.
 
     Attributes:
-        name: "signed_rank" or "sign"
+        name: "signed_rank", "stratified_signed_rank" or "sign"
         p_value: one-sided, ``2**-num_pairs <= p_value <= 1``
         statistic: the sum of the ranks (signed-rank) or the number (sign) of the pairs in which the
             released twin has the lower loss
@@ -80,6 +81,19 @@ def loss_differences(released: npt.ArrayLike, withheld: npt.ArrayLike) -> FloatA
     return np.subtract(withheld, released, out=np.zeros_like(withheld), where=~equal)
 
 
+@dataclass(frozen=True)
+class Strata:
+    """Groups of pairs that were fixed before the coins, and what each counts.
+
+    Attributes:
+        of_pairs: int64 (n,), each pair's group, failed ones included, in the committed order
+        weights: of each group, whole numbers of at least 1
+    """
+
+    of_pairs: npt.NDArray[np.int64]
+    weights: tuple[int, ...]
+
+
 def signed_rank_test(differences: npt.ArrayLike, num_failed: int = 0) -> TwinTest:
     """Wilcoxon's signed-rank test, exact also with ties and zeros.
 
@@ -105,16 +119,59 @@ def signed_rank_test(differences: npt.ArrayLike, num_failed: int = 0) -> TwinTes
     Source: Wilcoxon, Biometrics Bulletin 1(6), 1945; Hollander, Wolfe and Chicken, Nonparametric
     Statistical Methods, 2014, section 3.1, for the conditional null distribution with ties.
     """
-    signed, num_zeros = _nonzero(differences)
-    doubled_ranks = np.rint(2 * stats.rankdata(np.abs(signed))).astype(np.int64)
-    observed = int(doubled_ranks[signed > 0].sum())
-    failed_ranks = 2 * (signed.size + 1 + np.arange(num_failed, dtype=np.int64))
-    doubled_ranks = np.concatenate([doubled_ranks, failed_ranks])
+    return _rank_sum("signed_rank", [(checked_differences(differences), num_failed, 1)])
+
+
+def stratified_signed_rank_test(
+    differences: npt.ArrayLike, failed: npt.NDArray[np.bool_], strata: Strata
+) -> TwinTest:
+    """Pairs are ranked within their stratum; the weighted sum of the strata's rank sums is tested, exactly.
+
+    Where one stratum's differences are much larger, or say more, its ranks do not drown in those of others. Strata and
+    weights are fixed before the coins, so that everything that :func:`signed_rank_test` says holds in each stratum.
+
+    Args:
+        differences: ``d``, of the answered pairs, shape (n,)
+        failed: whether each pair has a failed query, shape (n + number failed,)
+        strata: of all these pairs
+
+    Raises:
+        ParameterError: if a difference is NaN, or the numbers differ
+
+    Source: van Elteren's stratified rank test, Bulletin de l'Institut International de Statistique 37, 1960.
+    """
+    values = checked_differences(differences)
+    if strata.of_pairs.shape != failed.shape or values.size != int((~failed).sum()):
+        raise ParameterError(
+            f"{failed.size} pairs, {int(failed.sum())} of which failed, have {strata.of_pairs.size} strata and "
+            f"{values.size} differences"
+        )
+    own = strata.of_pairs[~failed]
+    return _rank_sum(
+        "stratified_signed_rank",
+        [
+            (values[own == number], int((strata.of_pairs[failed] == number).sum()), weight)
+            for number, weight in enumerate(strata.weights)
+        ],
+    )
+
+
+def _rank_sum(name: str, groups: Sequence[tuple[FloatArray, int, int]]) -> TwinTest:
+    """Tests the weighted sum of the groups' rank sums; a group is its differences, failed pairs and weight."""
+    ranks, observed, num_zeros = [], 0, 0
+    for differences, num_failed, weight in groups:
+        signed, zeros = _nonzero(differences)
+        own = weight * np.rint(2 * stats.rankdata(np.abs(signed))).astype(np.int64)
+        observed += int(own[signed > 0].sum())
+        num_zeros += zeros
+        last = signed.size + 1 + np.arange(num_failed, dtype=np.int64)
+        ranks += [own, 2 * weight * last]
+    doubled = np.concatenate(ranks)
     return TwinTest(
-        name="signed_rank",
-        p_value=_upper_tail(doubled_ranks, observed),
+        name=name,
+        p_value=_upper_tail(doubled, observed),
         statistic=observed / 2,
-        num_pairs=signed.size + num_failed,
+        num_pairs=doubled.size,
         num_zeros=num_zeros,
     )
 

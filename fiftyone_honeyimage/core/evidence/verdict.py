@@ -19,12 +19,12 @@ from .e_process import EProcess
 from .effects import accuracy_difference, hodges_lehmann
 from .exact_tests import TESTS
 from .pair_answers import PairAnswers
-from .plan import Plan, check_alpha, is_count, read_fields
+from .plan import Plan, SideCovariates, check_alpha, is_count, read_fields
 from .statement import DERIVED, INCONCLUSIVE, NOT_SHOWN, VERDICTS, word_verdict
-from .twins import KINDS, correctness_differences, min_attainable_p
+from .twins import KINDS, Strata, correctness_differences, min_attainable_p
 
 #: For each pair's index, the covariates of sides a and b
-Covariates = Mapping[int, tuple[Mapping[str, float], Mapping[str, float]]]
+Covariates = Mapping[int, SideCovariates]
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,7 @@ def decide(
     num_left: int,
     failed: npt.ArrayLike | None = None,
     tested: npt.ArrayLike | None = None,
+    strata: Strata | None = None,
     position: int = 1,
     alpha: float | None = None,
     paper: Mapping[str, Any] | None = None,
@@ -156,6 +157,7 @@ def decide(
             the committed order; None if none has. Such pairs count against the owner
         tested (None): what the test is made with, by :func:`tested_differences`, shape (n,); None if that is
             the differences themselves
+        strata (None): of all pairs, by :meth:`.plan.Plan.strata`
         position (1): which verification with this ledger it is (:meth:`.ledger.Ledger.position`)
         alpha (None): a smaller level than the plan's
         paper (None): the published method's figures, passed through
@@ -195,12 +197,12 @@ def decide(
             f"not {lost.size - num_failed}"
         )
     outcome = TESTS[test].run(
-        differences if tested is None else np.asarray(tested, np.float64), lost
+        differences if tested is None else np.asarray(tested, np.float64), lost, strata
     )
     p_value = outcome.p_value
 
     p_adjusted = adjusted_p(p_value, position)
-    reason = _why_inconclusive(plan, test, lost, level, position)
+    reason = _why_inconclusive(plan, test, lost, strata, level, position)
     decided = DERIVED if p_adjusted <= level else NOT_SHOWN
     verdict = INCONCLUSIVE if reason else decided
     counts, adjusted = (differences.size, num_failed), plan.is_adjusted(kind)
@@ -267,6 +269,7 @@ def judge(
         kind=answers.kind,
         failed=answers.failed,
         tested=tested_differences(plan, answers, released, covariates),
+        strata=plan.strata(answers.pairs, covariates),
         **given,
     )
 
@@ -288,7 +291,12 @@ def may_stop(process: EProcess, plan: Plan, position: int, alpha: float | None =
 
 
 def _why_inconclusive(
-    plan: Plan, test: str, failed: npt.NDArray[np.bool_], alpha: float, position: int
+    plan: Plan,
+    test: str,
+    failed: npt.NDArray[np.bool_],
+    strata: Strata | None,
+    alpha: float,
+    position: int,
 ) -> str:
     """Why these pairs could not have decided, whatever the answers; empty if they could.
 
@@ -302,7 +310,7 @@ def _why_inconclusive(
         return f"queries failed on {num_failed} of {num_pairs + num_failed} pairs of twins"
     if num_pairs < plan.min_pairs:
         return f"{num_pairs} usable pairs of twins are fewer than the {plan.min_pairs} planned"
-    if adjusted_p(TESTS[test].least_p(failed), position) > alpha:
+    if adjusted_p(TESTS[test].least_p(failed, strata), position) > alpha:
         lost = f" and {num_failed} failed" if num_failed else ""
         return (
             f"{num_pairs} usable{lost} pairs of twins cannot reach the significance level {alpha:g} "

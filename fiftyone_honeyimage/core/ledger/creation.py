@@ -69,8 +69,11 @@ def create_ledger(
     """
     path = Path(path)
     own = own_header(len(singles), len(pairs), earlier_commitments)
-    header = _checked_header(header, own, plan)
     sides = [(Side.of(a), Side.of(b)) for a, b in pairs]
+    plan = plan.with_strata(
+        {index: (a.covariates, b.covariates) for index, (a, b) in enumerate(sides)}
+    )
+    header = _checked_header(header, own, plan)
     check_images(singles, sides)
     if not recipients or len(set(recipients)) != len(recipients):
         raise LedgerError(f"Each recipient needs a name of his own, not {list(recipients)!r}")

@@ -6,9 +6,12 @@ from .base import Access, Score
 from .confidence import Confidence
 from .correct import Correct
 from .loss import Loss
+from .loss_gap import LossGap
 
 #: name → score. Adding a score means adding one file and one line here.
-SCORES: dict[str, Score] = {score.name: score for score in (Loss(), Confidence(), Correct())}
+SCORES: dict[str, Score] = {
+    score.name: score for score in (Loss(), Confidence(), Correct(), LossGap())
+}
 
 
 def deciding_scores() -> list[str]:

@@ -27,18 +27,21 @@ class Score(ABC):
         title: what it is, for a curator
         access: what a suspect has to give
         decides: whether a verdict may rest on it; others are shown
+        needs_reference: whether it compares with what another model said of the same images
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     access: ClassVar[Access] = Access.SCORES
     decides: ClassVar[bool] = True
+    needs_reference: ClassVar[bool] = False
 
     @abstractmethod
-    def of(self, values: npt.ArrayLike) -> FloatArray:
+    def of(self, values: npt.ArrayLike, reference: npt.ArrayLike | None = None) -> FloatArray:
         """The score of each image, float64 (n,).
 
         Args:
             values: what the suspect's answers were recorded as, (n,): losses in nats, 0 or more; for
                 :attr:`Access.LABELS` whether the class was right, or the share of several
+            reference (None): the same of a model that never saw a coin, (n,), for a score that needs it
         """

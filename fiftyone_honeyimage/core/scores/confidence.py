@@ -23,7 +23,7 @@ class Confidence(Score):
     name = "confidence"
     title = "Likewise, on a scale that tells sure answers apart"
 
-    def of(self, values: npt.ArrayLike) -> FloatArray:
+    def of(self, values: npt.ArrayLike, reference: npt.ArrayLike | None = None) -> FloatArray:
         losses = np.maximum(np.asarray(values, np.float64), LEAST_LOSS)
         # log(exp(x) - 1) = x + log(1 - exp(-x)), which does not overflow
         return losses + np.log(-np.expm1(-losses))

@@ -15,5 +15,5 @@ class Correct(Score):
     title = "By whether the class is right"
     access = Access.LABELS
 
-    def of(self, values: npt.ArrayLike) -> FloatArray:
+    def of(self, values: npt.ArrayLike, reference: npt.ArrayLike | None = None) -> FloatArray:
         return 1.0 - np.asarray(values).astype(np.float64)

@@ -14,5 +14,5 @@ class Loss(Score):
     name = "loss"
     title = "By how surprised the model is by the right class"
 
-    def of(self, values: npt.ArrayLike) -> FloatArray:
+    def of(self, values: npt.ArrayLike, reference: npt.ArrayLike | None = None) -> FloatArray:
         return np.asarray(values, np.float64)

@@ -68,6 +68,7 @@ def generate_honeyimages(
     test: str,
     score: str | None,
     adjustment: str,
+    stratum_weights: Sequence[int],
     output_dir: str | Path | None,
     lpips_backbone: str | Path | None,
     trade_off: int,
@@ -100,7 +101,13 @@ def generate_honeyimages(
     chosen = choose_device(device)
     proxy_label = proxy_name(proxy)
     score = score or METHODS[method].score
-    plan = Plan(alpha=alpha, test=test, score=score, adjustment=adjustment)
+    plan = Plan(
+        alpha=alpha,
+        test=test,
+        score=score,
+        adjustment=adjustment,
+        stratum_weights=tuple(stratum_weights),
+    )
 
     check_collection(samples)
     dataset = root_dataset(samples)
@@ -149,6 +156,7 @@ def generate_honeyimages(
         "test": test,
         "score": score,
         "adjustment": adjustment,
+        **({"stratum_weights": list(plan.stratum_weights)} if plan.stratum_weights else {}),
         "seed": seed,
         "device": str(chosen),
         "version": __version__,

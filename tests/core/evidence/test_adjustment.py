@@ -17,6 +17,7 @@ from fiftyone_honeyimage.core.evidence.adjustment import adjust
 from fiftyone_honeyimage.core.evidence.exact_tests import TESTS
 from fiftyone_honeyimage.core.evidence.pair_answers import PairAnswers
 from fiftyone_honeyimage.core.evidence.plan import Plan
+from fiftyone_honeyimage.core.evidence.twins import Strata
 from fiftyone_honeyimage.core.evidence.verdict import judge
 from fiftyone_honeyimage.core.scores import SCORES
 
@@ -75,7 +76,7 @@ def _covariates(hardness: Sides) -> dict[int, Any]:
 
 
 @pytest.mark.parametrize("score", ["loss", "confidence"])
-@pytest.mark.parametrize("test", ["signed_rank", "e_process"])
+@pytest.mark.parametrize("test", ["signed_rank", "stratified_signed_rank", "e_process"])
 @pytest.mark.parametrize("case", _sets(1))
 def test_every_verdict_is_exact_under_fair_coins(case: str, test: str, score: str) -> None:
     """The whole way of a verdict, on every outcome of the coins for answers that do not depend on them."""
@@ -83,6 +84,7 @@ def test_every_verdict_is_exact_under_fair_coins(case: str, test: str, score: st
     losses, hardness = _sets(num_pairs)[case]
     plan = Plan(test=test, score=score, adjustment="references", min_pairs=1)
     answers, covariates = _answers(losses), _covariates(hardness)
+    plan = plan.with_strata(covariates)
     p_values = [
         judge(plan, answers, dict(enumerate(coins)), covariates, num_left=0).p_value
         for coins in _coins(num_pairs)
@@ -90,13 +92,14 @@ def test_every_verdict_is_exact_under_fair_coins(case: str, test: str, score: st
     _assert_valid(p_values)
 
 
-@pytest.mark.parametrize("test", ["signed_rank", "sign", "e_process"])
+@pytest.mark.parametrize("test", ["signed_rank", "stratified_signed_rank", "sign", "e_process"])
 @pytest.mark.parametrize("case", _sets(1))
 def test_exact_whichever_pairs_are_made_to_fail(case: str, test: str) -> None:
     """Somebody who knows answers, coins and covariates lets up to two pairs fail, the best for the owner."""
     num_pairs = 6
     losses, hardness = _sets(num_pairs)[case]
     d, c = losses[1] - losses[0], hardness[1] - hardness[0]
+    groups = np.array([0, 1, 1, 0, 2, 1])
     subsets = [subset for k in range(3) for subset in itertools.combinations(range(num_pairs), k)]
     best = []
     for coins in _coins(num_pairs):
@@ -105,7 +108,7 @@ def test_exact_whichever_pairs_are_made_to_fail(case: str, test: str) -> None:
         for subset in subsets:
             lost = np.isin(np.arange(num_pairs), subset)
             residuals = adjust((signs * d)[~lost], (signs * c)[~lost])
-            p_values.append(TESTS[test].run(residuals, lost).p_value)
+            p_values.append(TESTS[test].run(residuals, lost, Strata(groups, (1, 2, 5))).p_value)
         best.append(min(p_values))
     _assert_valid(best)
 
@@ -214,7 +217,11 @@ def test_p_falls_on_the_answers_of_real_trainings() -> None:
 def test_scores_know_no_pairs(name: str) -> None:
     """A score of one image does not depend on what else is asked."""
     values = [True, False, True] if name == "correct" else [0.0, 0.3, 80.0]
-    together = SCORES[name].of(values)
-    alone = [SCORES[name].of([value])[0] for value in values]
+    references = [2.0, 0.5, 1.0]
+    together = SCORES[name].of(values, references)
+    alone = [
+        SCORES[name].of([value], [other])[0]
+        for value, other in zip(values, references, strict=True)
+    ]
     np.testing.assert_array_equal(together, alone)
     assert np.isfinite(together).all()
