@@ -144,7 +144,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     samples = questions.target(ctx, inputs, "Release", default_target="DATASET")
     if samples is None:
         return
-    marking = questions.marking(ctx, inputs, samples)
+    marking = questions.marking(ctx, inputs)
     if marking is None:
         return
     ledger = questions.ledger(ctx, inputs, marking)
@@ -168,13 +168,13 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     kind, names = _dataset_type(ctx), values["names"]
     folder = Path(values.get("export_dir") or _proposed_folder(ctx, marking.honey_key)).absolute()
     with blocking(inputs, "These samples cannot be released"):
-        check_against_releases(samples, marking.honey_key, values["reencode"], names)
-        ledger = in_dataset(ledger, samples, marking.honey_key)
+        check_against_releases(ctx.dataset, marking.honey_key, values["reencode"], names)
+        ledger = in_dataset(ledger, ctx.dataset, marking.honey_key)
         if labels == marking.config["label_field"]:
             check_labels(labeled, ledger)
         check_reencode(values["reencode"], marking)
         check_view(labeled, ledger)
-        check_all_known(samples._root_dataset, labeled.filepaths)
+        check_all_known(ctx.dataset, labeled.filepaths)
         labeled = to_release(labeled, ledger, marking.honey_key)
         once(
             ctx,

@@ -80,12 +80,13 @@ def load_marking(samples: fo.core.collections.SampleCollection, honey_key: str) 
     Raises:
         SamplesError: if there is no such marking
     """
-    _check_run(root_dataset(samples), honey_key)
-    config = run_config(samples, honey_key, MARKING)
-    results = run_results(samples, honey_key)
+    dataset = root_dataset(samples)
+    _check_run(dataset, honey_key)
+    config = run_config(dataset, honey_key, MARKING)
+    results = run_results(dataset, honey_key)
     return Marking(
         honey_key=honey_key,
-        dataset_name=root_dataset(samples).name,
+        dataset_name=dataset.name,
         num_honeyimages=config["num_honeyimages"],
         num_pairs=config["num_pairs"],
         output_dir=Path(config["output_dir"]),
@@ -155,15 +156,13 @@ class LedgerInDataset(Ledger):
         raise LedgerError("this is a copy of the ledger to read; nothing is written with it")
 
 
-def in_dataset(
-    ledger: Ledger, samples: fo.core.collections.SampleCollection, honey_key: str
-) -> Ledger:
+def in_dataset(ledger: Ledger, dataset: fo.Dataset, honey_key: str) -> Ledger:
     """A ledger to read, with the ids that the originals of a marking have in a dataset."""
     return LedgerInDataset(
         ledger,
         {
             image["source"]: image["sample"]
-            for image in recorded_images(samples, honey_key)
+            for image in recorded_images(dataset, honey_key)
             if image["sample"]
         },
     )

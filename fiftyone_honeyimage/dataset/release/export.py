@@ -130,14 +130,14 @@ def export_release(
 
     dataset = root_dataset(samples)
     catch_up(dataset)
-    marking = load_marking(samples, honey_key)
+    marking = load_marking(dataset, honey_key)
     own_ledger = open_ledger(marking, ledger_path)
     check_head(own_ledger)
-    ledger = in_dataset(own_ledger, samples, honey_key)
+    ledger = in_dataset(own_ledger, dataset, honey_key)
     label_field = label_field or marking.config["label_field"]
     check_label_field(samples, label_field)
     check_fields(samples, fields, label_field, kind)
-    check_against_releases(samples, honey_key, reencode, names, unpublished)
+    check_against_releases(dataset, honey_key, reencode, names, unpublished)
     labeled = read_labels(samples, label_field)
     check_reencode(reencode, marking)
     if label_field == marking.config["label_field"]:
@@ -145,7 +145,7 @@ def export_release(
     folder = release_folder(export_dir, labeled, marking)
     check_view(labeled, ledger)
     view_ids = labeled.ids
-    earlier = published_places(samples, honey_key, unpublished)
+    earlier = published_places(dataset, honey_key, unpublished)
     check_views(marking.output_dir, view_ids, earlier, honey_key)
     if names == "keep":
         check_no_content_names(labeled, ledger)
@@ -156,7 +156,7 @@ def export_release(
     check_marked_files(labeled, ledger, marking.output_dir)
     files = place_files(kind, released_files(labeled, ledger, marking.output_dir, names))
     carried = read_fields(samples, fields, kind, labeled)
-    hardness = known_hardness(samples, marking)
+    hardness = known_hardness(dataset, marking)
     blocks = sum(os.path.getsize(file.path) // _BLOCK + 1 for file in files)
     ensure_free_space(folder.parent, blocks * _BLOCK * 2)
 
@@ -215,13 +215,13 @@ def export_release(
         num_withheld=held.num_withheld,
         num_other_honeyimages=sum(key != honey_key for key in labeled.honey.values()),
         num_left_out=num_usable - len(labeled),
-        exposed_by=exposing_releases(samples, honey_key, marking.commitment),
+        exposed_by=exposing_releases(dataset, honey_key, marking.commitment),
         seconds=time.monotonic() - start,
         commitment=marking.commitment,
         release_digest=read.digest(ledger.version),
     )
     record_release(
-        samples,
+        dataset,
         honey_key,
         report,
         dataset_type=kind,

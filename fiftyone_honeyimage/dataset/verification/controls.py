@@ -16,7 +16,6 @@ from ...core.limits import NUM_RANDOM
 from ...core.suspects import Suspect, load_suspect, query
 from ..marking.marking import Marking
 from ..progress import StageBar
-from ..runs import root_dataset
 from .suspects import read_predictions
 from .unmarked import unmarked
 
@@ -36,7 +35,7 @@ def num_controls(is_metered: bool, num_random: int | None) -> int:
 
 
 def ask_controls(
-    samples: fo.core.collections.SampleCollection,
+    dataset: fo.Dataset,
     marking: Marking,
     suspect: Any,
     model: Suspect,
@@ -56,7 +55,6 @@ def ask_controls(
     """
     if outputs == "labels":
         return {"note": "a suspect that gives labels alone has no loss"}
-    dataset = root_dataset(samples)
     hardness, label_field = marking.config["hardness_field"], marking.config["label_field"]
     for name in (hardness, label_field):
         if not dataset.has_field(name):

@@ -69,8 +69,9 @@ def verify_model(
     progress: Progress,
 ) -> Verification:
     """See :func:`fiftyone_honeyimage.verify_model`."""
-    catch_up(root_dataset(samples))
-    marking = load_marking(samples, honey_key)
+    dataset = root_dataset(samples)
+    catch_up(dataset)
+    marking = load_marking(dataset, honey_key)
     check_asking(
         outputs=outputs,
         input_size=input_size,
@@ -85,10 +86,10 @@ def verify_model(
         insist=insist,
     )
     if verify_key is None:
-        verify_key = next_verify_key(samples, honey_key)
-    check_new_key(samples, verify_key, "verify_key")
+        verify_key = next_verify_key(dataset, honey_key)
+    check_new_key(dataset, verify_key, "verify_key")
     ledger = open_ledger(marking, ledger_path)
-    check_log(samples, honey_key, ledger)
+    check_log(dataset, honey_key, ledger)
     level = ledger.plan.alpha_for(alpha)
     names = suspect_classes(marking, classes)
     check_choice(pairs, num_pairs)
@@ -100,10 +101,10 @@ def verify_model(
         "channels": None if channels == "RGB" else channels,
         "device": device,
     }
-    model = open_suspect(samples, marking, suspect, names, name, load)
+    model = open_suspect(dataset, marking, suspect, names, name, load)
     num_random = num_controls(model.metered, num_random)
     others = [
-        open_suspect(samples, marking, reference, names, None, load) for reference in references
+        open_suspect(dataset, marking, reference, names, None, load) for reference in references
     ]
 
     manifest = storage.read_manifest(marking.output_dir)
@@ -120,7 +121,7 @@ def verify_model(
         pairs=pairs,
         num_pairs=num_pairs,
         insist=insist,
-        around=DatasetSurroundings(samples, marking),
+        around=DatasetSurroundings(dataset, marking),
     )
 
     stages = {
@@ -146,12 +147,12 @@ def verify_model(
             "random_images": {},
         }
         # Hours may have passed: what took the key meanwhile is kept, and so is this verdict
-        with locked(ledger.path), changing(root_dataset(samples)):
-            catch_up(root_dataset(samples))
-            marking = renamed(samples, marking)
-            verify_key = free_key(samples, verify_key, marking.honey_key)
+        with locked(ledger.path), changing(dataset):
+            catch_up(dataset)
+            marking = renamed(dataset, marking)
+            verify_key = free_key(dataset, verify_key, marking.honey_key)
             save_run(
-                samples,
+                dataset,
                 verify_key,
                 VERIFICATION,
                 {
@@ -177,7 +178,7 @@ def verify_model(
             # Last of all: nothing that happens here can touch the verdict
             bar.report("Querying random images", 0, 1)
             gaps = ask_controls(
-                samples,
+                dataset,
                 marking,
                 suspect,
                 model,
@@ -187,14 +188,12 @@ def verify_model(
                 asked.protocol.outputs,
                 bar,
             )
-            with changing(root_dataset(samples)):
-                save_results(samples, verify_key, {**results, "random_images": gaps})
-    return load_verification(samples, verify_key)
+            with changing(dataset):
+                save_results(dataset, verify_key, {**results, "random_images": gaps})
+    return load_verification(dataset, verify_key)
 
 
-def check_log(
-    samples: fo.core.collections.SampleCollection, honey_key: str, ledger: Ledger
-) -> None:
+def check_log(dataset: fo.Dataset, honey_key: str, ledger: Ledger) -> None:
     """Checks that a ledger holds every verification of its marking that the dataset knows.
 
     An older copy would count from the start again, and the levels add up to more than α.
@@ -202,8 +201,8 @@ def check_log(
     Raises:
         LedgerError: naming one that it does not hold
     """
-    for key in known_verifications(samples, honey_key):
-        if run_config(samples, key, VERIFICATION)["verification_id"] not in ledger.verifications:
+    for key in known_verifications(dataset, honey_key):
+        if run_config(dataset, key, VERIFICATION)["verification_id"] not in ledger.verifications:
             raise LedgerError(
                 f"the ledger at '{ledger.path}' does not hold verification '{key}': it is an older or "
                 "another copy, which would not count it. Restore the newest copy, or pass its place as "
@@ -212,20 +211,20 @@ def check_log(
     check_head(ledger)
 
 
-def free_key(samples: fo.core.collections.SampleCollection, verify_key: str, honey_key: str) -> str:
+def free_key(dataset: fo.Dataset, verify_key: str, honey_key: str) -> str:
     """The key, or the next free one if it was taken meanwhile; a warning tells so."""
     try:
-        check_new_key(samples, verify_key, "verify_key")
+        check_new_key(dataset, verify_key, "verify_key")
     except ParameterError as error:
-        other = next_verify_key(samples, honey_key)
+        other = next_verify_key(dataset, honey_key)
         _logger.warning("%s. The verification is kept as '%s'", error, other)
         return other
     return verify_key
 
 
-def renamed(samples: fo.core.collections.SampleCollection, marking: Marking) -> Marking:
+def renamed(dataset: fo.Dataset, marking: Marking) -> Marking:
     """The marking under the key that it has now; as it was if it was deleted."""
-    keys = list_keys(samples, MARKING, commitment=marking.commitment)
+    keys = list_keys(dataset, MARKING, commitment=marking.commitment)
     if not keys or marking.honey_key in keys:
         return marking
-    return load_marking(samples, keys[0])
+    return load_marking(dataset, keys[0])
