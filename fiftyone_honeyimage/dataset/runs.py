@@ -43,7 +43,7 @@ _ATTEMPTS = 10
 
 
 def root_dataset(samples: fo.core.collections.SampleCollection) -> fo.Dataset:
-    """The dataset behind a view: once in each operation, at its beginning. What it calls is given the dataset.
+    """The dataset behind a view. Each operation asks once; what it calls is given the dataset.
 
     Raises:
         SamplesError: if it is neither dataset nor view
@@ -136,11 +136,7 @@ def save_run(
 
 
 def update_run(
-    dataset: fo.Dataset,
-    key: str,
-    method: str,
-    config: dict[str, Any],
-    results: dict[str, Any],
+    dataset: fo.Dataset, key: str, method: str, config: dict[str, Any], results: dict[str, Any]
 ) -> None:
     """Changes some values of a run's config, and replaces its results."""
     stored = stored_config(dataset, key)

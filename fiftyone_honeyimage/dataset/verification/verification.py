@@ -14,7 +14,7 @@ from ...core.evidence.verdict import Verdict
 from ...core.ledger.evidence_file import check_new_evidence
 from ...core.ledger.evidence_file import export_evidence as write_evidence
 from ...core.limits import check_path
-from ..marking.marking import load_marking, open_ledger
+from ..marking.marking import open_marking
 from ..runs import VERIFICATION, list_keys, root_dataset, run_config, run_results
 
 
@@ -100,8 +100,8 @@ def export_evidence(
     check_new_evidence(target, overwrite)
     dataset = root_dataset(samples)
     verification = load_verification(dataset, verify_key)
-    marking = load_marking(dataset, verification.honey_key)
-    ledger = open_ledger(marking, verification.config["ledger_path"])
+    place = verification.config["ledger_path"]
+    ledger = open_marking(dataset, verification.honey_key, place).ledger
     kind = verification.verdict.kind
     what = "loss" if kind == "scores" else "correct"
     values: dict[str, list[Any]] = {"a": [], "b": []}

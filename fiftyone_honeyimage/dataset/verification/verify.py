@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import fiftyone as fo
 
 from ...core.errors import LedgerError, ParameterError
 from ...core.files import locked
-from ...core.ledger.ledger import Ledger
 from ...core.pipeline.pair_choice import check_choice
 from ...core.pipeline.roles import pair_table
 from ...core.pipeline.verify import Call, begin, decide
@@ -19,7 +19,7 @@ from ...core.suspects.journal import Journal
 from ...version import __version__
 from .. import storage
 from ..ledger_heads import check_head
-from ..marking.marking import Marking, load_marking, open_ledger
+from ..marking.marking import OpenMarking, load_marking, open_ledger
 from ..marking.provenance import provenance
 from ..progress import Progress, StageBar
 from ..runs import (
@@ -89,7 +89,8 @@ def verify_model(
         verify_key = next_verify_key(dataset, honey_key)
     check_new_key(dataset, verify_key, "verify_key")
     ledger = open_ledger(marking, ledger_path)
-    check_log(dataset, honey_key, ledger)
+    opened = OpenMarking(dataset, marking, ledger)
+    check_log(opened)
     level = ledger.plan.alpha_for(alpha)
     names = suspect_classes(marking, classes)
     check_choice(pairs, num_pairs)
@@ -149,14 +150,14 @@ def verify_model(
         # Hours may have passed: what took the key meanwhile is kept, and so is this verdict
         with locked(ledger.path), changing(dataset):
             catch_up(dataset)
-            marking = renamed(dataset, marking)
-            verify_key = free_key(dataset, verify_key, marking.honey_key)
+            opened = renamed(opened)
+            verify_key = free_key(dataset, verify_key, opened.marking.honey_key)
             save_run(
                 dataset,
                 verify_key,
                 VERIFICATION,
                 {
-                    "honey_key": marking.honey_key,
+                    "honey_key": opened.marking.honey_key,
                     "suspect_name": model.name,
                     "suspect_digest": model.digest,
                     "verification_id": logged.id,
@@ -169,7 +170,7 @@ def verify_model(
                     "num_references": len(others),
                     "num_random": num_random,
                     "version": __version__,
-                    **provenance(marking, ledger, user),
+                    **provenance(opened, user),
                 },
                 results,
             )
@@ -178,8 +179,7 @@ def verify_model(
             # Last of all: nothing that happens here can touch the verdict
             bar.report("Querying random images", 0, 1)
             gaps = ask_controls(
-                dataset,
-                marking,
+                opened,
                 suspect,
                 model,
                 names,
@@ -193,7 +193,7 @@ def verify_model(
     return load_verification(dataset, verify_key)
 
 
-def check_log(dataset: fo.Dataset, honey_key: str, ledger: Ledger) -> None:
+def check_log(opened: OpenMarking) -> None:
     """Checks that a ledger holds every verification of its marking that the dataset knows.
 
     An older copy would count from the start again, and the levels add up to more than α.
@@ -201,7 +201,8 @@ def check_log(dataset: fo.Dataset, honey_key: str, ledger: Ledger) -> None:
     Raises:
         LedgerError: naming one that it does not hold
     """
-    for key in known_verifications(dataset, honey_key):
+    dataset, ledger = opened.dataset, opened.ledger
+    for key in known_verifications(dataset, opened.marking.honey_key):
         if run_config(dataset, key, VERIFICATION)["verification_id"] not in ledger.verifications:
             raise LedgerError(
                 f"the ledger at '{ledger.path}' does not hold verification '{key}': it is an older or "
@@ -222,9 +223,9 @@ def free_key(dataset: fo.Dataset, verify_key: str, honey_key: str) -> str:
     return verify_key
 
 
-def renamed(dataset: fo.Dataset, marking: Marking) -> Marking:
+def renamed(opened: OpenMarking) -> OpenMarking:
     """The marking under the key that it has now; as it was if it was deleted."""
-    keys = list_keys(dataset, MARKING, commitment=marking.commitment)
-    if not keys or marking.honey_key in keys:
-        return marking
-    return load_marking(dataset, keys[0])
+    keys = list_keys(opened.dataset, MARKING, commitment=opened.marking.commitment)
+    if not keys or opened.marking.honey_key in keys:
+        return opened
+    return replace(opened, marking=load_marking(opened.dataset, keys[0]))
