@@ -81,8 +81,9 @@ def compute_hardness(
     seed = SEED.check("seed", seed)
     check_flag("skip_failures", skip_failures)
     labeled = read_labels(samples, label_field)
-    catch_up(root_dataset(samples))
-    check_hardness_field(samples, hardness_field)
+    dataset = root_dataset(samples)
+    catch_up(dataset)
+    check_hardness_field(dataset, hardness_field)
     size = proxy_input_size(labeled, input_size)
     check_proxy(proxy, len(labeled.classes), size)
 
@@ -117,10 +118,10 @@ def compute_hardness(
             mean=float(result.hardness.mean()),
         )
         bar.report("Writing", 0, 1)
-        with changing(root_dataset(samples)):
-            write_hardness(samples, labeled.ids, hardness_field, result.hardness, errors)
+        with changing(dataset):
+            write_hardness(dataset, labeled.ids, hardness_field, result.hardness, errors)
             save_run(
-                samples,
+                dataset,
                 hardness_field,
                 HARDNESS,
                 {

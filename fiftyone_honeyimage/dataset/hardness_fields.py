@@ -10,7 +10,7 @@ import numpy as np
 from ..core.errors import ParameterError, SamplesError
 from ..core.pipeline.labeled import LabeledSamples
 from .checks import check_key
-from .runs import HARDNESS, MADE_BY, list_keys, made_by, root_dataset
+from .runs import HARDNESS, MADE_BY, list_keys, made_by
 from .workspace import group_in_sidebar
 
 
@@ -19,17 +19,14 @@ def label_error_field(hardness_field: str) -> str:
     return f"{hardness_field}_label_error"
 
 
-def check_hardness_field(
-    samples: fo.core.collections.SampleCollection, hardness_field: str
-) -> None:
+def check_hardness_field(dataset: fo.Dataset, hardness_field: str) -> None:
     """Checks that the field is new, or holds the scores of an earlier hardness run.
 
     Raises:
         ParameterError: if it holds something else
     """
     check_key(hardness_field, "hardness_field")
-    dataset = root_dataset(samples)
-    if hardness_field in list_keys(samples, HARDNESS):
+    if hardness_field in list_keys(dataset, HARDNESS):
         return
     for name in (hardness_field, label_error_field(hardness_field)):
         # A field of a run that was killed before it was registered is written again
@@ -78,13 +75,12 @@ def read_hardness(
 
 
 def write_hardness(
-    samples: fo.core.collections.SampleCollection,
+    dataset: fo.Dataset,
     ids: list[str],
     hardness_field: str,
     hardness: np.ndarray,
     errors: np.ndarray,
 ) -> None:
-    dataset = root_dataset(samples)
     is_new = not dataset.has_field(hardness_field)
     for name, kind, values, description in (
         (

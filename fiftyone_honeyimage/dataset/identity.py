@@ -20,7 +20,7 @@ import fiftyone as fo
 from ..core.errors import HoneyImageError, SamplesError
 from ..core.files import sha256_file
 from . import storage
-from .runs import MARKING, find_results, list_keys, made_by, root_dataset
+from .runs import MARKING, find_results, list_keys, made_by
 
 #: In the dataset's info: markings that were deleted after a release of them, whose ledger may still prove it
 DELETED = "honeyimage_deleted_markings"
@@ -71,16 +71,13 @@ def record(
     ]
 
 
-def known_markings(
-    samples: fo.core.collections.SampleCollection, filepaths: Iterable[str] = ()
-) -> list[KnownMarking]:
+def known_markings(dataset: fo.Dataset, filepaths: Iterable[str] = ()) -> list[KnownMarking]:
     """Every marking of a dataset: by its run, else by its field, else by where samples' files lie.
 
     Args:
-        samples: the dataset or a view of it
+        dataset: the dataset
         filepaths (()): of its samples; tell of markings whose run and field were both deleted
     """
-    dataset = root_dataset(samples)
     found = []
     for key in list_keys(dataset, MARKING):
         config = dataset.get_run_info(key).config
@@ -137,26 +134,22 @@ def _of_folder(name: str, folder: Path) -> KnownMarking:
     return KnownMarking(name, folder, images, folder / storage.LEDGER)
 
 
-def recorded_images(
-    samples: fo.core.collections.SampleCollection, honey_key: str
-) -> list[dict[str, Any]]:
+def recorded_images(dataset: fo.Dataset, honey_key: str) -> list[dict[str, Any]]:
     """What a marking wrote down of its images, see :class:`KnownMarking`; empty if there is no such run."""
-    dataset = root_dataset(samples)
     if honey_key not in list_keys(dataset, MARKING):
         return []
     results = find_results(dataset, honey_key)
     return [] if results is None else list(results["images"])
 
 
-def honeyimages(samples: fo.core.collections.SampleCollection, honey_key: str) -> fo.DatasetView:
+def honeyimages(dataset: fo.Dataset, honey_key: str) -> fo.DatasetView:
     """The HoneyImages of a marking that are still in the dataset, in the order of their making."""
-    images = recorded_images(samples, honey_key)
-    return root_dataset(samples).select([image["honey"] for image in images], ordered=True)
+    images = recorded_images(dataset, honey_key)
+    return dataset.select([image["honey"] for image in images], ordered=True)
 
 
-def originals(samples: fo.core.collections.SampleCollection) -> fo.DatasetView:
+def originals(dataset: fo.Dataset) -> fo.DatasetView:
     """Every sample of a dataset that no marking added."""
-    dataset = root_dataset(samples)
     return dataset.exclude(
         [
             image["honey"]

@@ -43,7 +43,7 @@ _ATTEMPTS = 10
 
 
 def root_dataset(samples: fo.core.collections.SampleCollection) -> fo.Dataset:
-    """The dataset behind a view.
+    """The dataset behind a view. Each operation asks once; what it calls is given the dataset.
 
     Raises:
         SamplesError: if it is neither dataset nor view
@@ -97,14 +97,13 @@ def made_by(dataset: fo.Dataset, field_name: str, method: str) -> bool:
     return found is not None and (found.info or {}).get(MADE_BY) == method
 
 
-def check_new_key(samples: fo.core.collections.SampleCollection, key: Any, what: str) -> None:
+def check_new_key(dataset: fo.Dataset, key: Any, what: str) -> None:
     """Checks that a key is an identifier that nothing on the dataset uses yet.
 
     Raises:
         ParameterError: saying what uses it
     """
     check_key(key, what)
-    dataset = root_dataset(samples)
     taken = []
     if key in dataset.list_runs():
         taken.append("run")
@@ -121,7 +120,7 @@ def check_new_key(samples: fo.core.collections.SampleCollection, key: Any, what:
 
 
 def save_run(
-    samples: fo.core.collections.SampleCollection,
+    dataset: fo.Dataset,
     key: str,
     method: str,
     config: dict[str, Any],
@@ -129,7 +128,6 @@ def save_run(
     overwrite: bool = False,
 ) -> None:
     """Registers a run with its config and results; both must be JSON-serialisable."""
-    dataset = root_dataset(samples)
     run_config = dataset.init_run(**config)
     run_config.method = method
     dataset.register_run(key, run_config, overwrite=overwrite)
@@ -138,51 +136,37 @@ def save_run(
 
 
 def update_run(
-    samples: fo.core.collections.SampleCollection,
-    key: str,
-    method: str,
-    config: dict[str, Any],
-    results: dict[str, Any],
+    dataset: fo.Dataset, key: str, method: str, config: dict[str, Any], results: dict[str, Any]
 ) -> None:
     """Changes some values of a run's config, and replaces its results."""
-    dataset = root_dataset(samples)
     stored = stored_config(dataset, key)
     for name, value in config.items():
         setattr(stored, name, value)
     stored.method = method
     dataset.update_run_config(key, stored)
-    save_results(samples, key, results)
+    save_results(dataset, key, results)
 
 
-def save_results(
-    samples: fo.core.collections.SampleCollection, key: str, results: dict[str, Any]
-) -> None:
+def save_results(dataset: fo.Dataset, key: str, results: dict[str, Any]) -> None:
     """Replaces the results of a run; they must be JSON-serialisable."""
-    dataset = root_dataset(samples)
     run_results = dataset.init_run_results(key, **results)
     # Once it was reloaded, a document does not notice that its file is another: the old one is deleted
     dataset._doc.runs[key]._mark_as_changed("results")
     dataset.save_run_results(key, run_results, overwrite=True)
 
 
-def list_keys(
-    samples: fo.core.collections.SampleCollection, method: str, **config: Any
-) -> list[str]:
+def list_keys(dataset: fo.Dataset, method: str, **config: Any) -> list[str]:
     """The keys of the runs of one method, oldest first, with matching config values if given."""
-    dataset = root_dataset(samples)
     keys = dataset.list_runs(method=method, **config)  # in alphabetical order
     return sorted(keys, key=lambda key: dataset.get_run_info(key).timestamp)
 
 
-def run_config(
-    samples: fo.core.collections.SampleCollection, key: str, method: str
-) -> dict[str, Any]:
+def run_config(dataset: fo.Dataset, key: str, method: str) -> dict[str, Any]:
     """A run's config as a dict, with its ``timestamp``.
 
     Raises:
         SamplesError: if there is no such run
     """
-    dataset = root_dataset(samples)
     kind = method.rpartition("/")[2]
     if key not in dataset.list_runs(method=method):
         known = dataset.list_runs(method=method)
@@ -200,28 +184,27 @@ def stored_config(dataset: fo.Dataset, key: str) -> fo.core.runs.RunConfig:
     return dataset.get_run_info(key).config
 
 
-def is_complete(samples: fo.core.collections.SampleCollection, key: str) -> bool:
+def is_complete(dataset: fo.Dataset, key: str) -> bool:
     """Whether a run holds results: a run that was killed while it was registered has none."""
-    dataset = root_dataset(samples)
     return key in dataset.list_runs() and find_results(dataset, key) is not None
 
 
-def run_results(samples: fo.core.collections.SampleCollection, key: str) -> dict[str, Any]:
+def run_results(dataset: fo.Dataset, key: str) -> dict[str, Any]:
     """A run's results as a dict, read from the database.
 
     Raises:
         SamplesError: if the run holds no results
     """
-    results = find_results(samples, key)
+    results = find_results(dataset, key)
     if results is None:
         raise SamplesError(f"run '{key}' holds no results; it was interrupted: delete and redo it")
     return results
 
 
-def find_results(samples: fo.core.collections.SampleCollection, key: str) -> dict[str, Any] | None:
+def find_results(dataset: fo.Dataset, key: str) -> dict[str, Any] | None:
     """A run's results as a dict, read from the database; None if it holds none."""
     with _reading:
-        results = _load_results(root_dataset(samples), key)
+        results = _load_results(dataset, key)
     if results is None:
         return None
     return {k: v for k, v in results.serialize().items() if k != "cls"}

@@ -32,9 +32,10 @@ def read_labels(
     """
     check_collection(samples)
     label_path = check_label_field(samples, label_field)
+    dataset = root_dataset(samples)
     ids, filepaths, names = samples.values(["id", "filepath", label_path])
 
-    identity = Identity(known_markings(samples, filepaths))
+    identity = Identity(known_markings(dataset, filepaths))
     honey, chosen = identity.sort(ids, filepaths, contents)
     rows = [row for row, sample_id in enumerate(ids) if sample_id not in honey]
     if not rows:
@@ -47,7 +48,8 @@ def read_labels(
             "tested on one image; pass a view without repetitions"
         )
 
-    _check_unchanged(samples, label_path, ids, filepaths, names)
+    if samples is not dataset:
+        _check_unchanged(dataset, label_path, ids, filepaths, names)
     unlabeled = [row for row in rows if not names[row]]
     if unlabeled:
         raise SamplesError(
@@ -81,7 +83,7 @@ def read_labels(
 
 
 def _check_unchanged(
-    samples: fo.core.collections.SampleCollection,
+    dataset: fo.Dataset,
     label_path: str,
     ids: Sequence[str],
     filepaths: Sequence[str],
@@ -94,9 +96,6 @@ def _check_unchanged(
     Raises:
         SamplesError: naming the first sample that it shows otherwise
     """
-    dataset = root_dataset(samples)
-    if samples is dataset:
-        return
     columns = dataset.select(ids, ordered=True).values(["filepath", label_path])
     held = dict(zip(ids, zip(*columns, strict=True), strict=True))
     for sample_id, *shown in zip(ids, filepaths, labels, strict=True):

@@ -112,8 +112,10 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     values = calls.values(ctx, run)
     if not values.get("ledger_path"):
         return
+    from ..dataset.checks import check_collection
     from ..dataset.marking.attach import check_attachable
 
     names = ("ledger_path", "folder", "honey_key", "label_field")
     with errors_on_named(inputs, prop):
+        check_collection(ctx.dataset)
         check_attachable(ctx.dataset, *(values[name] for name in names))

@@ -136,7 +136,7 @@ def _newest_release(ctx: Any, honey_key: str) -> str | None:
 def _fill(ctx: Any, inputs: types.Object) -> None:
     if not questions.has_dataset(ctx, inputs):
         return
-    marking = questions.marking(ctx, inputs, ctx.dataset)
+    marking = questions.marking(ctx, inputs)
     if marking is None:
         return
     prop = inputs.str(

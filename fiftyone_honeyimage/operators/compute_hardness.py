@@ -118,9 +118,9 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     target = questions.labeled_target(ctx, inputs, "Score")
     if target is None:
         return
-    samples, labeled = target
+    _, labeled = target
 
-    _hardness_field(ctx, inputs, samples)
+    _hardness_field(ctx, inputs)
     proxy = training_questions.proxy(ctx, inputs)
     shown = section(ctx, inputs, run, training_questions.TRAINING_OPTIONS)
     training = training_questions.training(ctx, inputs, run, proxy, labeled, shown)
@@ -139,7 +139,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     cost_question.cost(inputs, cost, lines, cost_question.training_time(ctx, inputs, training))
 
 
-def _hardness_field(ctx: Any, inputs: types.Object, samples: Any) -> None:
+def _hardness_field(ctx: Any, inputs: types.Object) -> None:
     from ..dataset.hardness_fields import check_hardness_field
     from ..dataset.runs import HARDNESS, list_keys
 
@@ -151,8 +151,8 @@ def _hardness_field(ctx: Any, inputs: types.Object, samples: Any) -> None:
     )
     name = calls.values(ctx, run)["hardness_field"]
     with errors_on(prop):
-        check_hardness_field(samples, name)
-    if name in list_keys(samples, HARDNESS):
+        check_hardness_field(ctx.dataset, name)
+    if name in list_keys(ctx.dataset, HARDNESS):
         inputs.view(
             "overwrites",
             types.Warning(label=f"The scores in '{name}' will be overwritten"),

@@ -108,13 +108,12 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
 
 def _check(ctx: Any, inputs: types.Object, key: str) -> None:
     """Shows what keeps the evidence from being written."""
-    from ..dataset.marking.marking import load_marking, open_ledger
+    from ..dataset.marking.marking import open_marking
     from ..dataset.verification.verification import load_verification
 
     with blocking(inputs, "The evidence cannot be written"):
         verification = load_verification(ctx.dataset, key)
-        marking = load_marking(ctx.dataset, verification.honey_key)
-        open_ledger(marking, verification.config["ledger_path"])
+        open_marking(ctx.dataset, verification.honey_key, verification.config["ledger_path"])
         inputs.view(
             "consequence",
             types.Warning(

@@ -144,7 +144,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     samples = questions.target(ctx, inputs, "Release", default_target="DATASET")
     if samples is None:
         return
-    marking = questions.marking(ctx, inputs, samples)
+    marking = questions.marking(ctx, inputs)
     if marking is None:
         return
     ledger = questions.ledger(ctx, inputs, marking)
@@ -158,7 +158,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         return
 
     from ..core.pipeline.run_cost import release_cost
-    from ..dataset.marking.marking import in_dataset
+    from ..dataset.marking.marking import OpenMarking
     from ..dataset.release.checks import check_labels, check_reencode, check_view
     from ..dataset.release.files import check_names, released_files
     from ..dataset.release.history import check_against_releases
@@ -168,18 +168,19 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     kind, names = _dataset_type(ctx), values["names"]
     folder = Path(values.get("export_dir") or _proposed_folder(ctx, marking.honey_key)).absolute()
     with blocking(inputs, "These samples cannot be released"):
-        check_against_releases(samples, marking.honey_key, values["reencode"], names)
-        ledger = in_dataset(ledger, samples, marking.honey_key)
+        opened = OpenMarking(ctx.dataset, marking, ledger)
+        check_against_releases(opened, values["reencode"], names)
+        ledger = opened.in_dataset
         if labels == marking.config["label_field"]:
             check_labels(labeled, ledger)
         check_reencode(values["reencode"], marking)
         check_view(labeled, ledger)
-        check_all_known(samples._root_dataset, labeled.filepaths)
-        labeled = to_release(labeled, ledger, marking.honey_key)
+        check_all_known(ctx.dataset, labeled.filepaths)
+        labeled = to_release(labeled, opened)
         once(
             ctx,
             ("files", view_key(samples), marking.honey_key, marking.commitment),
-            lambda: released_files(labeled, ledger, marking.output_dir),
+            lambda: released_files(labeled, opened),
         )
         once(
             ctx,

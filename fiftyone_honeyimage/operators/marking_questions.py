@@ -46,7 +46,7 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
     if scores is None:
         return
 
-    _key(ctx, inputs, samples)
+    _key(ctx, inputs)
     method = METHODS.get(str(calls.values(ctx, run)["method"])) or METHODS["honeyimage"]
     numbers = _numbers(ctx, inputs, labeled, method)
     _budget(inputs, method)
@@ -65,7 +65,7 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
     _check_candidates(inputs, labeled, scores, earlier, numbers, values, method)
     resumes = False
     with suppress(HoneyImageError):  # the key itself is wrong, which its field says
-        resumes = _check_places(ctx, inputs, samples, labeled)
+        resumes = _check_places(ctx, inputs, labeled)
     if training is None or plan is None or is_blocked(inputs):
         return
 
@@ -92,7 +92,7 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
     ]
     if method.changes_labels:
         lines.append("a release gives its HoneyImages **other labels** than they have here")
-    if not samples._root_dataset.persistent:
+    if not ctx.dataset.persistent:
         lines.append(
             "the dataset becomes **persistent**: FiftyOne deletes others when its database stops, and the "
             "record of the marking would go with it"
@@ -112,7 +112,7 @@ def _hardness(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) -> Any
     from ..dataset.hardness_fields import read_hardness
     from ..dataset.runs import HARDNESS, list_keys, run_results
 
-    fields = list_keys(samples, HARDNESS)
+    fields = list_keys(ctx.dataset, HARDNESS)
     name = calls.values(ctx, run)["hardness_field"]
     if not fields:
         block(
@@ -131,7 +131,7 @@ def _hardness(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) -> Any
         description="The scores of Compute hardness",
     )
     with suppress(HoneyImageError):  # a run without results, which its own form reports
-        weakness = weakness_text(run_results(samples, name)) if name in fields else ""
+        weakness = weakness_text(run_results(ctx.dataset, name)) if name in fields else ""
         if weakness:
             inputs.md(weakness, name="weak_proxies")
     with errors_on(prop):
@@ -143,12 +143,12 @@ def _hardness(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) -> Any
     return None
 
 
-def _key(ctx: Any, inputs: types.Object, samples: Any) -> None:
+def _key(ctx: Any, inputs: types.Object) -> None:
     from ..dataset.checks import check_key
 
     prop = inputs.str(
         "honey_key",
-        default=questions.free_key(samples, "honey"),
+        default=questions.free_key(ctx.dataset, "honey"),
         required=True,
         label="Name of the marking",
         description="An identifier, also of the field, the tag and the saved view it makes",
@@ -360,29 +360,28 @@ def _check_candidates(
         )
 
 
-def _check_places(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) -> bool:
+def _check_places(ctx: Any, inputs: types.Object, labeled: Any) -> bool:
     """Checks that key and folder are free; whether an interrupted run of this key is resumed."""
     from ..dataset import storage
     from ..dataset.checks import check_key, check_new_folder, check_output_place
-    from ..dataset.runs import MARKING, check_new_key, is_complete, made_by, root_dataset
+    from ..dataset.runs import MARKING, check_new_key, is_complete, made_by
     from ..dataset.storage import output_folder
 
-    key = ctx.params.get("honey_key") or questions.free_key(samples, "honey")
+    key = ctx.params.get("honey_key") or questions.free_key(ctx.dataset, "honey")
     check_key(key, "honey_key")
-    dataset = root_dataset(samples)
     key_prop = inputs.properties["honey_key"]
     folder_prop = inputs.properties.get("output_dir", key_prop)
     folder = None
     with errors_on(folder_prop):
-        folder = output_folder(dataset, key, ctx.params.get("output_dir") or None)
+        folder = output_folder(ctx.dataset, key, ctx.params.get("output_dir") or None)
         check_output_place(folder, labeled.filepaths, "output_dir")
     if folder is None or folder_prop.invalid:
         return False
-    entering = made_by(dataset, key, MARKING) and not is_complete(dataset, key)
+    entering = made_by(ctx.dataset, key, MARKING) and not is_complete(ctx.dataset, key)
     if entering or storage.is_ours(folder):
         return True  # killed while it was being entered in the dataset
     with errors_on(key_prop):
-        check_new_key(samples, key, "honey_key")
+        check_new_key(ctx.dataset, key, "honey_key")
     with errors_on(folder_prop):
         check_new_folder(folder, "output_dir")
     return storage.is_ours(storage.partial_dir(folder))

@@ -122,14 +122,12 @@ def _say_what_is_left_out(
     )
 
 
-def marking(
-    ctx: Any, inputs: types.Object, samples: fo.core.collections.SampleCollection
-) -> Marking | None:
+def marking(ctx: Any, inputs: types.Object) -> Marking | None:
     """Asks for a marking; None, with the reason in the form, if there is none."""
     from ..dataset.marking.marking import load_marking
     from ..dataset.runs import MARKING, list_keys
 
-    keys = list_keys(samples, MARKING)
+    keys = list_keys(ctx.dataset, MARKING)
     if not keys:
         block(
             inputs,
@@ -148,7 +146,7 @@ def marking(
         label="Marking",
     )
     with errors_on(prop):
-        return load_marking(samples, key)
+        return load_marking(ctx.dataset, key)
     return None
 
 
@@ -214,14 +212,14 @@ def run_time(run: RunSummary) -> str:
     return "" if run.timestamp is None else f"{run.timestamp:%Y-%m-%d %H:%M}"
 
 
-def free_key(samples: fo.core.collections.SampleCollection, stem: str) -> str:
+def free_key(dataset: fo.Dataset, stem: str) -> str:
     """The first of ``stem``, ``stem_2``, … that nothing on the dataset uses."""
     from ..dataset.runs import check_new_key
 
     number, key = 1, stem
     while True:
         try:
-            check_new_key(samples, key, "key")
+            check_new_key(dataset, key, "key")
         except HoneyImageError:
             number += 1
             key = f"{stem}_{number}"

@@ -212,7 +212,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         check_collection(ctx.dataset)
     if is_blocked(inputs):
         return
-    marking = questions.marking(ctx, inputs, ctx.dataset)
+    marking = questions.marking(ctx, inputs)
     if marking is None:
         return
     source = _suspect(ctx, inputs, marking)

@@ -43,7 +43,8 @@ class Note:
 
 def read_note(samples: fo.core.collections.SampleCollection, key: str) -> Note:
     """See :func:`fiftyone_honeyimage.read_note`."""
-    return from_config(run_config(samples, key, find_method(samples, key)))
+    dataset = root_dataset(samples)
+    return from_config(run_config(dataset, key, find_method(dataset, key)))
 
 
 def from_config(config: Any) -> Note:

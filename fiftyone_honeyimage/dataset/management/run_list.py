@@ -51,28 +51,29 @@ class RunSummary:
 
 def list_runs(samples: fo.core.collections.SampleCollection) -> list[RunSummary]:
     """See :func:`fiftyone_honeyimage.list_runs`."""
+    dataset = root_dataset(samples)
     runs = []
     for method in RUN_KINDS:
-        for key in list_keys(samples, method):
-            config = run_config(samples, key, method)
+        for key in list_keys(dataset, method):
+            config = run_config(dataset, key, method)
             runs.append(RunSummary(key, method.rpartition("/")[2], config.pop("timestamp"), config))
     return sorted(runs, key=lambda run: (run.timestamp is not None, run.timestamp, run.key))
 
 
-def find_method(samples: fo.core.collections.SampleCollection, key: str) -> str:
+def find_method(dataset: fo.Dataset, key: str) -> str:
     """The method of the run with this key.
 
     Raises:
         SamplesError: if no run of this plugin has it
     """
     for method in RUN_KINDS:
-        if key in list_keys(samples, method):
+        if key in list_keys(dataset, method):
             return method
-    known = [run.key for run in list_runs(samples)]
-    if made_by(root_dataset(samples), key, MARKING):
+    known = [run.key for run in list_runs(dataset)]
+    if made_by(dataset, key, MARKING):
         return MARKING  # killed while it was entered in the dataset, or deleted
     raise SamplesError(
-        f"there is no HoneyImage run '{key}' on dataset '{root_dataset(samples).name}'; "
+        f"there is no HoneyImage run '{key}' on dataset '{dataset.name}'; "
         + (f"it has {known}" if known else "it has none yet")
     )
 
@@ -82,18 +83,18 @@ def rename_run(samples: fo.core.collections.SampleCollection, key: str, new_key:
     dataset = root_dataset(samples)
     with changing(dataset):
         catch_up(dataset)
-        method = find_method(samples, key)
+        method = find_method(dataset, key)
         if method == HARDNESS:
             raise SamplesError(
                 f"'{key}' is a hardness run, which goes by its field's name; compute it again under the "
                 "new name"
             )
-        if not is_complete(samples, key):
+        if not is_complete(dataset, key):
             raise SamplesError(f"run '{key}' was interrupted; run it again, or delete it")
         if method == MARKING:
             _rename_marking(dataset, key, new_key)
         else:
-            check_new_key(samples, new_key, "new_key")
+            check_new_key(dataset, new_key, "new_key")
         dataset.rename_run(key, new_key)
 
 
@@ -133,7 +134,7 @@ def delete_run(
     dataset = root_dataset(samples)
     with changing(dataset):
         catch_up(dataset)
-        method = find_method(samples, key)
+        method = find_method(dataset, key)
         if method == MARKING:
             _delete_marking(dataset, key, delete_files)
             return

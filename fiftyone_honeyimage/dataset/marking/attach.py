@@ -71,8 +71,9 @@ def attach_marking(
     """See :func:`fiftyone_honeyimage.attach_marking`."""
     dataset = root_dataset(samples)
     catch_up(dataset)
+    check_collection(samples)
     ledger, place, key, label_field = check_attachable(
-        samples, ledger_path, folder, honey_key, label_field
+        dataset, ledger_path, folder, honey_key, label_field
     )
     manifest = storage.read_manifest(place)
     found = find_samples(dataset, ledger, manifest)
@@ -114,7 +115,7 @@ def attach_marking(
 
 
 def check_attachable(
-    samples: fo.core.collections.SampleCollection,
+    dataset: fo.Dataset,
     ledger_path: str | Path,
     folder: str | Path | None,
     honey_key: str | None,
@@ -123,12 +124,10 @@ def check_attachable(
     """The ledger, folder, key and label field of a marking that is to be attached.
 
     Raises:
-        SamplesError: if the samples or labels cannot be used
+        SamplesError: if the labels cannot be used
         LedgerError: if ledger or folder are missing, altered, or do not belong together
         ParameterError: if something else has the key, or something is no path
     """
-    check_collection(samples)
-    dataset = root_dataset(samples)
     path = check_path("ledger_path", ledger_path)
     place = path.parent if folder is None else check_path("folder", folder)
     ledger = read_marking(path, place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +81,13 @@ def load_marking(samples: fo.core.collections.SampleCollection, honey_key: str) 
     Raises:
         SamplesError: if there is no such marking
     """
-    _check_run(root_dataset(samples), honey_key)
-    config = run_config(samples, honey_key, MARKING)
-    results = run_results(samples, honey_key)
+    dataset = root_dataset(samples)
+    _check_run(dataset, honey_key)
+    config = run_config(dataset, honey_key, MARKING)
+    results = run_results(dataset, honey_key)
     return Marking(
         honey_key=honey_key,
-        dataset_name=root_dataset(samples).name,
+        dataset_name=dataset.name,
         num_honeyimages=config["num_honeyimages"],
         num_pairs=config["num_pairs"],
         output_dir=Path(config["output_dir"]),
@@ -134,41 +136,6 @@ def _check_run(dataset: fo.Dataset, honey_key: str) -> None:
         )
 
 
-class LedgerInDataset(Ledger):
-    """A ledger to read, whose images go by the ids that their originals have in a dataset.
-
-    Those differ from the ledger's where the dataset was imported again and the marking attached.
-    """
-
-    def __init__(self, ledger: Ledger, ids: Mapping[str, str]) -> None:
-        def here(image: MarkedImage) -> MarkedImage:
-            return replace(image, sample_id=ids.get(image.sample_id, image.sample_id))
-
-        def there(side: Side) -> Side:
-            return replace(side, files=tuple(map(here, side.files)))
-
-        self.__dict__.update(ledger.__dict__)
-        self.singles = [here(image) for image in ledger.singles]
-        self.pairs = [replace(pair, a=there(pair.a), b=there(pair.b)) for pair in ledger.pairs]
-
-    def _append(self, *entry: Any) -> None:
-        raise LedgerError("this is a copy of the ledger to read; nothing is written with it")
-
-
-def in_dataset(
-    ledger: Ledger, samples: fo.core.collections.SampleCollection, honey_key: str
-) -> Ledger:
-    """A ledger to read, with the ids that the originals of a marking have in a dataset."""
-    return LedgerInDataset(
-        ledger,
-        {
-            image["source"]: image["sample"]
-            for image in recorded_images(samples, honey_key)
-            if image["sample"]
-        },
-    )
-
-
 def open_ledger(marking: Marking, ledger_path: str | Path | None) -> Ledger:
     """Loads a marking's ledger, from another place if given, and checks whose it is.
 
@@ -194,3 +161,62 @@ def open_ledger(marking: Marking, ledger_path: str | Path | None) -> Ledger:
     if ledger.header["dataset_id"] != marking.config["dataset_id"]:
         raise LedgerError(f"the ledger at '{path}' belongs to another dataset")
     return ledger
+
+
+class LedgerInDataset(Ledger):
+    """A ledger to read, whose images go by the ids that their originals have in a dataset.
+
+    Those differ from the ledger's where the dataset was imported again and the marking attached.
+    """
+
+    def __init__(self, ledger: Ledger, ids: Mapping[str, str]) -> None:
+        def here(image: MarkedImage) -> MarkedImage:
+            return replace(image, sample_id=ids.get(image.sample_id, image.sample_id))
+
+        def there(side: Side) -> Side:
+            return replace(side, files=tuple(map(here, side.files)))
+
+        self.__dict__.update(ledger.__dict__)
+        self.singles = [here(image) for image in ledger.singles]
+        self.pairs = [replace(pair, a=there(pair.a), b=there(pair.b)) for pair in ledger.pairs]
+
+    def _append(self, *entry: Any) -> None:
+        raise LedgerError("this is a copy of the ledger to read; nothing is written with it")
+
+
+@dataclass(frozen=True)
+class OpenMarking:
+    """A marking and its ledger as they were when an operation opened them, perhaps hours ago.
+
+    Whatever may have changed since, and must hold in the end, is read anew there.
+
+    Attributes:
+        dataset: that was marked
+        marking: as its run tells
+        ledger: the owner's, to write
+    """
+
+    dataset: fo.Dataset
+    marking: Marking
+    ledger: Ledger
+
+    @cached_property
+    def in_dataset(self) -> Ledger:
+        """The ledger to read, with the ids that the originals had in this dataset at the first look."""
+        images = recorded_images(self.dataset, self.marking.honey_key)
+        ids = {image["source"]: image["sample"] for image in images if image["sample"]}
+        return LedgerInDataset(self.ledger, ids)
+
+
+def open_marking(
+    dataset: fo.Dataset, honey_key: str, ledger_path: str | Path | None
+) -> OpenMarking:
+    """Opens a marking with its ledger, which may have been moved to another place.
+
+    Raises:
+        SamplesError: if there is no such marking, or other tools renamed or deleted its run
+        LedgerError: if its ledger is missing, altered, or of another marking or dataset
+        ParameterError: if no file can have this path
+    """
+    marking = load_marking(dataset, honey_key)
+    return OpenMarking(dataset, marking, open_ledger(marking, ledger_path))

@@ -7,19 +7,18 @@ import platform
 from importlib import metadata
 from typing import Any
 
-from ...core.ledger.ledger import Ledger
-from .marking import Marking
+from .marking import OpenMarking
 
 #: Packages whose version is kept with a verification
 _PACKAGES = ("fiftyone", "torch", "numpy", "scipy")
 
 
-def provenance(marking: Marking, ledger: Ledger, user: str | None) -> dict[str, Any]:
+def provenance(opened: OpenMarking, user: str | None) -> dict[str, Any]:
     """What a verification rests on: kept with it, and shown beside the verdict."""
     return {
-        "commitment": ledger.commitment,
-        "ledger_head": ledger.head,
-        "seed": marking.config.get("seed"),
+        "commitment": opened.ledger.commitment,
+        "ledger_head": opened.ledger.head,
+        "seed": opened.marking.config.get("seed"),
         "user": user or os_user(),
         "versions": {
             "python": platform.python_version(),

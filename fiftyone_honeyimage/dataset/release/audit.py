@@ -94,11 +94,12 @@ def audit_release(
     if hardness_field is not None:
         _check_hardness_field(samples, hardness_field)
     opened = open_ledger(ledger)
-    folder = exported_folder(export_dir, opened, samples)
+    dataset = None if samples is None else root_dataset(samples)
+    folder = exported_folder(export_dir, opened, dataset)
 
     with StageBar({"Finding HoneyImages": 5, **STAGES}, progress) as bar:
         found = find_images(folder, opened, bar.report)
-        known = _Originals() if samples is None else _read_samples(samples, hardness_field, found)
+        known = _Originals() if dataset is None else _read_samples(dataset, hardness_field, found)
         policies = Policies(
             thumbnails_dropped=opened.header.get("thumbnails") == "drop",
             epsilon=opened.header.get("epsilon"),
@@ -111,7 +112,7 @@ def audit_release(
         }
         leaks = found.leaks
         named: list[Leak] = []
-        if samples is not None:
+        if dataset is not None:
             altered, named, anew = altered_files(folder, others, known.originals, policies)
             strangers = {name for leak in leaks for name in leak.files}
             leaks = [*leaks, *(leak for leak in altered if not set(leak.files) <= strangers)]
@@ -129,19 +130,17 @@ def audit_release(
             marks=HoneyImageOptions.read(opened.header),
             found=leaks,
             named=named,
-            secrets=_secrets(opened, samples),
+            secrets=_secrets(opened, dataset),
             alpha=alpha,
             seed=seed,
             device=device,
             report=bar.report,
         )
-    record_audit(samples, opened, folder, report)
+    record_audit(dataset, opened, folder, report)
     return report
 
 
-def exported_folder(
-    export_dir: str | Path, ledger: Ledger, samples: fo.core.collections.SampleCollection | None
-) -> Path:
+def exported_folder(export_dir: str | Path, ledger: Ledger, dataset: fo.Dataset | None) -> Path:
     """The folder of a release, absolute; its files are not read.
 
     Raises:
@@ -158,12 +157,12 @@ def exported_folder(
             f"'{folder}' holds the marking's ledger or its HoneyImages, withheld ones too; pass the "
             "folder that was exported"
         )
-    if samples is not None:
-        paths = originals(samples).values("filepath")
+    if dataset is not None:
+        paths = originals(dataset).values("filepath")
         media = {Path(os.path.realpath(folder)) for folder in media_folders(paths)}
         if any(real == each or real in each.parents for each in media):
             raise ReleaseError(
-                f"'{folder}' holds the originals of dataset '{samples._root_dataset.name}'; pass the "
+                f"'{folder}' holds the originals of dataset '{dataset.name}'; pass the "
                 "folder that was exported"
             )
     return folder
@@ -265,14 +264,13 @@ def _check_hardness_field(
 
 
 def _read_samples(
-    samples: fo.core.collections.SampleCollection, hardness_field: str | None, found: FoundImages
+    dataset: fo.Dataset, hardness_field: str | None, found: FoundImages
 ) -> _Originals:
     """What the working dataset knows of a release's files.
 
     HoneyImages are found by their sample, other files by their bytes. The hardness of files that were encoded
     anew is not known.
     """
-    dataset = root_dataset(samples)
     fields = ["id", "filepath", *([hardness_field] if hardness_field else [])]
     values = dataset.values(fields)
     ids, paths = values[:2]
@@ -310,7 +308,7 @@ def _read_samples(
     )
 
 
-def _secrets(ledger: Ledger, samples: fo.core.collections.SampleCollection | None) -> set[str]:
+def _secrets(ledger: Ledger, dataset: fo.Dataset | None) -> set[str]:
     """What must not be in a release: ids and digests, the key and the commitment."""
     images = (*ledger.released_images(), *ledger.withheld_images())
     secrets = {image.sample_id for image in images}
@@ -320,8 +318,8 @@ def _secrets(ledger: Ledger, samples: fo.core.collections.SampleCollection | Non
         value = ledger.header.get(name)
         if isinstance(value, str):
             secrets.add(value)
-    if samples is not None:
-        secrets.update(root_dataset(samples).values("id"))
+    if dataset is not None:
+        secrets.update(dataset.values("id"))
     return secrets
 
 

@@ -14,7 +14,7 @@ from ...core.ledger.marked_files import find_wrong_file
 from ...core.limits import check_choice, check_path
 from ...core.pipeline.labeled import LabeledSamples
 from ..checks import check_output_folder
-from ..marking.marking import Marking
+from ..marking.marking import Marking, OpenMarking
 from .files import RESTORE
 
 #: Digests that files are named by, and what of a name could be one, or its beginning
@@ -141,7 +141,7 @@ def check_no_content_names(labeled: LabeledSamples, ledger: Ledger) -> None:
             )
 
 
-def check_marked_files(labeled: LabeledSamples, ledger: Ledger, output_dir: Path) -> None:
+def check_marked_files(labeled: LabeledSamples, opened: OpenMarking) -> None:
     """Checks that the HoneyImages are those that the ledger lists, and so are their originals.
 
     Raises:
@@ -149,7 +149,9 @@ def check_marked_files(labeled: LabeledSamples, ledger: Ledger, output_dir: Path
     """
     originals = dict(zip(labeled.ids, labeled.filepaths, strict=True))
     try:
-        wrong = find_wrong_file(ledger.marked_images, output_dir, originals)
+        wrong = find_wrong_file(
+            opened.in_dataset.marked_images, opened.marking.output_dir, originals
+        )
     except OSError as error:
         raise ReleaseError(
             f"'{error.filename}' cannot be read ({error.strerror}); run this as a user who may read it"

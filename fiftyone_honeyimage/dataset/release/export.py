@@ -28,7 +28,7 @@ from ...core.ledger.release_digest import ReleaseFiles, read_release
 from ...core.pipeline.loading import for_each
 from ..checks import check_label_field
 from ..ledger_heads import check_head, note_head
-from ..marking.marking import Marking, in_dataset, load_marking, open_ledger
+from ..marking.marking import OpenMarking, load_marking, open_marking
 from ..progress import Progress, StageBar
 from ..running import locked, work_in
 from ..runs import catch_up, root_dataset
@@ -131,14 +131,13 @@ def export_release(
 
     dataset = root_dataset(samples)
     catch_up(dataset)
-    marking = load_marking(samples, honey_key)
-    own_ledger = open_ledger(marking, ledger_path)
-    check_head(own_ledger)
-    ledger = in_dataset(own_ledger, samples, honey_key)
+    opened = open_marking(dataset, honey_key, ledger_path)
+    check_head(opened.ledger)
+    marking, ledger = opened.marking, opened.in_dataset
     label_field = label_field or marking.config["label_field"]
     check_label_field(samples, label_field)
     check_fields(samples, fields, label_field, kind)
-    check_against_releases(samples, honey_key, reencode, names, unpublished)
+    check_against_releases(opened, reencode, names, unpublished)
     labeled = read_labels(samples, label_field)
     check_reencode(reencode, marking)
     check_own_labels(label_field, marking, ledger)
@@ -147,18 +146,18 @@ def export_release(
     folder = release_folder(export_dir, labeled, marking)
     check_view(labeled, ledger)
     view_ids = labeled.ids
-    earlier = published_places(samples, honey_key, unpublished)
+    earlier = published_places(opened, unpublished)
     check_views(marking.output_dir, view_ids, earlier, honey_key)
     if names == "keep":
         check_no_content_names(labeled, ledger)
     check_all_known(dataset, labeled.filepaths)
     check_names(kind, labeled, names, folder)
     num_usable = len(labeled)
-    labeled = to_release(labeled, ledger, honey_key)
-    check_marked_files(labeled, ledger, marking.output_dir)
-    files = place_files(kind, released_files(labeled, ledger, marking.output_dir, names))
+    labeled = to_release(labeled, opened)
+    check_marked_files(labeled, opened)
+    files = place_files(kind, released_files(labeled, opened, names))
     carried = read_fields(samples, fields, kind, labeled)
-    hardness = known_hardness(samples, marking)
+    hardness = known_hardness(opened)
     blocks = sum(os.path.getsize(file.path) // _BLOCK + 1 for file in files)
     ensure_free_space(folder.parent, blocks * _BLOCK * 2)
 
@@ -204,11 +203,11 @@ def export_release(
         )
         # The files once more, as they are released: what is noted in the ledger is what was checked
         read = read_release(written_to)
-        _check_marking_is_there(dataset, marking)
-        held = check_written(read, written, dataset, ledger)
+        _check_marking_is_there(opened)
+        held = check_written(read, written, opened)
         note_view(marking.output_dir, str(folder), view_ids)
         _take_name(written_to, folder)
-    _record_in_ledger(own_ledger, folder, read)
+    _record_in_ledger(opened.ledger, folder, read)
 
     report = ReleaseReport(
         export_dir=folder,
@@ -217,14 +216,13 @@ def export_release(
         num_withheld=held.num_withheld,
         num_other_honeyimages=sum(key != honey_key for key in labeled.honey.values()),
         num_left_out=num_usable - len(labeled),
-        exposed_by=exposing_releases(samples, honey_key, marking.commitment),
+        exposed_by=exposing_releases(opened),
         seconds=time.monotonic() - start,
         commitment=marking.commitment,
         release_digest=read.digest(ledger.version),
     )
     record_release(
-        samples,
-        honey_key,
+        opened,
         report,
         dataset_type=kind,
         reencode=reencode,
@@ -234,12 +232,13 @@ def export_release(
     return report
 
 
-def _check_marking_is_there(dataset: fo.Dataset, marking: Marking) -> None:
+def _check_marking_is_there(opened: OpenMarking) -> None:
     """Checks, hours later, that the marking was not deleted meanwhile.
 
     Raises:
         ReleaseError: if it was
     """
+    dataset, marking = opened.dataset, opened.marking
     try:
         if dataset.deleted or not fo.dataset_exists(dataset.name):
             raise SamplesError("there is no such dataset any more")

@@ -15,9 +15,9 @@ import fiftyone.types as fot
 
 from ...core.audit.files import is_image_name
 from ...core.errors import ReleaseError
-from ...core.ledger.ledger import Ledger
 from ...core.ledger.marked_files import find_wrong_file
 from ...core.pipeline.labeled import LabeledSamples
+from ..marking.marking import OpenMarking
 
 #: What to do about a file of the marking that is missing, or a HoneyImage that was altered
 RESTORE = "restore it before the release"
@@ -51,13 +51,14 @@ class ReleasedFile:
 
 
 def released_files(
-    labeled: LabeledSamples, ledger: Ledger, output_dir: Path, names: str = "keep"
+    labeled: LabeledSamples, opened: OpenMarking, names: str = "keep"
 ) -> list[ReleasedFile]:
     """Every image of the release, in the order of the originals.
 
     Raises:
         ReleaseError: if a file is missing, or a name would stand out
     """
+    ledger, output_dir = opened.in_dataset, opened.marking.output_dir
     missing = find_wrong_file(ledger.marked_images, output_dir, contents=False)
     if missing is not None:
         raise ReleaseError(f"{missing}; {RESTORE}")

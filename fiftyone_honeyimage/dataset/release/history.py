@@ -27,6 +27,7 @@ from ..runs import MARKING, catch_up, changing, list_keys, root_dataset, run_con
 if TYPE_CHECKING:
     from ...core.audit import AuditReport
     from ...core.ledger.ledger import Ledger
+    from ..marking.marking import OpenMarking
     from .export import ReleaseReport
 
 _RELEASES = "releases"
@@ -97,21 +98,17 @@ def list_releases(
     return [_release(own, entry, num_originals) for entry in entries]
 
 
-def has_releases(samples: fo.core.collections.SampleCollection, honey_key: str) -> bool:
+def has_releases(dataset: fo.Dataset, honey_key: str) -> bool:
     """Whether a marking was ever released, without counting what changed since.
 
     Raises:
         SamplesError: if there is no such marking
     """
-    return bool(run_config(samples, honey_key, MARKING).get(_RELEASES))
+    return bool(run_config(dataset, honey_key, MARKING).get(_RELEASES))
 
 
 def check_against_releases(
-    samples: fo.core.collections.SampleCollection,
-    honey_key: str,
-    reencode: str,
-    names: str,
-    unpublished: Collection[str | Path] = (),
+    opened: OpenMarking, reencode: str, names: str, unpublished: Collection[str | Path] = ()
 ) -> None:
     """Checks that whoever holds an earlier release of the marking, too, learns nothing by comparing.
 
@@ -119,8 +116,7 @@ def check_against_releases(
     are the same in some formats only, the same ones are the marked ones.
 
     Args:
-        samples: the dataset
-        honey_key: the marking
+        opened: the marking
         reencode, names: of the release to be
         unpublished (()): folders of earlier releases that nobody was given
 
@@ -130,7 +126,7 @@ def check_against_releases(
     from ...core.codecs import encoder_versions
 
     encoders = encoder_versions()
-    for entry in _published(samples, honey_key, unpublished):
+    for entry in _published(opened, unpublished):
         problem = None
         if entry["reencode"] != reencode:
             problem = f"was exported with reencode={entry['reencode']!r}: pass that again"
@@ -139,7 +135,7 @@ def check_against_releases(
             problem = f"was encoded by {versions}: install these again"
         if problem is not None:
             raise ReleaseError(
-                f"the earlier release '{entry['export_dir']}' of marking '{honey_key}' {problem}. Whoever "
+                f"the earlier release '{entry['export_dir']}' of marking '{opened.marking.honey_key}' {problem}. Whoever "
                 "compared the two could find the HoneyImages, which are the same files in both as others are not. If "
                 f"nobody was ever given it, delete it and pass unpublished=['{entry['export_dir']}']; else "
                 "mark the dataset again"
@@ -153,24 +149,16 @@ def check_against_releases(
             )
 
 
-def published_places(
-    samples: fo.core.collections.SampleCollection,
-    honey_key: str,
-    unpublished: Collection[str | Path] = (),
-) -> list[str]:
+def published_places(opened: OpenMarking, unpublished: Collection[str | Path] = ()) -> list[str]:
     """Folders of the releases of a marking that somebody may hold."""
-    return [entry["export_dir"] for entry in _published(samples, honey_key, unpublished)]
+    return [entry["export_dir"] for entry in _published(opened, unpublished)]
 
 
-def _published(
-    samples: fo.core.collections.SampleCollection,
-    honey_key: str,
-    unpublished: Collection[str | Path],
-) -> list[dict[str, Any]]:
+def _published(opened: OpenMarking, unpublished: Collection[str | Path]) -> list[dict[str, Any]]:
     apart = _places(unpublished)
     return [
         entry
-        for entry in _entries(root_dataset(samples), honey_key)
+        for entry in _entries(opened.dataset, opened.marking.honey_key)
         if entry["export_dir"] not in apart
         and not entry.get("unpublished")
         and entry.get("exported_at")
@@ -178,8 +166,7 @@ def _published(
 
 
 def record_release(
-    samples: fo.core.collections.SampleCollection,
-    honey_key: str,
+    opened: OpenMarking,
     report: ReleaseReport,
     *,
     dataset_type: type,
@@ -192,8 +179,7 @@ def record_release(
     A release that is written is complete: where it cannot be noted, a warning is logged.
 
     Args:
-        samples: the dataset, or the view that was exported
-        honey_key: the marking
+        opened: the marking
         report: of the export
         dataset_type, reencode, names: as exported
         unpublished (()): folders of earlier releases that nobody was given; noted with them
@@ -216,11 +202,11 @@ def record_release(
         # Other markings' images are not in it: see exposing_releases
         "left_out": [
             known.commitment
-            for known in known_markings(samples)
+            for known in known_markings(opened.dataset)
             if known.commitment not in (None, report.commitment)
         ],
     }
-    _note(samples, honey_key, entry, _places(unpublished))
+    _note(opened.dataset, opened.marking.honey_key, entry, _places(unpublished))
 
 
 def _places(folders: Collection[str | Path]) -> set[str]:
@@ -247,44 +233,41 @@ def keep_in_mind(dataset: fo.Dataset, honey_key: str) -> None:
     dataset.save()
 
 
-def exposing_releases(
-    samples: fo.core.collections.SampleCollection, honey_key: str, commitment: str
-) -> tuple[str, ...]:
+def exposing_releases(opened: OpenMarking) -> tuple[str, ...]:
     """Folders of other markings' releases that hold the unmarked originals of this marking's images.
 
     Those that were exported before it was made: later ones leave its images out.
     """
-    dataset = root_dataset(samples)
-    others = [key for key in list_keys(dataset, MARKING) if key != honey_key]
+    dataset, marking = opened.dataset, opened.marking
+    others = [key for key in list_keys(dataset, MARKING) if key != marking.honey_key]
     entries = [entry for key in others for entry in _entries(dataset, key)]
     for deleted in (dataset.info or {}).get(DELETED, ()):
         entries += deleted["releases"]
     return tuple(
         entry["export_dir"]
         for entry in entries
-        if "exported_at" in entry and commitment not in entry["left_out"]
+        if "exported_at" in entry and marking.commitment not in entry["left_out"]
     )
 
 
 def record_audit(
-    samples: fo.core.collections.SampleCollection | None,
+    dataset: fo.Dataset | None,
     ledger: Ledger,
     export_dir: Path,
     report: AuditReport,
 ) -> None:
     """Notes the outcome of an audit in the run of the marking that the ledger belongs to.
 
-    Without samples, or where the dataset has no such marking, there is nothing to note it on.
+    Without a dataset, or where the dataset has no such marking, there is nothing to note it on.
 
     Args:
-        samples: the working dataset, or None
+        dataset: the working dataset, or None
         ledger: that the release was audited with
         export_dir: the folder, absolute
         report: of the audit
     """
-    if samples is None:
+    if dataset is None:
         return
-    dataset = root_dataset(samples)
     for honey_key in list_keys(dataset, MARKING, commitment=ledger.commitment):
         entry = {
             "export_dir": str(export_dir),
@@ -298,13 +281,12 @@ def record_audit(
 
 
 def _note(
-    samples: fo.core.collections.SampleCollection,
+    dataset: fo.Dataset,
     honey_key: str,
     entry: Mapping[str, Any],
     unpublished: Collection[str] = (),
 ) -> None:
     """Adds an entry, or completes the one of the same folder; others are marked as unpublished."""
-    dataset = root_dataset(samples)
     try:
         with changing(dataset):
             catch_up(dataset)

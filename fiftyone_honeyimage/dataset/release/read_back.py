@@ -14,9 +14,8 @@ from ...core.errors import ReleaseError
 from ...core.files import sha256_file
 from ...core.pipeline.labeled import LabeledSamples
 from ...core.pipeline.loading import for_each
-from ..marking.marking import Marking
+from ..marking.marking import OpenMarking
 from ..progress import StageBar
-from ..runs import root_dataset
 from .files import ReleasedFile
 from .formats import LABEL_FILES, TIME_STAMP, read_back
 
@@ -145,12 +144,9 @@ def hide_times(folder: Path) -> None:
         os.utime(root, (TIME_STAMP, TIME_STAMP))
 
 
-def known_hardness(
-    samples: fo.core.collections.SampleCollection, marking: Marking
-) -> dict[str, float]:
+def known_hardness(opened: OpenMarking) -> dict[str, float]:
     """Hardness by sample, of those that have it; none if the field is no longer there."""
-    dataset = root_dataset(samples)
-    field = marking.config.get("hardness_field")
+    dataset, field = opened.dataset, opened.marking.config.get("hardness_field")
     if not isinstance(dataset.get_field(field) if field else None, fo.FloatField):
         return {}
     ids, scores = dataset.values(["id", field])

@@ -13,10 +13,11 @@ from ...core.ledger.ledger import Ledger, load_ledger
 from ...core.ledger.release_digest import ReleaseFiles
 from ...core.pipeline.labeled import LabeledSamples
 from ..identity import KnownMarking, known_markings
+from ..marking.marking import OpenMarking
 from .read_back import WrittenFile
 
 
-def to_release(labeled: LabeledSamples, ledger: Ledger, honey_key: str) -> LabeledSamples:
+def to_release(labeled: LabeledSamples, opened: OpenMarking) -> LabeledSamples:
     """The samples of a release: without the originals that other markings chose, and without copies.
 
     A release of this marking must not publish what another withholds. It does not hold the other's
@@ -25,12 +26,13 @@ def to_release(labeled: LabeledSamples, ledger: Ledger, honey_key: str) -> Label
 
     Args:
         labeled: the samples, HoneyImages left out
-        ledger, honey_key: of the marking that is released
+        opened: the marking that is released
 
     Raises:
         ReleaseError: if another marking chose an image of this one
     """
-    own = {image.sample_id for image in ledger.marked_images}
+    honey_key = opened.marking.honey_key
+    own = {image.sample_id for image in opened.in_dataset.marked_images}
     rows = []
     for row, sample_id in enumerate(labeled.ids):
         chosen = labeled.chosen.get(sample_id, set())
@@ -60,7 +62,7 @@ class Written:
 
 
 def check_written(
-    files: ReleaseFiles, written: Mapping[str, WrittenFile], dataset: fo.Dataset, ledger: Ledger
+    files: ReleaseFiles, written: Mapping[str, WrittenFile], opened: OpenMarking
 ) -> Written:
     """Compares every file of a release with what each marking of the dataset keeps out of releases.
 
@@ -69,13 +71,13 @@ def check_written(
     Args:
         files: of the release, read when nothing was written to it any more
         written: its images as they were compared with their sources
-        dataset: that is released
-        ledger: of the marking that is released
+        opened: the marking that is released
 
     Raises:
         ReleaseError: if one is there, if a HoneyImage is missing, if an image changed since it was compared,
             or a marking's images are not known
     """
+    dataset, ledger = opened.dataset, opened.ledger
     markings = check_all_known(dataset, dataset.values("filepath"))
     found = Counter(digest for _, digest in files.files)
     released = Counter(image.marked_sha256 for image in ledger.released_images())

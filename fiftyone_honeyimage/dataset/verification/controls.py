@@ -14,9 +14,8 @@ from ...core.evidence.published import loss_gaps
 from ...core.images import read_image
 from ...core.limits import NUM_RANDOM
 from ...core.suspects import Suspect, load_suspect, query
-from ..marking.marking import Marking
+from ..marking.marking import OpenMarking
 from ..progress import StageBar
-from ..runs import root_dataset
 from .suspects import read_predictions
 from .unmarked import unmarked
 
@@ -36,8 +35,7 @@ def num_controls(is_metered: bool, num_random: int | None) -> int:
 
 
 def ask_controls(
-    samples: fo.core.collections.SampleCollection,
-    marking: Marking,
+    opened: OpenMarking,
     suspect: Any,
     model: Suspect,
     classes: Sequence[str],
@@ -56,8 +54,8 @@ def ask_controls(
     """
     if outputs == "labels":
         return {"note": "a suspect that gives labels alone has no loss"}
-    dataset = root_dataset(samples)
-    hardness, label_field = marking.config["hardness_field"], marking.config["label_field"]
+    dataset, config = opened.dataset, opened.marking.config
+    hardness, label_field = config["hardness_field"], config["label_field"]
     for name in (hardness, label_field):
         if not dataset.has_field(name):
             return {"note": f"field '{name}' was deleted"}

@@ -17,8 +17,9 @@ from ...core.ledger.sides import MarkedImage
 from ...core.pipeline.labeled import LabeledSamples
 from ...core.suspects import Answers, Suspect, query
 from .. import storage
-from ..marking.marking import in_dataset, load_marking, open_ledger
+from ..marking.marking import open_marking
 from ..progress import Progress, StageBar
+from ..runs import root_dataset
 from ..samples import read_labels
 from .suspects import open_suspect, suspect_classes
 
@@ -57,8 +58,9 @@ def evaluate_known_models(
     progress: Progress,
 ) -> KnownModels:
     """See :func:`fiftyone_honeyimage.evaluate_known_models`."""
-    marking = load_marking(samples, honey_key)
-    ledger = open_ledger(marking, ledger_path)
+    dataset = root_dataset(samples)
+    opened = open_marking(dataset, honey_key, ledger_path)
+    marking = opened.marking
     names = suspect_classes(marking, classes)
     load: Mapping[str, Any] = {
         "input_size": input_size,
@@ -66,9 +68,9 @@ def evaluate_known_models(
         "std": std,
         "device": device,
     }
-    models = [open_suspect(samples, marking, m, names, None, load) for m in (infringing, innocent)]
-    released = ledger.released_images()
-    here = in_dataset(ledger, samples, honey_key)
+    models = [open_suspect(dataset, marking, m, names, None, load) for m in (infringing, innocent)]
+    released = opened.ledger.released_images()
+    here = opened.in_dataset
     labeled = read_labels(samples, marking.config["label_field"])
     gone = {image.sample_id for image in (*here.released_images(), *here.withheld_images())}
     rest = labeled.keep([row for row, i in enumerate(labeled.ids) if i not in gone])

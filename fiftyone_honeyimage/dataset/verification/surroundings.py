@@ -19,7 +19,6 @@ from ..runs import (
     VERIFICATION,
     is_complete,
     list_keys,
-    root_dataset,
     run_config,
     run_results,
 )
@@ -30,12 +29,12 @@ class DatasetSurroundings(Surroundings):
     """See :class:`.Surroundings`.
 
     Args:
-        samples: the dataset, or a view of it
+        dataset: the dataset
         marking: of it
     """
 
-    def __init__(self, samples: fo.core.collections.SampleCollection, marking: Marking) -> None:
-        self._dataset = root_dataset(samples)
+    def __init__(self, dataset: fo.Dataset, marking: Marking) -> None:
+        self._dataset = dataset
         self._label = f"{marking.config['label_field']}.label"
         self._hardness_key = marking.config["hardness_field"]
 

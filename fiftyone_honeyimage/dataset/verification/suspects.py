@@ -19,7 +19,6 @@ from ...core.suspects import OUTPUTS, Preprocessing, Suspect, kind_of, load_susp
 from ...core.suspects.protocol import class_indices
 from ..identity import recorded_images
 from ..marking.marking import Marking
-from ..runs import root_dataset
 from .unmarked import unmarked
 
 
@@ -98,7 +97,7 @@ def marked_sizes(ledger: Ledger, folder: Path) -> list[tuple[int, int]]:
 
 
 def open_suspect(
-    samples: fo.core.collections.SampleCollection,
+    dataset: fo.Dataset,
     marking: Marking,
     suspect: Any,
     classes: Sequence[str],
@@ -110,7 +109,6 @@ def open_suspect(
     Raises:
         SuspectError: if it is none of these
     """
-    dataset = root_dataset(samples)
     if not isinstance(suspect, str):
         return load_suspect(suspect, name=name, **load)
     if dataset.has_field(suspect):

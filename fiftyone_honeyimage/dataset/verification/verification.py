@@ -14,7 +14,7 @@ from ...core.evidence.verdict import Verdict
 from ...core.ledger.evidence_file import check_new_evidence
 from ...core.ledger.evidence_file import export_evidence as write_evidence
 from ...core.limits import check_path
-from ..marking.marking import load_marking, open_ledger
+from ..marking.marking import open_marking
 from ..runs import VERIFICATION, list_keys, root_dataset, run_config, run_results
 
 
@@ -59,8 +59,9 @@ def load_verification(
     Raises:
         SamplesError: if there is no such verification
     """
-    config = run_config(samples, verify_key, VERIFICATION)
-    results = run_results(samples, verify_key)
+    dataset = root_dataset(samples)
+    config = run_config(dataset, verify_key, VERIFICATION)
+    results = run_results(dataset, verify_key)
     return Verification(
         verify_key=verify_key,
         honey_key=config["honey_key"],
@@ -74,14 +75,13 @@ def load_verification(
     )
 
 
-def known_verifications(samples: fo.core.collections.SampleCollection, honey_key: str) -> list[str]:
+def known_verifications(dataset: fo.Dataset, honey_key: str) -> list[str]:
     """Keys of the verifications of one marking, oldest first."""
-    return list_keys(samples, VERIFICATION, honey_key=honey_key)
+    return list_keys(dataset, VERIFICATION, honey_key=honey_key)
 
 
-def next_verify_key(samples: fo.core.collections.SampleCollection, honey_key: str) -> str:
+def next_verify_key(dataset: fo.Dataset, honey_key: str) -> str:
     """The first free key ``<honey_key>_verification_<n>``."""
-    dataset = root_dataset(samples)
     taken = {*dataset.list_runs(), *dataset.get_field_schema(), *dataset.list_saved_views()}
     number = 1
     while f"{honey_key}_verification_{number}" in taken:
@@ -98,9 +98,10 @@ def export_evidence(
     """See :func:`fiftyone_honeyimage.export_evidence`."""
     target = check_path("path", path)
     check_new_evidence(target, overwrite)
-    verification = load_verification(samples, verify_key)
-    marking = load_marking(samples, verification.honey_key)
-    ledger = open_ledger(marking, verification.config["ledger_path"])
+    dataset = root_dataset(samples)
+    verification = load_verification(dataset, verify_key)
+    place = verification.config["ledger_path"]
+    ledger = open_marking(dataset, verification.honey_key, place).ledger
     kind = verification.verdict.kind
     what = "loss" if kind == "scores" else "correct"
     values: dict[str, list[Any]] = {"a": [], "b": []}

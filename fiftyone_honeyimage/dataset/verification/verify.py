@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import fiftyone as fo
 
 from ...core.errors import LedgerError, ParameterError
 from ...core.files import locked
-from ...core.ledger.ledger import Ledger
 from ...core.pipeline.pair_choice import check_choice
 from ...core.pipeline.roles import pair_table
 from ...core.pipeline.verify import Call, begin, decide
@@ -19,7 +19,7 @@ from ...core.suspects.journal import Journal
 from ...version import __version__
 from .. import storage
 from ..ledger_heads import check_head
-from ..marking.marking import Marking, load_marking, open_ledger
+from ..marking.marking import OpenMarking, load_marking, open_ledger
 from ..marking.provenance import provenance
 from ..progress import Progress, StageBar
 from ..runs import (
@@ -69,8 +69,9 @@ def verify_model(
     progress: Progress,
 ) -> Verification:
     """See :func:`fiftyone_honeyimage.verify_model`."""
-    catch_up(root_dataset(samples))
-    marking = load_marking(samples, honey_key)
+    dataset = root_dataset(samples)
+    catch_up(dataset)
+    marking = load_marking(dataset, honey_key)
     check_asking(
         outputs=outputs,
         input_size=input_size,
@@ -85,10 +86,11 @@ def verify_model(
         insist=insist,
     )
     if verify_key is None:
-        verify_key = next_verify_key(samples, honey_key)
-    check_new_key(samples, verify_key, "verify_key")
+        verify_key = next_verify_key(dataset, honey_key)
+    check_new_key(dataset, verify_key, "verify_key")
     ledger = open_ledger(marking, ledger_path)
-    check_log(samples, honey_key, ledger)
+    opened = OpenMarking(dataset, marking, ledger)
+    check_log(opened)
     level = ledger.plan.alpha_for(alpha)
     names = suspect_classes(marking, classes)
     check_choice(pairs, num_pairs)
@@ -100,10 +102,10 @@ def verify_model(
         "channels": None if channels == "RGB" else channels,
         "device": device,
     }
-    model = open_suspect(samples, marking, suspect, names, name, load)
+    model = open_suspect(dataset, marking, suspect, names, name, load)
     num_random = num_controls(model.metered, num_random)
     others = [
-        open_suspect(samples, marking, reference, names, None, load) for reference in references
+        open_suspect(dataset, marking, reference, names, None, load) for reference in references
     ]
 
     manifest = storage.read_manifest(marking.output_dir)
@@ -120,7 +122,7 @@ def verify_model(
         pairs=pairs,
         num_pairs=num_pairs,
         insist=insist,
-        around=DatasetSurroundings(samples, marking),
+        around=DatasetSurroundings(dataset, marking),
     )
 
     stages = {
@@ -146,16 +148,16 @@ def verify_model(
             "random_images": {},
         }
         # Hours may have passed: what took the key meanwhile is kept, and so is this verdict
-        with locked(ledger.path), changing(root_dataset(samples)):
-            catch_up(root_dataset(samples))
-            marking = renamed(samples, marking)
-            verify_key = free_key(samples, verify_key, marking.honey_key)
+        with locked(ledger.path), changing(dataset):
+            catch_up(dataset)
+            opened = renamed(opened)
+            verify_key = free_key(dataset, verify_key, opened.marking.honey_key)
             save_run(
-                samples,
+                dataset,
                 verify_key,
                 VERIFICATION,
                 {
-                    "honey_key": marking.honey_key,
+                    "honey_key": opened.marking.honey_key,
                     "suspect_name": model.name,
                     "suspect_digest": model.digest,
                     "verification_id": logged.id,
@@ -168,7 +170,7 @@ def verify_model(
                     "num_references": len(others),
                     "num_random": num_random,
                     "version": __version__,
-                    **provenance(marking, ledger, user),
+                    **provenance(opened, user),
                 },
                 results,
             )
@@ -177,8 +179,7 @@ def verify_model(
             # Last of all: nothing that happens here can touch the verdict
             bar.report("Querying random images", 0, 1)
             gaps = ask_controls(
-                samples,
-                marking,
+                opened,
                 suspect,
                 model,
                 names,
@@ -187,14 +188,12 @@ def verify_model(
                 asked.protocol.outputs,
                 bar,
             )
-            with changing(root_dataset(samples)):
-                save_results(samples, verify_key, {**results, "random_images": gaps})
-    return load_verification(samples, verify_key)
+            with changing(dataset):
+                save_results(dataset, verify_key, {**results, "random_images": gaps})
+    return load_verification(dataset, verify_key)
 
 
-def check_log(
-    samples: fo.core.collections.SampleCollection, honey_key: str, ledger: Ledger
-) -> None:
+def check_log(opened: OpenMarking) -> None:
     """Checks that a ledger holds every verification of its marking that the dataset knows.
 
     An older copy would count from the start again, and the levels add up to more than α.
@@ -202,8 +201,9 @@ def check_log(
     Raises:
         LedgerError: naming one that it does not hold
     """
-    for key in known_verifications(samples, honey_key):
-        if run_config(samples, key, VERIFICATION)["verification_id"] not in ledger.verifications:
+    dataset, ledger = opened.dataset, opened.ledger
+    for key in known_verifications(dataset, opened.marking.honey_key):
+        if run_config(dataset, key, VERIFICATION)["verification_id"] not in ledger.verifications:
             raise LedgerError(
                 f"the ledger at '{ledger.path}' does not hold verification '{key}': it is an older or "
                 "another copy, which would not count it. Restore the newest copy, or pass its place as "
@@ -212,20 +212,20 @@ def check_log(
     check_head(ledger)
 
 
-def free_key(samples: fo.core.collections.SampleCollection, verify_key: str, honey_key: str) -> str:
+def free_key(dataset: fo.Dataset, verify_key: str, honey_key: str) -> str:
     """The key, or the next free one if it was taken meanwhile; a warning tells so."""
     try:
-        check_new_key(samples, verify_key, "verify_key")
+        check_new_key(dataset, verify_key, "verify_key")
     except ParameterError as error:
-        other = next_verify_key(samples, honey_key)
+        other = next_verify_key(dataset, honey_key)
         _logger.warning("%s. The verification is kept as '%s'", error, other)
         return other
     return verify_key
 
 
-def renamed(samples: fo.core.collections.SampleCollection, marking: Marking) -> Marking:
+def renamed(opened: OpenMarking) -> OpenMarking:
     """The marking under the key that it has now; as it was if it was deleted."""
-    keys = list_keys(samples, MARKING, commitment=marking.commitment)
-    if not keys or marking.honey_key in keys:
-        return marking
-    return load_marking(samples, keys[0])
+    keys = list_keys(opened.dataset, MARKING, commitment=opened.marking.commitment)
+    if not keys or opened.marking.honey_key in keys:
+        return opened
+    return replace(opened, marking=load_marking(opened.dataset, keys[0]))
