@@ -279,9 +279,12 @@ def test_a_marking_without_pairs_verifies_nothing(make_marked: Any, verify: Any,
 
 
 def test_a_verification_that_failed_half_way_is_told(
-    make_marked: Any, answer: Any, send: Any
+    make_marked: Any, answer: Any, send: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fhi = importlib.import_module("fiftyone_honeyimage")
+    # A suspect that fails is given seconds before it is asked again, twice a batch
+    wrappers = importlib.import_module("fiftyone_honeyimage.core.suspects.wrappers")
+    monkeypatch.setattr(wrappers, "PAUSES", (0.0, 0.0))
     dataset = make_marked()
     seen = []
 
