@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import io
 import json
 import pickle
 import threading
@@ -83,7 +84,13 @@ def train_by_tasks(
         _task(data, model.cpu(), own, config, seed, device)
         for model, own, seed in zip(models, rows, seeds, strict=True)
     ]
-    sent = [None if executor is None else executor.submit(train_one, **task) for task in tasks]
+    # Equal tasks are one: two workers would train it at once
+    unique = {task["checkpoint"]: task for task in tasks}
+    jobs = {
+        name: executor.submit(train_one, **task) if executor is not None else None
+        for name, task in unique.items()
+    }
+    sent = [jobs[task["checkpoint"]] for task in tasks]
     here = choose_device(device)
     summaries = []
     for number, (model, job, task) in enumerate(zip(models, sent, tasks, strict=True)):
@@ -187,8 +194,8 @@ def _task(
     decides = {
         "data": data.stem,
         "model": repr(model),
-        "code": sorted({_code_of(type(module)) for module in model.modules()}),  # type: ignore[arg-type]
-        "initial": digest_of(model.state_dict()),
+        "code": sorted({code for module in model.modules() for code in _code_of(type(module))}),
+        "initial": _digest_of_module(model),
         "rows": hashlib.sha256(json.dumps(own).encode()).hexdigest(),
         "config": asdict(config),
         "seed": seed,
@@ -240,10 +247,46 @@ def _digest_of_left(content: Any) -> str:
     return digest_of({"summary": content["summary"], "weights": digest_of(content["weights"])})
 
 
-@cache
-def _code_of(kind: type) -> str:
-    """A class's source, so that a proxy whose code was changed is trained again."""
+class _Described(pickle.Pickler):
+    """Everything of a module: attributes that neither its weights nor its ``repr`` show, and what is frozen."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, torch.Tensor):
+            # Its own pickle holds addresses
+            held = digest_of({"": obj.detach().cpu().contiguous()})
+            return str, (f"{held} {obj.dtype} {obj.requires_grad}",)
+        return NotImplemented
+
+
+def _digest_of_module(model: nn.Module) -> str:
+    buffer = io.BytesIO()
+    pickler = _Described(buffer)
+    # Without memory of what it wrote: equal texts count alike, whether or not they are one object
+    pickler.fast = True
     try:
-        return inspect.getsource(kind)
-    except (OSError, TypeError):  # written at a prompt
-        return kind.__qualname__
+        pickler.dump(model)
+    except (ValueError, RecursionError):  # it holds itself
+        buffer = io.BytesIO()
+        _Described(buffer).dump(model)
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+@cache
+def _code_of(kind: type) -> tuple[str, ...]:
+    """The source of the files of a class and of what it inherits from, helpers and constants too, so that a proxy
+    whose code was changed is trained again. Torch's and ours stand in a task by their versions."""
+    found = []
+    for each in kind.__mro__:
+        if each.__module__.partition(".")[0] in (
+            "torch",
+            "torchvision",
+            "builtins",
+            "abc",
+            "typing",
+        ):
+            continue
+        try:
+            found.append(Path(inspect.getfile(each)).read_text(encoding="utf-8"))
+        except (OSError, TypeError, UnicodeDecodeError):  # written at a prompt
+            found.append(each.__qualname__)
+    return tuple(found)

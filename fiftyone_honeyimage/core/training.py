@@ -33,7 +33,7 @@ def train_models(
     report: Report | None = None,
     stage: str = "Training",
     executor: Executor | None = None,
-    checkpoint_dir: Path | None = None,
+    checkpoint_dir: str | Path | None = None,
 ) -> list[TrainingSummary]:
     """Trains models in place, each on its own rows of one set of images.
 
@@ -86,4 +86,5 @@ def train_models(
     given = (models, images, labels, rows, config, seeds)
     if executor is None and checkpoint_dir is None:
         return train_here(*given, target, epochs_done)
-    return train_by_tasks(*given, device, epochs_done, executor=executor, folder=checkpoint_dir)
+    folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+    return train_by_tasks(*given, device, epochs_done, executor=executor, folder=folder)

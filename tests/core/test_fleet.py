@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import io
 import multiprocessing
@@ -175,13 +176,16 @@ def test_damaged_data_are_written_anew(tmp_path: Path) -> None:
 
 
 def test_a_proxy_whose_code_changed_is_trained_again(tmp_path: Path, trained: list[int]) -> None:
-    for number, activation in enumerate(["relu", "tanh", "relu"]):
-        (tmp_path / f"own{number}.py").write_text(
-            "import torch\n\nclass Own(torch.nn.Linear):\n    def forward(self, x):\n"
-            f"        return torch.{activation}(super().forward(x.flatten(1)))\n",
+    codes = [("relu", 1), ("tanh", 1), ("relu", 1), ("relu", 2)]
+    for activation, factor in codes:
+        # What it inherits and a constant beside it count as well
+        (tmp_path / "own.py").write_text(
+            f"import torch\n\nFACTOR = {factor}\n\nclass Base(torch.nn.Linear):\n    def forward(self, x):\n"
+            f"        return FACTOR * torch.{activation}(super().forward(x.flatten(1)))\n\n"
+            "class Own(Base):\n    pass\n",
             encoding="utf-8",
         )
-        spec = importlib.util.spec_from_file_location(f"own{number}", tmp_path / f"own{number}.py")
+        spec = importlib.util.spec_from_file_location("own", tmp_path / "own.py")
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
@@ -190,7 +194,43 @@ def test_a_proxy_whose_code_changed_is_trained_again(tmp_path: Path, trained: li
         torch.manual_seed(0)
         model = module.Own(192, 3)
         train_models([model], IMAGES, LABELS, seeds=[0], config=CONFIG, checkpoint_dir=tmp_path)
-    assert len(trained) == 2
+    assert len(trained) == 3
+
+
+class Scaled(torch.nn.Linear):
+    """Has an attribute that neither its weights nor its ``repr`` show."""
+
+    def __init__(self, factor: float) -> None:
+        torch.manual_seed(0)
+        super().__init__(192, 3)
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.flatten(1)) * self.factor
+
+
+def test_what_no_weight_shows_decides_the_name_too(tmp_path: Path, trained: list[int]) -> None:
+    frozen = Scaled(1.0)
+    frozen.weight.requires_grad_(False)
+    holds_a_tensor = Scaled(1.0)
+    holds_a_tensor.extra = [torch.ones(2)]
+    kinds = [Scaled(1.0), Scaled(2.0), frozen, holds_a_tensor]
+    again = copy.deepcopy(kinds)
+    for model in (*kinds, *again):
+        train_models(
+            [model], IMAGES, LABELS, seeds=[0], config=CONFIG, checkpoint_dir=str(tmp_path)
+        )
+    assert len(trained) == len(kinds), "each once"
+    plain = Scaled(2.0)
+    train_models([plain], IMAGES, LABELS, seeds=[0], config=CONFIG)
+    assert torch.equal(plain.weight.cpu(), again[1].weight.cpu())
+
+
+def test_equal_tasks_are_trained_once(tmp_path: Path, trained: list[int]) -> None:
+    workers = Here()
+    _train(tmp_path, workers, seeds=[3, 3], subsets=[None, None])
+    assert len(workers.calls) == 1
+    assert trained == [3]
 
 
 def test_what_cannot_work_is_said_first(tmp_path: Path) -> None:

@@ -92,6 +92,9 @@ class Suspect(ABC):
         """The keys that this suspect is known not to answer, before anything is asked."""
         return set()
 
+    def forget(self, images: Sequence[np.ndarray]) -> None:  # noqa: B027
+        """Is told that the answers on these images were of no use, so that none of them is kept."""
+
 
 @dataclass(frozen=True)
 class Preprocessing:

@@ -31,7 +31,12 @@ class _Checked(Wrapper):
         self._reader = reader
 
     def answer(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> np.ndarray:
-        return self._reader.check(self.suspect.answer(images, keys), len(keys))
+        answers = self.suspect.answer(images, keys)
+        try:
+            return self._reader.check(answers, len(keys))
+        except Exception:
+            self.suspect.forget(images)
+            raise
 
 
 class Asking:

@@ -66,6 +66,9 @@ class Wrapper(Suspect):
     def unanswerable(self, keys: Sequence[str]) -> set[str]:
         return self.suspect.unanswerable(keys)
 
+    def forget(self, images: Sequence[np.ndarray]) -> None:
+        self.suspect.forget(images)
+
 
 class Retrying(Wrapper):
     """Asks again where a failure may pass: twice with pauses if it is ``metered``, else once and at once.
@@ -86,7 +89,7 @@ class Retrying(Wrapper):
 
 
 class RateLimited(Wrapper):
-    """Waits before a query, so that no more images a minute are sent than a service allows.
+    """Waits before a query, so that no more images a minute are sent than a service allows, nor at once.
 
     Args:
         suspect: the suspect
@@ -101,19 +104,25 @@ class RateLimited(Wrapper):
         if not images_a_minute > 0:
             raise ParameterError(f"images_a_minute must be above 0, not {images_a_minute!r}")
         self._seconds = 60 / images_a_minute
+        self._at_once = max(1, int(images_a_minute))
         self._free_at = -np.inf
 
     def answer(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> np.ndarray:
-        time.sleep(max(0.0, self._free_at - time.monotonic()))
-        self._free_at = time.monotonic() + self._seconds * len(images)
-        return self.suspect.answer(images, keys)
+        answers = []
+        for start in range(0, len(images), self._at_once):
+            part = slice(start, start + self._at_once)
+            time.sleep(max(0.0, self._free_at - time.monotonic()))
+            self._free_at = time.monotonic() + self._seconds * len(images[part])
+            answers.append(self.suspect.answer(images[part], keys[part]))
+        return answers[0] if len(answers) == 1 else np.concatenate(answers)
 
 
 class Cached(Wrapper):
-    """Keeps every answer on disk, and never asks about the same picture twice; the first answer stays.
+    """Keeps every answer on disk, and never asks about the same picture twice; the first one that is of use stays.
 
-    The folder holds what a suspect answers on marked images: keep it as secret as the ledger. A suspect that has
-    changed since is not noticed: use a folder for each.
+    The folder holds what a suspect answers on marked images: keep it as secret as the ledger. Suspects of other
+    digests, names or ways of asking may share it. One without a digest that has changed since is not noticed: use
+    a folder for each of its versions. What already is held (predictions) is not kept once more.
 
     Args:
         suspect: the suspect
@@ -122,15 +131,31 @@ class Cached(Wrapper):
 
     def __init__(self, suspect: Suspect, folder: str | os.PathLike[str]) -> None:
         super().__init__(suspect)
-        self._folder = Path(folder)
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Another's answers would make a verdict of the one about the other
+        who = f"{suspect.digest or suspect.name}\n{suspect.way}\n{suspect.preprocessing!r}"
+        name = hashlib.sha256(who.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        self._folder = Path(folder) / name
+        for own in (Path(folder), self._folder):
+            own.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def forget(self, images: Sequence[np.ndarray]) -> None:
+        for file in self._files(images):
+            file.unlink(missing_ok=True)
+        super().forget(images)
+
+    def _files(self, images: Sequence[np.ndarray]) -> list[Path]:
+        return [self._folder / f"{picture_digest(image)}.npy" for image in images]
 
     def answer(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> np.ndarray:
-        files = [self._folder / f"{picture_digest(image)}.npy" for image in images]
-        new = [row for row, file in enumerate(files) if not file.exists()]
+        if self.suspect.held is not None:
+            return self.suspect.answer(images, keys)
+        files = self._files(images)
+        # The first of each picture: one that comes twice is asked about once
+        first = {file: row for row, file in reversed(list(enumerate(files)))}
+        new = [row for row, file in enumerate(files) if first[file] == row and not file.exists()]
         if new:
             answers = self.suspect.answer([images[row] for row in new], [keys[row] for row in new])
-            if len(answers) != len(new):
+            if answers is None or len(answers) != len(new):
                 return answers  # of no use, as who asks will say
             for row, one in zip(new, answers, strict=True):
                 buffer = io.BytesIO()
@@ -157,7 +182,9 @@ class Logged(Wrapper):
         except Exception as error:
             self._write(images, keys, [{"error": f"{type(error).__name__}: {error}"}] * len(images))
             raise
-        self._write(images, keys, [{"answer": np.asarray(one).tolist()} for one in answers])
+        # What is no answer is written down too, and refused by who asks
+        each = answers if hasattr(answers, "__len__") else [answers] * len(images)
+        self._write(images, keys, [{"answer": np.asarray(one).tolist()} for one in each])
         return answers
 
     def _write(

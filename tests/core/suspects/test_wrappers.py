@@ -16,6 +16,7 @@ from fiftyone_honeyimage.core.suspects import (
     Protocol,
     RateLimited,
     Retrying,
+    Suspect,
     load_suspect,
     query,
     wrappers,
@@ -107,11 +108,84 @@ def test_what_failed_is_not_kept(trained, real_digits, tmp_path):
     _, failing = _counting(trained, TypeError("no"))
     with pytest.raises(SuspectError):
         _ask(Cached(failing, tmp_path), real_digits)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.rglob("*.npy")) == []
     short = load_suspect(lambda x: trained(x)[:-1])
     with pytest.raises(SuspectError, match="7"):
         _ask(Cached(short, tmp_path), real_digits)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.rglob("*.npy")) == []
+
+
+class Service(Suspect):
+    """Gives what ``answers`` says of its n-th call."""
+
+    metered = True
+
+    def __init__(self, *answers, name="service"):
+        self.name, self._answers, self.sent = name, answers, []
+
+    def answer(self, images, keys):
+        self.sent.append(len(images))
+        return self._answers[min(len(self.sent), len(self._answers)) - 1](len(images))
+
+
+def _right(number):
+    return np.eye(10)[np.zeros(number, int)]
+
+
+def _nan(number):
+    return np.where(np.arange(10) == 3, np.nan, _right(number))
+
+
+@pytest.mark.parametrize("useless", [_nan, lambda n: _right(n)[:, :7], lambda n: None])
+def test_a_useless_answer_is_not_kept_and_asked_for_again(real_digits, tmp_path, pauses, useless):
+    service = Service(useless, _right)
+    found = _ask(Cached(service, tmp_path), real_digits)
+    assert not found.failed.any()
+    assert len(pauses) == 1
+    # Kept are those that came after, and nobody is asked about them again
+    sent = len(service.sent)
+    _ask(Cached(service, tmp_path), real_digits)
+    assert len(service.sent) == sent
+
+
+def test_answers_of_one_suspect_are_never_taken_for_anothers(trained, real_digits, tmp_path):
+    image, key = real_digits.images[:1], real_digits.keys[:1]
+    one, other = (Service(lambda n, w=w: w * _right(n), name=f"model {w}") for w in (1.0, 2.0))
+    ours, theirs = (Cached(service, tmp_path).answer(image, key) for service in (one, other))
+    assert (ours.max(), theirs.max()) == (1.0, 2.0)
+    small, large = (load_suspect(trained, input_size=size, name="m") for size in (8, 9))
+    Cached(small, tmp_path).answer(image, key)
+    assert len(list(tmp_path.rglob("*.npy"))) == 3
+    Cached(large, tmp_path).answer(image, key)
+    assert len(list(tmp_path.rglob("*.npy"))) == 4, "another way of asking, other answers"
+
+
+def test_held_answers_go_by_their_keys(real_digits, tmp_path):
+    held = Cached(load_suspect({"a": 1, "b": 2}), tmp_path)
+    picture = real_digits.images[0]
+    assert [held.answer([picture], [key])[0] for key in "ab"] == [1, 2]
+
+
+def test_a_picture_that_comes_twice_is_asked_about_once(real_digits, tmp_path):
+    service = Service(_right)
+    images = [real_digits.images[0], real_digits.images[1], real_digits.images[0]]
+    assert Cached(service, tmp_path).answer(images, ["a", "b", "c"]).shape == (3, 10)
+    assert service.sent == [2]
+
+
+def test_no_batch_is_larger_than_a_minute_allows(real_digits, monkeypatch):
+    clock, waited = [0.0], []
+
+    def sleep(seconds):
+        waited.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr(wrappers, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: clock[0]))
+    service = Service(_right)
+    found = RateLimited(service, 3).answer(real_digits.images[:8], real_digits.keys[:8])
+    assert found.shape == (8, 10)
+    assert service.sent == [3, 3, 2]
+    assert waited == [0.0, 60.0, 60.0]
 
 
 def test_every_query_is_written_down(trained, real_digits, tmp_path):
