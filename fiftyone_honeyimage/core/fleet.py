@@ -194,7 +194,7 @@ def _task(
     decides = {
         "data": data.stem,
         "model": repr(model),
-        "code": sorted({code for module in model.modules() for code in _code_of(type(module))}),
+        "code": sorted({code for module in model.modules() for code in _code_of(type(module))}),  # type: ignore[arg-type]
         "initial": _digest_of_module(model),
         "rows": hashlib.sha256(json.dumps(own).encode()).hexdigest(),
         "config": asdict(config),
