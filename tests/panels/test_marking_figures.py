@@ -32,7 +32,11 @@ def point(source: str, **changes: Any) -> dict[str, Any]:
 
 def test_a_marking_in_figures() -> None:
     metrics = {"linf": 4.0, "psnr": 40.0, "ssim": 0.99, "lpips": 0.001, "stl": 0.99}
-    results = {"metrics": metrics, "excluded": {"duplicates": 3, "label_errors": 0}}
+    results = {
+        "metrics": metrics,
+        "excluded": {"duplicates": 3, "label_errors": 0},
+        "images": [{}] * 1800,
+    }
 
     rows = dict(figures.marking_rows(CONFIG, results))
 
@@ -44,9 +48,16 @@ def test_a_marking_in_figures() -> None:
 
 
 def test_a_marking_without_pairs_warns() -> None:
-    rows = dict(figures.marking_rows({**CONFIG, "num_pairs": 0}, {}))
+    rows = dict(figures.marking_rows({**CONFIG, "num_pairs": 0}, {"images": [{}] * 1200}))
 
     assert "no verdict can rest" in rows["pairs of twins"]
+
+
+def test_sides_of_several_images_withhold_as_many() -> None:
+    config = {**CONFIG, "num_honeyimages": 96, "num_pairs": 16}
+    rows = dict(figures.marking_rows(config, {"images": [{}] * 192}))
+
+    assert rows["pairs of twins"] == "**16**, so that 96 images are withheld from a release"
 
 
 def test_losses_of_the_proxies_are_told() -> None:
