@@ -20,8 +20,10 @@ def test_infringing_model_is_found_on_cifar10(data_dir, monkeypatch):
     from benchmarks.power import Setting, run_seed
     from fiftyone_honeyimage.core.training import TrainingConfig
 
+    # Fewer public images than there: they take most of the time, and are no part of what is shown
     setting = replace(
         Setting(),
+        num_public=1000,
         proxy_config=TrainingConfig(epochs=20),
         suspect_config=TrainingConfig(epochs=60),
         num_test=1000,

@@ -268,8 +268,11 @@ from fiftyone_honeyimage.core.codecs import open_codec
 from fiftyone_honeyimage.core.methods.crafting import Crafting
 from fiftyone_honeyimage.core.methods.honeyimage import HoneyImageOptions
 from fiftyone_honeyimage.core.methods.request import CraftRequest
-from fiftyone_honeyimage.core.methods import transforms
+from fiftyone_honeyimage.core.methods import finishing, transforms
 from fiftyone_honeyimage.core.models import build_model
+
+# Every try of fitting a file takes the same memory; one of each kind, or two, are enough to measure it
+finishing._FIT_ROUNDS, finishing._CORRECTIONS, finishing._SHRINKING = 2, (1.0,), (0.5, 0.5)
 
 class Originals(list):
     def __getitem__(self, row): return codecs[row].original()
