@@ -56,6 +56,15 @@ def _errors(properties: dict[str, Any], prefix: str = "") -> Any:
 
 
 @pytest.fixture(autouse=True)
+def cached_plugins(fo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FiftyOne reads every plugin's files anew for every call, unless it is told to look only whether they changed.
+
+    The tests of the App, in processes of their own, go without.
+    """
+    monkeypatch.setattr(fo.config, "plugins_cache_enabled", True)
+
+
+@pytest.fixture(autouse=True)
 def no_download(fo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """LPIPS fetches 233 MB where it can. The plugin and the package are two copies of the code."""
     operators = importlib.import_module("fiftyone.operators")

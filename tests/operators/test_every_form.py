@@ -427,6 +427,8 @@ class Driver:
         ctx = executor.ExecutionContext(
             request, executor=executor.Executor(), operator_uri=operator.uri
         )
+        # Loaded anew for each form it would take half the time, and nothing here edits it
+        ctx._dataset = self.dataset
         inputs = operator.resolve_type(ctx, "inputs")
         if inputs is not None:
             json.dumps(inputs.to_json(), allow_nan=False)

@@ -60,6 +60,15 @@ class Event:
         return "\n".join(str(word) for word in words if word)
 
 
+@pytest.fixture(autouse=True)
+def cached_plugins(fo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FiftyOne reads every plugin's files anew for every call, unless it is told to look only whether they changed.
+
+    The tests of the App, in processes of their own, go without.
+    """
+    monkeypatch.setattr(fo.config, "plugins_cache_enabled", True)
+
+
 @pytest.fixture
 def panel_uri() -> str:
     """The panel that a module of tests is about."""
