@@ -47,15 +47,20 @@ def open_window(
 
 @pytest.fixture
 def screens(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[AppPage, str], None]:
-    """Saves what a window shows: below ``$HONEYIMAGE_SCREENSHOTS`` if it is set, else with the test's files."""
+    """Saves what a window shows, step by step, below ``$HONEYIMAGE_SCREENSHOTS`` if it is set.
+
+    Else only what it shows in the end, with the test's files: a screenshot takes a quarter of a second and more.
+    """
     name = request.node.name
-    folder = Path(os.environ.get("HONEYIMAGE_SCREENSHOTS") or tmp_path / "screenshots")
+    wanted = os.environ.get("HONEYIMAGE_SCREENSHOTS")
+    folder = Path(wanted or tmp_path / "screenshots")
     folder.mkdir(parents=True, exist_ok=True)
     taken: list[str] = []
 
     def save(window: AppPage, step: str) -> None:
         taken.append(step)
-        window.page.screenshot(path=folder / f"{name}-{len(taken):02d}-{step}.png")
+        if wanted or step.startswith("end-"):
+            window.page.screenshot(path=folder / f"{name}-{len(taken):02d}-{step}.png")
 
     return save
 

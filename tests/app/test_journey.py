@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import tempfile
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,20 +55,27 @@ def train(files: Iterable[tuple[Path, str]], network: str, epochs: int, save_as:
     return save_as
 
 
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """Where the suspects are: their paths are typed key by key, and the form is made anew at each."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 def test_from_a_dataset_to_verdicts(
     noisy_digits: Any,
     worker: Any,
     open_window: Callable[..., AppPage],
     screens: Callable[..., None],
     picture: Callable[..., None],
-    tmp_path: Path,
+    short_folder: Path,
 ) -> None:
     dataset = noisy_digits
     window = open_window(dataset)
     take = partial(screens, window)
     take("dataset")
 
-    thief = twelve_clicks(window, take, dataset, tmp_path)
+    thief = twelve_clicks(window, take, dataset, short_folder)
     look_at_the_marking(window, take, picture)
     look_at_the_verdict(window, take, picture)
     verify_two_more(window, take, dataset, thief)
