@@ -389,7 +389,7 @@ def test_of_two_wrong_twins_the_one_that_is_named_does_not_depend_on_the_coin(
             samples.set_values("ground_truth.label", ["another"] * 2)
             refused(fhi.ReleaseError, f"sample {pair.a.files[0].sample_id} was marked as")
         finally:
-            samples.set_values("ground_truth.label", [pair.a.label] * 2)
+            samples.set_values("ground_truth.label", [pair.a.files[0].label] * 2)
 
 
 def test_a_leak_is_refused_without_naming_files(

@@ -150,7 +150,7 @@ def test_form_shows_what_a_verification_costs(
     dataset = make_marked()
 
     cost = resolve("verify_model", dataset, suspect=suspect_file).text("cost")
-    assert "**24 queries**, two for each of 12 pairs" in cost
+    assert "**24 queries** about 12 pairs" in cost
     assert "12 of 12 pairs have not been used yet" in cost
     assert "`signed_rank`, α = 0.001" in cost
     assert "verification number 1, which is held to the level 0.0005" in cost
