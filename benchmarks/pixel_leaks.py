@@ -31,7 +31,7 @@ from fiftyone_honeyimage.core.audit.epsilon import epsilon_at_chance, separation
 from fiftyone_honeyimage.core.audit.matching import match
 from fiftyone_honeyimage.core.audit.practice import choose_practice, detector_features, practise
 from fiftyone_honeyimage.core.audit.separation import matched_auroc, rank_test
-from fiftyone_honeyimage.core.codecs import DecodedSources, open_codec
+from fiftyone_honeyimage.core.codecs import decoded_sources, open_codec
 from fiftyone_honeyimage.core.hardness import compute_hardness
 from fiftyone_honeyimage.core.images import read_image
 from fiftyone_honeyimage.core.methods import METHODS
@@ -145,7 +145,7 @@ def measure(paths: Sequence[Path], args: argparse.Namespace, seed: int, folder: 
     for epsilon in args.epsilons:
         result = METHODS["honeyimage"].craft(
             CraftRequest(
-                candidates=DecodedSources(codecs),
+                candidates=decoded_sources(codecs),
                 codecs=codecs,
                 candidate_labels=labels[rows],
                 rest=seen[torch.from_numpy(rest)],

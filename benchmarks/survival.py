@@ -28,7 +28,7 @@ from PIL import Image
 
 from benchmarks.datasets import unpack_eurosat
 from benchmarks.results_io import write_results
-from fiftyone_honeyimage.core.codecs import Codec, DecodedSources, open_codec
+from fiftyone_honeyimage.core.codecs import Codec, decoded_sources, open_codec
 from fiftyone_honeyimage.core.codecs.base import decode
 from fiftyone_honeyimage.core.images import read_image
 from fiftyone_honeyimage.core.methods import METHODS
@@ -55,7 +55,7 @@ def compare(paths: list[Path], args: argparse.Namespace, quality: int) -> dict[s
     order = np.random.default_rng(args.seed).permutation(len(paths))
     chosen, rest = order[: args.candidates], order[args.candidates :]
     codecs = [open_codec(paths[row]) for row in chosen]
-    originals = list(DecodedSources(codecs))
+    originals = list(decoded_sources(codecs))
     stacked = np.stack([read_image(paths[row]) for row in rest]).transpose(0, 3, 1, 2)
 
     def craft(codecs: Any, robust: bool) -> CraftResult:
@@ -131,7 +131,7 @@ def memory(folder: Path) -> dict[str, float]:
     rest = torch.randint(0, 256, (64, 3, 64, 64), dtype=torch.uint8)
     result = METHODS["honeyimage"].craft(
         CraftRequest(
-            candidates=DecodedSources([codec]),
+            candidates=decoded_sources([codec]),
             codecs=[codec],
             candidate_labels=np.zeros(1, dtype=np.int64),
             rest=rest,

@@ -71,6 +71,12 @@ def call(fo: Any) -> Callable[..., Any]:
     return run
 
 
+def _tiny(epochs: int) -> dict[str, Any]:
+    """A proxy that is trained in no time."""
+    training = {"epochs": epochs, "batch_size": 32}
+    return {"proxy": "resnet_tiny", "training": training, "device": "cpu"}
+
+
 def _invalid(form: dict[str, Any]) -> dict[str, str]:
     found = form["type"]["properties"]
     return {name: prop["error_message"] for name, prop in found.items() if prop["invalid"]}
@@ -81,11 +87,7 @@ def test_four_files_from_the_form_to_checked_evidence(
 ) -> None:
     fhi = importlib.import_module("fiftyone_honeyimage")
     dataset = make_digits_dataset(num=72, size=8)
-    tiny: dict[str, Any] = {
-        "proxy": "resnet_tiny",
-        "training": {"epochs": 4, "batch_size": 32},
-        "device": "cpu",
-    }
+    tiny = _tiny(epochs=4)
     fhi.compute_hardness(dataset, "ground_truth", progress=False, **tiny)
 
     # The SDK tells the method's options and refuses those of others
@@ -168,11 +170,7 @@ def test_secrets_in_several_images_with_other_labels_asked_about_in_others(
 ) -> None:
     fhi = importlib.import_module("fiftyone_honeyimage")
     dataset = make_digits_dataset(num=180, size=8)
-    tiny: dict[str, Any] = {
-        "proxy": "resnet_tiny",
-        "training": {"epochs": 2, "batch_size": 32},
-        "device": "cpu",
-    }
+    tiny = _tiny(epochs=2)
     fhi.compute_hardness(dataset, "ground_truth", progress=False, **tiny)
     before = dict(zip(*dataset.values(["id", "ground_truth.label"]), strict=True))
     asked: dict[str, Any] = {

@@ -274,7 +274,7 @@ def _digest_of_module(model: nn.Module) -> str:
 @cache
 def _code_of(kind: type) -> tuple[str, ...]:
     """The source of the files of a class and of what it inherits from, helpers and constants too, so that a proxy
-    whose code was changed is trained again. Torch's and ours stand in a task by their versions."""
+    whose code was changed is trained again. Torch's stands in a task by its version."""
     found = []
     for each in kind.__mro__:
         if each.__module__.partition(".")[0] in (

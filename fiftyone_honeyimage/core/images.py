@@ -20,7 +20,7 @@ import contextlib
 import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,25 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 #: Pillow modes that become 8-bit RGB without loss of colour.
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX")
+
+
+class LazyImages(Sequence[np.ndarray]):
+    """Images that are made when they are asked for, and not kept.
+
+    Args:
+        length: how many
+        read: makes the image of a row, uint8 (H, W, 3)
+    """
+
+    def __init__(self, length: int, read: Callable[[int], np.ndarray]) -> None:
+        self._length = length
+        self._read = read
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, row):  # type: ignore[no-untyped-def]
+        return self._read(row)
 
 
 @dataclass(frozen=True, eq=False)

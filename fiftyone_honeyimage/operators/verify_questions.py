@@ -110,7 +110,7 @@ def check_pairs(
 
 def facts(ctx: Any, ledger: Ledger) -> list[str]:
     """What is asked before a verification counts, and what was left open."""
-    from ..core.pipeline.probing import NUM_AT_HAND
+    from ..core.pipeline.trial import NUM_AT_HAND
 
     found = []
     given = ctx.params.get("suspect")
@@ -131,7 +131,7 @@ def facts(ctx: Any, ledger: Ledger) -> list[str]:
 def _accuracy(ctx: Any, marking: Marking, field_name: str) -> Any:
     """How right the predictions of a field are on unmarked images; None if they cannot be read."""
     from ..core.errors import HoneyImageError
-    from ..core.pipeline.probing import read_held
+    from ..core.pipeline.trial import read_held
     from ..dataset.verification.surroundings import DatasetSurroundings
     from ..dataset.verification.suspects import open_suspect, suspect_classes
 

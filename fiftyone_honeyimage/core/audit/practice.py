@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from sklearn.covariance import ledoit_wolf
 
-from ..codecs import Codec, DecodedSources, open_codec
+from ..codecs import Codec, decoded_sources, open_codec
 from ..device import choose_device
 from ..errors import ImageError
 from ..images import read_image
@@ -136,7 +136,7 @@ def mark_for_practice(
     where = choose_device(device)
     blank = torch.zeros((1, 3, input_size, input_size), dtype=torch.uint8)
     request = CraftRequest(
-        candidates=DecodedSources(codecs),
+        candidates=decoded_sources(codecs),
         candidate_labels=labels,
         rest=blank,
         rest_labels=labels[:1],

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ImageError
-from ..images import opened_image, read_image
+from ..images import LazyImages, opened_image, read_image
 from .base import Codec, RewrittenError
 from .jpeg import JpegCodec, load_jpeglib
 from .png import PngCodec
@@ -28,9 +28,9 @@ from .webp import WebpCodec
 
 __all__ = [
     "Codec",
-    "DecodedSources",
     "RewrittenError",
     "check_markable",
+    "decoded_sources",
     "encode_like",
     "encoder_versions",
     "open_codec",
@@ -129,17 +129,9 @@ def written_like_marked(path: str | os.PathLike[str], *, anew: bool, drop: bool)
     return data
 
 
-class DecodedSources(Sequence[np.ndarray]):
+def decoded_sources(codecs: Sequence[Codec]) -> LazyImages:
     """The pixels of the codecs' sources, each decoded when it is asked for."""
-
-    def __init__(self, codecs: Sequence[Codec]) -> None:
-        self._codecs = codecs
-
-    def __len__(self) -> int:
-        return len(self._codecs)
-
-    def __getitem__(self, row):  # type: ignore[no-untyped-def]
-        return self._codecs[row].original()
+    return LazyImages(len(codecs), lambda row: codecs[row].original())
 
 
 def encoder_versions() -> dict[str, str | None]:

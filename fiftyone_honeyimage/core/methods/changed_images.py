@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..device import choose_device
-from .finishing import DecodedFiles, FinishedFiles
+from .finishing import FinishedFiles, decoded_files
 from .out_model import losses, thumbnails, train_out_model
 from .request import CraftRequest, CraftResult, Probe
 
@@ -40,7 +40,7 @@ def finish_changed(
         encoded = FinishedFiles(len(changed), folder)
         for row, (codec, image) in enumerate(zip(request.codecs, changed, strict=True)):
             encoded.put(row, codec.encode(image))
-        images = DecodedFiles(encoded)
+        images = decoded_files(encoded)
     size = int(request.rest.shape[-1])
     device = choose_device(request.device)
     before = torch.as_tensor(request.candidate_labels, dtype=torch.int64)

@@ -27,7 +27,7 @@ from ..resizing import differentiable_resize
 from ..seeds import derive_seed
 from ..training import TrainingConfig, train_models
 from .ascent import gap_gradients, gaps_of, shift_origin
-from .finishing import DecodedFiles, FinishedFiles, finish
+from .finishing import FinishedFiles, decoded_files, finish
 from .out_model import losses, train_out_model
 from .perturbation import (
     KEPT_BYTES,
@@ -184,7 +184,7 @@ class Crafting:
         for row, original in enumerate(request.candidates):
             codec = self._codecs[row]
             if codec is not None and row in files:
-                pixels = DecodedFiles(files)[row]
+                pixels = decoded_files(files)[row]
             else:
                 levels = self.perturbations.read(row)
                 budget = self._budget(row, original)
@@ -200,7 +200,7 @@ class Crafting:
                 request.report("Fitting files", row + 1, len(files))
         if request.codecs is None:
             return images, None, finished, originals
-        return DecodedFiles(files), files, finished, originals
+        return decoded_files(files), files, finished, originals
 
     def _budget(self, row: int, original: np.ndarray) -> np.ndarray:
         """How much each pixel may change, float32 (H, W), kept where all of them take little memory."""

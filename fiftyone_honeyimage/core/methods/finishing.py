@@ -11,6 +11,7 @@ from scipy.ndimage import binary_dilation
 
 from ..codecs.base import Codec, decode, strips
 from ..files import write_atomic
+from ..images import LazyImages
 from ..metrics import LEAST_SIMILARITY, SSIM_WINDOW, window_similarity
 from .perturbation import Scale, realised
 
@@ -171,17 +172,9 @@ class FinishedFiles(Sequence[bytes]):
         return self._folder / f"{row}.bin"
 
 
-class DecodedFiles(Sequence[np.ndarray]):
+def decoded_files(files: Sequence[bytes]) -> LazyImages:
     """The pixels of finished files, decoded when they are asked for."""
-
-    def __init__(self, files: Sequence[bytes]) -> None:
-        self._files = files
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __getitem__(self, row):  # type: ignore[no-untyped-def]
-        return decode(self._files[row], f"HoneyImage {row}")
+    return LazyImages(len(files), lambda row: decode(files[row], f"HoneyImage {row}"))
 
 
 def _written(codec: Codec, change: np.ndarray) -> tuple[bytes, np.ndarray]:

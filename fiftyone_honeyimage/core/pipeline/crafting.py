@@ -13,11 +13,12 @@ import numpy as np
 import torch
 
 from ..checkpoints import save_checkpoint
-from ..codecs import Codec, DecodedSources, open_codec
+from ..codecs import Codec, decoded_sources, open_codec
 from ..codecs.base import check_change_kept
 from ..codecs.previews import without_previews
 from ..errors import ImageError
 from ..files import ensure_free_space, sha256_bytes, sha256_file, write_atomic, write_json_atomic
+from ..images import LazyImages, read_image
 from ..methods import METHODS
 from ..methods.honeyimage import HoneyImageOptions
 from ..methods.request import CraftRequest, CraftResult
@@ -33,7 +34,7 @@ from .folder import CHECKPOINTS, IMAGES, MANIFEST
 from .labeled import LabeledSamples
 from .loading import keep_rows, load_images
 from .run_cost import peak_bytes
-from .side_files import ReadImages, relabelled, write_probes
+from .side_files import relabelled, write_sides
 
 _logger = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ def make_images(
 
     rows = candidates.rows
     rest = np.setdiff1d(np.arange(len(kept)), rows)
+    probes = [loaded.samples.filepaths[row] for row in candidates.probes]
     codecs = [open_codec(loaded.samples.filepaths[row]) for row in rows]
     num_classes = len(labeled.classes)
     ensure_free_space(partial, _disk_bytes(codecs, proxy, num_classes, request["input_size"]))
@@ -75,11 +77,11 @@ def make_images(
     method = METHODS[request["method"]]
     options = method.Options.read(request)
     craft = CraftRequest(
-        candidates=DecodedSources(codecs),
+        candidates=decoded_sources(codecs),
         codecs=codecs,
         candidate_labels=loaded.samples.labels[rows],
         sides=candidates.sides,
-        probe_sources=ReadImages([loaded.samples.filepaths[row] for row in candidates.probes]),
+        probe_sources=LazyImages(len(probes), lambda row: read_image(probes[row])),
         probe_labels=loaded.samples.labels[candidates.probes],
         rest=keep_rows(loaded.images, rest),
         rest_labels=loaded.samples.labels[rest],
@@ -172,15 +174,12 @@ def _write_images(
     report: Report,
 ) -> dict[str, Any]:
     assert result.encoded is not None  # there are codecs
-    pair_of = {
-        int(row): twins // candidates.files_a_side
-        for twins, rows in enumerate(candidates.pairs)
-        for row in rows
-    }
-    before = labeled.labels[candidates.rows]
+    rows = candidates.rows
+    pair_of = {place: pair for pair, both in enumerate(candidates.sides) for place in both.flat}
+    before = labeled.labels[rows]
     after = before if result.labels is None else result.labels
     images = []
-    for number, row in enumerate(candidates.rows):
+    for number, row in enumerate(rows):
         # A folder each, so that the file keeps the name that it has to have in a release.
         name = f"{IMAGES}/{labeled.ids[row]}/{Path(labeled.filepaths[row]).name}"
         (partial / name).parent.mkdir(parents=True, exist_ok=True)
@@ -199,7 +198,7 @@ def _write_images(
                 "label": labeled.classes[after[number]],
                 **relabelled(labeled.classes, before[number], after[number]),
                 "file": name,
-                "pair": pair_of.get(int(row)),
+                "pair": pair_of.get(number),
                 "hardness": float(hardness[row]),
                 "source_sha256": sha256_file(labeled.filepaths[row]),
                 "marked_sha256": marked,
@@ -213,7 +212,7 @@ def _write_images(
             }
         )
         report("Measuring", number + 1, len(codecs))
-    sides = write_probes(partial, labeled, candidates, result, input_size)
+    sides = write_sides(partial, labeled, candidates, result, input_size)
     models = {"f_out.pt": result.out_model, "f_in.pt": result.in_model}
     for name, model in models.items():
         if model is not None:

@@ -58,9 +58,9 @@ def paper_figures(
         recorded: the answers
         ledger: of the marking
         proxy_losses: the out-model's loss by sample id, nats
-        reference_losses: every reference model's losses on every side
+        reference_losses: every reference model's loss on every side
     """
-    if any(side.probes for pair in ledger.pairs for side in (pair.a, pair.b)):
+    if any(pair.a.probes for pair in ledger.pairs):  # side b then has as many
         return {}
     released = ledger.released()
     found = {
@@ -70,13 +70,9 @@ def paper_figures(
     }
     if not found:
         return {}
+    sides = [ledger.pairs[index].side(name) for index, name in found]
     proxies = [
-        float(
-            np.mean(
-                [proxy_losses[image.sample_id] for image in ledger.pairs[index].side(twin).files]
-            )
-        )
-        for index, twin in found
+        float(np.mean([proxy_losses[image.sample_id] for image in side.files])) for side in sides
     ]
     gaps = loss_gaps(proxies, list(found.values()))
     figures: dict[str, Any] = {

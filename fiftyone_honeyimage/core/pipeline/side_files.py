@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 
 from ..files import sha256_bytes, sha256_file, write_atomic
-from ..images import read_image
 from ..ledger.sides import TWINS, MarkedImage, Side
 from ..methods.out_model import losses, thumbnails
 from ..methods.request import CraftResult, Probe
@@ -26,7 +25,7 @@ def relabelled(classes: Sequence[str], before: int, after: int) -> dict[str, str
     return {} if before == after else {"source_label": classes[before]}
 
 
-def write_probes(
+def write_sides(
     partial: Path,
     labeled: LabeledSamples,
     candidates: Candidates,
@@ -76,19 +75,6 @@ def _probe_losses(result: CraftResult, probes: Sequence[Probe], size: int) -> np
     labels = torch.tensor([probe.label for probe in probes], dtype=torch.int64)
     images = thumbnails([probe.image for probe in probes], size)
     return losses(result.out_model, images, labels, torch.device("cpu"))
-
-
-class ReadImages(Sequence[np.ndarray]):
-    """Images that are read when they are asked for."""
-
-    def __init__(self, paths: Sequence[str]) -> None:
-        self._paths = paths
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, row):  # type: ignore[no-untyped-def]
-        return read_image(self._paths[row])
 
 
 def read_sides(manifest: Mapping[str, Any]) -> tuple[list[MarkedImage], list[tuple[Side, Side]]]:

@@ -27,10 +27,10 @@ from ..progress import Report, silent
 from ..suspects import Protocol, Suspect
 from ..suspects.journal import Journal, begun_elsewhere
 from .pair_choice import check_reach, choose_pairs
-from .probing import Probe, probe, same_suspect
 from .questions import Questions, Suffices, ask_references
 from .roles import paper_figures
 from .surroundings import Surroundings
+from .trial import Trial, same_suspect, try_out
 
 _logger = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ def begin(call: Call, journal: Journal, report: Report = silent) -> Begun:
     wanted = choose_pairs(call.ledger, call.pairs, call.num_pairs)
     check_reach(call.ledger, len(wanted), call.ledger.plan.alpha_for(call.alpha))
     images = read_twins(call.ledger, wanted, call.folder)
-    found = _probe(call, images)
+    found = _try_out(call, images)
     caution = found.caution(call.insist)
     if caution:
         _logger.warning(caution)
@@ -217,9 +217,9 @@ def _suffices(ledger: Ledger, logged: LoggedVerification) -> Suffices:
     return suffices
 
 
-def _probe(call: Call, images: Mapping[str, Any]) -> Probe:
+def _try_out(call: Call, images: Mapping[str, Any]) -> Trial:
     one_by_one = _is_sequential(call)
-    return probe(
+    return try_out(
         call.model,
         call.around,
         call.classes,
@@ -242,8 +242,8 @@ def _resumed(call: Call, journal: Journal, logged: LoggedVerification) -> Questi
     images = read_twins(call.ledger, logged.pairs, call.folder)
     # A suspect without a digest has to answer as the one of that name that was interrupted
     if call.model.digest is None and not logged.closed:
-        found = _probe(call, images)
-        if not same_suspect(journal.probe, found.fingerprint):
+        found = _try_out(call, images)
+        if not same_suspect(journal.trial, found.fingerprint):
             raise SuspectError(
                 f"a verification of '{call.model.name}' was interrupted, and on unmarked images this "
                 "suspect answers otherwise than that one did. If it is another model, pass another name=: it "

@@ -27,14 +27,12 @@ class Score(ABC):
         title: what it is, for a curator
         access: what a suspect has to give
         decides: whether a verdict may rest on it; others are shown
-        needs_reference: whether it compares with what another model said of the same images
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     access: ClassVar[Access] = Access.SCORES
     decides: ClassVar[bool] = True
-    needs_reference: ClassVar[bool] = False
 
     @abstractmethod
     def of(self, values: npt.ArrayLike, reference: npt.ArrayLike | None = None) -> FloatArray:

@@ -18,7 +18,6 @@ class LossGap(Score):
 
     name = "loss_gap"
     title = "The published method's gap between proxy and model"
-    needs_reference = True
     decides = False
 
     def of(self, values: npt.ArrayLike, reference: npt.ArrayLike | None = None) -> FloatArray:

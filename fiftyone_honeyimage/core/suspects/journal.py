@@ -34,7 +34,7 @@ class Journal:
         path: its file
         was_there: whether an earlier call left it
         verification_id: the ledger's verification, None if it was not opened yet
-        probe: what the suspect answered on unmarked images when this began
+        trial: what the suspect answered on unmarked images when this began
         answers: (pair, side, image) → loss (nats; NaN for labels) and whether it is right
         failures: (pair, side, image) → the reason
     """
@@ -43,7 +43,7 @@ class Journal:
         self.path = path
         self._descriptor = descriptor
         self.verification_id: str | None = None
-        self.probe: list[Any] | None = None
+        self.trial: list[Any] | None = None
         self.answers: dict[Place, tuple[float, bool]] = {}
         self.failures: dict[Place, str] = {}
         self.was_there = self._read()
@@ -79,12 +79,12 @@ class Journal:
             os.close(descriptor)
             raise
 
-    def begin(self, probe: Sequence[Any]) -> None:
+    def begin(self, trial: Sequence[Any]) -> None:
         """Starts it anew, with what the suspect answered on unmarked images."""
         os.ftruncate(self._descriptor, 0)
         self.verification_id, self.answers, self.failures = None, {}, {}
-        self.probe = list(probe)
-        self._write([{"format": FORMAT, "probe": self.probe}])
+        self.trial = list(trial)
+        self._write([{"format": FORMAT, "trial": self.trial}])
 
     def opened(self, verification_id: str) -> None:
         """Notes the verification that the ledger has opened."""
@@ -125,7 +125,7 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.probe is None:
+        if self.trial is None:
             self.remove()  # nothing was begun
         self.close()
 
@@ -168,7 +168,7 @@ class Journal:
                 return False
             if first["format"] != FORMAT:
                 raise LedgerError(f"{self.path} has the unknown format {first['format']!r}")
-            self.probe = first["probe"]
+            self.trial = first["trial"]
             for row in rows:
                 if "verification" in row:
                     self.verification_id = row["verification"]

@@ -150,17 +150,19 @@ class Cached(Wrapper):
         if self.suspect.held is not None:
             return self.suspect.answer(images, keys)
         files = self._files(images)
-        # The first of each picture: one that comes twice is asked about once
-        first = {file: row for row, file in reversed(list(enumerate(files)))}
-        new = [row for row, file in enumerate(files) if first[file] == row and not file.exists()]
+        # A picture that comes twice is asked about once
+        new = {file: row for row, file in enumerate(files) if not file.exists()}
         if new:
-            answers = self.suspect.answer([images[row] for row in new], [keys[row] for row in new])
+            rows = new.values()
+            answers = self.suspect.answer(
+                [images[row] for row in rows], [keys[row] for row in rows]
+            )
             if answers is None or len(answers) != len(new):
                 return answers  # of no use, as who asks will say
-            for row, one in zip(new, answers, strict=True):
+            for file, one in zip(new, answers, strict=True):
                 buffer = io.BytesIO()
                 np.save(buffer, one, allow_pickle=False)
-                write_atomic(files[row], buffer.getvalue())
+                write_atomic(file, buffer.getvalue())
         return np.stack([np.load(file, allow_pickle=False) for file in files])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from fiftyone_honeyimage.core.audit import audit_files
 from fiftyone_honeyimage.core.audit.practice import choose_practice, learn_detector
-from fiftyone_honeyimage.core.codecs import DecodedSources, open_codec
+from fiftyone_honeyimage.core.codecs import decoded_sources, open_codec
 from fiftyone_honeyimage.core.methods import METHODS
 from fiftyone_honeyimage.core.methods.honeyimage import HoneyImageOptions
 from fiftyone_honeyimage.core.methods.out_model import thumbnails
@@ -25,7 +25,7 @@ def mark(release: Any, epsilon: float) -> None:
     others = [name for name in release.names if name not in release.marked]
     result = METHODS["honeyimage"].craft(
         CraftRequest(
-            candidates=DecodedSources(codecs),
+            candidates=decoded_sources(codecs),
             codecs=codecs,
             candidate_labels=np.array([int(name[0]) for name in release.marked]),
             rest=thumbnails([release.arrays[name] for name in others], 8),

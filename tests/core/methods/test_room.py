@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fiftyone_honeyimage.core.codecs import DecodedSources, open_codec
+from fiftyone_honeyimage.core.codecs import decoded_sources, open_codec
 from fiftyone_honeyimage.core.images import read_image
 from fiftyone_honeyimage.core.methods import METHODS
 from fiftyone_honeyimage.core.methods.finishing import finish
@@ -112,7 +112,7 @@ def test_crafted_files_leave_plain_areas_as_they_are(tmp_path, name, smoothing):
     rng = np.random.default_rng(1)
     rest = torch.from_numpy(rng.integers(0, 256, (24, 3, 16, 16), dtype=np.uint8))
     request = CraftRequest(
-        candidates=DecodedSources([codec, codec]),
+        candidates=decoded_sources([codec, codec]),
         codecs=[codec, codec],
         candidate_labels=np.array([0, 1]),
         rest=rest,

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fiftyone_honeyimage.core.codecs import DecodedSources, open_codec
+from fiftyone_honeyimage.core.codecs import decoded_sources, open_codec
 from fiftyone_honeyimage.core.methods import METHODS
 from fiftyone_honeyimage.core.methods.ascent import PASSES
 from fiftyone_honeyimage.core.methods.honeyimage import HoneyImageOptions
@@ -112,7 +112,7 @@ def test_files_are_measured_as_they_would_be_decoded(
         path = tmp_path / f"{row}.jpg"
         Image.fromarray(image).save(path, quality=90)
         codecs.append(open_codec(path))
-    request = replace(request_, codecs=codecs, candidates=DecodedSources(codecs)).with_options(
+    request = replace(request_, codecs=codecs, candidates=decoded_sources(codecs)).with_options(
         num_steps=2
     )
     result = METHODS["honeyimage"].craft(request)

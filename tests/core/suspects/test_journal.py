@@ -36,7 +36,7 @@ def test_what_is_kept_is_there_for_the_same_call_and_no_other(ledger):
     begun(ledger).close()
     with Journal.open(ledger, CALL) as again:
         assert again.was_there
-        assert (again.verification_id, again.probe) == ("v1", [0.5, -1.0])
+        assert (again.verification_id, again.trial) == ("v1", [0.5, -1.0])
         assert again.answers[3, "b", 0] == (0.1 + 0.2, True), "bit by bit"
         loss, right = again.answers[3, "a", 0]
         assert math.isnan(loss)
@@ -105,7 +105,7 @@ def test_the_same_call_cannot_run_twice_at_once(ledger):
         assert later.was_there
 
 
-@pytest.mark.parametrize("text", ['{"format": "other/9", "probe": []}\n', "[1]\n", "no JSON\n"])
+@pytest.mark.parametrize("text", ['{"format": "other/9", "trial": []}\n', "[1]\n", "no JSON\n"])
 def test_a_file_that_is_no_journal_is_refused(ledger, text):
     journal_path(ledger, CALL).write_text(text, encoding="utf-8")
     with pytest.raises(LedgerError, match=r"unknown format|was altered"):

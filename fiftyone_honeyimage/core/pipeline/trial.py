@@ -33,7 +33,7 @@ _CAUSES = (
 
 
 @dataclass(frozen=True)
-class Probe:
+class Trial:
     """What was found on unmarked images.
 
     Attributes:
@@ -66,7 +66,7 @@ class Probe:
         return None
 
 
-def probe(
+def try_out(
     suspect: Suspect,
     around: Surroundings,
     classes: Sequence[str],
@@ -75,7 +75,7 @@ def probe(
     batch_size: int,
     twins: Mapping[str, np.ndarray],
     num_queries: int,
-) -> Probe:
+) -> Trial:
     """Asks a suspect about unmarked images, in the batches that the twins will come in.
 
     Args:
@@ -135,7 +135,7 @@ def probe(
         normalisations=normalisations,
         losses=answers.losses[:number],
     )
-    return Probe(answers.outputs, found, _fingerprint(answers))
+    return Trial(answers.outputs, found, _fingerprint(answers))
 
 
 def batch_sizes(num_queries: int, batch_size: int) -> list[int]:
@@ -228,7 +228,7 @@ def read_held(
     around: Surroundings,
     classes: Sequence[str],
     outputs: str,
-) -> Probe:
+) -> Trial:
     """What a suspect's held answers on unmarked images tell; nothing has to be asked.
 
     Raises:
@@ -266,7 +266,7 @@ def read_held(
         proxies=around.proxies(),
         losses=answers.losses,
     )
-    return Probe(meaning, found, _fingerprint(everything))
+    return Trial(meaning, found, _fingerprint(everything))
 
 
 def _fingerprint(answers: Answers) -> list[float]:
