@@ -43,7 +43,10 @@ class MarkedImage:
             value = getattr(self, name)
             if not isinstance(value, str) or not value:
                 raise LedgerError(f"A marked image needs a {name} in words, not {value!r}")
-        if self.source_label in ("", self.label):
+        kept = self.source_label is None
+        if not kept and (
+            not isinstance(self.source_label, str) or self.source_label in ("", self.label)
+        ):
             raise LedgerError(
                 f"Sample {self.sample_id}: source_label {self.source_label!r} is no other class than "
                 f"{self.label!r}; leave it out where the label is kept"

@@ -218,13 +218,13 @@ def _suffices(ledger: Ledger, logged: LoggedVerification) -> Suffices:
 
 
 def _try_out(call: Call, images: Mapping[str, Any]) -> Trial:
-    one_by_one = _is_sequential(call)
+    at_once = len(call.ledger.pairs[0].asked) if _is_sequential(call) else call.batch_size
     return try_out(
         call.model,
         call.around,
         call.classes,
         outputs=call.outputs,
-        batch_size=min(call.batch_size, 2) if one_by_one else call.batch_size,
+        batch_size=min(call.batch_size, at_once),
         twins=images,
         num_queries=len(images),
     )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from protocols import PROTOCOL
 
+from fiftyone_honeyimage.core.errors import LedgerError
 from fiftyone_honeyimage.core.evidence.pair_answers import PairAnswers
 from fiftyone_honeyimage.core.evidence.plan import Plan
 from fiftyone_honeyimage.core.ledger.creation import create_ledger
@@ -119,3 +120,9 @@ def test_each_recipient_has_coins_of_his_own(ledger: Ledger) -> None:
         assert len(names | withheld) == 24 + 8
     with pytest.raises(KeyError):
         ledger.released("Nobody")
+
+
+@pytest.mark.parametrize("wrong", ["", "dog", 5])
+def test_the_label_before_is_another_one_or_is_not_there(wrong: Any) -> None:
+    with pytest.raises(LedgerError, match="source_label"):
+        MarkedImage("one", "dog", "one.png", *2 * ("0" * 64,), wrong)

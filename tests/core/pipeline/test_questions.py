@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from fiftyone_honeyimage.core.errors import SuspectError
+from fiftyone_honeyimage.core.evidence.plan import Plan
 from fiftyone_honeyimage.core.ledger.sides import MarkedImage
+from fiftyone_honeyimage.core.pipeline import verify
 from fiftyone_honeyimage.core.pipeline.questions import Questions
 from fiftyone_honeyimage.core.suspects import Protocol, Suspect
 from fiftyone_honeyimage.core.suspects.journal import Journal
@@ -142,3 +145,20 @@ def test_in_turn_it_looks_after_every_pair_of_sides(asked: Any, tmp_path: Path) 
     assert seen == [[3], [1]]
     assert answers.pairs == (3, 1)
     assert len(suspect.asked) == 2 * 2 * NUM_IMAGES
+
+
+@pytest.mark.parametrize(
+    ("test", "batch_size", "expected"),
+    [("e_process", 64, 6), ("e_process", 4, 4), ("signed_rank", 64, 64)],
+)
+def test_it_is_tried_in_the_batches_to_come(
+    monkeypatch: pytest.MonkeyPatch, test: str, batch_size: int, expected: int
+) -> None:
+    """In turn a pair comes at once: both sides, three images each."""
+    tried = []
+    monkeypatch.setattr(verify, "try_out", lambda *_, **how: tried.append(how["batch_size"]))
+    pair = SimpleNamespace(asked=("image",) * 6)
+    ledger: Any = SimpleNamespace(pairs=[pair], plan=Plan(test=test))
+    call = verify.Call(ledger, Path(), {}, Grey(), CLASSES, batch_size=batch_size)
+    verify._try_out(call, {})
+    assert tried == [expected]
