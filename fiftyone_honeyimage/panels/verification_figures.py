@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from ..app.words import table
+from ..core.evidence.decisions import read_decisions
 from ..core.evidence.exact_tests import TESTS
 
 Pair = Mapping[str, Any]
@@ -360,6 +362,24 @@ def paper_markdown(paper: Mapping[str, Any]) -> str | None:
         "model has a positive gap too, and how large it is depends on the model."
     )
     return "\n\n".join(lines)
+
+
+def decisions_markdown(paper: Mapping[str, Any]) -> str | None:
+    """What published rules would have decided, with their warning; None if there is none."""
+    decisions = read_decisions(paper)
+    if not decisions:
+        return None
+    rows = [
+        (one.rule, f"{'**would accuse**' if one.accuses else 'would not accuse'}: {one.text}")
+        for one in decisions
+    ]
+    return "\n\n".join(
+        [
+            table(("Published rule", "What it says of this model"), rows),
+            "*These never decide.* Each rests on assumptions about innocent models; the verdict above holds for "
+            "every innocent model.",
+        ]
+    )
 
 
 def pairs_of(point: str, pairs: Sequence[Pair]) -> list[int]:

@@ -63,6 +63,9 @@ def show_verdict(
             types.AlertView(label=notice.label, description=notice.text, severity=notice.severity),
         )
     panel.md(table(("Figures", ""), figures.summary_rows(verdict)), name="figures")
+    decisions = figures.decisions_markdown(verdict.paper)
+    if decisions is not None:
+        panel.md(decisions, name="decisions")
     note = from_config(verification.config)
     if note.text:
         panel.md(f"**Note:** {note.text}", name="note_shown")

@@ -212,3 +212,17 @@ def test_provenance_tells_who_with_what_and_on_which_ledger() -> None:
     assert rows["with"] == "python 3.11, torch unknown"
     old = SimpleNamespace(**{**vars(given), "config": {}})
     assert "run by" not in dict(figures.provenance_rows(old))
+
+
+def test_published_decisions_are_shown_with_their_warning():
+    from fiftyone_honeyimage.core.evidence.decisions import PublishedDecision, with_decisions
+
+    one = PublishedDecision("Paired t-test", True, 0.4, 0.2, 0.01, "0.40 above 0.20, p = 0.01")
+    other = PublishedDecision("Threshold", False, 0.1, 0.2, None, "0.10, not above 0.20")
+
+    shown = figures.decisions_markdown(with_decisions({}, [one, other]))
+
+    assert "| Paired t-test | **would accuse**: 0.40 above 0.20, p = 0.01 |" in shown
+    assert "| Threshold | would not accuse: 0.10, not above 0.20 |" in shown
+    assert "never decide" in shown
+    assert figures.decisions_markdown({"mean_loss_gap": 1.0}) is None
