@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from .base import Access, Score
+from .bavaria import Bavaria
 from .confidence import Confidence
 from .correct import Correct
+from .learn_original import LearnOriginal
+from .lira_compat import CarliniCompat
+from .lira_offline import LiraOffline
+from .lira_online import LiraOnline
 from .loss import Loss
 from .loss_gap import LossGap
+from .model_loss import ModelLoss
+from .references import References
 
 #: name → score. Adding a score means adding one file and one line here.
 SCORES: dict[str, Score] = {
-    score.name: score for score in (Loss(), Confidence(), Correct(), LossGap())
+    score.name: score
+    for score in (
+        Loss(),
+        Confidence(),
+        LiraOnline(),
+        LiraOffline(),
+        CarliniCompat(),
+        Bavaria(),
+        ModelLoss(),
+        LearnOriginal(),
+        Correct(),
+        LossGap(),
+    )
 }
 
 
@@ -21,4 +40,4 @@ def deciding_scores() -> list[str]:
     ]
 
 
-__all__ = ["SCORES", "Access", "Score", "deciding_scores"]
+__all__ = ["SCORES", "Access", "References", "Score", "deciding_scores"]

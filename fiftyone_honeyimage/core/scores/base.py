@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import ClassVar
 
-import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from ..errors import ParameterError
+from .references import FloatArray, References
 
 
 class Access(IntEnum):
@@ -27,19 +28,44 @@ class Score(ABC):
         title: what it is, for a curator
         access: what a suspect has to give
         decides: whether a verdict may rest on it; others are shown
+        least_references: so many reference models it needs at least; 0 for one that needs none
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     access: ClassVar[Access] = Access.SCORES
     decides: ClassVar[bool] = True
+    least_references: ClassVar[int] = 0
 
     @abstractmethod
-    def of(self, values: npt.ArrayLike, reference: npt.ArrayLike | None = None) -> FloatArray:
+    def of(
+        self, values: npt.ArrayLike, reference: npt.ArrayLike | References | None = None
+    ) -> FloatArray:
         """The score of each image, float64 (n,).
 
         Args:
             values: what the suspect's answers were recorded as, (n,): losses in nats, 0 or more; for
                 :attr:`Access.LABELS` whether the class was right, or the share of several
-            reference (None): the same of a model that never saw a coin, (n,), for a score that needs it
+            reference (None): the same of a model that never saw a coin, (n,), for a score that needs it; where
+                :attr:`least_references` is above 0, the :class:`.references.References` of these images, with what
+                :meth:`fit` gave of all images
         """
+
+    def fit(self, references: References) -> Mapping[str, float]:
+        """What the score learns from the reference models' losses on all images, before a coin is tossed and before
+        a suspect is asked: finite numbers by name, which a plan commits to. Nothing, unless a score says otherwise.
+        """
+        return {}
+
+    def check_references(self, number: int) -> None:
+        """Checks that so many reference models are enough.
+
+        Raises:
+            ParameterError: if they are fewer than :attr:`least_references`
+        """
+        if number < self.least_references:
+            raise ParameterError(
+                f"score={self.name!r} compares a suspect with reference models and needs at least "
+                f"{self.least_references}, but num_references is {number}; pass "
+                f"num_references={self.least_references} or more, or a score that needs none"
+            )

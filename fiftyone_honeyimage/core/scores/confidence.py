@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .base import FloatArray, Score
+from .base import Score
+from .references import FloatArray, References
 
 #: Losses below this tell nothing more: answers come in float32, whose probabilities near 1 lie 6e-8 apart
 LEAST_LOSS = 1e-6
@@ -23,7 +24,14 @@ class Confidence(Score):
     name = "confidence"
     title = "Likewise, on a scale that tells sure answers apart"
 
-    def of(self, values: npt.ArrayLike, reference: npt.ArrayLike | None = None) -> FloatArray:
-        losses = np.maximum(np.asarray(values, np.float64), LEAST_LOSS)
-        # log(exp(x) - 1) = x + log(1 - exp(-x)), which does not overflow
-        return losses + np.log(-np.expm1(-losses))
+    def of(
+        self, values: npt.ArrayLike, reference: npt.ArrayLike | References | None = None
+    ) -> FloatArray:
+        return -phi(values)
+
+
+def phi(values: npt.ArrayLike) -> FloatArray:
+    """φ of losses in nats, of any shape, float64; higher on what a model has seen. See :class:`Confidence`."""
+    losses = np.maximum(np.asarray(values, np.float64), LEAST_LOSS)
+    # -log(exp(x) - 1) = -x - log(1 - exp(-x)), which does not overflow
+    return -losses - np.log(-np.expm1(-losses))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .base import Access, FloatArray, Score
+from .base import Access, Score
+from .references import FloatArray, References
 
 
 class Correct(Score):
@@ -15,5 +16,7 @@ class Correct(Score):
     title = "By whether the class is right"
     access = Access.LABELS
 
-    def of(self, values: npt.ArrayLike, reference: npt.ArrayLike | None = None) -> FloatArray:
+    def of(
+        self, values: npt.ArrayLike, reference: npt.ArrayLike | References | None = None
+    ) -> FloatArray:
         return 1.0 - np.asarray(values).astype(np.float64)

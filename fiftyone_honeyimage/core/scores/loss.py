@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .base import FloatArray, Score
+from .base import Score
+from .references import FloatArray, References
 
 
 class Loss(Score):
@@ -14,5 +15,7 @@ class Loss(Score):
     name = "loss"
     title = "By how surprised the model is by the right class"
 
-    def of(self, values: npt.ArrayLike, reference: npt.ArrayLike | None = None) -> FloatArray:
+    def of(
+        self, values: npt.ArrayLike, reference: npt.ArrayLike | References | None = None
+    ) -> FloatArray:
         return np.asarray(values, np.float64)

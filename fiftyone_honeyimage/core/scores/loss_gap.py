@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ParameterError
-from .base import FloatArray, Score
+from .base import Score
+from .references import FloatArray, References
 
 
 class LossGap(Score):
@@ -20,7 +21,13 @@ class LossGap(Score):
     title = "The published method's gap between proxy and model"
     decides = False
 
-    def of(self, values: npt.ArrayLike, reference: npt.ArrayLike | None = None) -> FloatArray:
+    def of(
+        self, values: npt.ArrayLike, reference: npt.ArrayLike | References | None = None
+    ) -> FloatArray:
+        if isinstance(reference, References):
+            raise ParameterError(
+                "The loss gap takes the losses of one proxy, not of several models"
+            )
         suspect, proxy = np.asarray(values, np.float64), np.asarray(reference, np.float64)
         if proxy.shape != suspect.shape:
             raise ParameterError(
