@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ParameterError
-from ..scores import Score
+from ..scores import References, Score, SideReferences
 from .twins import KINDS, FloatArray, loss_differences
 
 
@@ -144,12 +144,42 @@ class PairAnswers:
             if a is not None and b is not None
         ]
 
-    def score_differences(self, released: Mapping[int, str], score: Score) -> FloatArray:
-        """Looks at the coins: ``d`` of a score of the losses, of the pairs that did not fail, shape (n,)."""
-        ordered = self._ordered(released)
-        return loss_differences(
-            score.of([one for one, _ in ordered]), score.of([other for _, other in ordered])
-        )
+    def score_differences(
+        self,
+        released: Mapping[int, str],
+        score: Score,
+        references: Mapping[int, tuple[SideReferences | None, SideReferences | None]] | None = None,
+        fitted: Mapping[str, float] | None = None,
+    ) -> FloatArray:
+        """Looks at the coins: ``d`` of a score of the losses, of the pairs that did not fail, shape (n,).
+
+        Args:
+            released: for each pair's index, which side was released
+            score: is computed before the coins are looked at
+            references (None): for each pair's index, what reference models said of sides a and b, for a score that
+                needs them
+            fitted (None): what the score learned from them, as committed
+
+        Raises:
+            ParameterError: if the score needs reference models and a side has none
+        """
+        answered = [
+            (pair, a, b)
+            for pair, a, b in zip(self.pairs, self.a, self.b, strict=True)
+            if a is not None and b is not None
+        ]
+        sides = []
+        for place in (0, 1):
+            values = [answer[1 + place] for answer in answered]
+            given = None
+            if score.least_references and answered:
+                given = _references(
+                    [(references or {}).get(pair, (None, None))[place] for pair, *_ in answered],
+                    fitted or {},
+                )
+            sides.append(score.of(values, given) if answered else np.empty(0))
+        is_a = np.array([released[pair] == "a" for pair, *_ in answered], np.bool_)
+        return loss_differences(np.where(is_a, *sides), np.where(is_a, *reversed(sides)))
 
     def covariate_differences(
         self,
@@ -198,3 +228,12 @@ class PairAnswers:
         if not all(isinstance(pair, int) and not isinstance(pair, bool) for pair in pairs):
             raise ParameterError("The pairs' indices must be integers")
         return cls(kind, pairs, a, b)
+
+
+def _references(sides: Sequence[SideReferences | None], fitted: Mapping[str, float]) -> References:
+    given = [side for side in sides if side is not None]
+    if len(given) != len(sides):
+        raise ParameterError(
+            f"{len(sides) - len(given)} of {len(sides)} sides lack the reference models' losses that the score needs"
+        )
+    return References.of_sides(given, fitted)

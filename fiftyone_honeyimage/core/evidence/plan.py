@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..errors import ParameterError
 from ..limits import check_choice
-from ..scores import deciding_scores
+from ..scores import SCORES, References, SideReferences, deciding_scores
 from .adjustment import ADJUSTMENTS
 from .exact_tests import TESTS, planned_tests
 from .twins import KINDS, Strata
@@ -22,6 +22,9 @@ SideCovariates = tuple[Mapping[str, float], Mapping[str, float]]
 
 #: What a plan holds of strata, if its test has any
 _STRATA = ("stratum_weights", "stratum_edges")
+
+#: What a score learns is a sum over many numbers, or settles after many steps
+_FIT_TOLERANCE = 1e-6
 
 #: The weakest level that a verdict may be given at
 MAX_ALPHA = 0.05
@@ -41,6 +44,8 @@ class Plan:
             1 to 100; (1, 1, 1) unless said otherwise
         stratum_edges: where one group ends and the next begins, by the mean of both sides' covariates; set from all
             pairs when they are known (:meth:`with_strata`), before any coin
+        score_fit: what the score learned from the reference models' losses on all sides; set from all pairs
+            when they are known (:meth:`with_fit`), before any coin
         min_pairs (10): below this number of usable pairs every verdict is "inconclusive", and a
             sequential test does not stop
     """
@@ -52,6 +57,7 @@ class Plan:
     adjustment: str = "none"
     stratum_weights: tuple[int, ...] = ()
     stratum_edges: tuple[float, ...] = ()
+    score_fit: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_alpha(self.alpha)
@@ -63,6 +69,61 @@ class Plan:
                 f"min_pairs must be a whole number of at least 1, not {self.min_pairs!r}"
             )
         self._check_strata()
+        self._check_fit()
+
+    def _check_fit(self) -> None:
+        compares = self.uses_references
+        if compares and self.adjustment != "none":
+            raise ParameterError(
+                f"score={self.score!r} compares with reference models as it is; leave adjustment at 'none', "
+                f"not {self.adjustment!r}"
+            )
+        if self.score_fit and not compares:
+            raise ParameterError(f"score={self.score!r} learns nothing from reference models")
+        for name, value in self.score_fit.items():
+            if type(value) not in (int, float) or not math.isfinite(value):
+                raise ParameterError(
+                    f"What a score has learned must be finite numbers, but {name!r} is {value!r}"
+                )
+
+    @property
+    def uses_references(self) -> bool:
+        """Whether the score compares a suspect with reference models."""
+        return SCORES[self.score].least_references > 0
+
+    def with_fit(self, sides: Sequence[SideReferences | None]) -> Plan:
+        """The plan with what its score learns from reference models; the plan itself if it needs none.
+
+        Args:
+            sides: of both sides of every pair of the marking
+
+        Raises:
+            ParameterError: if there are too few reference models
+        """
+        if not self.uses_references or not sides:
+            return self
+        given = [side for side in sides if side is not None]
+        score = SCORES[self.score]
+        score.check_references(min((len(side.losses) for side in given), default=0))
+        if len(given) != len(sides):
+            raise ParameterError(
+                f"Of {len(sides)} sides {len(sides) - len(given)} lack reference models' losses"
+            )
+        return dataclasses.replace(self, score_fit=dict(score.fit(References.of_sides(given))))
+
+    def check_fit(self, sides: Sequence[SideReferences | None]) -> None:
+        """Checks that what the score has learned follows from all sides.
+
+        Raises:
+            ParameterError: if it does not, or there are too few reference models
+        """
+        follows, held = self.with_fit(sides).score_fit, self.score_fit
+        if set(follows) != set(held) or not np.allclose(
+            [follows[name] for name in held], list(held.values()), _FIT_TOLERANCE, _FIT_TOLERANCE
+        ):
+            raise ParameterError(
+                f"from the reference models' losses follows {dict(follows)}, the plan says {dict(held)}"
+            )
 
     def _check_strata(self) -> None:
         stratified = TESTS[self.test].stratified
@@ -148,6 +209,8 @@ class Plan:
                 values[name] = list(values[name])
             else:
                 del values[name]  # of no test but a stratified one
+        if not self.score_fit:
+            del values["score_fit"]  # of no score but one that learns from reference models
         return values
 
     @classmethod
@@ -158,7 +221,12 @@ class Plan:
             ParameterError: if something is missing, unknown or out of range
         """
         # Ledgers of version 2 know neither
-        added = {"score": "loss", "adjustment": "none", **dict.fromkeys(_STRATA, ())}
+        added = {
+            "score": "loss",
+            "adjustment": "none",
+            **dict.fromkeys(_STRATA, ()),
+            "score_fit": {},
+        }
         return cls(
             **read_fields(cls, {**added, **values} if isinstance(values, Mapping) else values)
         )

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ParameterError
-from ..scores import SCORES
+from ..scores import SCORES, SideReferences
 from .adjustment import adjust
 from .alpha_spending import adjusted_p
 from .e_process import EProcess
@@ -25,6 +25,9 @@ from .twins import KINDS, Strata, correctness_differences, min_attainable_p
 
 #: For each pair's index, the covariates of sides a and b
 Covariates = Mapping[int, SideCovariates]
+
+#: For each pair's index, what reference models said of sides a and b
+SidesReferences = Mapping[int, "tuple[SideReferences | None, SideReferences | None]"]
 
 
 @dataclass(frozen=True)
@@ -234,14 +237,15 @@ def tested_differences(
     answers: PairAnswers,
     released: Mapping[int, str],
     covariates: Covariates,
+    references: SidesReferences | None,
 ) -> npt.NDArray[np.float64]:
     """Looks at the coins: what the test is made with, of the pairs that did not fail, shape (n,).
 
     Args:
-        plan, answers, released, covariates: see :func:`judge`
+        plan, answers, released, covariates, references: see :func:`judge`
     """
     score = SCORES["correct" if answers.kind == "labels" else plan.score]
-    differences = answers.score_differences(released, score)
+    differences = answers.score_differences(released, score, references, plan.score_fit)
     if not plan.is_adjusted(answers.kind):
         return differences
     return adjust(differences, answers.covariate_differences(released, covariates, score))
@@ -252,6 +256,7 @@ def judge(
     answers: PairAnswers,
     released: Mapping[int, str],
     covariates: Covariates,
+    references: SidesReferences | None = None,
     **given: Any,
 ) -> Verdict:
     """Looks at the coins and gives the verdict: the one way from answers to a verdict.
@@ -261,6 +266,8 @@ def judge(
         answers: to the pairs in the committed order
         released: for each pair's index, which side was released
         covariates: for each pair's index, those of sides a and b
+        references (None): for each pair's index, what reference models said of sides a and b, for a score that
+            compares with them
         **given: ``num_left``, ``position``, ``alpha``, ``paper`` and ``caution``, see :func:`decide`
     """
     return decide(
@@ -268,7 +275,7 @@ def judge(
         answers.compare(released),
         kind=answers.kind,
         failed=answers.failed,
-        tested=tested_differences(plan, answers, released, covariates),
+        tested=tested_differences(plan, answers, released, covariates, references),
         strata=plan.strata(answers.pairs, covariates),
         **given,
     )

@@ -15,6 +15,7 @@ from ..evidence.pair_answers import PairAnswers
 from ..evidence.plan import Plan
 from ..evidence.verdict import Verdict, judge
 from ..printing import quoted
+from ..scores import SideReferences
 from .comparisons import Compared
 from .hashes import format_name, hash_answers, hash_leaf, hash_leaves
 from .header import check_header
@@ -218,6 +219,9 @@ class Checker:
             del leaf["leaf"]
             self.pairs[index] = read_pair(leaf, self.version)
         check_images([], [(pair.a, pair.b) for pair in self.pairs.values()])
+        if len(self.pairs) == self.header["counts"]["pairs"]:
+            sides = [side.references for pair in self.pairs.values() for side in (pair.a, pair.b)]
+            self.plan.check_fit(sides)
 
     def _log(self) -> None:
         entries = self.content["log"]
@@ -261,6 +265,7 @@ class Checker:
             self.answers,
             self._released(),
             self._covariates(),
+            self._references(),
             num_left=num_left_after(self.query_order, self.before, self.opened, self.answers),
             position=self.opened.position,
             alpha=self.opened.alpha,
@@ -282,6 +287,9 @@ class Checker:
 
     def _covariates(self) -> dict[int, tuple[Mapping[str, float], Mapping[str, float]]]:
         return {index: (pair.a.covariates, pair.b.covariates) for index, pair in self.pairs.items()}
+
+    def _references(self) -> dict[int, tuple[SideReferences | None, SideReferences | None]]:
+        return {index: (pair.a.references, pair.b.references) for index, pair in self.pairs.items()}
 
     def _read_log(self, entries: Sequence[Mapping[str, Any]]) -> Log:
         commitment = self.content["commitment"]
@@ -326,6 +334,7 @@ class Checker:
             dataclasses.replace(self.answers, a=tuple(a), b=tuple(b)),
             self._released(),
             self._covariates(),
+            self._references(),
             num_left=verdict.num_left,
             position=self.opened.position,
             alpha=self.opened.alpha,

@@ -72,7 +72,7 @@ def create_ledger(
     sides = [(Side.of(a), Side.of(b)) for a, b in pairs]
     plan = plan.with_strata(
         {index: (a.covariates, b.covariates) for index, (a, b) in enumerate(sides)}
-    )
+    ).with_fit([side.references for pair in sides for side in pair])
     header = _checked_header(header, own, plan)
     check_images(singles, sides)
     if not recipients or len(set(recipients)) != len(recipients):

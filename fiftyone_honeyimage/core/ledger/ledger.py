@@ -30,6 +30,7 @@ from ..evidence.plan import Plan
 from ..evidence.twins import KINDS
 from ..evidence.verdict import Verdict, judge, tested_differences
 from ..files import locked
+from ..scores import SideReferences
 from .file import keep_private, read_ledger_file, refuse_links, write_ledger_file
 from .hashes import (
     check_text,
@@ -185,11 +186,17 @@ class Ledger:
 
     def differences(self, answers: PairAnswers) -> npt.NDArray[np.float64]:
         """What the planned test is made with, of the pairs that did not fail, shape (n,)."""
-        return tested_differences(self.plan, answers, self.released(), self.covariates())
+        return tested_differences(
+            self.plan, answers, self.released(), self.covariates(), self.references()
+        )
 
     def covariates(self) -> dict[int, tuple[Mapping[str, float], Mapping[str, float]]]:
         """Returns what was committed of both sides of each pair beside their images."""
         return {pair.index: (pair.a.covariates, pair.b.covariates) for pair in self.pairs}
+
+    def references(self) -> dict[int, tuple[SideReferences | None, SideReferences | None]]:
+        """Returns what reference models said of both sides of each pair, as committed; None without them."""
+        return {pair.index: (pair.a.references, pair.b.references) for pair in self.pairs}
 
     def position(self, verification_id: str) -> int:
         """Returns which verification it is: all that were opened before count.
@@ -365,6 +372,7 @@ class Ledger:
             answers,
             self.released(),
             self.covariates(),
+            self.references(),
             num_left=num_left,
             position=opened.position,
             alpha=opened.alpha,

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from ..errors import LedgerError
+from ..errors import LedgerError, ParameterError
+from ..scores import SideReferences
 from .hashes import check_text, is_digest
 
 TWINS = ("a", "b")
@@ -74,12 +75,14 @@ class Side:
         secret: what they hold, such as a trigger; empty where they hold nothing
         probes: what a suspect is asked about in their stead, such as other images with that trigger; never released
         covariates: name → what models said of it that never saw a coin, such as an out-model's loss on the original
+        references: the losses of reference models, each trained on a random half of all sides, None without them
     """
 
     files: tuple[MarkedImage, ...]
     secret: Mapping[str, Any] = field(default_factory=dict)
     covariates: Mapping[str, float] = field(default_factory=dict)
     probes: tuple[MarkedImage, ...] = ()
+    references: SideReferences | None = None
 
     def __post_init__(self) -> None:
         if not self.files:
@@ -196,7 +199,24 @@ def _side_entry(side: Side) -> dict[str, Any]:
     }
     if side.probes:
         entry["probes"] = [image_entry(image) for image in side.probes]
+    if side.references is not None:
+        entry["references"] = references_entry(side.references)
     return entry
+
+
+def references_entry(references: SideReferences) -> dict[str, Any]:
+    """Returns what reference models said of a side as plain values, as a ledger holds it."""
+    return {"losses": list(references.losses), "members": list(references.members)}
+
+
+def read_references(entry: Any) -> SideReferences:
+    """Undoes :func:`references_entry`."""
+    values = _object(entry)
+    losses = tuple(map(_number, values.pop("losses")))
+    try:
+        return SideReferences(losses, tuple(values.pop("members")), **values)
+    except ParameterError as error:
+        raise LedgerError(f"Reference models' losses of a side cannot be used: {error}") from error
 
 
 def _read_side(entry: Mapping[str, Any]) -> Side:
@@ -205,7 +225,10 @@ def _read_side(entry: Mapping[str, Any]) -> Side:
     # JSON knows no whole numbers of its own: 2.0 may come back as 2
     covariates = {name: _number(value) for name, value in _object(values.pop("covariates")).items()}
     probes = tuple(MarkedImage(**image) for image in values.pop("probes", ()))
-    return Side(files, _object(values.pop("secret")), covariates, probes, **values)
+    references = None
+    if "references" in values:
+        references = read_references(values.pop("references"))
+    return Side(files, _object(values.pop("secret")), covariates, probes, references, **values)
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -252,6 +275,11 @@ def check_images(singles: Sequence[MarkedImage], pairs: Sequence[tuple[Side, Sid
         check_text(dataclasses.asdict(image), f"Sample {image.sample_id!a}:")
     for side in sides:
         check_text(dict(side.secret), f"The secret of sample {side.files[0].sample_id!a}:")
+    numbers = {len(side.references.losses) if side.references else 0 for side in sides}
+    if len(numbers) > 1:
+        raise LedgerError(
+            f"Sides were told by {min(numbers)} to {max(numbers)} reference models; each needs all of them"
+        )
     for a, b in pairs:
         for here, there in ((a.files, b.files), (a.probes, b.probes)):
             labels = [sorted(image.label for image in images) for images in (here, there)]

@@ -13,7 +13,7 @@ from .lira_online import LiraOnline
 from .loss import Loss
 from .loss_gap import LossGap
 from .model_loss import ModelLoss
-from .references import References
+from .references import References, SideReferences
 
 #: name → score. Adding a score means adding one file and one line here.
 SCORES: dict[str, Score] = {
@@ -40,4 +40,4 @@ def deciding_scores() -> list[str]:
     ]
 
 
-__all__ = ["SCORES", "Access", "References", "Score", "deciding_scores"]
+__all__ = ["SCORES", "Access", "References", "Score", "SideReferences", "deciding_scores"]

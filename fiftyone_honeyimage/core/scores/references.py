@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +13,32 @@ import numpy.typing as npt
 from ..errors import ParameterError
 
 FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SideReferences:
+    """What reference models said of one side of a pair.
+
+    Attributes:
+        losses: of each model, nats, finite, 0 or more; of a side with several images their mean
+        members: whether each model was trained on the side
+
+    Raises:
+        ParameterError: if the numbers differ, or a value is none
+    """
+
+    losses: tuple[float, ...]
+    members: tuple[bool, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.losses) != len(self.members) or not self.losses:
+            raise ParameterError(
+                f"{len(self.losses)} reference losses have {len(self.members)} memberships; give one of each a model"
+            )
+        if not all(type(loss) is float and 0 <= loss < math.inf for loss in self.losses):
+            raise ParameterError("Reference models' losses must be finite numbers, 0 or more")
+        if not all(type(member) is bool for member in self.members):
+            raise ParameterError("Whether a reference model has seen a side must be True or False")
 
 
 @dataclass(frozen=True)
@@ -50,6 +77,24 @@ class References:
             )
         object.__setattr__(self, "losses", losses)
         object.__setattr__(self, "members", members)
+
+    @classmethod
+    def of_sides(
+        cls, sides: Sequence[SideReferences], fitted: Mapping[str, float] | None = None
+    ) -> References:
+        """Of sides in their order.
+
+        Raises:
+            ParameterError: if there is none, or sides were told by other numbers of models
+        """
+        numbers = sorted({len(side.losses) for side in sides})
+        if len(numbers) != 1:
+            raise ParameterError(
+                f"Sides need the same reference models each, not {numbers or 'none'} of them"
+            )
+        losses = np.array([side.losses for side in sides], np.float64).T
+        members = np.array([side.members for side in sides], np.bool_).T
+        return cls(losses, members, fitted or {})
 
     @property
     def num_models(self) -> int:
