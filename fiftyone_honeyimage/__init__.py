@@ -179,6 +179,7 @@ def generate_honeyimages(
     score: str | None = None,
     adjustment: str = "none",
     stratum_weights: Sequence[int] = (),
+    num_references: int = 0,
     executor: Executor | None = None,
     checkpoint_dir: str | Path | None = None,
     **options: Any,
@@ -237,13 +238,18 @@ def generate_honeyimages(
         seed (51): same seed and device, same HoneyImages, byte for byte
         device (None), skip_failures (False), progress (None): see :func:`compute_hardness`
         score (None): what the two sides of a pair are compared by: ``"loss"``, or ``"confidence"``, which tells
-            sure answers apart too; the method's own by default, ``"loss"`` for the present ones; fixed in the
-            ledger's commitment
+            sure answers apart too; or, beside reference models, ``"lira_online"``, ``"lira_offline"``,
+            ``"carlini_compat"``, ``"bavaria"``, ``"model_loss"`` or ``"learn_original"``; the method's own by default,
+            ``"loss"`` for the present ones; fixed in the ledger's commitment
         adjustment ("none"): ``"references"`` allows for how hard each image is to the proxies, which never see
             the coins; fixed in the ledger's commitment. Not used where a suspect gives labels alone
         stratum_weights (()): what pairs count in a stratified test, from the easiest group to the hardest: whole
             numbers of 1 to 100, (1, 1, 1) by default; fixed in the ledger's commitment
-        executor (None), checkpoint_dir (None): see :func:`compute_hardness`; for the out-model and the first in-model, which
+        num_references (0): so many reference models are trained, each on the other images and a random half of all
+            HoneyImages, withheld ones too, before the coins; what they say of both sides is committed with them.
+            A score that compares with them needs 4 at least, 16 or more do better, and LiRA takes a spread an image
+            from 64 on. With them, verifications also tell what the published rules of those scores would have decided
+        executor (None), checkpoint_dir (None): see :func:`compute_hardness`; for the reference models, the out-model and the first in-model, which
             other options of the method do not train anew for the same images
         **options: the method's own, see :func:`method_options`. Of ``"honeyimage"``: ``epsilon`` (4),
             ``step_size`` (0.4), ``num_steps`` (20), ``inner`` ("warm"), ``robust`` (False), ``smoothing`` (1.0)
@@ -276,6 +282,7 @@ def generate_honeyimages(
         score=score,
         adjustment=adjustment,
         stratum_weights=stratum_weights,
+        num_references=num_references,
         output_dir=output_dir,
         lpips_backbone=lpips_backbone,
         trade_off=trade_off,

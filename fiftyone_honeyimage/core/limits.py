@@ -142,6 +142,8 @@ NUM_STEPS = Whole(1, 1000)
 SMOOTHING = Real(0, 16, note=" pixels (0 gives the paper's marks)")
 #: Candidates that are also crafted at other budgets
 TRADE_OFF = Whole(0, 10_000)
+#: Reference models of a marking
+NUM_REFERENCES = Whole(0, 1024)
 #: Side of a suspect's input, pixels
 SUSPECT_SIZE = Whole(1, 4096)
 #: Images a query

@@ -26,6 +26,7 @@ _FURTHER = (
     "test",
     "score",
     "adjustment",
+    "num_references",
     "exclude",
     "output_dir",
     "lpips_backbone",
@@ -82,6 +83,7 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
         num_honeyimages=num_honeyimages,
         num_pairs=num_pairs,
         trade_off=values["trade_off"],
+        num_references=values["num_references"],
         proxy=training.proxy,
     )
     num_withheld = num_pairs * method.files_a_side(num_honeyimages, num_pairs)
@@ -90,6 +92,11 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
         f"{len(labeled) - int(earlier.sum()) - num_withheld:,} images",
         f"**{num_withheld:,} images withheld** from it, one of each pair of twins",
     ]
+    if values["num_references"]:
+        lines.append(
+            f"**{values['num_references']:,} reference models** are trained beside the others, each on all images "
+            "but half of those that are marked"
+        )
     if method.changes_labels:
         lines.append("a release gives its HoneyImages **other labels** than they have here")
     if not ctx.dataset.persistent:
@@ -235,6 +242,7 @@ def _further(ctx: Any, inputs: types.Object, method: Method) -> None:
         label="How answers are compared",
         description="Fixed by the commitment",
     )
+    _references(ctx, inputs)
     dropdown(
         inputs,
         "adjustment",
@@ -283,6 +291,25 @@ def _further(ctx: Any, inputs: types.Object, method: Method) -> None:
     )
 
 
+def _references(ctx: Any, inputs: types.Object) -> None:
+    """Asks how many reference models are trained, and says what the chosen score needs."""
+    from ..core.scores import SCORES
+
+    score = SCORES.get(str(calls.values(ctx, run)["score"]))
+    least = 0 if score is None else score.least_references
+    need = (
+        f"This way of comparing needs at least {least}; 16 or more do better"
+        if least
+        else "0: none. Some ways of comparing answers need them"
+    )
+    inputs.int(
+        "num_references",
+        default=calls.sdk_defaults(run)["num_references"],
+        label="Reference models",
+        description=f"Trained before the secret coins, each with half of the HoneyImages. {need}",
+    )
+
+
 def _exclude(ctx: Any, inputs: types.Object) -> None:
     """Asks which images are never marked."""
     from ..core.pipeline.candidates import EXCLUSIONS, check_exclusions
@@ -308,6 +335,7 @@ def _plan(values: Mapping[str, Any], inputs: types.Object, method: Method) -> Pl
     from ..core.evidence.plan import Plan
     from ..core.limits import TRADE_OFF, check_choice, check_flag
     from ..core.metrics import check_backbone_path
+    from ..core.pipeline.reference_models import check_num_references
 
     anywhere = inputs.properties["alpha"]
     with errors_on_named(inputs, anywhere):
@@ -321,7 +349,9 @@ def _plan(values: Mapping[str, Any], inputs: types.Object, method: Method) -> Pl
         TRADE_OFF.check("trade_off", values["trade_off"])
     with errors_on_named(inputs, inputs.properties["alpha"]):
         asked = {name: values[name] for name in ("alpha", "test", "adjustment")}
-        return Plan(**asked, score=values["score"] or method.score)
+        plan = Plan(**asked, score=values["score"] or method.score)
+        check_num_references(values["num_references"], plan.score)
+        return plan
     return None
 
 

@@ -174,6 +174,7 @@ USUAL: dict[str, tuple[Any, ...]] = {
     "num_honeyimages": (1, 8, 14),
     "num_pairs": (0, 5, 8),
     "num_random": (0, 3),
+    "num_references": (0, 2, 16),
     "num_steps": (1, 50),
     "output_dir": ("new", "some/new folder"),
     "outputs": ("labels", "logits"),
@@ -248,7 +249,7 @@ CASES = (
         (
             *("honey_key", "method", "num_honeyimages", "num_pairs", "hardness_field", "exclude"),
             *("epsilon", "step_size", "num_steps", "inner", "robust", "smoothing", "alpha", "test"),
-            *("score", "adjustment"),
+            *("score", "adjustment", "num_references"),
             *("output_dir", "lpips_backbone", "trade_off", "reencode", "thumbnails"),
             *(*_TARGET, *_TRAINING_FIELDS),
         ),

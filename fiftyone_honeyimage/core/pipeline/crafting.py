@@ -28,12 +28,14 @@ from ..methods.trade_off import measure_trade_off, plan_trade_off
 from ..metrics import LpipsMetric, LpipsUnavailable, compare_images
 from ..models import Proxy, build_model
 from ..progress import Report
+from ..scores import SideReferences
 from ..training import TrainingConfig
 from .candidates import choose_candidates
 from .folder import CHECKPOINTS, IMAGES, MANIFEST
 from .labeled import LabeledSamples
 from .loading import keep_rows, load_images
 from .run_cost import peak_bytes
+from .reference_models import train_references
 from .side_files import relabelled, write_sides
 
 _logger = logging.getLogger(__name__)
@@ -97,6 +99,7 @@ def make_images(
         trained_dir=trained_dir,
     )
     result = method.craft(craft)
+    references = train_references(craft, result, request.get("num_references", 0))
     survival = None
     if result.in_model is not None:
         survival = measure_survival(
@@ -115,6 +118,7 @@ def make_images(
         candidates,
         codecs,
         result,
+        references,
         survival,
         scores,
         method.most_changed(options),
@@ -166,6 +170,7 @@ def _write_images(
     candidates: Candidates,
     codecs: Sequence[Codec],
     result: CraftResult,
+    references: Sequence[tuple[SideReferences, SideReferences]],
     survival: Survival | None,
     hardness: np.ndarray,
     epsilon: float,
@@ -212,7 +217,7 @@ def _write_images(
             }
         )
         report("Measuring", number + 1, len(codecs))
-    sides = write_sides(partial, labeled, candidates, result, input_size)
+    sides = write_sides(partial, labeled, candidates, result, references, input_size)
     models = {"f_out.pt": result.out_model, "f_in.pt": result.in_model}
     for name, model in models.items():
         if model is not None:

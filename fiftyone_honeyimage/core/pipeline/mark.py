@@ -36,6 +36,7 @@ from .candidates import check_exclusions, check_file_policies, exclusion_masks, 
 from .crafting import make_images
 from .folder import CHECKPOINTS, LEDGER, MANIFEST, read_manifest
 from .labeled import LabeledSamples
+from .reference_models import check_num_references
 from .side_files import read_sides
 
 _REQUEST = "request.json"
@@ -60,6 +61,7 @@ def mark(
     thumbnails: str = "exclude",
     lpips_backbone: str | Path | None = None,
     trade_off: int = 0,
+    num_references: int = 0,
     seed: int = 51,
     device: str | None = None,
     skip_failures: bool = False,
@@ -99,6 +101,7 @@ def mark(
         raise ParameterError(f"method must be one of {', '.join(METHODS)}; found {method!r}")
     settings = METHODS[method].Options(**(options or {}))
     config = training or TrainingConfig()
+    plan = plan or Plan(score=METHODS[method].score)
     request = {
         "classes": labeled.classes,
         "method": method,
@@ -111,6 +114,7 @@ def mark(
         "proxy": proxy_name(proxy),
         "input_size": input_size,
         "training": asdict(config),
+        "num_references": check_num_references(num_references, plan.score),
         "seed": seed,
         "version": __version__,
         "encoders": encoder_versions(),
@@ -138,7 +142,7 @@ def mark(
             executor=executor,
             trained_dir=trained,
         )
-    draw_coins_once(partial, request, plan or Plan(score=METHODS[method].score))
+    draw_coins_once(partial, request, plan)
     shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
     (partial / _REQUEST).unlink()
     partial.rename(final)

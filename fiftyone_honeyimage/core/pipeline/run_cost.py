@@ -21,6 +21,9 @@ _NUM_PROBES = 16
 #: What the manifest and the ledger say of one image, bytes.
 _RECORD_BYTES = 1500
 
+#: What they say of one reference model's answer on one image, bytes.
+_REFERENCE_BYTES = 60
+
 #: What the smallest file takes on most disks, bytes.
 _BLOCK = 4096
 
@@ -77,6 +80,7 @@ def marking_cost(
     num_honeyimages: int,
     num_pairs: int,
     trade_off: int = 0,
+    num_references: int = 0,
     proxy: str | None = None,
 ) -> RunCost:
     """The cost of :func:`fiftyone_honeyimage.generate_honeyimages`.
@@ -88,6 +92,7 @@ def marking_cost(
         method, options: the marking method and its own parameters
         num_honeyimages: N
         num_pairs: M
+        num_references (0): reference models, each trained on all but half of what is marked
         trade_off (0): candidates for the plot of loss gap against visibility, at most
         proxy (None): the proxies' architecture, whose weights are kept; None leaves them out
     """
@@ -104,10 +109,12 @@ def marking_cost(
     )
     return RunCost(
         num_images=count,
-        num_passes=method.passes(run, options),
+        num_passes=method.passes(run, options)
+        + num_references * config.epochs * (count - marked // 2),
         memory_bytes=_memory(count, size),
         # A HoneyImage takes about as much as its source; both models are kept
-        disk_bytes=marked * (mean_file_bytes(labeled.filepaths) + _RECORD_BYTES)
+        disk_bytes=marked
+        * (mean_file_bytes(labeled.filepaths) + _RECORD_BYTES + _REFERENCE_BYTES * num_references)
         + method.num_models * weights,
         peak_bytes=peak_bytes(weights, marked * pixel_bytes, marked),
     )

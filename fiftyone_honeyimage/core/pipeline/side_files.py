@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 
 from ..files import sha256_bytes, sha256_file, write_atomic
-from ..ledger.sides import TWINS, MarkedImage, Side
+from ..ledger.sides import TWINS, MarkedImage, Side, read_references, references_entry
 from ..methods.out_model import losses, thumbnails
 from ..methods.request import CraftResult, Probe
 from ..methods.selection import Candidates
+from ..scores import SideReferences
 from .folder import PROBES
 from .labeled import LabeledSamples
 
@@ -30,15 +31,18 @@ def write_sides(
     labeled: LabeledSamples,
     candidates: Candidates,
     result: CraftResult,
+    references: Sequence[tuple[SideReferences, SideReferences]],
     input_size: int,
 ) -> list[dict[str, Any]]:
-    """Writes what suspects are asked about in the stead of a release's images; the sides' secrets and probes."""
+    """Writes what suspects are asked about in the stead of a release's images; the sides' secrets, probes and what
+    reference models say of them, of each pair; empty if there is none of it."""
     nothing: tuple[Any, Any] = ((), ())
     sides = []
-    for pair in range(max(len(result.secrets), len(result.probes))):
+    for pair in range(max(len(result.secrets), len(result.probes), len(references))):
         secrets = result.secrets[pair] if result.secrets else ({}, {})
         probes = result.probes[pair] if result.probes else nothing
-        for side, secret, own in zip(TWINS, secrets, probes, strict=True):
+        said = references[pair] if references else (None, None)
+        for side, secret, own, models in zip(TWINS, secrets, probes, said, strict=True):
             entries = [
                 _write_probe(
                     partial, labeled, candidates, f"{PROBES}/{pair}/{side}/{number}.png", probe
@@ -46,6 +50,8 @@ def write_sides(
                 for number, probe in enumerate(own)
             ]
             sides.append({"pair": pair, "secret": dict(secret), "probes": entries})
+            if models is not None:
+                sides[-1]["references"] = references_entry(models)
             if own:
                 sides[-1]["covariates"] = {
                     "probes": float(np.mean(_probe_losses(result, own, input_size)))
@@ -113,6 +119,7 @@ def _side(rows: Sequence[Mapping[str, Any]], noted: Mapping[str, Any]) -> Side:
             "hardness": float(np.mean([row["hardness"] for row in rows])),
         },
         tuple(MarkedImage(**probe) for probe in noted.get("probes", ())),
+        read_references(noted["references"]) if "references" in noted else None,
     )
 
 

@@ -32,6 +32,7 @@ from ...core.pipeline.candidates import (
 )
 from ...core.pipeline.crafting import make_images
 from ...core.pipeline.mark import draw_coins_once
+from ...core.pipeline.reference_models import check_num_references
 from ...core.training import TrainingConfig
 from ...version import __version__
 from .. import storage
@@ -69,6 +70,7 @@ def generate_honeyimages(
     score: str | None,
     adjustment: str,
     stratum_weights: Sequence[int],
+    num_references: int,
     output_dir: str | Path | None,
     lpips_backbone: str | Path | None,
     trade_off: int,
@@ -108,6 +110,7 @@ def generate_honeyimages(
         adjustment=adjustment,
         stratum_weights=tuple(stratum_weights),
     )
+    num_references = check_num_references(num_references, score)
 
     check_collection(samples)
     dataset = root_dataset(samples)
@@ -157,6 +160,7 @@ def generate_honeyimages(
         "score": score,
         "adjustment": adjustment,
         **({"stratum_weights": list(plan.stratum_weights)} if plan.stratum_weights else {}),
+        "num_references": num_references,
         "seed": seed,
         "device": str(chosen),
         "version": __version__,
@@ -183,6 +187,7 @@ def generate_honeyimages(
             "Training the in-model": 35,
             "Crafting HoneyImages": 20,
             "Fitting files": 3,
+            **({"Training reference models": 35 * num_references} if num_references else {}),
             "Measuring": 2,
             "Measuring survival": 2,
             "Measuring the trade-off": 2,
