@@ -242,7 +242,7 @@ def _further(ctx: Any, inputs: types.Object, method: Method) -> None:
         label="How answers are compared",
         description="Fixed by the commitment",
     )
-    _references(ctx, inputs)
+    questions.reference_models(ctx, inputs, run)
     dropdown(
         inputs,
         "adjustment",
@@ -288,25 +288,6 @@ def _further(ctx: Any, inputs: types.Object, method: Method) -> None:
         },
         default=defaults["thumbnails"],
         label="Files with a thumbnail",
-    )
-
-
-def _references(ctx: Any, inputs: types.Object) -> None:
-    """Asks how many reference models are trained, and says what the chosen score needs."""
-    from ..core.scores import SCORES
-
-    score = SCORES.get(str(calls.values(ctx, run)["score"]))
-    least = 0 if score is None else score.least_references
-    need = (
-        f"This way of comparing needs at least {least}; 16 or more do better"
-        if least
-        else "0: none. Some ways of comparing answers need them"
-    )
-    inputs.int(
-        "num_references",
-        default=calls.sdk_defaults(run)["num_references"],
-        label="Reference models",
-        description=f"Trained before the secret coins, each with half of the HoneyImages. {need}",
     )
 
 

@@ -279,3 +279,22 @@ def device(ctx: Any, inputs: types.Object) -> None:
             if not worker_may_run(ctx):
                 raise
             elsewhere(inputs, "device_elsewhere", f"The App's machine has no '{name}'")
+
+
+def reference_models(ctx: Any, inputs: types.Object, run: Callable[..., Any]) -> None:
+    """Asks how many reference models are trained, and says what the chosen score needs."""
+    from ..core.scores import SCORES
+
+    score = SCORES.get(str(calls.values(ctx, run)["score"]))
+    least = 0 if score is None else score.least_references
+    need = (
+        f"This way of comparing needs at least {least}; 16 or more do better"
+        if least
+        else "0: none. Some ways of comparing answers need them"
+    )
+    inputs.int(
+        "num_references",
+        default=calls.sdk_defaults(run)["num_references"],
+        label="Reference models",
+        description=f"Trained before the secret coins, each with half of the HoneyImages. {need}",
+    )

@@ -34,8 +34,8 @@ from .candidates import choose_candidates
 from .folder import CHECKPOINTS, IMAGES, MANIFEST
 from .labeled import LabeledSamples
 from .loading import keep_rows, load_images
-from .run_cost import peak_bytes
 from .reference_models import train_references
+from .run_cost import peak_bytes
 from .side_files import relabelled, write_sides
 
 _logger = logging.getLogger(__name__)

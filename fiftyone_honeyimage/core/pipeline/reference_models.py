@@ -126,7 +126,9 @@ class _Answers:
                 for each in (np.asarray(request.rest_labels), np.asarray(labels))
             ]
         )
-        asked, truth, self._place = [], [], []
+        asked: list[np.ndarray] = []
+        truth: list[int] = []
+        self._place: list[np.ndarray] = []
         if result.probes:
             for side in (side for both in result.probes for side in both):
                 self._place.append(np.arange(len(truth), len(truth) + len(side)))

@@ -7,8 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ..evidence.decisions import with_decisions
+from ..evidence.membership import membership_decisions
 from ..evidence.published import calibrate_threshold, loss_gaps
 from ..ledger.ledger import Ledger
+from ..ledger.sides import TWINS
+from ..scores import References, SideReferences
 from .questions import Key
 
 #: A side's loss and how often the class was right; None where its pair has a failed query
@@ -43,6 +47,39 @@ def pair_table(
             }
         )
     return rows
+
+
+def published_figures(
+    recorded: Recorded,
+    ledger: Ledger,
+    proxy_losses: Mapping[str, float],
+    reference_losses: Sequence[Mapping[Key, float]] = (),
+) -> dict[str, Any]:
+    """:func:`paper_figures`, and what published rules would have decided where the marking has reference models; for
+    a suspect that gives labels alone nothing of either. Arguments as there."""
+    figures = paper_figures(recorded, ledger, proxy_losses, reference_losses)
+    released = ledger.released()
+    known = {key: said for key, said in _references(ledger).items() if said is not None}
+    answered = [
+        (place, answer[0])
+        for place, key in enumerate(known)
+        if released[key[0]] == key[1]
+        for answer in [recorded.get(key)]
+        if answer is not None and np.isfinite(answer[0])
+    ]
+    if not answered:
+        return figures
+    places, losses = zip(*answered, strict=True)
+    references = References.of_sides(list(known.values()))
+    return with_decisions(figures, membership_decisions(losses, places, references))
+
+
+def _references(ledger: Ledger) -> dict[Key, SideReferences | None]:
+    return {
+        (index, side): said
+        for index, both in ledger.references().items()
+        for side, said in zip(TWINS, both, strict=True)
+    }
 
 
 def paper_figures(

@@ -28,7 +28,7 @@ from ..suspects import Protocol, Suspect
 from ..suspects.journal import Journal, begun_elsewhere
 from .pair_choice import check_reach, choose_pairs
 from .questions import Questions, Suffices, ask_references
-from .roles import paper_figures
+from .roles import published_figures
 from .surroundings import Surroundings
 from .trial import Trial, same_suspect, try_out
 
@@ -191,7 +191,9 @@ def decide(
             raise SuspectError(f"{error}. {where}") from error
         _logger.warning("The verification of '%s' was interrupted: %s", call.model.name, where)
         raise
-    paper = paper_figures(asked.recorded, call.ledger, call.proxy_losses, begun.reference_losses)
+    paper = published_figures(
+        asked.recorded, call.ledger, call.proxy_losses, begun.reference_losses
+    )
     report("Deciding", 0, 1)
     verdict = call.ledger.conclude(logged.id, answers, paper=paper)
     call.around.note(call.ledger)
