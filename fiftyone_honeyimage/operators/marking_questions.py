@@ -321,7 +321,9 @@ def _plan(values: Mapping[str, Any], inputs: types.Object, method: Method) -> Pl
         TRADE_OFF.check("trade_off", values["trade_off"])
     with errors_on_named(inputs, inputs.properties["alpha"]):
         asked = {name: values[name] for name in ("alpha", "test", "adjustment")}
-        return Plan(**asked, score=values["score"] or method.score)
+        return Plan(
+            **asked, score=values["score"] or method.score, direction=method.direction
+        )
     return None
 
 

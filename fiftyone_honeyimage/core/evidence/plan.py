@@ -23,6 +23,12 @@ SideCovariates = tuple[Mapping[str, float], Mapping[str, float]]
 #: What a plan holds of strata, if its test has any
 _STRATA = ("stratum_weights", "stratum_edges")
 
+#: How it shows that a model has seen a side
+DIRECTIONS = {
+    "lower": "A model does better on what it has seen",
+    "higher": "A model does worse on what it has seen, as a trigger that confuses it makes it",
+}
+
 #: The weakest level that a verdict may be given at
 MAX_ALPHA = 0.05
 
@@ -41,6 +47,7 @@ class Plan:
             1 to 100; (1, 1, 1) unless said otherwise
         stratum_edges: where one group ends and the next begins, by the mean of both sides' covariates; set from all
             pairs when they are known (:meth:`with_strata`), before any coin
+        direction ("lower"): a name in :data:`DIRECTIONS`; fixed by the method, so that no answer can choose it
         min_pairs (10): below this number of usable pairs every verdict is "inconclusive", and a
             sequential test does not stop
     """
@@ -52,12 +59,14 @@ class Plan:
     adjustment: str = "none"
     stratum_weights: tuple[int, ...] = ()
     stratum_edges: tuple[float, ...] = ()
+    direction: str = "lower"
 
     def __post_init__(self) -> None:
         check_alpha(self.alpha)
         check_choice("test", self.test, planned_tests())
         check_choice("score", self.score, deciding_scores())
         check_choice("adjustment", self.adjustment, ADJUSTMENTS)
+        check_choice("direction", self.direction, DIRECTIONS)
         if not is_count(self.min_pairs) or self.min_pairs < 1:
             raise ParameterError(
                 f"min_pairs must be a whole number of at least 1, not {self.min_pairs!r}"
@@ -148,6 +157,8 @@ class Plan:
                 values[name] = list(values[name])
             else:
                 del values[name]  # of no test but a stratified one
+        if self.direction == "lower":
+            del values["direction"]  # as it is of nearly all methods
         return values
 
     @classmethod
@@ -157,8 +168,13 @@ class Plan:
         Raises:
             ParameterError: if something is missing, unknown or out of range
         """
-        # Ledgers of version 2 know neither
-        added = {"score": "loss", "adjustment": "none", **dict.fromkeys(_STRATA, ())}
+        # Ledgers of version 2 know neither score nor adjustment
+        added = {
+            "score": "loss",
+            "adjustment": "none",
+            "direction": "lower",
+            **dict.fromkeys(_STRATA, ()),
+        }
         return cls(
             **read_fields(cls, {**added, **values} if isinstance(values, Mapping) else values)
         )

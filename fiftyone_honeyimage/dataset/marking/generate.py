@@ -107,6 +107,7 @@ def generate_honeyimages(
         score=score,
         adjustment=adjustment,
         stratum_weights=tuple(stratum_weights),
+        direction=METHODS[method].direction,
     )
 
     check_collection(samples)
