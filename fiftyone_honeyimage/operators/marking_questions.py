@@ -330,7 +330,7 @@ def _plan(values: Mapping[str, Any], inputs: types.Object, method: Method) -> Pl
         TRADE_OFF.check("trade_off", values["trade_off"])
     with errors_on_named(inputs, inputs.properties["alpha"]):
         asked = {name: values[name] for name in ("alpha", "test", "adjustment")}
-        plan = Plan(**asked, score=values["score"] or method.score)
+        plan = Plan(**asked, score=values["score"] or method.score, direction=method.direction)
         check_num_references(values["num_references"], plan.score)
         return plan
     return None

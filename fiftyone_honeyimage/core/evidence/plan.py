@@ -25,6 +25,11 @@ _STRATA = ("stratum_weights", "stratum_edges")
 
 #: What a score learns is a sum over many numbers, or settles after many steps
 _FIT_TOLERANCE = 1e-6
+#: How it shows that a model has seen a side
+DIRECTIONS = {
+    "lower": "A model does better on what it has seen",
+    "higher": "A model does worse on what it has seen, as a trigger that confuses it makes it",
+}
 
 #: The weakest level that a verdict may be given at
 MAX_ALPHA = 0.05
@@ -46,6 +51,7 @@ class Plan:
             pairs when they are known (:meth:`with_strata`), before any coin
         score_fit: what the score learned from the reference models' losses on all sides; set from all pairs
             when they are known (:meth:`with_fit`), before any coin
+        direction ("lower"): a name in :data:`DIRECTIONS`; fixed by the method, so that no answer can choose it
         min_pairs (10): below this number of usable pairs every verdict is "inconclusive", and a
             sequential test does not stop
     """
@@ -58,12 +64,14 @@ class Plan:
     stratum_weights: tuple[int, ...] = ()
     stratum_edges: tuple[float, ...] = ()
     score_fit: Mapping[str, float] = field(default_factory=dict)
+    direction: str = "lower"
 
     def __post_init__(self) -> None:
         check_alpha(self.alpha)
         check_choice("test", self.test, planned_tests())
         check_choice("score", self.score, deciding_scores())
         check_choice("adjustment", self.adjustment, ADJUSTMENTS)
+        check_choice("direction", self.direction, DIRECTIONS)
         if not is_count(self.min_pairs) or self.min_pairs < 1:
             raise ParameterError(
                 f"min_pairs must be a whole number of at least 1, not {self.min_pairs!r}"
@@ -211,6 +219,8 @@ class Plan:
                 del values[name]  # of no test but a stratified one
         if not self.score_fit:
             del values["score_fit"]  # of no score but one that learns from reference models
+        if self.direction == "lower":
+            del values["direction"]  # as it is of nearly all methods
         return values
 
     @classmethod
@@ -220,10 +230,11 @@ class Plan:
         Raises:
             ParameterError: if something is missing, unknown or out of range
         """
-        # Ledgers of version 2 know neither
+        # Ledgers of version 2 know neither score nor adjustment
         added = {
             "score": "loss",
             "adjustment": "none",
+            "direction": "lower",
             **dict.fromkeys(_STRATA, ()),
             "score_fit": {},
         }

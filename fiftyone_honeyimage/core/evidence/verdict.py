@@ -158,7 +158,7 @@ def decide(
         num_left: pairs of the ledger that no verification has used
         failed (None): whether each pair has a failed query, bool of shape (n + number failed,), in
             the committed order; None if none has. Such pairs count against the owner
-        tested (None): what the test is made with, by :func:`tested_differences`, shape (n,); None if that is
+        tested (None): what the test is made with, in the plan's direction, by :func:`tested_differences`, shape (n,); None if that is
             the differences themselves
         strata (None): of all pairs, by :meth:`.plan.Plan.strata`
         position (1): which verification with this ledger it is (:meth:`.ledger.Ledger.position`)
@@ -174,8 +174,11 @@ def decide(
     if not is_count(num_left):
         raise ParameterError(f"num_left must be a whole number, not {num_left!r}")
 
+    roles = ("released", "withheld") if plan.direction == "lower" else ("withheld", "released")
     if kind == "labels":
         released_correct, withheld_correct = _both(answers)
+        if plan.direction == "higher":
+            released_correct, withheld_correct = withheld_correct, released_correct
         differences = correctness_differences(released_correct, withheld_correct)
         if np.asarray(released_correct).dtype == np.bool_:
             effect_size, interval = accuracy_difference(released_correct, withheld_correct)
@@ -183,12 +186,12 @@ def decide(
         else:
             effect_size, interval = hodges_lehmann(differences)
             how = "Hodges-Lehmann; 95% interval: exact signed-rank"
-        effect_name = f"accuracy on released less accuracy on withheld twins ({how})"
+        effect_name = f"accuracy on {roles[0]} less accuracy on {roles[1]} twins ({how})"
     else:
-        differences = np.asarray(answers, np.float64)
+        differences = _turned(plan, np.asarray(answers, np.float64))
         effect_size, interval = hodges_lehmann(differences)
         effect_name = (
-            "loss on withheld less loss on released twins, nats "
+            f"loss on {roles[1]} less loss on {roles[0]} twins, nats "
             "(Hodges-Lehmann; 95% interval: exact signed-rank)"
         )
 
@@ -241,14 +244,23 @@ def tested_differences(
 ) -> npt.NDArray[np.float64]:
     """Looks at the coins: what the test is made with, of the pairs that did not fail, shape (n,).
 
+    Positive where the released side shows memory: turned round where the plan's direction is "higher". Signs that are
+    fair coins stay fair coins when all of them are turned round.
+
     Args:
         plan, answers, released, covariates, references: see :func:`judge`
     """
     score = SCORES["correct" if answers.kind == "labels" else plan.score]
     differences = answers.score_differences(released, score, references, plan.score_fit)
-    if not plan.is_adjusted(answers.kind):
-        return differences
-    return adjust(differences, answers.covariate_differences(released, covariates, score))
+    if plan.is_adjusted(answers.kind):
+        differences = adjust(
+            differences, answers.covariate_differences(released, covariates, score)
+        )
+    return _turned(plan, differences)
+
+
+def _turned(plan: Plan, differences: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return differences if plan.direction == "lower" else -differences
 
 
 def judge(

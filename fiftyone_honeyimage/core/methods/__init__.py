@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .badnets import BadNets
 from .base import Method
+from .blended import Blended
 from .honeyimage import HoneyImage
+from .ubw_c import UBWC
+from .ubw_p import UBWP
 from .unperturbed import Unperturbed
 
 #: name → method. Adding a method means adding one file and one line here.
-METHODS: dict[str, Method] = {method.name: method for method in (HoneyImage(), Unperturbed())}
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (HoneyImage(), Unperturbed(), BadNets(), Blended(), UBWP(), UBWC())
+}
 
 
 def method_words(name: str, options: Mapping[str, Any]) -> str:

@@ -50,6 +50,11 @@ class Method(ABC):
         changes_pixels: whether an image needs room for a mark
         changes_labels: whether a release gives marked images other labels
         shares_secrets: whether a side is several images with one secret, ``num_honeyimages // num_pairs`` of them
+        direction: whether a model that learned a side does better on it ("lower" loss) or worse ("higher"), see
+            :class:`..evidence.plan.Plan`
+        asks_unmarked: whether a published rule compares the answers on its probes with those on the same images
+            without a secret
+        secret: what a suspect cannot know, so that the test is exact: ends "which of the two ... the release holds"
         num_models: proxies whose weights are kept with a marking
     """
 
@@ -60,6 +65,9 @@ class Method(ABC):
     changes_pixels: ClassVar[bool] = True
     changes_labels: ClassVar[bool] = False
     shares_secrets: ClassVar[bool] = False
+    direction: ClassVar[str] = "lower"
+    asks_unmarked: ClassVar[bool] = False
+    secret: ClassVar[str] = "images"
     num_models: ClassVar[int] = 1
 
     def files_a_side(self, num_honeyimages: int, num_pairs: int) -> int:

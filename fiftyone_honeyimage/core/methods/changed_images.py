@@ -21,6 +21,8 @@ def finish_changed(
     labels: np.ndarray | None = None,
     secrets: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]] = (),
     probes: Sequence[tuple[Sequence[Probe], Sequence[Probe]]] = (),
+    files: FinishedFiles | None = None,
+    out_model: torch.nn.Module | None = None,
 ) -> CraftResult:
     """What :meth:`.base.Method.craft` returns, of images that a method changed by itself.
 
@@ -31,15 +33,19 @@ def finish_changed(
         request: what was asked for
         changed: uint8 images in the order and of the shapes of the candidates
         labels, secrets, probes: see :class:`.request.CraftResult`
+        files (None): the files of ``changed``, where the method wrote them
+        out_model (None): where the method trained it
     """
-    out_model = train_out_model(request)
-    encoded: FinishedFiles | None = None
+    if out_model is None:
+        out_model = train_out_model(request)
+    encoded = files
     images: Sequence[np.ndarray] = [np.array(image, copy=True) for image in changed]
-    if request.codecs is not None:
+    if request.codecs is not None and encoded is None:
         folder = request.checkpoint_dir / "files" if request.checkpoint_dir else None
         encoded = FinishedFiles(len(changed), folder)
         for row, (codec, image) in enumerate(zip(request.codecs, changed, strict=True)):
             encoded.put(row, codec.encode(image))
+    if encoded is not None:
         images = decoded_files(encoded)
     size = int(request.rest.shape[-1])
     device = choose_device(request.device)

@@ -12,7 +12,7 @@ import platform
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,7 @@ def mark(
             executor=executor,
             trained_dir=trained,
         )
-    draw_coins_once(partial, request, plan)
+    draw_coins_once(partial, request, replace(plan, direction=METHODS[method].direction))
     shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
     (partial / _REQUEST).unlink()
     partial.rename(final)

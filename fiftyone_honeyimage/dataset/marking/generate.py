@@ -109,6 +109,7 @@ def generate_honeyimages(
         score=score,
         adjustment=adjustment,
         stratum_weights=tuple(stratum_weights),
+        direction=METHODS[method].direction,
     )
     num_references = check_num_references(num_references, score)
 

@@ -1,0 +1,243 @@
+"""What backdoor watermarks share: secret keys, the images that hold them, and the images that are asked about.
+
+A side is a key. Both keys of a pair are drawn alike, from the same generator, and go into images of the same classes
+and neighbouring hardness with the same new labels; a coin, tossed later, decides which of them is released. A
+suspect is asked about other images with either key in them. For an innocent one it is a fair coin which of
+the two it answers to more strongly, whatever it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ..errors import ParameterError, SamplesError
+from ..images import LazyImages
+from ..limits import Choice, Whole
+from ..seeds import derive_seed
+from .base import Method, RunSize
+from .options import Options, option
+from .selection import RULES, Candidates, select_candidates
+
+if TYPE_CHECKING:
+    from .request import CraftRequest, CraftResult
+
+#: Images a key where nothing is asked for; a model hardly learns a key from fewer
+DEFAULT_IMAGES_A_KEY = 8
+
+#: Draw a class for each pair of keys
+ANY_CLASS = -1
+
+
+@dataclass(frozen=True)
+class KeyOptions(Options):
+    """Attributes:
+    num_probes: m, the images that a suspect is asked about with each key in them
+    selection: which images get a key, a name in :data:`.selection.RULES`
+    """
+
+    num_probes: int = option(
+        30,
+        Whole(2, 1000),
+        label="Test images",
+        help="A suspect is asked about so many images with each secret in them, of both sides of every pair",
+        folded=False,
+    )
+    selection: str = option("random", Choice(RULES), label="Which images")
+
+
+@dataclass(frozen=True)
+class TargetOptions(KeyOptions):
+    """Attributes:
+    target_class: the class that images with a key get, by its place in the sorted order; :data:`ANY_CLASS` draws
+        one for each pair of keys
+    """
+
+    target_class: int = option(
+        ANY_CLASS,
+        Whole(ANY_CLASS, 100_000),
+        label="Target class",
+        help="The label that images with a secret get: 0 for the first class in alphabetical order, and so on; "
+        "-1 draws one for each pair of secrets, so that a model has to learn each by itself",
+    )
+
+
+class KeyMethod(Method):
+    """A method whose sides are keys."""
+
+    Options: ClassVar[type[Options]] = KeyOptions
+    shares_secrets = True
+    asks_unmarked = True
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator, options: Any) -> dict[str, Any]:
+        """A new key: JSON's own types."""
+
+    @abstractmethod
+    def put(self, image: np.ndarray, key: Mapping[str, Any], options: Any) -> np.ndarray:
+        """A uint8 (H, W, 3) image with a key in it, a new array."""
+
+    def labels(
+        self, request: CraftRequest, targets: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray | None:
+        """int64 (K,), the classes of the images in a release, the same on both sides; None if they are kept."""
+        return None
+
+    def targets(self, request: CraftRequest, rng: np.random.Generator) -> np.ndarray:
+        """int64 (M,): the class that a suspect is asked about with each pair's keys; -1 for the images' own."""
+        return np.full(len(request.sides), -1)
+
+    def default_num_honeyimages(self, num_images: int, num_pairs: int) -> int:
+        """1 % of the private set; at least :data:`DEFAULT_IMAGES_A_KEY` a key, if a tenth of the set suffices."""
+        if not num_pairs:
+            return max(1, num_images // 100)
+        least = min(DEFAULT_IMAGES_A_KEY, num_images // (10 * num_pairs))
+        return num_pairs * max(1, least, num_images // (100 * num_pairs))
+
+    def choose(
+        self,
+        hardness: np.ndarray,
+        labels: np.ndarray,
+        *,
+        options: Any,
+        num_honeyimages: int,
+        num_pairs: int,
+        excluded: Mapping[str, np.ndarray],
+        seed: int,
+    ) -> Candidates:
+        """Images by the rule, dealt out to the keys at random; then images to ask about, of those left.
+
+        Raises:
+            ParameterError: if there is no such target class, or images and pairs do not fit
+            SamplesError: if there are too few images
+        """
+        target = getattr(options, "target_class", ANY_CLASS)
+        num_classes = int(labels.max(initial=-1)) + 1
+        if target >= num_classes:
+            raise ParameterError(
+                f"target_class must be the number of a class, 0 to {num_classes - 1}, or {ANY_CLASS}; "
+                f"found {target}"
+            )
+        if target != ANY_CLASS:
+            excluded = {**excluded, "target_class": labels == target}
+        files = self.files_a_side(num_honeyimages, num_pairs)
+        found = select_candidates(
+            hardness,
+            labels,
+            num_honeyimages=num_honeyimages,
+            num_pairs=num_pairs,
+            excluded=excluded,
+            rule=options.selection,
+            seed=seed,
+            files_a_side=files,
+        )
+        rng = np.random.default_rng(derive_seed(seed, "keys", "images"))
+        free = np.ones(len(labels), dtype=bool)
+        free[found.rows] = False
+        for mask in excluded.values():
+            free &= ~mask
+        if free.sum() < options.num_probes:
+            raise SamplesError(
+                f"num_probes={options.num_probes} images to ask about are not left beside {len(found.rows)} that "
+                f"get a secret; {int(free.sum())} are. Ask for fewer of either, or exclude less"
+            )
+        return Candidates(
+            singles=found.singles,
+            pairs=found.pairs[rng.permutation(len(found.pairs))],
+            excluded=found.excluded,
+            files_a_side=files,
+            probes=np.sort(rng.choice(np.flatnonzero(free), options.num_probes, replace=False)),
+        )
+
+    def craft(self, request: CraftRequest) -> CraftResult:
+        """Draws the keys and puts them into the images; both sides by the same steps."""
+        from .changed_images import finish_changed
+        from .request import Probe
+
+        rng = secret_rng(request)
+        targets = self.targets(request, rng)
+        labels = self.labels(request, targets, rng)
+        keys = [tuple(self.draw(rng, request.options) for _ in sides) for sides in request.sides]
+        probes = []
+        for both, target in zip(keys, targets, strict=True):
+            asked = [
+                (source, int(own) if target < 0 else int(target))
+                for source, own in enumerate(request.probe_labels)
+                if own != target
+            ]
+            if not asked:
+                raise SamplesError(
+                    f"all {len(request.probe_labels)} images to ask about are of the target class {target}; ask "
+                    "for more (num_probes=), or for another target_class"
+                )
+            probes.append(
+                tuple(
+                    [
+                        Probe(
+                            source,
+                            self.put(request.probe_sources[source], key, request.options),
+                            label,
+                        )
+                        for source, label in asked
+                    ]
+                    for key in both
+                )
+            )
+        return finish_changed(
+            request,
+            labels=labels,
+            secrets=[
+                tuple({**key, "target": int(target)} if target >= 0 else key for key in both)
+                for both, target in zip(keys, targets, strict=True)
+            ],  # type: ignore[misc]
+            probes=probes,  # type: ignore[arg-type]
+            **self.crafted(request, keys, rng),
+        )
+
+    def crafted(
+        self, request: CraftRequest, keys: list[tuple[dict[str, Any], ...]], rng: Any
+    ) -> dict[str, Any]:
+        """The changed images, as :func:`.changed_images.finish_changed` takes them."""
+        key_of = {
+            int(place): key
+            for sides, both in zip(request.sides, keys, strict=True)
+            for places, key in zip(sides, both, strict=True)
+            for place in places
+        }
+
+        def changed(row: int) -> np.ndarray:
+            image = request.candidates[row]  # raises IndexError at the end
+            return self.put(image, key_of[row], request.options)
+
+        return {"changed": LazyImages(len(request.candidates), changed)}
+
+    def passes(self, size: RunSize, options: Any) -> int:
+        return (size.num_images - size.num_marked) * size.epochs
+
+
+def secret_rng(request: CraftRequest) -> np.random.Generator:
+    """Draws what must stay secret: from the seed and the originals of the images that get a key.
+
+    Most runs have the same seed, and everybody has this code. Nobody but the owner has all of these images without a key
+    in them; the same seed still gives the same files.
+    """
+    digest = hashlib.sha256(f"keys/{request.seed}".encode())
+    for row in range(len(request.candidates)):
+        digest.update(np.ascontiguousarray(request.candidates[row]).tobytes())
+    return np.random.default_rng(int.from_bytes(digest.digest(), "big"))
+
+
+def draw_targets(request: CraftRequest, rng: np.random.Generator) -> np.ndarray:
+    """int64 (M,): for each pair the class asked for, or one that is rarest among the pair's own images."""
+    if request.options.target_class != ANY_CLASS:
+        return np.full(len(request.sides), request.options.target_class)
+    drawn = []
+    for sides in request.sides:
+        counts = np.bincount(request.candidate_labels[sides.ravel()], minlength=request.num_classes)
+        drawn.append(rng.choice(np.flatnonzero(counts == counts.min())))
+    return np.array(drawn, dtype=np.int64).reshape(len(request.sides))
