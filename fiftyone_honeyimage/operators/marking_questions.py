@@ -90,6 +90,14 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
         f"{len(labeled) - int(earlier.sum()) - num_withheld:,} images",
         f"**{num_withheld:,} images withheld** from it, one of each pair of twins",
     ]
+    if method.shares_secrets and num_pairs:
+        from ..core.evidence.reach import exactness_text
+
+        lines.append(
+            f"**{num_pairs:,} pairs of {method.secret}**, each in "
+            f"{method.files_a_side(num_honeyimages, num_pairs):,} images. "
+            + exactness_text(plan.test, num_pairs, method.secret)
+        )
     if method.changes_labels:
         lines.append("a release gives its HoneyImages **other labels** than they have here")
     if not ctx.dataset.persistent:
