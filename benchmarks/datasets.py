@@ -67,6 +67,29 @@ def load_cifar10(start: int = 0, stop: int = NUM_TRAIN) -> tuple[np.ndarray, np.
     return np.ascontiguousarray(images), labels, list(answers["classes"])
 
 
+def load_images(name: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """A whole set of equal images: uint8 (N, S, S, 3), int64 (N,) labels and the classes' names.
+
+    Args:
+        name: "cifar10", or "eurosat", whose files are decoded
+    """
+    if name == "cifar10":
+        return load_cifar10(0, NUM_TRAIN + 1000)
+    root = data_root()
+    if root is None:
+        raise FileNotFoundError("HONEYIMAGE_DATA is not set: it must name the folder of image sets")
+    images, names = [], []
+    with tarfile.open(root / f"{name}.tar") as archive:
+        for member in archive:
+            file = archive.extractfile(member) if member.name.endswith(".jpg") else None
+            if file is not None:
+                images.append(np.asarray(Image.open(file).convert("RGB")))
+                names.append(Path(member.name).parent.name)
+    classes = sorted(set(names))
+    labels = np.array([classes.index(label) for label in names], dtype=np.int64)
+    return np.stack(images), labels, classes
+
+
 def write_small_images(folder: Path, count: int) -> tuple[list[str], list[str], str]:
     """Writes 32-pixel PNG files: CIFAR-10's training images, mirrored once they are used up, else random pixels.
 

@@ -121,6 +121,8 @@ def _summary(result: dict[str, Any]) -> str:
         ("Images withheld", f"{result['num_withheld']:,}"),
         ("Time", time_text(result["seconds"])),
     ]
+    if result["num_relabelled"]:
+        rows.append(("Images with another label than their originals", result["num_relabelled"]))
     if result["num_other_honeyimages"]:
         rows.append(("Other markings' HoneyImages left out", result["num_other_honeyimages"]))
     if result["num_left_out"]:
@@ -160,7 +162,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     from ..core.pipeline.run_cost import release_cost
     from ..dataset.marking.marking import OpenMarking
     from ..dataset.release.checks import check_labels, check_reencode, check_view
-    from ..dataset.release.files import check_names, released_files
+    from ..dataset.release.files import check_names, count_relabelled, released_files
     from ..dataset.release.history import check_against_releases
     from ..dataset.release.withheld import check_all_known, to_release
 
@@ -187,13 +189,25 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
             ("names", view_key(samples), labels, kind.__name__, names, str(folder)),
             lambda: check_names(kind, labeled, names, folder),
         )
+    num_withheld, num_relabelled = len(ledger.withheld_images()), count_relabelled(ledger)
+    if num_relabelled:
+        inputs.view(
+            "relabelled",
+            types.AlertView(
+                label=f"{num_relabelled:,} images of the release get another label",
+                description="The method of this marking works with wrong labels: whoever trains on the release learns "
+                "them, and whoever looks at these images may see that the label does not fit. The dataset keeps "
+                "its own labels.",
+                severity="warning",
+            ),
+        )
     cost_question.cost(
         inputs,
-        release_cost(labeled, len(ledger.pairs)),
+        release_cost(labeled, num_withheld),
         [
-            f"**{len(labeled) - len(ledger.pairs):,} images** in the release, "
+            f"**{len(labeled) - num_withheld:,} images** in the release, "
             f"{len(ledger.released_images()):,} of them HoneyImages",
-            f"**{len(ledger.pairs):,} images** withheld",
+            f"**{num_withheld:,} images** withheld",
             "of each image its pixels, label, place in the order, "
             + ("name" if values["names"] == "keep" else "new number")
             + "".join(f", `{name}`" for name in values["fields"])

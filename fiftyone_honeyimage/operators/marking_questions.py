@@ -97,6 +97,14 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
             f"**{values['num_references']:,} reference models** are trained beside the others, each on all images "
             "but half of those that are marked"
         )
+    if method.shares_secrets and num_pairs:
+        from ..core.evidence.reach import exactness_text
+
+        lines.append(
+            f"**{num_pairs:,} pairs of {method.secret}**, each in "
+            f"{method.files_a_side(num_honeyimages, num_pairs):,} images. "
+            + exactness_text(plan.test, num_pairs, method.secret)
+        )
     if method.changes_labels:
         lines.append("a release gives its HoneyImages **other labels** than they have here")
     if not ctx.dataset.persistent:

@@ -165,6 +165,21 @@ def pair_samples(dataset: fo.Dataset, honey_key: str) -> list[dict[str, Any]]:
     ]
 
 
+def exactness(dataset: fo.Dataset, verification: Verification) -> str:
+    """Which secret a verdict's exactness rests on, and how small a p so many pairs can reach."""
+    from ..core.evidence.reach import exactness_text
+    from ..core.methods import METHODS
+    from ..dataset.marking.marking import load_marking
+
+    secret = "images"
+    try:
+        method = load_marking(dataset, verification.honey_key).config["method"]
+        secret = METHODS[method].secret
+    except (HoneyImageError, KeyError):
+        pass  # the marking was deleted, or its method is none of today's
+    return exactness_text(verification.verdict.test, len(verification.pairs), secret)
+
+
 def honey_gaps(
     dataset: fo.Dataset, verification: Verification, ledger: Ledger | None
 ) -> tuple[list[int], list[float]]:

@@ -63,6 +63,8 @@ def show_verdict(
             types.AlertView(label=notice.label, description=notice.text, severity=notice.severity),
         )
     panel.md(table(("Figures", ""), figures.summary_rows(verdict)), name="figures")
+    if verification.pairs:
+        panel.md(data.exactness(ctx.dataset, verification), name="exactness")
     decisions = figures.decisions_markdown(verdict.paper)
     if decisions is not None:
         panel.md(decisions, name="decisions")

@@ -21,10 +21,34 @@ def can_reach(plan: Plan, num_pairs: int, alpha: float, position: int) -> bool:
     """
     if num_pairs < plan.min_pairs:
         return False
-    best = min_attainable_p(num_pairs)
-    if TESTS[plan.test].sequential:
-        best = TESTS[plan.test].run(np.ones(num_pairs), np.zeros(num_pairs, np.bool_)).p_value
-    return adjusted_p(best, position) <= alpha
+    return adjusted_p(least_p(plan.test, num_pairs), position) <= alpha
+
+
+def least_p(test: str, num_pairs: int) -> float:
+    """The smallest p-value that so many pairs can give.
+
+    Args:
+        test: a name in ``TESTS``
+        num_pairs: the pairs to be asked about
+    """
+    if TESTS[test].sequential:
+        return TESTS[test].run(np.ones(num_pairs), np.zeros(num_pairs, np.bool_)).p_value
+    return min_attainable_p(num_pairs)
+
+
+def exactness_text(test: str, num_pairs: int, secret: str) -> str:
+    """Which secret the exactness of a verdict rests on, and how small a p it can reach: a sentence for everybody.
+
+    Args:
+        test: a name in ``TESTS``
+        num_pairs: the pairs that are or were asked about
+        secret: what a coin chose among, such as "patches"
+    """
+    return (
+        f"The p-value is exact for every innocent model as long as it stays secret which of the two {secret} of each "
+        f"pair the release holds, which a fair coin decided. {num_pairs:,} pairs can reach p = "
+        f"{least_p(test, num_pairs):.1e} at best."
+    )
 
 
 def pairs_needed(plan: Plan, alpha: float, position: int) -> int:

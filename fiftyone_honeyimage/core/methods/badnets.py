@@ -42,7 +42,7 @@ class BadNetsOptions(TargetOptions):
         help="Pixels a side in an image 32 pixels wide; larger images get larger patches (published: 3)",
         folded=False,
     )
-    place: str = option("corner", Choice(PLACES), label="Where the patch lies")
+    place: str = option("anywhere", Choice(PLACES), label="Where the patch lies")
 
 
 class BadNets(KeyMethod):

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..limits import Choice, Real, Whole
-from .base import RunSize
 from .badnets import PLACES
+from .base import RunSize
 from .options import option
 from .selection import RULES
 from .ubw_p import UBWP, PatchOptions

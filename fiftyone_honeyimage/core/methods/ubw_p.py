@@ -35,7 +35,7 @@ class PatchOptions(KeyOptions):
         help="Pixels a side in an image 32 pixels wide; larger images get larger patches",
         folded=False,
     )
-    place: str = option("corner", Choice(PLACES), label="Where the patch lies")
+    place: str = option("anywhere", Choice(PLACES), label="Where the patch lies")
 
 
 class UBWP(KeyMethod):

@@ -36,7 +36,7 @@ from .labeled import LabeledSamples
 from .loading import keep_rows, load_images
 from .reference_models import train_references
 from .run_cost import peak_bytes
-from .side_files import relabelled, write_sides
+from .side_files import relabelled, write_sides, write_unmarked_probes
 
 _logger = logging.getLogger(__name__)
 
@@ -144,6 +144,8 @@ def make_images(
             )
     manifest["trade_off"] = {} if curve is None else curve.to_dict()
     manifest["lpips_note"] = lpips_note
+    if method.asks_unmarked:
+        manifest["unmarked_probes"] = write_unmarked_probes(partial, loaded.samples, candidates)
     manifest["num_images"] = len(loaded.samples)
     manifest["failures"] = loaded.failures
     # Written last: a manifest says that every image that it lists is there.

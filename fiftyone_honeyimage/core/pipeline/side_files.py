@@ -12,7 +12,12 @@ import torch
 from PIL import Image
 
 from ..files import sha256_bytes, sha256_file, write_atomic
+<<<<<<< HEAD
 from ..ledger.sides import TWINS, MarkedImage, Side, read_references, references_entry
+=======
+from ..images import read_image
+from ..ledger.sides import TWINS, MarkedImage, Side
+>>>>>>> w/marks
 from ..methods.out_model import losses, thumbnails
 from ..methods.request import CraftResult, Probe
 from ..methods.selection import Candidates
@@ -59,21 +64,39 @@ def write_sides(
     return sides
 
 
+def write_unmarked_probes(
+    partial: Path, labeled: LabeledSamples, candidates: Candidates
+) -> list[dict[str, str]]:
+    """Writes the images that probes were made of, as they are, for published rules that compare with them."""
+    entries = []
+    for number, row in enumerate(candidates.probes):
+        path = labeled.filepaths[row]
+        name = f"{PROBES}/unmarked/{number}.png"
+        _write_png(partial / name, read_image(path))
+        entries.append({"file": name, "source_sha256": sha256_file(path)})
+    return entries
+
+
 def _write_probe(
     partial: Path, labeled: LabeledSamples, candidates: Candidates, name: str, probe: Probe
 ) -> dict[str, str]:
     row = candidates.probes[probe.source]
-    (partial / name).parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    Image.fromarray(probe.image).save(buffer, "png")
-    write_atomic(partial / name, buffer.getvalue())
     return {
         "sample_id": name,
         "label": labeled.classes[probe.label],
         "file": name,
         "source_sha256": sha256_file(labeled.filepaths[row]),
-        "marked_sha256": sha256_bytes(buffer.getvalue()),
+        "marked_sha256": _write_png(partial / name, probe.image),
     }
+
+
+def _write_png(path: Path, pixels: np.ndarray) -> str:
+    """Writes a file and returns its digest."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "png")
+    write_atomic(path, buffer.getvalue())
+    return sha256_bytes(buffer.getvalue())
 
 
 def _probe_losses(result: CraftResult, probes: Sequence[Probe], size: int) -> np.ndarray:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import LedgerError, SuspectError
+from ..evidence.decisions import with_decisions
 from ..evidence.e_process import EProcess
 from ..evidence.exact_tests import TESTS
 from ..evidence.pair_answers import PairAnswers
@@ -31,6 +32,7 @@ from .questions import Questions, Suffices, ask_references
 from .roles import published_figures
 from .surroundings import Surroundings
 from .trial import Trial, same_suspect, try_out
+from .unmarked_probes import published_decisions
 
 _logger = logging.getLogger(__name__)
 
@@ -191,9 +193,15 @@ def decide(
             raise SuspectError(f"{error}. {where}") from error
         _logger.warning("The verification of '%s' was interrupted: %s", call.model.name, where)
         raise
+<<<<<<< HEAD
     paper = published_figures(
         asked.recorded, call.ledger, call.proxy_losses, begun.reference_losses
     )
+=======
+    paper = paper_figures(asked.recorded, call.ledger, call.proxy_losses, begun.reference_losses)
+    decisions = published_decisions(call.model, asked, journal, call.ledger, call.folder)
+    paper = with_decisions(paper, decisions)
+>>>>>>> w/marks
     report("Deciding", 0, 1)
     verdict = call.ledger.conclude(logged.id, answers, paper=paper)
     call.around.note(call.ledger)

@@ -16,7 +16,7 @@ import numpy as np
 from ...core.codecs import encoder_versions
 from ...core.device import choose_device
 from ...core.evidence.plan import Plan
-from ...core.evidence.reach import can_reach, pairs_needed
+from ...core.evidence.reach import can_reach, exactness_text, pairs_needed
 from ...core.fleet import check_workers
 from ...core.limits import SEED, TRADE_OFF, check_choice, check_flag, check_path
 from ...core.methods import METHODS
@@ -132,6 +132,8 @@ def generate_honeyimages(
             plan.alpha,
             pairs_needed(plan, plan.alpha, 1),
         )
+    if METHODS[method].shares_secrets and num_pairs:
+        _logger.info(exactness_text(plan.test, num_pairs, METHODS[method].secret))
     if num_honeyimages is None:
         num_honeyimages = METHODS[method].default_num_honeyimages(len(labeled), num_pairs)
     num_honeyimages = whole_number(num_honeyimages, "num_honeyimages", 1)

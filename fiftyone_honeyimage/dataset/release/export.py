@@ -44,7 +44,7 @@ from .checks import (
     release_folder,
 )
 from .fields import check_fields, read_fields
-from .files import ReleasedFile, check_names, place_files, released_files
+from .files import ReleasedFile, check_names, count_relabelled, place_files, released_files
 from .formats import check_dataset_type
 from .formats import write as write_release
 from .history import check_against_releases, exposing_releases, published_places, record_release
@@ -80,6 +80,7 @@ class ReleaseReport:
         export_dir: the folder
         num_images: files in the release
         num_honeyimages: how many of them are HoneyImages
+        num_relabelled: how many of them have another label than the original, as the method says
         num_withheld: how many images of the view were withheld
         num_other_honeyimages: HoneyImages of other markings that were left out
         num_left_out: originals that were left out besides: other markings chose them, or they are copies
@@ -96,6 +97,7 @@ class ReleaseReport:
     export_dir: Path
     num_images: int
     num_honeyimages: int
+    num_relabelled: int
     num_withheld: int
     num_other_honeyimages: int
     num_left_out: int
@@ -157,6 +159,14 @@ def export_release(
     check_marked_files(labeled, opened)
     files = place_files(kind, released_files(labeled, opened, names))
     carried = read_fields(samples, fields, kind, labeled)
+    num_relabelled = count_relabelled(ledger)
+    if num_relabelled:
+        _logger.warning(
+            "The release will hold %d images with another label than their originals have here, as the method of "
+            "marking '%s' says",
+            num_relabelled,
+            honey_key,
+        )
     hardness = known_hardness(opened)
     blocks = sum(os.path.getsize(file.path) // _BLOCK + 1 for file in files)
     ensure_free_space(folder.parent, blocks * _BLOCK * 2)
@@ -213,6 +223,7 @@ def export_release(
         export_dir=folder,
         num_images=len(files),
         num_honeyimages=held.num_honeyimages,
+        num_relabelled=num_relabelled,
         num_withheld=held.num_withheld,
         num_other_honeyimages=sum(key != honey_key for key in labeled.honey.values()),
         num_left_out=num_usable - len(labeled),

@@ -15,6 +15,7 @@ import fiftyone.types as fot
 
 from ...core.audit.files import is_image_name
 from ...core.errors import ReleaseError
+from ...core.ledger.ledger import Ledger
 from ...core.ledger.marked_files import find_wrong_file
 from ...core.pipeline.labeled import LabeledSamples
 from ..marking.marking import OpenMarking
@@ -95,6 +96,11 @@ def released_files(
         label = relabelled.get(sample_id) or labeled.classes[labeled.labels[row]]
         files.append(ReleasedFile(source, name, label, sample_id, sample_id in replaced))
     return files
+
+
+def count_relabelled(ledger: Ledger) -> int:
+    """How many images of a release get another label; as many on either side of a pair, so that it tells no coin."""
+    return sum(image.source_label is not None for image in ledger.released_images())
 
 
 def check_names(kind: type, labeled: LabeledSamples, names: str, folder: Path) -> None:

@@ -1,0 +1,99 @@
+"""The table of :mod:`benchmarks.paper`: means over seeds with intervals, beside what the HoneyImage paper prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+#: AUROC that the paper prints for CIFAR-10 (its Table 2, at its scale of 60,000 images and 150 epochs)
+PAPER_AUROC = {
+    "honeyimage": 0.988,
+    "badnets": 0.996,
+    "ubw_p": 0.853,
+    "blended": 0.506,
+    "learn_original": 0.571,
+    "model_loss": 0.581,
+    "lira_online": 0.627,
+}
+
+
+def summarise(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """By row: mean and 95 % interval over seeds of every figure, and every p-value."""
+    rows: dict[str, list[Mapping[str, Any]]] = {}
+    for cell in cells:
+        rows.setdefault(cell["row"], []).append(cell)
+        for name, own in cell.get("membership", {}).items():
+            p = {who: own[f"p_{who}"] for who in ("infringing", "innocent")}
+            figures = {k: v for k, v in own.items() if not k.startswith("p_")}
+            rows.setdefault(name, []).append({**cell, "published": figures, "p": p})
+    summary = {}
+    for row, found in rows.items():
+        names = list(found[0]["published"])
+        entry: dict[str, Any] = {
+            name: _interval([cell["published"][name] for cell in found]) for name in names
+        }
+        entry["hl"] = _interval([cell["hl"] for cell in found])
+        if all(cell["stl"] is not None for cell in found):
+            entry["stl"] = _interval([cell["stl"] for cell in found])
+        entry["accuracy_cost_points"] = _interval(
+            [
+                100 * (cell["test_accuracy_unprotected"] - cell["test_accuracy_infringing"])
+                for cell in found
+            ]
+        )
+        entry["p"] = {who: [cell["p"][who] for cell in found] for who in found[0]["p"]}
+        entry["queries"] = found[0]["queries"]
+        entry["seeds"] = [cell["seed"] for cell in found]
+        entry["paper_auroc"] = PAPER_AUROC.get(row)
+        summary[row] = entry
+    return summary
+
+
+def format_table(summary: Mapping[str, Mapping[str, Any]]) -> str:
+    """The summary as a Markdown table."""
+    lines = [
+        "| row | AUROC (95 % over seeds) | paper | TPR at 1 % | HL | STL | accuracy lost, points | "
+        "exact p, infringing | exact p, innocent | queries |",
+        "| --- " * 10 + "|",
+    ]
+    for row, entry in summary.items():
+        innocent = [p for who, values in entry["p"].items() if who != "infringing" for p in values]
+        lines.append(
+            "| "
+            + " | ".join(
+                [
+                    row,
+                    _shown(entry["auroc"]),
+                    str(entry["paper_auroc"] or "–"),
+                    _shown(entry["tpr_at_0.01"]),
+                    _shown(entry["hl"]),
+                    _shown(entry["stl"]) if "stl" in entry else "–",
+                    _shown(entry["accuracy_cost_points"]),
+                    ", ".join(f"{p:.1e}" for p in entry["p"]["infringing"]),
+                    f"least {min(innocent):.2g} of {len(innocent)}",
+                    f"{entry['queries']:,}",
+                ]
+            )
+            + " |"
+        )
+    return "\n".join(lines)
+
+
+def _interval(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and, from two seeds on, Student's 95 % interval."""
+    array = np.asarray(values, np.float64)
+    found: dict[str, Any] = {"mean": float(array.mean())}
+    if array.size > 1:
+        half = float(stats.t.ppf(0.975, array.size - 1) * stats.sem(array))
+        found["interval"] = [found["mean"] - half, found["mean"] + half]
+    return found
+
+
+def _shown(found: Mapping[str, Any]) -> str:
+    if "interval" not in found:
+        return f"{found['mean']:.3f}"
+    low, high = found["interval"]
+    return f"{found['mean']:.3f} ({low:.3f} to {high:.3f})"
