@@ -67,14 +67,15 @@ def load_cifar10(start: int = 0, stop: int = NUM_TRAIN) -> tuple[np.ndarray, np.
     return np.ascontiguousarray(images), labels, list(answers["classes"])
 
 
-def load_images(name: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """A whole set of equal images: uint8 (N, S, S, 3), int64 (N,) labels and the classes' names.
+def load_images(name: str, least: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Equal images: uint8 (N, S, S, 3), int64 (N,) labels and the classes' names.
 
     Args:
-        name: "cifar10", or "eurosat", whose files are decoded
+        name: "cifar10", or "eurosat", whose files are all decoded
+        least: so many are needed; the set may have fewer
     """
     if name == "cifar10":
-        return load_cifar10(0, NUM_TRAIN + 1000)
+        return load_cifar10(0, min(least, NUM_TRAIN + 1000))
     root = data_root()
     if root is None:
         raise FileNotFoundError("HONEYIMAGE_DATA is not set: it must name the folder of image sets")

@@ -12,12 +12,8 @@ import torch
 from PIL import Image
 
 from ..files import sha256_bytes, sha256_file, write_atomic
-<<<<<<< HEAD
-from ..ledger.sides import TWINS, MarkedImage, Side, read_references, references_entry
-=======
 from ..images import read_image
-from ..ledger.sides import TWINS, MarkedImage, Side
->>>>>>> w/marks
+from ..ledger.sides import TWINS, MarkedImage, Side, read_references, references_entry
 from ..methods.out_model import losses, thumbnails
 from ..methods.request import CraftResult, Probe
 from ..methods.selection import Candidates

@@ -193,15 +193,11 @@ def decide(
             raise SuspectError(f"{error}. {where}") from error
         _logger.warning("The verification of '%s' was interrupted: %s", call.model.name, where)
         raise
-<<<<<<< HEAD
     paper = published_figures(
         asked.recorded, call.ledger, call.proxy_losses, begun.reference_losses
     )
-=======
-    paper = paper_figures(asked.recorded, call.ledger, call.proxy_losses, begun.reference_losses)
     decisions = published_decisions(call.model, asked, journal, call.ledger, call.folder)
     paper = with_decisions(paper, decisions)
->>>>>>> w/marks
     report("Deciding", 0, 1)
     verdict = call.ledger.conclude(logged.id, answers, paper=paper)
     call.around.note(call.ledger)
