@@ -169,7 +169,7 @@ def run_cell(world: World, row: str) -> dict[str, Any]:
     """One method on one seed: marks, coins, suspects, figures; JSON-serialisable."""
     start = time.perf_counter()
     name, given = ROWS[row]
-    method, scale = METHODS[name], world.scale
+    method = METHODS[name]
     candidates, request = _choose(world, name, given)
     result = method.craft(request)
     craft_seconds = time.perf_counter() - start
