@@ -409,9 +409,14 @@ def main() -> None:
     summary = summarise(cells)
     print(format_table(summary))
     if args.join or not args.cells:
-        device = cells[0]["environment"]["device"]["type"]
-        seeds = sorted({cell["seed"] for cell in cells})
-        write_results(args.name, {"summary": summary, "cells": cells}, device=device, seeds=seeds)
+        measured = cells[0]["environment"]
+        write_results(
+            args.name,
+            {"summary": summary, "cells": cells},
+            device=measured["device"]["type"],
+            seeds=sorted({cell["seed"] for cell in cells}),
+            measured=measured,
+        )
 
 
 def _read(folder: Path) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ def write_results(
     device: str | torch.device = "cpu",
     seeds: Sequence[int] = (),
     folder: Path = RESULTS,
+    measured: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes a benchmark's figures as ``<folder>/<name>_<device type>.json``.
 
@@ -35,12 +36,15 @@ def write_results(
         device ("cpu"): the device that it ran on
         seeds (()): the seeds that it used
         folder (benchmarks/results): where to write
+        measured (None): what :func:`environment` gave where figures were measured that are only summed up here; None
+            for this machine
 
     Returns:
         the path
     """
     device = torch.device(device)
-    record = {"benchmark": name, **environment(device), "seeds": list(seeds), "figures": figures}
+    around = measured or environment(device)
+    record = {"benchmark": name, **around, "seeds": list(seeds), "figures": figures}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}_{device.type}.json"
     path.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
