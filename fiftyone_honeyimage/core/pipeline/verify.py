@@ -122,6 +122,7 @@ def begin(call: Call, journal: Journal, report: Report = silent) -> Begun:
         ParameterError: if the pairs are not there, or so few cannot decide
         LedgerError: if a HoneyImage or the ledger is not what it was
     """
+    call.ledger.check_recipient()
     report("Asking about unmarked images", 0, 1)
     logged = _interrupted(call, journal)
     _name_left_open(call.ledger, logged)
