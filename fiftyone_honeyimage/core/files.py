@@ -9,13 +9,16 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 _CHUNK = 1 << 20
+
+#: What is left behind only by a process that was killed while it wrote
+TEMPORARY_FILES = ".honeyimage-*.tmp"
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes, mode: int = 0o644) -> None:
@@ -97,6 +100,25 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def file_states(
+    paths: Sequence[str | os.PathLike[str]],
+) -> list[tuple[str, int, int] | None]:
+    """What tells that a file was changed between an interrupted run and the next: path, size, time of the change.
+
+    Args:
+        paths: the files; None stands for one that is not there
+    """
+    states: list[tuple[str, int, int] | None] = []
+    for path in paths:
+        try:
+            found = os.stat(path)
+        except OSError:
+            states.append(None)
+        else:
+            states.append((os.fspath(path), found.st_size, found.st_mtime_ns))
+    return states
 
 
 def advice_on(error: OSError) -> str:

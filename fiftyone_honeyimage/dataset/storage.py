@@ -20,19 +20,16 @@ from typing import Any
 import fiftyone as fo
 
 from ..core.errors import InterruptedRunError, LedgerError
-from ..core.files import write_json_atomic
+from ..core.files import TEMPORARY_FILES, write_json_atomic
 from ..core.limits import check_path
 from ..core.pipeline.folder import CHECKPOINTS, IMAGES, LEDGER, MANIFEST, read_manifest
 from .running import locked as locked
 
-__all__ = ["CHECKPOINTS", "IMAGES", "LEDGER", "MANIFEST", "read_manifest"]
+__all__ = ["CHECKPOINTS", "IMAGES", "LEDGER", "MANIFEST", "TEMPORARY_FILES", "read_manifest"]
 
 VIEWS = "released_views.json"
 LEDGER_LOCK = f".{LEDGER}.lock"
 REQUEST = "request.json"
-
-#: What :mod:`..core.files` leaves behind only if it is killed
-TEMPORARY_FILES = ".honeyimage-*.tmp"
 
 _logger = logging.getLogger(__name__)
 

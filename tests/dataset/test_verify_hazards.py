@@ -156,8 +156,8 @@ def test_pairs_of_a_batch_that_failed_count_as_used(marked: Any) -> None:
 
     with pytest.raises(fhi.SuspectError, match="out of memory"):
         verify(dataset, breaks, batch_size=4)
-    # Three tries of the batch, and of each of its images
-    assert calls == [4] * 5 + [4] * 3 + [1] * 3 * 4
+    # Three tries of the batch, one of each half, and three of each image
+    assert calls == [4] * 5 + [4] * 3 + [2, *[1] * 6] * 2
     assert marking.load_ledger().pairs_left == []
 
 

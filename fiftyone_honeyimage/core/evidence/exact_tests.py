@@ -36,7 +36,8 @@ class Test(ABC):
         name: in the SDK and the ledger
         title: in the words of a verdict
         meaning: what it does, for a form
-        sequential: whether it looks after every pair and may stop
+        sequential: whether it looks after every pair and may stop. The p-value of the pairs so far then has to hold
+            at whatever pair one stops, and must not fall by a pair that failed
         planned: whether a marking can be committed to it
         for_labels: the name of the test that takes its place for a suspect that gives labels alone
         stratified: whether it looks at strata of pairs, which a plan then fixes

@@ -153,6 +153,9 @@ class PairAnswers:
     ) -> FloatArray:
         """Looks at the coins: ``d`` of a score of the losses, of the pairs that did not fail, shape (n,).
 
+        The score gets all values at once, in an order that knows no coin: one that looks at its whole array would
+        else see which side was released.
+
         Args:
             released: for each pair's index, which side was released
             score: is computed before the coins are looked at
@@ -168,18 +171,14 @@ class PairAnswers:
             for pair, a, b in zip(self.pairs, self.a, self.b, strict=True)
             if a is not None and b is not None
         ]
-        sides = []
-        for place in (0, 1):
-            values = [answer[1 + place] for answer in answered]
-            given = None
-            if score.least_references and answered:
-                given = _references(
-                    [(references or {}).get(pair, (None, None))[place] for pair, *_ in answered],
-                    fitted or {},
-                )
-            sides.append(score.of(values, given) if answered else np.empty(0))
-        is_a = np.array([released[pair] == "a" for pair, *_ in answered], np.bool_)
-        return loss_differences(np.where(is_a, *sides), np.where(is_a, *reversed(sides)))
+        given = None
+        if score.least_references and answered:
+            known = [(references or {}).get(pair, (None, None)) for pair, _, _ in answered]
+            given = _references([a for a, _ in known] + [b for _, b in known], fitted or {})
+        values = [a for _, a, _ in answered] + [b for _, _, b in answered]
+        scored = score.of(values, given) if answered else np.empty(0)
+        gaps = loss_differences(scored[: len(answered)], scored[len(answered) :])
+        return np.where([released[pair] == "a" for pair, _, _ in answered], gaps, -gaps)
 
     def covariate_differences(
         self,
@@ -189,17 +188,29 @@ class PairAnswers:
     ) -> FloatArray:
         """``c``, withheld less released on the scale of a score, of the pairs that did not fail, shape (n,).
 
-        The mean over the covariates that both sides have; 0 where they have none in common.
+        The mean over the covariates that both sides have; 0 where they have none in common. The score gets those of
+        all pairs at once, as in :meth:`score_differences`, failed ones too.
         """
-        found = []
-        for pair, failed in zip(self.pairs, self.failed, strict=True):
-            if failed:
-                continue
-            a, b = covariates[pair]
-            names = sorted(set(a) & set(b))
-            gaps = score.of([b[name] for name in names]) - score.of([a[name] for name in names])
-            mean = float(gaps.mean()) if names else 0.0
-            found.append(mean if released[pair] == "a" else -mean)
+        common = [
+            sorted(set(covariates[pair][0]) & set(covariates[pair][1])) for pair in self.pairs
+        ]
+        a, b = (
+            [
+                covariates[pair][side][name]
+                for pair, names in zip(self.pairs, common, strict=True)
+                for name in names
+            ]
+            for side in (0, 1)
+        )
+        scored = score.of(a + b)
+        gaps = scored[len(a) :] - scored[: len(a)]
+        found, start = [], 0
+        for pair, names, failed in zip(self.pairs, common, self.failed, strict=True):
+            own = gaps[start : start + len(names)]
+            start += len(names)
+            mean = float(own.mean()) if names else 0.0
+            if not failed:
+                found.append(mean if released[pair] == "a" else -mean)
         return np.array(found, np.float64)
 
     def to_dict(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 from .alpha_spending import adjusted_p
 from .exact_tests import TESTS
 from .plan import Plan
-from .twins import min_attainable_p
+from .twins import KINDS, Strata, min_attainable_p
 
 
 def can_reach(plan: Plan, num_pairs: int, alpha: float, position: int) -> bool:
@@ -21,7 +21,13 @@ def can_reach(plan: Plan, num_pairs: int, alpha: float, position: int) -> bool:
     """
     if num_pairs < plan.min_pairs:
         return False
-    return adjusted_p(least_p(plan.test, num_pairs), position) <= alpha
+    least = [min_attainable_p(num_pairs)]
+    for test in (TESTS[plan.test_for(kind)] for kind in KINDS):
+        if test.sequential:
+            strata = Strata(np.zeros(num_pairs, np.int64), plan.stratum_weights)
+            none = np.zeros(num_pairs, np.bool_)
+            least.append(test.run(np.ones(num_pairs), none, strata).p_value)
+    return adjusted_p(max(least), position) <= alpha
 
 
 def least_p(test: str, num_pairs: int) -> float:

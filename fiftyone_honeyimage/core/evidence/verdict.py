@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,6 @@ from ..errors import ParameterError
 from ..scores import SCORES, SideReferences
 from .adjustment import adjust
 from .alpha_spending import adjusted_p
-from .e_process import EProcess
 from .effects import accuracy_difference, hodges_lehmann
 from .exact_tests import TESTS
 from .pair_answers import PairAnswers
@@ -293,20 +292,33 @@ def judge(
     )
 
 
-def may_stop(process: EProcess, plan: Plan, position: int, alpha: float | None = None) -> bool:
-    """Whether a sequential verification has seen enough: the rest of the pairs can be kept.
+def may_stop(
+    plan: Plan,
+    differences: npt.NDArray[np.float64],
+    failed: Sequence[bool],
+    *,
+    kind: str,
+    position: int,
+    strata: Strata | None = None,
+    alpha: float | None = None,
+) -> bool:
+    """Whether a sequential verification has seen enough by its own test: the rest of the pairs can be kept.
 
     Args:
-        process: the pairs so far
         plan: what was committed
+        differences: what the test is made with so far, by :func:`tested_differences`, shape (n,)
+        failed: whether each pair so far has a failed query, (n + number failed,)
+        kind: "scores" or "labels"
         position: which verification with this ledger it is
+        strata (None): of all these pairs, by :meth:`.plan.Plan.strata`
         alpha (None): a smaller level than the plan's
     """
-    num_failed = process.num_failed
-    num_pairs = len(process.e_values) - num_failed
-    if num_pairs < max(plan.min_pairs, num_failed):
+    lost = np.asarray(failed, bool)
+    num_failed = int(lost.sum())
+    if lost.size - num_failed < max(plan.min_pairs, num_failed):
         return False
-    return adjusted_p(process.p_value, position) <= plan.alpha_for(alpha)
+    p_value = TESTS[plan.test_for(kind)].run(differences, lost, strata).p_value
+    return adjusted_p(p_value, position) <= plan.alpha_for(alpha)
 
 
 def _why_inconclusive(

@@ -171,18 +171,41 @@ class Ledger:
         return [*self.singles, *(image for pair in self.pairs for image in pair.images)]
 
     def released_images(self, recipient: str = EVERYBODY) -> list[MarkedImage]:
-        """Returns every HoneyImage in a recipient's release: singles, then released sides."""
+        """Returns every HoneyImage in a recipient's release: singles, then released sides.
+
+        Raises:
+            LedgerError: if nobody of that name has one; so do the other methods that take a recipient
+        """
+        self.check_recipient(recipient)
         sides = [pair.released_side(recipient) for pair in self.pairs]
         return [*self.singles, *(image for side in sides for image in side.files)]
 
     def withheld_images(self, recipient: str = EVERYBODY) -> list[MarkedImage]:
         """Returns the images that this recipient must not have."""
+        self.check_recipient(recipient)
         sides = [pair.withheld_side(recipient) for pair in self.pairs]
         return [image for side in sides for image in side.files]
 
     def released(self, recipient: str = EVERYBODY) -> dict[int, str]:
         """Returns a recipient's coins: for each pair's index, which side was released."""
+        self.check_recipient(recipient)
         return {pair.index: pair.released[recipient] for pair in self.pairs}
+
+    def check_recipient(self, recipient: str = EVERYBODY) -> None:
+        """Raises LedgerError unless this recipient has a release; by default that which everybody gets."""
+        if all(recipient in pair.released for pair in self.pairs):
+            return
+        known = sorted({who for pair in self.pairs for who in pair.released})
+        if recipient == EVERYBODY:
+            raise LedgerError(
+                f"{self.path} has no release for everybody, but one each for {', '.join(known)[:200]}: releases and "
+                "verifications by recipient are not supported by this version. Mark the dataset anew without "
+                "recipients"
+            )
+        raise LedgerError(
+            f"{self.path} has no release for {recipient!r}; it has those of: "
+            f"{', '.join(who or 'everybody' for who in known)[:200]}"
+        )
 
     def differences(self, answers: PairAnswers) -> npt.NDArray[np.float64]:
         """What the planned test is made with, of the pairs that did not fail, shape (n,)."""
@@ -254,13 +277,14 @@ class Ledger:
 
         Raises:
             LedgerError: if the pairs are not the next ones, the protocol is incomplete, a text is
-                outside UTF-8, or the file was altered
+                outside UTF-8, each recipient has a release of his own, or the file was altered
             ParameterError: if alpha exceeds the plan's
         """
         if kind not in KINDS:
             raise ParameterError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
         check_text(suspect_name, "The suspect's name")
         check_text(suspect_digest, "The suspect's digest")
+        self.check_recipient()
         verification_id = secrets.token_hex(8)
         wanted = [int(pair) for pair in pairs]
         protocol = check_protocol(protocol, kind, self._labels())

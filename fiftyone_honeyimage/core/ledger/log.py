@@ -339,7 +339,9 @@ def _read_close(
         raise LedgerError(f"The log closes verification {entry['id']}, which is not open")
     concluded, num_queried = public["concluded"], public["num_queried"]
     # A verification that is given up has used its pairs: nobody can show that they were not asked
-    may_stop = concluded and TESTS[plan.test].sequential
+    # Of another's verification evidence does not say which kind it was
+    kinds = KINDS if opened.kind is None else (opened.kind,)
+    may_stop = concluded and any(TESTS[plan.test_for(kind)].sequential for kind in kinds)
     least = min(plan.min_pairs, len(opened.pairs)) if may_stop else len(opened.pairs)
     if (
         not isinstance(concluded, bool)

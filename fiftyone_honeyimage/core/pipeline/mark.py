@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ...version import __version__
@@ -24,7 +25,7 @@ from ..codecs import encoder_versions
 from ..device import choose_device
 from ..errors import ParameterError
 from ..evidence.plan import Plan
-from ..files import write_json_atomic
+from ..files import TEMPORARY_FILES, file_states, sha256_bytes, write_json_atomic
 from ..fleet import check_workers
 from ..ledger.creation import create_ledger
 from ..ledger.ledger import Ledger, load_ledger
@@ -124,7 +125,22 @@ def mark(
     select(hardness, labeled.labels, masks, request)  # too few are told before anything is read
 
     final = Path(folder)
-    partial = _open(final, {**request, "ids": labeled.ids, "labels": labeled.labels.tolist()})
+    call = {
+        **request,
+        "ids": labeled.ids,
+        "labels": labeled.labels.tolist(),
+        "files": file_states(labeled.filepaths),
+        "hardness": _digest(hardness, np.float64),
+        "label_errors": None if label_errors is None else _digest(label_errors, np.bool_),
+        "plan": plan.to_dict(),
+        "trade_off": trade_off,
+        "device": str(choose_device(device)),
+    }
+    call = json.loads(json.dumps(call))
+    if _is_of(final, call):  # killed when everything was done
+        (final / _REQUEST).unlink()
+        return load_ledger(final / LEDGER)
+    partial = _open(final, call)
     if not (partial / MANIFEST).exists():
         make_images(
             partial,
@@ -144,8 +160,10 @@ def mark(
         )
     draw_coins_once(partial, request, replace(plan, direction=METHODS[method].direction))
     shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
-    (partial / _REQUEST).unlink()
+    for left in partial.rglob(TEMPORARY_FILES):
+        left.unlink()
     partial.rename(final)
+    (final / _REQUEST).unlink()  # last: it tells whose all of this is
     return load_ledger(final / LEDGER)
 
 
@@ -187,20 +205,46 @@ def draw_coins_once(
     )
 
 
-def _open(final: Path, request: Mapping[str, Any]) -> Path:
+def _open(final: Path, call: Mapping[str, Any]) -> Path:
     """The partial folder: a new one, or what the same call left."""
     if final.exists():
         raise ParameterError(f"'{final}' exists already; give a new folder")
     partial = final.with_name(f"{final.name}.partial")
-    request = json.loads(json.dumps(request))
-    if not partial.exists():
-        partial.mkdir(parents=True, mode=0o700)
-        write_json_atomic(partial / _REQUEST, request)
-    elif (
-        not (partial / _REQUEST).is_file()
-        or json.loads((partial / _REQUEST).read_text(encoding="utf-8")) != request
-    ):
-        raise ParameterError(
-            f"'{partial}' is of another call that was interrupted; make that call again, or delete the folder"
+    if _is_of(partial, call):
+        return partial
+    if (partial / _REQUEST).is_file():
+        held = _read_request(partial)
+        other = sorted(
+            name for name in {*held, *call} if held.get(name, call) != call.get(name, held)
         )
+        raise ParameterError(
+            f"'{partial}' is of another call that was interrupted: {', '.join(other)} differ. Make that call again, "
+            "or delete the folder"
+        )
+    for left in partial.glob(TEMPORARY_FILES):  # killed while the folder was made
+        left.unlink()
+    if partial.exists() and (not partial.is_dir() or any(partial.iterdir())):
+        raise ParameterError(
+            f"'{partial}' exists already and holds no interrupted call; move it away, or give another folder"
+        )
+    partial.mkdir(parents=True, mode=0o700, exist_ok=True)
+    write_json_atomic(partial / _REQUEST, call)
     return partial
+
+
+def _is_of(folder: Path, call: Mapping[str, Any]) -> bool:
+    return (folder / _REQUEST).is_file() and _read_request(folder) == call
+
+
+def _read_request(folder: Path) -> dict[str, Any]:
+    try:
+        read: dict[str, Any] = json.loads((folder / _REQUEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ParameterError(
+            f"'{folder}' holds an interrupted call, and its {_REQUEST} cannot be read ({error}); move the folder away"
+        ) from error
+    return read
+
+
+def _digest(values: npt.ArrayLike, dtype: Any) -> str:
+    return sha256_bytes(np.ascontiguousarray(values, dtype).tobytes())

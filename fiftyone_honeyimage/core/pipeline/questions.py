@@ -18,8 +18,8 @@ from ..suspects.journal import Journal, Place
 #: A pair, and which of its sides
 Key = tuple[int, str]
 
-#: Is told the answers on the next pairs, each by itself; returns whether the rest can be kept
-Suffices = Callable[[Sequence[PairAnswers]], bool]
+#: Is told the answers on all pairs so far; returns whether the rest can be kept
+Suffices = Callable[[PairAnswers], bool]
 
 #: A pair, the side, and an image of it
 Query = tuple[int, str, MarkedImage]
@@ -150,11 +150,13 @@ class Questions:
             self._ask(asking, queries, report, journal)
             if asking.is_failing and end < len(pairs):
                 continue  # settled by the next pair: the suspect may be out of order
-            new = [self._collected(journal, each) for each in pairs[played:end]]
             played = end
-            if suffices(new):
+            if suffices(self._collected(journal, self._first(pairs, played))):
                 break
-        return sum(len(queries) for queries in pairs[:played])
+        return len(self._first(pairs, played))
+
+    def _first(self, pairs: Sequence[Sequence[Query]], number: int) -> list[Query]:
+        return [query for each in pairs[:number] for query in each]
 
     def _ask(
         self, asking: Asking, queries: Sequence[Query], report: Report, journal: Journal

@@ -210,11 +210,11 @@ def _check_shape(
             return False
         return True
 
-    good = [image for image in images if works([image])]
-    if not good:
+    good = next((image for image in images if works([image])), None)
+    if good is None:
         raise error
     fits = size
-    while not works(list(islice(cycle(good), fits))):
+    while fits > 1 and not works([good] * fits):
         fits //= 2
     if fits < size:
         raise SuspectError(

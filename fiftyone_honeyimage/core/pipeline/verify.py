@@ -16,7 +16,6 @@ import numpy as np
 
 from ..errors import LedgerError, SuspectError
 from ..evidence.decisions import with_decisions
-from ..evidence.e_process import EProcess
 from ..evidence.exact_tests import TESTS
 from ..evidence.pair_answers import PairAnswers
 from ..evidence.verdict import Verdict, may_stop
@@ -125,6 +124,7 @@ def begin(call: Call, journal: Journal, report: Report = silent) -> Begun:
         ParameterError: if the pairs are not there, or so few cannot decide
         LedgerError: if a HoneyImage or the ledger is not what it was
     """
+    call.ledger.check_recipient()
     report("Asking about unmarked images", 0, 1)
     logged = _interrupted(call, journal)
     _name_left_open(call.ledger, logged)
@@ -180,7 +180,7 @@ def decide(
             call.model,
             journal,
             skip_failures=skip_failures,
-            suffices=_suffices(call.ledger, logged) if _is_sequential(call) else None,
+            suffices=_suffices(call.ledger, logged) if _in_turn(call.ledger, asked.kind) else None,
             report=report,
         )
     except BaseException as error:
@@ -204,27 +204,33 @@ def decide(
     return verdict
 
 
-def _is_sequential(call: Call) -> bool:
-    return TESTS[call.ledger.plan.test].sequential
+def _in_turn(ledger: Ledger, kind: str) -> bool:
+    """Whether a suspect that gives this kind of answer is asked pair by pair."""
+    return TESTS[ledger.plan.test_for(kind)].sequential
 
 
 def _suffices(ledger: Ledger, logged: LoggedVerification) -> Suffices:
     """Looks at the coins of the pairs that were asked, so that whoever asks need not."""
-    process = EProcess()
 
-    def suffices(pairs: Sequence[PairAnswers]) -> bool:
-        for pair in pairs:
-            if pair.num_failed:
-                process.fail()  # after which no test stops that did not before
-            else:
-                process.update(float(ledger.differences(pair)[0]))
-        return may_stop(process, ledger.plan, logged.position, logged.alpha)
+    def suffices(answers: PairAnswers) -> bool:
+        return may_stop(
+            ledger.plan,
+            ledger.differences(answers),
+            answers.failed,
+            kind=answers.kind,
+            position=logged.position,
+            strata=ledger.plan.strata(answers.pairs, ledger.covariates()),
+            alpha=logged.alpha,
+        )
 
     return suffices
 
 
 def _try_out(call: Call, images: Mapping[str, Any]) -> Trial:
-    at_once = len(call.ledger.pairs[0].asked) if _is_sequential(call) else call.batch_size
+    # Scores are what most give of whom it is not known yet
+    kind = "labels" if call.outputs == "labels" else "scores"
+    in_turn = _in_turn(call.ledger, kind)
+    at_once = len(call.ledger.pairs[0].asked) if in_turn else call.batch_size
     return try_out(
         call.model,
         call.around,

@@ -42,7 +42,9 @@ class _Checked(Wrapper):
 class Asking:
     """Asks a suspect batch after batch; keeps what it answered.
 
-    A batch that fails is sent again (:class:`.wrappers.Retrying`), then image by image, each of them again as often. An image that fails then is a failure.
+    A batch that fails is sent again (:class:`.wrappers.Retrying`), then image by image, each of them again as often. A
+    suspect that is ``metered`` gets its halves instead, each once, and the halves of what fails of them: two calls a
+    halving, and not one an image. An image that fails by itself, as often, is a failure.
 
     Args:
         suspect: from :func:`~.load_suspect`
@@ -69,7 +71,8 @@ class Asking:
         self.keep = keep
         self.failures: dict[str, str] = {}
         self._reader = Reader(num_classes, outputs)
-        self._tried = Retrying(_Checked(suspect, self._reader))
+        self._once = _Checked(suspect, self._reader)
+        self._tried = Retrying(self._once)
         self._streak = 0
         self._keys: list[str] = []
         self._rows: dict[str, tuple[float, float, bool, int]] = {}
@@ -126,18 +129,23 @@ class Asking:
         images: Sequence[np.ndarray],
         keys: Sequence[str],
         labels: np.ndarray,
+        is_part: bool = False,
     ) -> None:
         first = len(self._keys) + positions[0]
         asked = [keys[i] for i in positions]
+        once = is_part and len(positions) > 1  # what may pass was waited for with the whole batch
         try:
-            answer = self._tried.answer([images[i] for i in positions], asked)
+            tried = self._once if once else self._tried
+            answer = tried.answer([images[i] for i in positions], asked)
         except Exception as e:
             reason = self._explain(e, first, asked)
             if self.tolerance == 0:
                 raise SuspectError(reason) from e
             if len(positions) > 1:
-                for i in positions:
-                    self._ask_at([i], images, keys, labels)
+                size = (len(positions) + 1) // 2 if self.suspect.metered else 1
+                for start in range(0, len(positions), size):
+                    part = positions[start : start + size]
+                    self._ask_at(part, images, keys, labels, is_part=True)
                 return
             self._streak += 1
             if self.tolerance is not None and self._streak > self.tolerance:

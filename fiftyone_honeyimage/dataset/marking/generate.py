@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from ...core.codecs import encoder_versions
 from ...core.device import choose_device
 from ...core.evidence.plan import Plan
 from ...core.evidence.reach import can_reach, exactness_text, pairs_needed
+from ...core.files import file_states
 from ...core.fleet import check_workers
 from ...core.limits import SEED, TRADE_OFF, check_choice, check_flag, check_path
 from ...core.methods import METHODS
@@ -140,7 +140,9 @@ def generate_honeyimages(
 
     request = {
         "dataset_id": str(dataset._doc.id),
-        "samples": storage.fingerprint({"ids": labeled.ids, "files": _states(labeled.filepaths)}),
+        "samples": storage.fingerprint(
+            {"ids": labeled.ids, "files": file_states(labeled.filepaths)}
+        ),
         "labels": storage.fingerprint({"labels": labeled.labels.tolist()}),
         "hardness": storage.fingerprint({"hardness": hardness.tolist()}),
         "earlier": storage.fingerprint({"ids": np.array(labeled.ids)[earlier].tolist()}),
@@ -250,16 +252,3 @@ def _warn_of_idle(options: Mapping[str, Any], own: Mapping[str, Any], method: st
     idle = sorted(set(options) - set(own))
     if idle:
         _logger.warning("method '%s' does not use %s", method, ", ".join(idle))
-
-
-def _states(filepaths: Sequence[str]) -> list[tuple[str, int, int] | None]:
-    """What tells that a file was changed between an interrupted run and the next."""
-    states: list[tuple[str, int, int] | None] = []
-    for path in filepaths:
-        try:
-            found = os.stat(path)
-        except OSError:
-            states.append(None)
-        else:
-            states.append((path, found.st_size, found.st_mtime_ns))
-    return states

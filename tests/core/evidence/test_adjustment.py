@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from collections import Counter
@@ -13,13 +14,14 @@ import numpy as np
 import pytest
 
 from fiftyone_honeyimage.core.errors import ParameterError
+from fiftyone_honeyimage.core.evidence import verdict
 from fiftyone_honeyimage.core.evidence.adjustment import adjust
 from fiftyone_honeyimage.core.evidence.exact_tests import TESTS
 from fiftyone_honeyimage.core.evidence.pair_answers import PairAnswers
 from fiftyone_honeyimage.core.evidence.plan import Plan
 from fiftyone_honeyimage.core.evidence.twins import Strata
 from fiftyone_honeyimage.core.evidence.verdict import judge
-from fiftyone_honeyimage.core.scores import SCORES
+from fiftyone_honeyimage.core.scores import SCORES, Score
 
 ROOT = Path(__file__).resolve().parents[3]
 RNG = np.random.default_rng(20)
@@ -150,6 +152,40 @@ def test_covariates_are_averaged_on_the_scale_of_the_score() -> None:
         last = (score.of([4.0]) - score.of([1.0]))[0]
         found = answers.covariate_differences(released, covariates, score)
         np.testing.assert_allclose(found, [first, 0.0, last])
+
+
+class _WholeArray(Score):
+    """Reads everything that it gets: the largest value, and each one's rank."""
+
+    name, title = "whole array", "in relation to all others"
+
+    def of(self, values: Any, reference: Any = None) -> np.ndarray:
+        array = np.asarray(values, np.float64)
+        return array / array.max(initial=1e-9) + np.argsort(np.argsort(array)) / 7
+
+
+@pytest.mark.parametrize("adjustment", ["none", "references"])
+@pytest.mark.parametrize("case", ["nothing in common", "ties", "one heavy pair"])
+def test_a_score_that_reads_its_whole_array_sees_no_coin(
+    case: str, adjustment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SCORES, "whole array", _WholeArray())
+    losses, hardness = _sets(7)[case]
+    losses[1][0] = 3 * max(losses[0].max(), losses[1].max())  # one side that is harder than all
+    plan = Plan(score="whole array", adjustment=adjustment, min_pairs=1)
+    answers, covariates = _answers(losses), _covariates(hardness)
+    answers = dataclasses.replace(answers, a=(*answers.a[:-1], None))  # one pair fails
+    found = [
+        verdict.tested_differences(plan, answers, dict(enumerate(coins)), covariates)
+        for coins in _coins(7)
+    ]
+    magnitudes = {tuple(np.abs(differences)) for differences in found}
+    assert len(magnitudes) == 1, "a coin changes signs alone"
+    judged = [
+        judge(plan, answers, dict(enumerate(coins)), covariates, num_left=0).p_value
+        for coins in _coins(7)
+    ]
+    _assert_valid(judged)
 
 
 def test_the_plan_is_checked_and_covariates_are_needed() -> None:

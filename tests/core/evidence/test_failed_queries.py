@@ -11,7 +11,7 @@ import pytest
 from protocols import PROTOCOL
 from scipy import stats
 
-from fiftyone_honeyimage.core.evidence.e_process import EProcess, e_process
+from fiftyone_honeyimage.core.evidence.e_process import e_process
 from fiftyone_honeyimage.core.evidence.pair_answers import PairAnswers
 from fiftyone_honeyimage.core.evidence.plan import Plan
 from fiftyone_honeyimage.core.evidence.twins import sign_test, signed_rank_test
@@ -137,13 +137,9 @@ def test_inconclusive_never_takes_a_verdict_away(seed: int) -> None:
 
 def test_stopping_agrees_with_the_verdict_where_pairs_failed() -> None:
     plan = Plan(test="e_process")
-    process, failed = EProcess(), []
-    while not may_stop(process, plan, 1):
+    failed: list[bool] = []
+    while not may_stop(plan, np.ones(failed.count(False)), failed, kind="scores", position=1):
         failed.append(len(failed) in (2, 9))
-        if failed[-1]:
-            process.fail()
-        else:
-            process.update(1.0)
         assert len(failed) < 80
     won = np.ones(len(failed) - 2)
     assert decide(plan, won, kind="scores", failed=failed, num_left=0).verdict == "derived"

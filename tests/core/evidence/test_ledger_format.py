@@ -118,7 +118,9 @@ def test_each_recipient_has_coins_of_his_own(ledger: Ledger) -> None:
         withheld = {image.file for image in ledger.withheld_images(recipient)}
         assert not names & withheld
         assert len(names | withheld) == 24 + 8
-    with pytest.raises(KeyError):
+    with pytest.raises(
+        LedgerError, match="no release for 'Nobody'; it has those of: everybody, Acme"
+    ):
         ledger.released("Nobody")
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from fiftyone_honeyimage.core.errors import ParameterError
 from fiftyone_honeyimage.core.evidence.alpha_spending import adjusted_p, alpha_effective
-from fiftyone_honeyimage.core.evidence.e_process import EProcess
+from fiftyone_honeyimage.core.evidence.e_process import e_process
 from fiftyone_honeyimage.core.evidence.plan import Plan
 from fiftyone_honeyimage.core.evidence.verdict import Verdict, decide, may_stop
 
@@ -135,25 +135,29 @@ def test_a_caller_may_ask_for_a_smaller_alpha_only() -> None:
         verdict_on(rising(12), alpha=0.01)
 
 
+def stops(pairs: np.ndarray, plan: Plan, position: int, **given: Any) -> bool:
+    none = [False] * len(pairs)
+    return may_stop(plan, pairs, none, kind="scores", position=position, **given)
+
+
 def test_may_stop_only_at_a_verdict() -> None:
     for position in (1, 2, 9):
-        process = EProcess()
-        while not may_stop(process, SEQUENTIAL, position):
-            assert verdict_on(np.ones(len(process.e_values)), SEQUENTIAL).num_pairs < 30
-            process.update(1.0)
-        pairs = np.ones(len(process.e_values))
+        pairs = np.ones(0)
+        while not stops(pairs, SEQUENTIAL, position):
+            assert verdict_on(pairs, SEQUENTIAL).num_pairs < 30
+            pairs = np.ones(len(pairs) + 1)
         assert verdict_on(pairs, SEQUENTIAL, position=position).verdict == "derived"
         assert verdict_on(pairs[1:], SEQUENTIAL, position=position).verdict == "inconclusive"
-        assert process.p_value <= alpha_effective(0.001, position)
+        assert e_process(pairs).p_value <= alpha_effective(0.001, position)
 
 
 def test_may_not_stop_before_the_planned_number() -> None:
     plan = Plan(alpha=0.05, test="e_process", min_pairs=18)
-    process = EProcess()
-    while not may_stop(process, plan, 1):
-        process.update(1.0)
-    assert len(process.e_values) == 18
-    assert not may_stop(process, plan, 1, alpha=1e-6)
+    pairs = np.ones(0)
+    while not stops(pairs, plan, 1):
+        pairs = np.ones(len(pairs) + 1)
+    assert len(pairs) == 18
+    assert not stops(pairs, plan, 1, alpha=1e-6)
 
 
 def test_verdict_and_numbers_agree_on_random_answers() -> None:

@@ -176,5 +176,6 @@ def test_what_is_wrong_is_said_before_anything_is_made(
     wrong("exists already")
     (tmp_path / "marked").rmdir()
     (tmp_path / "marked.partial").mkdir()
-    with pytest.raises(ParameterError, match="another call that was interrupted"):
+    (tmp_path / "marked.partial" / "notes.txt").touch()
+    with pytest.raises(ParameterError, match="holds no interrupted call"):
         mark(tmp_path / "marked", labeled, np.array(given["hardness"]), **settings)

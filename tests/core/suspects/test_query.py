@@ -241,6 +241,30 @@ def test_only_the_image_that_fails_is_skipped(trained, real_digits):
     assert suspect.sizes == [8, 8, 8, 8] + [1] * 9 + [8, 8]
 
 
+@pytest.mark.parametrize("bad", [(), (21,), (16, 31), (17, 18, 19)])
+def test_a_metered_suspect_is_never_asked_image_by_image(trained, real_digits, bad):
+    """What fails is found by halves: 2 calls a halving and not 32; the others' answers are kept."""
+    refused = {real_digits.keys[i] for i in bad}
+    calls = []
+
+    class Paid(Suspect):
+        name, metered = "paid", True
+
+        def answer(self, images, keys):
+            calls.append(len(images))
+            if refused & set(keys):
+                raise RuntimeError("not answered")
+            return np.tile([1.0, 2.0, 3.0], (len(images), 1))
+
+    asking = Asking(Paid(), 3, "logits", tolerance=3)
+    asking.ask(real_digits.images[:32], real_digits.keys[:32], np.zeros(32, int))
+    assert np.flatnonzero(asking.answers().failed).tolist() == list(bad)
+    assert calls[: 3 if bad else 1] == [32] * (3 if bad else 1)
+    # 3 tries, then two calls for each of 5 halvings a bad image, whose own third and second try end it
+    assert len(calls) <= 3 + len(bad) * (2 * 5 + 2)
+    assert calls.count(1) <= 4 * len(bad)
+
+
 def test_rows_that_are_not_finite_are_skipped():
     rows = [[1.0, 2.0, 3.0], [0.0, np.nan, 0.0], [np.inf, 0.0, 0.0], [3.0, 2.0, 1.0]]
     answers = ask(rows, [2, 0, 0, 2], tolerance=None)
@@ -288,8 +312,8 @@ def test_one_answer_that_cannot_be_used_is_asked_for_again(trained, real_digits,
 
     answers = ask_model(hiccup, real_digits, batch_size=20, tolerance=3)
     assert not answers.failed.any()
-    assert calls == [20, 20, 20] + [1] * 21 + [20]
-    assert pauses == [1.0, 5.0, 1.0], "a service gets time, and the number of tries is bounded"
+    assert calls == [20, 20, 20, 10, 5, 5, 10, 20]
+    assert pauses == [1.0, 5.0], "a service gets time, and the number of tries is bounded"
 
 
 def test_a_module_at_hand_is_not_waited_for(trained, real_digits, pauses):
