@@ -104,6 +104,24 @@ def test_form_proposes_what_runs(make_hard: Callable[..., Any], resolve: Any) ->
     assert "16 images withheld" in cost
 
 
+def test_form_asks_for_reference_models_where_a_score_needs_them(
+    make_hard: Callable[..., Any], resolve: Any
+) -> None:
+    dataset = make_hard()
+
+    def form(**params: Any) -> Any:
+        return resolve("generate_honeyimages", dataset, **{**PARAMS, "advanced": True, **params})
+
+    assert "num_references is 0" in str(form(score="lira_online").errors()["score"])
+    assert "needs at least 4" in form(score="lira_online").text("num_references")
+    enough = form(score="lira_online", num_references=8)
+    assert enough.errors() == {}
+    assert "**8 reference models** are trained" in enough.text("cost")
+    # On 52 of the 72 images and half of 20
+    passes = 52 + 72 * (1 + 1) + 2 * 20 * 8 + 8 * 62
+    assert f"{passes:,} training passes" in enough.text("cost")
+
+
 def test_form_proposes_a_free_key(make_marked: Callable[..., Any], resolve: Any) -> None:
     form = resolve("generate_honeyimages", make_marked())
 
