@@ -54,7 +54,7 @@ class ExportRelease(foo.Operator):
         label_field: str | None = None,
         ledger_path: str | Path | None = None,
         reencode: str = "marked",
-        names: str = "keep",
+        names: str | None = None,
         fields: Sequence[str] = (),
         delegate: bool = False,
         delegation_target: str | None = None,
@@ -155,19 +155,25 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     if labels is None or labeled is None:
         return
     _export_dir(ctx, inputs, marking, labeled)
-    _formats(ctx, inputs, samples, labels)
+    _formats(ctx, inputs, samples, labels, _changes_labels(marking))
     if ledger is None or is_blocked(inputs):
         return
 
     from ..core.pipeline.run_cost import release_cost
     from ..dataset.marking.marking import OpenMarking
-    from ..dataset.release.checks import check_labels, check_reencode, check_view
+    from ..dataset.release.checks import (
+        check_labels,
+        check_reencode,
+        check_view,
+        names_of_release,
+    )
     from ..dataset.release.files import check_names, count_relabelled, released_files
     from ..dataset.release.history import check_against_releases
     from ..dataset.release.withheld import check_all_known, to_release
 
     values = calls.values(ctx, run)
-    kind, names = _dataset_type(ctx), values["names"]
+    kind = _dataset_type(ctx)
+    names = names_of_release(values["names"], _changes_labels(marking))
     folder = Path(values.get("export_dir") or _proposed_folder(ctx, marking.honey_key)).absolute()
     with blocking(inputs, "These samples cannot be released"):
         opened = OpenMarking(ctx.dataset, marking, ledger)
@@ -209,7 +215,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
             f"{len(ledger.released_images()):,} of them HoneyImages",
             f"**{num_withheld:,} images** withheld",
             "of each image its pixels, label, place in the order, "
-            + ("name" if values["names"] == "keep" else "new number")
+            + ("name" if names == "keep" else "new number")
             + "".join(f", `{name}`" for name in values["fields"])
             + " and nothing else",
         ],
@@ -224,9 +230,18 @@ def _dataset_type(ctx: Any) -> type:
     return dataset_type_named(ctx.params.get("dataset_type") or _DATASET_TYPE)
 
 
-def _formats(ctx: Any, inputs: types.Object, samples: Any, label_field: str) -> None:
+def _changes_labels(marking: Any) -> bool:
+    from ..core.methods import METHODS
+
+    method = METHODS.get(marking.config["method"])
+    return method is not None and method.changes_labels
+
+
+def _formats(
+    ctx: Any, inputs: types.Object, samples: Any, label_field: str, changes_labels: bool
+) -> None:
     """Asks how the release is written."""
-    from ..dataset.release.checks import check_policies
+    from ..dataset.release.checks import check_policies, names_of_release
     from ..dataset.release.fields import check_fields
     from ..dataset.release.formats import DATASET_TYPES, check_dataset_type
 
@@ -259,9 +274,11 @@ def _formats(ctx: Any, inputs: types.Object, samples: Any, label_field: str) -> 
         "names",
         {
             "keep": "Leaves names as they are: withheld images leave gaps in numbered names",
-            "renumber": "Numbers all files anew, in their order",
+            "renumber": "Numbers all files anew, at random"
+            if changes_labels
+            else "Numbers all files anew, in their order",
         },
-        default=defaults["names"],
+        default=names_of_release(None, changes_labels),
         label="File names",
     )
     prop = multiple_choice(
@@ -280,6 +297,7 @@ def _formats(ctx: Any, inputs: types.Object, samples: Any, label_field: str) -> 
             check_fields(samples, values["fields"], label_field, kind)
     with errors_on_named(inputs, prop):
         check_policies(values["reencode"], values["names"])
+        names_of_release(values["names"], changes_labels)
 
 
 def _label_field(ctx: Any, inputs: types.Object, samples: Any, marking: Any) -> str | None:

@@ -41,6 +41,7 @@ from .checks import (
     check_policies,
     check_reencode,
     check_view,
+    names_of_release,
     release_folder,
 )
 from .fields import check_fields, read_fields
@@ -117,7 +118,7 @@ def export_release(
     ledger_path: str | Path | None,
     export_media: Any,
     reencode: str,
-    names: str,
+    names: str | None,
     fields: Sequence[str],
     unpublished: Collection[str | Path],
     progress: Progress,
@@ -136,6 +137,8 @@ def export_release(
     opened = open_marking(dataset, honey_key, ledger_path)
     check_head(opened.ledger)
     marking, ledger = opened.marking, opened.in_dataset
+    num_relabelled = count_relabelled(ledger)
+    names = names_of_release(names, num_relabelled > 0)
     label_field = label_field or marking.config["label_field"]
     check_label_field(samples, label_field)
     check_fields(samples, fields, label_field, kind)
@@ -159,7 +162,6 @@ def export_release(
     check_marked_files(labeled, opened)
     files = place_files(kind, released_files(labeled, opened, names))
     carried = read_fields(samples, fields, kind, labeled)
-    num_relabelled = count_relabelled(ledger)
     if num_relabelled:
         _logger.warning(
             "The release will hold %d images with another label than their originals have here, as the method of "

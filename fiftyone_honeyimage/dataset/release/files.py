@@ -15,6 +15,7 @@ import fiftyone.types as fot
 
 from ...core.audit.files import is_image_name
 from ...core.errors import ReleaseError
+from ...core.files import sha256_bytes
 from ...core.ledger.ledger import Ledger
 from ...core.ledger.marked_files import find_wrong_file
 from ...core.pipeline.labeled import LabeledSamples
@@ -54,7 +55,7 @@ class ReleasedFile:
 def released_files(
     labeled: LabeledSamples, opened: OpenMarking, names: str = "keep"
 ) -> list[ReleasedFile]:
-    """Every image of the release, in the order of the originals.
+    """Every image of the release, in the order of the originals; dealt out anew where labels are changed.
 
     Raises:
         ReleaseError: if a file is missing, or a name would stand out
@@ -78,6 +79,10 @@ def released_files(
     }
     withheld = {image.sample_id for image in ledger.withheld_images()}
     rows = [row for row, sample_id in enumerate(labeled.ids) if sample_id not in withheld]
+    if relabelled:
+        # Sorted by class, as most datasets are, the place would tell what an image shows. The same in every release,
+        # so that two of them tell no more than one; ids are in none
+        rows.sort(key=lambda row: sha256_bytes(f"{ledger.commitment}/{labeled.ids[row]}".encode()))
     digits = len(str(len(rows)))
 
     files = []

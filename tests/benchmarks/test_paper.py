@@ -1,0 +1,77 @@
+"""The benchmark that measures every method on the same work, at its smallest scale."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import paper
+from benchmarks.datasets import data_root
+from benchmarks.paper_table import format_table, summarise
+from fiftyone_honeyimage.core.methods import METHODS
+from fiftyone_honeyimage.core.scores import SCORES
+
+
+def test_every_method_and_every_membership_score_has_a_row() -> None:
+    assert {method for method, _ in paper.ROWS.values()} == set(METHODS)
+
+
+def test_intervals_are_students_over_seeds_beside_the_papers_value() -> None:
+    cells = [
+        {
+            "row": "badnets", "seed": seed, "hl": 0.9, "stl": None, "queries": 10,
+            "published": {"auroc": auroc, "tpr_at_0.01": 0.5},
+            "test_accuracy_unprotected": 0.8, "test_accuracy_infringing": 0.79,
+            "p": {"infringing": 0.001, "innocent": 0.4},
+        }
+        for seed, auroc in enumerate((0.8, 0.9, 1.0))
+    ]  # fmt: skip
+
+    found = summarise(cells)["badnets"]
+
+    assert found["auroc"]["mean"] == pytest.approx(0.9)
+    # Student's quantile of 2 degrees of freedom, 4.3027, by the standard error 0.1 / sqrt(3)
+    assert found["auroc"]["interval"] == pytest.approx([0.9 - 0.24841, 0.9 + 0.24841], abs=1e-4)
+    assert found["accuracy_cost_points"]["mean"] == pytest.approx(1.0)
+    assert "| badnets | 0.900 (0.652 to 1.148) | 0.996 |" in format_table({"badnets": found})
+
+
+@pytest.mark.skipif(data_root() is None, reason="HONEYIMAGE_DATA is not set")
+def test_smoke_runs_every_row_and_goes_on_where_it_was_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    cells = tmp_path / "cells"
+    command = [
+        "paper",
+        "--seeds",
+        "0",
+        "--cells",
+        str(cells),
+        "--trained",
+        str(tmp_path / "models"),
+    ]
+    monkeypatch.setattr(sys, "argv", command)
+    paper.main()
+    written = {path.name: path.read_bytes() for path in cells.iterdir()}
+    assert len(written) == len(paper.ROWS)
+    for content in written.values():
+        cell = json.loads(content)
+        assert all(0 < p <= 1 for p in cell["p"].values())
+        assert 0 <= cell["published"]["auroc"] <= 1
+        assert cell["stl"] is None or 0 < cell["stl"] <= 1
+    membership = json.loads(written["cifar10-smoke-unperturbed-0.json"])["membership"]
+    assert set(membership) == {name for name, score in SCORES.items() if score.least_references}
+
+    (cells / "cifar10-smoke-random-0.json").unlink()
+    capsys.readouterr()
+    paper.main()
+    assert "random 0" in capsys.readouterr().out
+    kept = {path.name: path.read_bytes() for path in cells.iterdir()}
+    assert set(kept) == set(written)
+    assert {n: c for n, c in kept.items() if "random" not in n} == {
+        n: c for n, c in written.items() if "random" not in n
+    }

@@ -1,0 +1,266 @@
+"""Backdoor watermarks: keys, what they do to images, and that a model which trained on them is found."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from fiftyone_honeyimage.core.errors import ParameterError, SamplesError
+from fiftyone_honeyimage.core.evidence.ownership_tests import paired_t_decision, wilcoxon_decision
+from fiftyone_honeyimage.core.evidence.pair_answers import PairAnswers
+from fiftyone_honeyimage.core.evidence.plan import Plan
+from fiftyone_honeyimage.core.evidence.verdict import judge
+from fiftyone_honeyimage.core.methods import METHODS
+from fiftyone_honeyimage.core.methods.patches import draw_patch, put_patch
+from fiftyone_honeyimage.core.methods.request import CraftRequest
+from fiftyone_honeyimage.core.models import build_model
+from fiftyone_honeyimage.core.training import (
+    TrainingConfig,
+    cross_entropy,
+    predict_logits,
+    train_models,
+)
+
+WATERMARKS = ("badnets", "blended", "ubw_p", "ubw_c")
+PAIRS, A_SIDE = 12, 6
+
+
+def _colour(images: np.ndarray) -> np.ndarray:
+    """Digits of 16 grey levels as uint8 (N, 16, 16, 3), enlarged by repetition."""
+    grey = np.asarray(images)
+    grey = (grey * (255 / max(grey.max(), 1))).astype(np.uint8)
+    return grey.repeat(2, axis=1).repeat(2, axis=2)[..., None].repeat(3, axis=3)
+
+
+def _crafted(name: str, digits: Any, seed: int = 0, **options: Any) -> tuple[Any, Any, Any]:
+    images, labels = _colour(digits[0])[:900], np.asarray(digits[1], np.int64)[:900]
+    method = METHODS[name]
+    known = {question.name for question in method.Options.questions()}
+    asked = {"num_probes": 12, "selection": "random", **options}
+    settings = method.Options(**{k: v for k, v in asked.items() if k in known})
+    chosen = method.choose(
+        np.random.default_rng(seed).random(len(labels)),
+        labels,
+        options=settings,
+        num_honeyimages=PAIRS * A_SIDE,
+        num_pairs=PAIRS,
+        excluded={},
+        seed=seed,
+    )
+    rest = np.setdiff1d(np.arange(len(labels)), chosen.rows)
+    request = CraftRequest(
+        candidates=list(images[chosen.rows]),
+        candidate_labels=labels[chosen.rows],
+        sides=chosen.sides,
+        probe_sources=list(images[chosen.probes]),
+        probe_labels=labels[chosen.probes],
+        rest=torch.from_numpy(images[rest]).permute(0, 3, 1, 2).contiguous(),
+        rest_labels=labels[rest],
+        num_classes=10,
+        proxy="resnet_tiny",
+        config=TrainingConfig(epochs=1, batch_size=64),
+        seed=seed,
+        options=settings,
+        device="cpu",
+    )
+    return chosen, request, method.craft(request)
+
+
+@pytest.fixture(scope="module")
+def crafted(digits: Any) -> dict[str, Any]:
+    """One marking of each method that is cheap to make."""
+    return {name: _crafted(name, digits) for name in ("badnets", "blended", "ubw_p")}
+
+
+def test_a_patch_lies_where_its_key_says_and_nowhere_else() -> None:
+    image = np.full((64, 96, 3), 7, np.uint8)
+    key = draw_patch(np.random.default_rng(3), 3, "bottom_right")
+
+    marked = put_patch(image, key)
+
+    patch = np.array(key["patch"], np.uint8).reshape(3, 3, 3)
+    for row, column in itertools.product(range(6), range(6)):  # twice as large as at 32 pixels
+        assert (marked[58 + row, 90 + column] == patch[row // 2, column // 2]).all()
+    marked[58:, 90:] = 7
+    assert (marked == 7).all()
+    assert (image == 7).all()
+    corners = {
+        tuple(draw_patch(np.random.default_rng(seed), 3, "corner")["place"]) for seed in range(40)
+    }
+    assert corners == {(0, 0), (0, 1000), (1000, 0), (1000, 1000)}
+
+
+def test_blended_is_a_share_of_the_pattern_over_the_whole_image() -> None:
+    method = METHODS["blended"]
+    options = method.Options(blend=0.2, cells=4)
+    key = method.draw(np.random.default_rng(0), options)
+    black, white = np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 255, np.uint8)
+
+    dark, light = method.put(black, key, options), method.put(white, key, options)
+
+    assert dark.max() <= 51
+    assert np.abs(light.astype(int) - dark - 0.8 * 255).max() <= 1
+    assert len(np.unique(dark)) > 4
+
+
+@pytest.mark.parametrize("name", ["badnets", "blended", "ubw_p"])
+def test_both_keys_of_a_pair_are_made_alike_and_no_coin_is_there(
+    crafted: dict[str, Any], name: str
+) -> None:
+    chosen, request, result = crafted[name]
+    labels = np.asarray(result.labels)
+
+    assert request.sides.shape == (PAIRS, 2, A_SIDE)
+    assert not set(chosen.probes) & set(chosen.rows)
+    for sides, secrets, probes in zip(request.sides, result.secrets, result.probes, strict=True):
+        assert (labels[sides[0]] == labels[sides[1]]).all()
+        assert secrets[0] != secrets[1]
+        assert secrets[0].get("target") == secrets[1].get("target")
+        a, b = probes
+        assert [(p.source, p.label) for p in a] == [(p.source, p.label) for p in b]
+        if "target" in secrets[0]:
+            assert (labels[sides] == secrets[0]["target"]).all()
+            assert all(request.probe_labels[p.source] != p.label for p in a)
+        for side, secret, asked in zip(sides, secrets, probes, strict=True):
+            put = METHODS[name].put
+            for place in side:
+                expected = put(np.asarray(request.candidates[place]), secret, request.options)
+                assert (np.asarray(result.images[place]) == expected).all()
+            for probe in asked:
+                source = np.asarray(request.probe_sources[probe.source])
+                assert (probe.image == put(source, secret, request.options)).all()
+
+
+def test_same_seed_same_keys_and_other_images_other_keys(
+    crafted: dict[str, Any], digits: Any
+) -> None:
+    _, _, again = _crafted("badnets", digits)
+    assert list(again.secrets) == list(crafted["badnets"][2].secrets)
+    shifted = (digits[0][::-1], digits[1][::-1])
+    _, _, other = _crafted("badnets", shifted)
+    assert list(other.secrets) != list(again.secrets)
+
+
+def test_what_cannot_be_asked_for_is_refused_before_anything_is_trained(digits: Any) -> None:
+    with pytest.raises(ParameterError, match="target_class"):
+        _crafted("badnets", digits, target_class=10)
+    with pytest.raises(SamplesError, match="num_probes=900"):
+        _crafted("badnets", digits, num_probes=900)
+
+
+def test_ubw_c_keeps_labels_and_stays_within_its_bound(digits: Any) -> None:
+    _, request, result = _crafted("ubw_c", digits, num_steps=4, epochs=1)
+
+    assert result.labels is None or (result.labels == request.candidate_labels).all()
+    budget = METHODS["ubw_c"].most_changed(request.options)
+    changes = [
+        np.abs(np.asarray(new).astype(int) - np.asarray(old)).max()
+        for new, old in zip(result.images, request.candidates, strict=True)
+    ]
+    assert max(changes) <= budget
+    assert max(changes) > 0
+
+
+@pytest.mark.parametrize(("name", "epochs"), [("badnets", 25), ("ubw_p", 25)])
+def test_who_trained_on_the_release_is_found_and_who_did_not_is_not(
+    crafted: dict[str, Any], name: str, epochs: int
+) -> None:
+    """Real trainings: the exact p-value over the keys' coins, and how often the key works (BadNets)."""
+    _, request, result = crafted[name]
+    coins = np.random.default_rng(5).integers(0, 2, PAIRS)
+    held = np.concatenate([sides[coin] for sides, coin in zip(request.sides, coins, strict=True)])
+    marked = torch.from_numpy(np.stack([np.asarray(result.images[place]) for place in held]))
+    images = torch.cat([request.rest, marked.permute(0, 3, 1, 2)])
+    labels = torch.from_numpy(np.concatenate([request.rest_labels, result.labels[held]]))
+    plan = Plan(direction=METHODS[name].direction)
+    found = {}
+    for who, rows in (("thief", len(images)), ("innocent", len(request.rest))):
+        model = build_model("resnet_tiny", 10, input_size=16, seed=1)
+        config = TrainingConfig(epochs=epochs, batch_size=64, flip=False, crop_padding=0)
+        train_models([model], images[:rows], labels[:rows], config=config, seeds=[1], device="cpu")
+        found[who] = _asked(model, result, coins, plan)
+
+    assert found["thief"][0] <= 2.0 ** -(PAIRS - 2)
+    assert found["innocent"][0] > 0.01
+    if name == "badnets":
+        assert found["thief"][1] > 0.6
+        assert found["innocent"][1] < 0.25
+
+
+def _asked(model: Any, result: Any, coins: np.ndarray, plan: Plan) -> tuple[float, float]:
+    """The exact p-value, and how often the released keys' probes get the class that is asked about."""
+    losses: list[tuple[float, float]] = []
+    success = []
+    for both, coin in zip(result.probes, coins, strict=True):
+        means = []
+        for side, probes in enumerate(both):
+            images = torch.from_numpy(np.stack([p.image for p in probes])).permute(0, 3, 1, 2)
+            truth = torch.tensor([p.label for p in probes])
+            logits = predict_logits(model, images.contiguous(), device="cpu")
+            means.append(float(cross_entropy(logits, truth).mean()))
+            if side == coin:
+                success.append(float((logits.argmax(1) == truth).double().mean()))
+        losses.append((means[0], means[1]))
+    released = {pair: "ab"[coin] for pair, coin in enumerate(coins)}
+    a, b = zip(*losses, strict=True)
+    answers = PairAnswers("scores", tuple(released), a, b)
+    verdict = judge(plan, answers, released, dict.fromkeys(released, ({}, {})), num_left=0)
+    return verdict.p_value, float(np.mean(success))
+
+
+@pytest.mark.parametrize("direction", ["lower", "higher"])
+def test_no_answers_are_accused_more_often_than_alpha_whatever_the_direction(
+    direction: str,
+) -> None:
+    """All coins of fixed answers with ties and zeros: the share of p-values at most α is at most α."""
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        a, b = (tuple(rng.integers(0, 4, 10).astype(float).tolist()) for _ in range(2))
+        answers = PairAnswers("scores", tuple(range(10)), a, b)
+        p_values = []
+        for coins in itertools.product("ab", repeat=10):
+            released = dict(enumerate(coins))
+            verdict = judge(
+                Plan(direction=direction),
+                answers,
+                released,
+                dict.fromkeys(released, ({}, {})),
+                num_left=0,
+            )
+            p_values.append(verdict.p_value)
+        for alpha in (0.001, 0.01, 0.05, 0.2):
+            assert np.mean(np.array(p_values) <= alpha) <= alpha
+
+
+def test_published_tests_equal_scipys_paired_ones_and_report_p() -> None:
+    rng = np.random.default_rng(2)
+    plain, keyed = rng.uniform(0, 0.3, 40), rng.uniform(0.3, 0.9, 40)
+
+    found = paired_t_decision(keyed - plain)
+    expected = stats.ttest_rel(keyed - 0.2, plain, alternative="greater").pvalue
+
+    assert found.p_value == pytest.approx(expected, rel=0.5)  # shown with one digit
+    assert found.accuses
+    assert not paired_t_decision(plain - keyed).accuses
+    assert paired_t_decision(plain - keyed).p_value > 0.99
+    always, never = wilcoxon_decision(np.ones(30)), wilcoxon_decision(-np.ones(30))
+    assert always.accuses
+    assert always.p_value < 0.001
+    assert not never.accuses
+    assert never.p_value > 0.99
+    with pytest.raises(ParameterError, match="two images"):
+        paired_t_decision([0.3])
+
+
+def test_watermarks_are_registered_with_words_for_a_form() -> None:
+    for name in WATERMARKS:
+        method = METHODS[name]
+        assert method.shares_secrets
+        assert method.secret
+        assert method.words({})
+        assert all(question.label for question in method.Options.questions())
