@@ -40,4 +40,6 @@ def adjust(differences: npt.ArrayLike, covariates: npt.ArrayLike) -> npt.NDArray
         differences: ``d`` of the answered pairs, shape (n,)
         covariates: ``c`` of the same pairs, in the same direction and on the same scale, shape (n,)
     """
-    return np.asarray(differences, np.float64) - SLOPE * np.asarray(covariates, np.float64)
+    c = np.asarray(covariates, np.float64)
+    # No number can be taken off where a score is infinite; whether it is does not depend on a coin
+    return np.asarray(differences, np.float64) - SLOPE * np.where(np.isfinite(c), c, 0.0)

@@ -156,6 +156,9 @@ class PairAnswers:
             if a is not None and b is not None
         ]
         scored = score.of([a for _, a, _ in answered] + [b for _, _, b in answered])
+        if np.isnan(scored).any():
+            pair = answered[int(np.isnan(scored).argmax()) % len(answered)][0]
+            raise ParameterError(f"score {score.name!r} gives no number for a side of pair {pair}")
         gaps = loss_differences(scored[: len(answered)], scored[len(answered) :])
         return np.where([released[pair] == "a" for pair, _, _ in answered], gaps, -gaps)
 
@@ -182,7 +185,10 @@ class PairAnswers:
             for side in (0, 1)
         )
         scored = score.of(a + b)
-        gaps = scored[len(a) :] - scored[: len(a)]
+        with np.errstate(
+            invalid="ignore"
+        ):  # of two infinite ones: no number, which is not allowed for
+            gaps = scored[len(a) :] - scored[: len(a)]
         found, start = [], 0
         for pair, names, failed in zip(self.pairs, common, self.failed, strict=True):
             own = gaps[start : start + len(names)]

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import ParameterError
 from ..limits import check_choice
-from ..scores import deciding_scores
+from ..scores import SCORES, deciding_scores
 from .adjustment import ADJUSTMENTS
 from .exact_tests import TESTS, planned_tests
 from .twins import KINDS, Strata
@@ -161,6 +161,31 @@ class Plan:
         added = {"score": "loss", "adjustment": "none", **dict.fromkeys(_STRATA, ())}
         return cls(
             **read_fields(cls, {**added, **values} if isinstance(values, Mapping) else values)
+        )
+
+
+def check_score(plan: Plan) -> None:
+    """Checks that a plan's score is a number whatever a loss is, before a suspect is asked.
+
+    Scores that compare with reference models are checked with what they learn from those.
+
+    Raises:
+        ParameterError: naming a loss of which it is none
+    """
+    score = SCORES[plan.score]
+    if getattr(score, "least_references", 0):
+        return
+    losses = np.concatenate([[0.0], np.geomspace(1e-12, 1e6, 181)])
+    with np.errstate(all="ignore"):
+        found = np.asarray(score.of(losses), np.float64)
+    if found.shape != losses.shape:
+        raise ParameterError(
+            f"score {plan.score!r} gives {found.shape} values for {losses.size} losses; give one for each"
+        )
+    if np.isnan(found).any():
+        raise ParameterError(
+            f"score {plan.score!r} gives no number for a loss of {losses[int(np.isnan(found).argmax())]:g} nats; "
+            "losses are 0 or more, and each needs a score. Nothing was asked or counted"
         )
 
 

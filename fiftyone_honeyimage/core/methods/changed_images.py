@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..device import choose_device
+from .crafted import check_sides
 from .finishing import FinishedFiles, decoded_files
 from .out_model import losses, thumbnails, train_out_model
 from .request import CraftRequest, CraftResult, Probe
@@ -31,7 +32,11 @@ def finish_changed(
         request: what was asked for
         changed: uint8 images in the order and of the shapes of the candidates
         labels, secrets, probes: see :class:`.request.CraftResult`
+
+    Raises:
+        ParameterError: if they do not fit, before anything is trained
     """
+    check_sides(request, labels, secrets, probes)
     out_model = train_out_model(request)
     encoded: FinishedFiles | None = None
     images: Sequence[np.ndarray] = [np.array(image, copy=True) for image in changed]
