@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ..errors import ParameterError
 from ..scores import Score
+from .rounding import rounded
 from .twins import KINDS, FloatArray, loss_differences
 
 
@@ -155,11 +156,16 @@ class PairAnswers:
             for pair, a, b in zip(self.pairs, self.a, self.b, strict=True)
             if a is not None and b is not None
         ]
-        scored = score.of([a for _, a, _ in answered] + [b for _, _, b in answered])
+        values = [a for _, a, _ in answered] + [b for _, _, b in answered]
+        scored = score.of(values)
         if np.isnan(scored).any():
             pair = answered[int(np.isnan(scored).argmax()) % len(answered)][0]
             raise ParameterError(f"score {score.name!r} gives no number for a side of pair {pair}")
-        gaps = loss_differences(scored[: len(answered)], scored[len(answered) :])
+        of_a, of_b = scored[: len(answered)], scored[len(answered) :]
+        gaps = loss_differences(of_a, of_b)
+        if not score.is_recorded:
+            sizes = np.maximum(np.abs(scored), np.asarray(values, np.float64)).reshape(2, -1)
+            gaps = rounded(gaps, sizes.max(axis=0))
         return np.where([released[pair] == "a" for pair, _, _ in answered], gaps, -gaps)
 
     def covariate_differences(

@@ -27,12 +27,15 @@ class Score(ABC):
         title: what it is, for a curator
         access: what a suspect has to give
         decides: whether a verdict may rest on it; others are shown
+        is_recorded: whether it is what was recorded, which is compared as it is; what is computed from that is
+            rounded, see :mod:`..evidence.rounding`
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     access: ClassVar[Access] = Access.SCORES
     decides: ClassVar[bool] = True
+    is_recorded: ClassVar[bool] = False
 
     @abstractmethod
     def of(self, values: npt.ArrayLike, reference: npt.ArrayLike | None = None) -> FloatArray:

@@ -14,6 +14,7 @@ class Correct(Score):
     name = "correct"
     title = "By whether the class is right"
     access = Access.LABELS
+    is_recorded = True
 
     def of(self, values: npt.ArrayLike, reference: npt.ArrayLike | None = None) -> FloatArray:
         return 1.0 - np.asarray(values).astype(np.float64)

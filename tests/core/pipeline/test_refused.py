@@ -22,7 +22,7 @@ def test_a_ledger_by_recipient(
 ) -> None:
     ledger = make_pairs(Plan(), recipients=("alice", "bob"))
     suspect = Answering(lambda key: [1.0, 0.0, 0.0])
-    match = "no release for everybody, but one each for alice, bob.*not supported by this version"
+    match = r"no release for everybody, but one each for alice, bob.*not supported by this version"
     with pytest.raises(LedgerError, match=match):
         run_verification(ledger, suspect)
     assert suspect.asked == 0
@@ -62,7 +62,7 @@ def test_a_score_that_is_no_number(
     ledger = make_pairs(Plan(score="toy"))
     monkeypatch.setitem(SCORES, "toy", _Toy(lambda losses: np.log(losses - 0.5)))
     with pytest.raises(
-        ParameterError, match="'toy' gives no number for a loss of 0 nats.*Nothing was asked"
+        ParameterError, match=r"'toy' gives no number for a loss of 0 nats.*Nothing was asked"
     ):
         run_verification(ledger, suspect, outputs="logits")
     assert suspect.asked == 0
