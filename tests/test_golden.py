@@ -65,7 +65,12 @@ def test_old_evidence_is_valid(path: Path, capsys: pytest.CaptureFixture[str]) -
     assert verdict["statement"].startswith(checked.statement)
     assert checked.statement in said
     numbers = {**verdict, "statement": checked.statement, "paper": {}}
-    assert {**checked.to_dict(), "paper": {}} == numbers
+    now = {**checked.to_dict(), "paper": {}}
+    assert set(now) == set(numbers)
+    for name, then in numbers.items():
+        # Processors differ in the last bits
+        is_number = isinstance(then, (float, list))
+        assert now[name] == (pytest.approx(then, rel=1e-9, abs=1e-12) if is_number else then)
     assert main(["check", str(path), "--commitment", "0" * 64]) == 1
 
 

@@ -23,6 +23,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from .rounding import rounded
+
 #: How much of a difference between references is taken off a suspect's
 SLOPE = 0.5
 
@@ -34,10 +36,14 @@ ADJUSTMENTS = {
 
 
 def adjust(differences: npt.ArrayLike, covariates: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Returns what a test is made with, shape (n,).
+    """Returns what a test is made with, rounded (:mod:`.rounding`), shape (n,).
 
     Args:
         differences: ``d`` of the answered pairs, shape (n,)
         covariates: ``c`` of the same pairs, in the same direction and on the same scale, shape (n,)
     """
-    return np.asarray(differences, np.float64) - SLOPE * np.asarray(covariates, np.float64)
+    c = np.asarray(covariates, np.float64)
+    # No number can be taken off where a score is infinite; whether it is does not depend on a coin
+    taken = SLOPE * np.where(np.isfinite(c), c, 0.0)
+    d = np.asarray(differences, np.float64)
+    return rounded(d - taken, np.maximum(np.abs(d), np.abs(taken)))

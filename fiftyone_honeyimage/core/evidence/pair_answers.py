@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ..errors import ParameterError
 from ..scores import References, Score, SideReferences
+from .rounding import rounded
 from .twins import KINDS, FloatArray, loss_differences
 
 
@@ -177,7 +178,14 @@ class PairAnswers:
             given = _references([a for a, _ in known] + [b for _, b in known], fitted or {})
         values = [a for _, a, _ in answered] + [b for _, _, b in answered]
         scored = score.of(values, given) if answered else np.empty(0)
-        gaps = loss_differences(scored[: len(answered)], scored[len(answered) :])
+        if np.isnan(scored).any():
+            pair = answered[int(np.isnan(scored).argmax()) % len(answered)][0]
+            raise ParameterError(f"score {score.name!r} gives no number for a side of pair {pair}")
+        of_a, of_b = scored[: len(answered)], scored[len(answered) :]
+        gaps = loss_differences(of_a, of_b)
+        if not score.is_recorded:
+            sizes = np.maximum(np.abs(scored), np.asarray(values, np.float64)).reshape(2, -1)
+            gaps = rounded(gaps, sizes.max(axis=0))
         return np.where([released[pair] == "a" for pair, _, _ in answered], gaps, -gaps)
 
     def covariate_differences(
@@ -203,7 +211,10 @@ class PairAnswers:
             for side in (0, 1)
         )
         scored = score.of(a + b)
-        gaps = scored[len(a) :] - scored[: len(a)]
+        with np.errstate(
+            invalid="ignore"
+        ):  # of two infinite ones: no number, which is not allowed for
+            gaps = scored[len(a) :] - scored[: len(a)]
         found, start = [], 0
         for pair, names, failed in zip(self.pairs, common, self.failed, strict=True):
             own = gaps[start : start + len(names)]

@@ -243,6 +243,31 @@ class Plan:
         )
 
 
+def check_score(plan: Plan) -> None:
+    """Checks that a plan's score is a number whatever a loss is, before a suspect is asked.
+
+    Scores that compare with reference models are checked with what they learn from those.
+
+    Raises:
+        ParameterError: naming a loss of which it is none
+    """
+    score = SCORES[plan.score]
+    if score.least_references:
+        return
+    losses = np.concatenate([[0.0], np.geomspace(1e-12, 1e6, 181)])
+    with np.errstate(all="ignore"):
+        found = np.asarray(score.of(losses), np.float64)
+    if found.shape != losses.shape:
+        raise ParameterError(
+            f"score {plan.score!r} gives {found.shape} values for {losses.size} losses; give one for each"
+        )
+    if np.isnan(found).any():
+        raise ParameterError(
+            f"score {plan.score!r} gives no number for a loss of {losses[int(np.isnan(found).argmax())]:g} nats; "
+            "losses are 0 or more, and each needs a score. Nothing was asked or counted"
+        )
+
+
 def _mean_covariate(both: SideCovariates) -> float:
     """How hard a pair is to models that never saw a coin: the mean of both sides' covariates."""
     values = [value for side in both for _, value in sorted(side.items())]

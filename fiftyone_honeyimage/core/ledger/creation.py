@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LedgerError
-from ..evidence.plan import Plan
+from ..evidence.plan import Plan, check_score
 from ..files import locked
 from .file import write_ledger_file
 from .hashes import VERSION, check_text, hash_leaf, hash_leaves, list_leaves
@@ -73,6 +73,7 @@ def create_ledger(
     plan = plan.with_strata(
         {index: (a.covariates, b.covariates) for index, (a, b) in enumerate(sides)}
     ).with_fit([side.references for pair in sides for side in pair])
+    check_score(plan)
     header = _checked_header(header, own, plan)
     check_images(singles, sides)
     if not recipients or len(set(recipients)) != len(recipients):

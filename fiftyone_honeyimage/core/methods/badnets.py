@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..limits import Choice, Whole
 from .keys import KeyMethod, TargetOptions, draw_targets
-from .options import option
+from .options import Options, option
 from .patches import draw_patch, put_patch
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class BadNets(KeyMethod):
 
     name = "badnets"
     title = "BadNets: secret patches in images with another label"
-    Options = BadNetsOptions
+    Options: ClassVar[type[Options]] = BadNetsOptions
     changes_labels = True
     secret = "patches"
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..device import choose_device
+from .crafted import check_sides
 from .finishing import FinishedFiles, decoded_files
 from .out_model import losses, thumbnails, train_out_model
 from .request import CraftRequest, CraftResult, Probe
@@ -35,7 +36,11 @@ def finish_changed(
         labels, secrets, probes: see :class:`.request.CraftResult`
         files (None): the files of ``changed``, where the method wrote them
         out_model (None): where the method trained it
+
+    Raises:
+        ParameterError: if they do not fit, before anything is trained
     """
+    check_sides(request, labels, secrets, probes)
     if out_model is None:
         out_model = train_out_model(request)
     encoded = files

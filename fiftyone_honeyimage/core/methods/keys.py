@@ -162,7 +162,10 @@ class KeyMethod(Method):
         rng = secret_rng(request)
         targets = self.targets(request, rng)
         labels = self.labels(request, targets, rng)
-        keys = [tuple(self.draw(rng, request.options) for _ in sides) for sides in request.sides]
+        keys = [
+            (self.draw(rng, request.options), self.draw(rng, request.options))
+            for _ in request.sides
+        ]
         probes = []
         for both, target in zip(keys, targets, strict=True):
             asked = [
@@ -192,15 +195,15 @@ class KeyMethod(Method):
             request,
             labels=labels,
             secrets=[
-                tuple({**key, "target": int(target)} if target >= 0 else key for key in both)
-                for both, target in zip(keys, targets, strict=True)
-            ],  # type: ignore[misc]
+                (_with_target(a, target), _with_target(b, target))
+                for (a, b), target in zip(keys, targets, strict=True)
+            ],
             probes=probes,  # type: ignore[arg-type]
             **self.crafted(request, keys, rng),
         )
 
     def crafted(
-        self, request: CraftRequest, keys: list[tuple[dict[str, Any], ...]], rng: Any
+        self, request: CraftRequest, keys: list[tuple[dict[str, Any], dict[str, Any]]], rng: Any
     ) -> dict[str, Any]:
         """The changed images, as :func:`.changed_images.finish_changed` takes them."""
         key_of = {
@@ -218,6 +221,11 @@ class KeyMethod(Method):
 
     def passes(self, size: RunSize, options: Any) -> int:
         return (size.num_images - size.num_marked) * size.epochs
+
+
+def _with_target(key: Mapping[str, Any], target: int) -> dict[str, Any]:
+    """A key and the class that is asked about with it, if that is not each image's own."""
+    return {**key, "target": int(target)} if target >= 0 else dict(key)
 
 
 def secret_rng(request: CraftRequest) -> np.random.Generator:

@@ -20,6 +20,7 @@ from ..errors import ImageError
 from ..files import ensure_free_space, sha256_bytes, sha256_file, write_atomic, write_json_atomic
 from ..images import LazyImages, read_image
 from ..methods import METHODS
+from ..methods.crafted import check_result
 from ..methods.honeyimage import HoneyImageOptions
 from ..methods.request import CraftRequest, CraftResult
 from ..methods.selection import Candidates
@@ -99,6 +100,7 @@ def make_images(
         trained_dir=trained_dir,
     )
     result = method.craft(craft)
+    check_result(craft, result)
     references = train_references(craft, result, request.get("num_references", 0))
     survival = None
     if result.in_model is not None:

@@ -24,12 +24,14 @@ from ...version import __version__
 from ..codecs import encoder_versions
 from ..device import choose_device
 from ..errors import ParameterError
-from ..evidence.plan import Plan
+from ..evidence.plan import Plan, check_score
 from ..files import TEMPORARY_FILES, file_states, sha256_bytes, write_json_atomic
 from ..fleet import check_workers
 from ..ledger.creation import create_ledger
 from ..ledger.ledger import Ledger, load_ledger
+from ..limits import PROXY_SIZE, SEED, TRADE_OFF, Whole
 from ..methods import METHODS
+from ..methods.options import check_known
 from ..models import Proxy, proxy_name
 from ..progress import Report, silent
 from ..training import TrainingConfig
@@ -100,9 +102,21 @@ def mark(
     check_workers(executor, trained)
     if method not in METHODS:
         raise ParameterError(f"method must be one of {', '.join(METHODS)}; found {method!r}")
-    settings = METHODS[method].Options(**(options or {}))
+    own = check_known(options or {}, method, {name: each.Options for name, each in METHODS.items()})
+    settings = METHODS[method].Options(**own)
+    num_honeyimages = Whole(1).check("num_honeyimages", num_honeyimages)
+    num_pairs = Whole(0).check("num_pairs", num_pairs)
+    input_size = PROXY_SIZE.check("input_size", input_size)
+    trade_off = TRADE_OFF.check("trade_off", trade_off)
+    seed = SEED.check("seed", seed)
+    for name, values in (("hardness", hardness), ("label_errors", label_errors)):
+        if values is not None and np.shape(values) != (len(labeled),):
+            raise ParameterError(
+                f"{name} must have one value for each of the {len(labeled)} images; found shape {np.shape(values)}"
+            )
     config = training or TrainingConfig()
     plan = plan or Plan(score=METHODS[method].score)
+    check_score(plan)
     request = {
         "classes": labeled.classes,
         "method": method,

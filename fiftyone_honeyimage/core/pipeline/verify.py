@@ -18,6 +18,7 @@ from ..errors import LedgerError, SuspectError
 from ..evidence.decisions import with_decisions
 from ..evidence.exact_tests import TESTS
 from ..evidence.pair_answers import PairAnswers
+from ..evidence.plan import check_score
 from ..evidence.verdict import Verdict, may_stop
 from ..images import read_image
 from ..ledger.ledger import Ledger
@@ -133,6 +134,7 @@ def begin(call: Call, journal: Journal, report: Report = silent) -> Begun:
         return Begun(logged, asked, ask_references(asked, call.references, report))
 
     wanted = choose_pairs(call.ledger, call.pairs, call.num_pairs)
+    check_score(call.ledger.plan)
     check_reach(call.ledger, len(wanted), call.ledger.plan.alpha_for(call.alpha))
     images = read_twins(call.ledger, wanted, call.folder)
     found = _try_out(call, images)

@@ -29,6 +29,8 @@ class Score(ABC):
         access: what a suspect has to give
         decides: whether a verdict may rest on it; others are shown
         least_references: so many reference models it needs at least; 0 for one that needs none
+        is_recorded: whether it is what was recorded, which is compared as it is; what is computed from that is
+            rounded, see :mod:`..evidence.rounding`
     """
 
     name: ClassVar[str]
@@ -36,6 +38,7 @@ class Score(ABC):
     access: ClassVar[Access] = Access.SCORES
     decides: ClassVar[bool] = True
     least_references: ClassVar[int] = 0
+    is_recorded: ClassVar[bool] = False
 
     @abstractmethod
     def of(

@@ -15,6 +15,7 @@ class Correct(Score):
     name = "correct"
     title = "By whether the class is right"
     access = Access.LABELS
+    is_recorded = True
 
     def of(
         self, values: npt.ArrayLike, reference: npt.ArrayLike | References | None = None

@@ -14,6 +14,7 @@ class Loss(Score):
 
     name = "loss"
     title = "By how surprised the model is by the right class"
+    is_recorded = True
 
     def of(
         self, values: npt.ArrayLike, reference: npt.ArrayLike | References | None = None

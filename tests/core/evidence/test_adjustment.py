@@ -19,6 +19,7 @@ from fiftyone_honeyimage.core.evidence.adjustment import adjust
 from fiftyone_honeyimage.core.evidence.exact_tests import TESTS
 from fiftyone_honeyimage.core.evidence.pair_answers import PairAnswers
 from fiftyone_honeyimage.core.evidence.plan import Plan
+from fiftyone_honeyimage.core.evidence.rounding import rounded
 from fiftyone_honeyimage.core.evidence.twins import Strata
 from fiftyone_honeyimage.core.evidence.verdict import judge
 from fiftyone_honeyimage.core.scores import SCORES, Score
@@ -186,6 +187,54 @@ def test_a_score_that_reads_its_whole_array_sees_no_coin(
         for coins in _coins(7)
     ]
     _assert_valid(judged)
+
+
+class _LastBit(type(SCORES["confidence"])):  # type: ignore[misc]
+    """The same formula on another processor: now and then the last bit is another."""
+
+    def of(self, values: Any, reference: Any = None) -> np.ndarray:
+        losses = np.asarray(values, np.float64)
+        bit = np.spacing(np.maximum(np.abs(super().of(losses)), losses))
+        return super().of(losses) + bit * (np.floor(losses * 1e6) % 3 - 1)
+
+
+@pytest.mark.parametrize("adjustment", ["none", "references"])
+def test_another_processor_gives_the_same_p(
+    adjustment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that rounds its answers: many pairs tie, or differ by nothing but their hardness."""
+    own = SCORES["confidence"]
+    plan = Plan(score="confidence", adjustment=adjustment, alpha=0.05)
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        losses = -np.log(rng.integers(1, 20, (2, 20)) / 20)
+        answers = _answers((losses[0], losses[1]))
+        hard = -np.log(rng.integers(1, 20, (2, 20)) / 20)
+        covariates: dict[int, Any] = {
+            i: ({"out": float(a)}, {"out": float(b)}) for i, (a, b) in enumerate(hard.T)
+        }
+        released = {i: "a" if rng.random() < 0.7 else "b" for i in range(20)}
+        p_values = set()
+        for score in (own, _LastBit()):
+            monkeypatch.setitem(SCORES, "confidence", score)
+            p_values.add(judge(plan, answers, released, covariates, num_left=0).p_value)
+        assert len(p_values) == 1
+
+
+def test_rounding_is_the_same_for_both_signs_and_keeps_what_counts() -> None:
+    values = RNG.normal(size=500) * 10.0 ** RNG.integers(-8, 8, 500)
+    found = rounded(values, np.abs(values))
+    assert (found == -rounded(-values, np.abs(values))).all()
+    np.testing.assert_allclose(found, values, rtol=5.1e-9)
+    assert rounded([0.1 + 0.2 - 0.3], [0.3]).tolist() == [0.0]
+    assert rounded([np.inf, -np.inf, 0.0], [np.inf, np.inf, np.inf]).tolist() == [
+        np.inf,
+        -np.inf,
+        0.0,
+    ]
+    answers = _answers((np.array([0.1 + 0.2]), np.array([0.3])))
+    gap = answers.score_differences({0: "a"}, SCORES["loss"])
+    assert gap[0] == 0.3 - (0.1 + 0.2) != 0, "what was recorded is compared as it is"
 
 
 def test_the_plan_is_checked_and_covariates_are_needed() -> None:

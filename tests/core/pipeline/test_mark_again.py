@@ -101,7 +101,7 @@ def test_killed_at_its_end_it_keeps_its_coins_and_its_plan(
     _killed_at(monkeypatch, name, call)
     (ledger,) = tmp_path.glob("marked*/ledger.json")
     commitment = load_ledger(ledger).commitment
-    with pytest.raises(ParameterError, match="plan differ|exists already"):
+    with pytest.raises(ParameterError, match=r"plan differ|exists already"):
         call(plan=Plan(alpha=0.001, test="e_process"))
     assert call().commitment == commitment
     left = {path.name for path in (tmp_path / "marked").iterdir()}
