@@ -74,7 +74,7 @@ class UBWC(UBWP):
         return options.epsilon
 
     def crafted(
-        self, request: CraftRequest, keys: list[tuple[dict[str, Any], ...]], rng: Any
+        self, request: CraftRequest, keys: list[tuple[dict[str, Any], dict[str, Any]]], rng: Any
     ) -> dict[str, Any]:
         from .gradient_matching import match_gradients
 
