@@ -19,6 +19,7 @@ from ..scores import SideReferences
 from .comparisons import Compared
 from .hashes import format_name, hash_answers, hash_leaf, hash_leaves
 from .header import check_header
+from .known_before import balance_fact, balance_p
 from .log import (
     WORDS,
     Log,
@@ -53,8 +54,8 @@ _NUDGE = 1e-5
 _BEYOND = {
     "commitment": "that the commitment was published before the release: compare it with the "
     "published, dated one (--commitment)",
-    "coins": "that the coins were fair: it rests on the owner's word that the program drew them, and "
-    "on the marking's number",
+    "coins": "that the coins were fair, and fell after the pairs, their order and groups, the plan and what was "
+    "known of each side: it rests on the owner's word that the program drew them, and on the marking's number",
     "answers": "that the suspect gave these answers: query it with the opened images again, in the way "
     "that is written above",
     "images": "that the images are those of the digests: compare the files (--images)",
@@ -307,6 +308,24 @@ class Checker:
         earlier = [item for item in self.after.values() if item.position < self.opened.position]
         return len(set(self.opened.pairs) & {pair for item in earlier for pair in item.pairs})
 
+    def _known_before(self) -> list[tuple[str, str]]:
+        """What the owner knew of the sides: whether it knows the coins, and what the verdict is without it."""
+        facts = []
+        balance = balance_p(self._covariates(), self._released())
+        if balance is not None:
+            facts.append(("known before", balance_fact(balance)))
+        if self.plan.is_adjusted(self.answers.kind):
+            plain = judge(
+                dataclasses.replace(self.plan, adjustment="none"),
+                self.answers,
+                self._released(),
+                self._covariates(),
+                self._references(),
+                num_left=0,
+            )
+            facts.append(("p without the adjustment", f"{plain.p_value:.2g}"))
+        return facts
+
     def _effect(self) -> list[tuple[str, str]]:
         """How large the differences are, and what is left without those that rounding could make."""
         verdict, facts = self.verdict, []
@@ -391,6 +410,7 @@ class Checker:
                 f"{self._num_opened_before()} of them were opened before, by earlier verifications",
             ),
             *self._effect(),
+            *self._known_before(),
         ]
         if not self.releases:
             facts.append(("release", "none was logged before this verdict"))

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from ..errors import LedgerError, ParameterError
 from ..evidence.pair_answers import PairAnswers
 from ..evidence.plan import Plan
+from ..evidence.statement import DERIVED
 from ..evidence.twins import KINDS
 from ..evidence.verdict import Verdict, judge, tested_differences
 from ..files import locked
@@ -382,7 +383,14 @@ class Ledger:
         opened = self._opened(verification_id)
         check_answered_pairs(opened, answers, self.plan)
         num_left = num_left_after(self.query_order, self.verifications, opened, answers)
-        return self._follow(opened, answers, num_left, paper)
+        verdict = self._follow(opened, answers, num_left, paper)
+        if len(answers.pairs) < len(opened.pairs) and verdict.verdict != DERIVED:
+            raise LedgerError(
+                f"Verification {verification_id} has answers to {len(answers.pairs)} of {len(opened.pairs)} pairs and is "
+                f"{verdict.verdict}: a sequential test stops early only where it has decided. Ask about the other "
+                "pairs, or give up, which uses all of them"
+            )
+        return verdict
 
     def _follow(
         self,

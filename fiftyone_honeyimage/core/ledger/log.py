@@ -20,6 +20,7 @@ from ..errors import LedgerError
 from ..evidence.exact_tests import TESTS
 from ..evidence.pair_answers import PairAnswers
 from ..evidence.plan import Plan
+from ..evidence.statement import DERIVED
 from ..evidence.twins import KINDS
 from ..evidence.verdict import Verdict
 from .hashes import VERSION, hash_entry, hash_private, is_digest
@@ -358,6 +359,11 @@ def _read_close(
         verdict = Verdict.from_dict({**result, **dict.fromkeys(WORDS, "")})
         if verdict.num_pairs + verdict.num_failed != num_queried:
             raise LedgerError(f"The log closes verification {entry['id']} with impossible figures")
+        if num_queried < len(opened.pairs) and verdict.verdict != DERIVED:
+            raise LedgerError(
+                f"The log closes verification {entry['id']} after {num_queried} of {len(opened.pairs)} pairs, and it "
+                "had not decided"
+            )
     verifications[entry["id"]] = dataclasses.replace(
         opened,
         closed=True,

@@ -1,0 +1,46 @@
+"""Whether what was committed beside the coins, and should not know them, fits them too well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..evidence.plan import SideCovariates
+from ..evidence.twins import signed_rank_test
+
+#: Below this the figures are said to know the coins; an honest ledger comes below it as often
+SUSPICIOUS = 0.01
+
+
+def balance_p(
+    covariates: Mapping[int, SideCovariates], released: Mapping[int, str]
+) -> float | None:
+    """The exact two-sided signed-rank p-value of the covariates against the coins; None where there are none.
+
+    An owner who writes covariates after the coins, or always releases the easier side, makes ``d - β·c`` favour him
+    for every suspect. Fair coins that fell after the covariates give a uniform p.
+
+    Args:
+        covariates: for each pair's index, of sides a and b
+        released: for each pair's index, which side was released
+    """
+    gaps = []
+    for pair, (a, b) in covariates.items():
+        names = sorted(set(a) & set(b))
+        if names:
+            gap = sum(b[name] - a[name] for name in names) / len(names)
+            gaps.append(gap if released[pair] == "a" else -gap)
+    if not gaps:
+        return None
+    both = (signed_rank_test(gaps).p_value, signed_rank_test([-gap for gap in gaps]).p_value)
+    return min(1.0, 2 * min(both))
+
+
+def balance_fact(p_value: float) -> str:
+    """The same in words."""
+    if p_value >= SUSPICIOUS:
+        return f"p = {p_value:.2g}: the owner's figures on how hard each side is fit the coins no better than chance does"
+    return (
+        f"p = {p_value:.2g}, BELOW {SUSPICIOUS:g}: the owner's figures on how hard each side is FIT THE COINS, as they do "
+        "where they were written after the coins fell, or where the easier side was always released. Do not rely on this "
+        f"verdict (an honest ledger comes below {SUSPICIOUS:g} once in {round(1 / SUSPICIOUS)} times)"
+    )

@@ -1,0 +1,39 @@
+"""Covariates that know the coins are seen by whoever checks the evidence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from fiftyone_honeyimage.core.ledger.known_before import SUSPICIOUS, balance_fact, balance_p
+
+
+def test_covariates_written_after_the_coins_are_told_from_honest_ones() -> None:
+    rng = np.random.default_rng(0)
+    coins = dict(enumerate(rng.choice(["a", "b"], 20)))
+    hard, easy = rng.uniform(7, 10, 20), rng.uniform(0.2, 1.5, 20)
+    lie = {
+        pair: ({"x": float(h)}, {"x": float(e)}) if coins[pair] == "a" else ({"x": float(e)}, {"x": float(h)})
+        for pair, (h, e) in enumerate(zip(hard, easy, strict=True))
+    }  # fmt: skip
+    for turned in (lie, {pair: (b, a) for pair, (a, b) in lie.items()}):
+        found = balance_p(turned, coins)
+        assert found == pytest.approx(2.0**-19)
+        assert "FIT THE COINS" in balance_fact(found)
+    assert balance_p({pair: ({}, {"x": 1.0}) for pair in coins}, coins) is None
+
+
+def test_fair_coins_give_a_p_value_that_is_small_as_often_as_it_should_be() -> None:
+    rng = np.random.default_rng(1)
+    sides = {
+        pair: ({"x": float(a)}, {"x": float(b)}) for pair, (a, b) in enumerate(rng.random((15, 2)))
+    }
+    gaps = np.array([b["x"] - a["x"] for a, b in sides.values()])
+    found = []
+    for _ in range(2000):
+        drawn = rng.choice(["a", "b"], 15)
+        found.append(balance_p(sides, dict(enumerate(drawn))))
+    assert np.mean(np.array(found) < SUSPICIOUS) <= 0.02
+    expected = stats.wilcoxon(np.where(drawn == "a", gaps, -gaps), method="exact").pvalue
+    assert found[-1] == pytest.approx(expected)
