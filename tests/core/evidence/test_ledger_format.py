@@ -156,6 +156,15 @@ def test_what_a_json_tool_wrote_anew_holds(kind: str, tmp_path: Path) -> None:
     checked = check_evidence(tmp_path / "evidence.json", ledger.commitment)
     assert checked.failed == ()
     assert checked.verdict is not None
+    facts = dict(checked.facts)
+    name = (
+        "loss: By how surprised" if kind == "scores" else "correct: By whether the class is right"
+    )
+    assert facts["compared by"].startswith(name)
+    assert facts["adjustment"].startswith("none: ")
+    assert facts["strata"] == "weights 1, 1, 1 from the easiest pairs to the hardest; edges 1, 2"
+    assert "over strata of hardness" in facts["committed: level and test"]
+    assert "asked: score" not in facts
     again = load_ledger(ledger.path, ledger.commitment)
     assert again.plan == ledger.plan
     assert again.verdict_of(opened, answers).p_value == checked.verdict.p_value
