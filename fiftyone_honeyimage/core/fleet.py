@@ -30,6 +30,7 @@ from ..version import __version__
 from .checkpoints import digest_of, load_checkpoint, save_checkpoint
 from .device import check_name, choose_device
 from .errors import ParameterError
+from .limits import check_path
 from .trainer import train_here
 from .training_config import TrainingConfig, TrainingSummary
 
@@ -51,6 +52,20 @@ def check_workers(executor: Any, folder: Path | None) -> None:
         )
     if folder is None:
         raise ParameterError("executor needs checkpoint_dir: a folder that its workers reach")
+
+
+def check_folder(folder: Any) -> Path | None:
+    """``checkpoint_dir`` as a path, before anything is trained; None stays None.
+
+    Raises:
+        ParameterError: if it can be no folder, such as an empty text or a file's path
+    """
+    if folder is None:
+        return None
+    path = check_path("checkpoint_dir", folder)
+    if path.exists() and not path.is_dir():
+        raise ParameterError(f"checkpoint_dir '{path}' is a file; give a folder")
+    return path
 
 
 def train_by_tasks(
@@ -78,7 +93,10 @@ def train_by_tasks(
     """
     check_workers(executor, folder)
     assert folder is not None  # or this was not called
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ParameterError(f"checkpoint_dir '{folder}' cannot be made: {error}") from error
     data = _write_data(images, labels, folder)
     tasks = [
         _task(data, model.cpu(), own, config, seed, device)
@@ -87,8 +105,7 @@ def train_by_tasks(
     # Equal tasks are one: two workers would train it at once
     unique = {task["checkpoint"]: task for task in tasks}
     jobs = {
-        name: executor.submit(train_one, **task) if executor is not None else None
-        for name, task in unique.items()
+        name: None if executor is None else _submit(executor, task) for name, task in unique.items()
     }
     sent = [jobs[task["checkpoint"]] for task in tasks]
     here = choose_device(device)
@@ -161,8 +178,21 @@ def train_one(
             report or (lambda done: None),
         )
     weights = {name: value.cpu().contiguous() for name, value in module.state_dict().items()}
-    left = {"weights": weights, "summary": {**asdict(summary), "losses": list(summary.losses)}}
+    left = {
+        "task": Path(checkpoint).stem,
+        "weights": weights,
+        "summary": {**asdict(summary), "losses": list(summary.losses)},
+    }
     save_checkpoint(Path(checkpoint), {**left, "sha256": _digest_of_left(left)})
+
+
+def _submit(executor: Executor, task: dict[str, Any]) -> Any:
+    try:
+        return executor.submit(train_one, **task)
+    except RuntimeError as error:  # shut down, or its workers are gone
+        raise ParameterError(
+            f"The executor takes no training: {error}. Pass one that is open, and close it after this call"
+        ) from error
 
 
 def _wait_for(job: Any, seed: int) -> None:
@@ -231,7 +261,13 @@ def _read_data(path: Path) -> Any:
 
 def _finished(checkpoint: Path) -> Any:
     """What a task left; None if there is nothing, or it is damaged and has to be made again."""
-    return _read(checkpoint, lambda content: _digest_of_left(content) == content["sha256"])
+
+    def is_whole(content: Any) -> bool:
+        # Another task's, under this name, would be other weights
+        own = content["task"] == checkpoint.stem
+        return bool(own and _digest_of_left(content) == content["sha256"])
+
+    return _read(checkpoint, is_whole)
 
 
 def _read(path: Path, is_whole: Callable[[Any], bool]) -> Any:
@@ -244,7 +280,8 @@ def _read(path: Path, is_whole: Callable[[Any], bool]) -> Any:
 
 
 def _digest_of_left(content: Any) -> str:
-    return digest_of({"summary": content["summary"], "weights": digest_of(content["weights"])})
+    weights = digest_of(content["weights"])
+    return digest_of({"summary": content["summary"], "task": content["task"], "weights": weights})
 
 
 class _Described(pickle.Pickler):

@@ -11,7 +11,7 @@ from torch import nn
 
 from .device import autocast_dtype, choose_device
 from .errors import ParameterError
-from .fleet import train_by_tasks
+from .fleet import check_folder, train_by_tasks
 from .prediction import cross_entropy, predict_logits
 from .progress import Report, silent
 from .trainer import train_here
@@ -86,5 +86,5 @@ def train_models(
     given = (models, images, labels, rows, config, seeds)
     if executor is None and checkpoint_dir is None:
         return train_here(*given, target, epochs_done)
-    folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+    folder = check_folder(checkpoint_dir)
     return train_by_tasks(*given, device, epochs_done, executor=executor, folder=folder)

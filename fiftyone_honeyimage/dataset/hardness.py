@@ -12,10 +12,10 @@ import fiftyone as fo
 
 from ..core.device import choose_device
 from ..core.errors import ParameterError
-from ..core.fleet import check_workers
+from ..core.fleet import check_folder, check_workers
 from ..core.hardness import compute_hardness as score
 from ..core.hardness import find_label_errors, measure_skill
-from ..core.limits import SEED, check_flag, check_path, shown
+from ..core.limits import SEED, check_flag, shown
 from ..core.models import Proxy, check_proxy, proxy_name
 from ..core.pipeline.loading import load_images
 from ..core.training import TrainingConfig
@@ -72,7 +72,7 @@ def compute_hardness(
     checkpoint_dir: str | Path | None = None,
 ) -> HardnessSummary:
     """See :func:`fiftyone_honeyimage.compute_hardness`."""
-    kept = None if checkpoint_dir is None else check_path("checkpoint_dir", checkpoint_dir)
+    kept = check_folder(checkpoint_dir)
     check_workers(executor, kept)
     config = training_config(training)
     chosen = choose_device(device)

@@ -320,3 +320,35 @@ def test_ray_trains_on_two_workers(tmp_path: Path) -> None:
         _assert_same(_train(tmp_path, namespace["RayExecutor"]()), _train())
     finally:
         ray.shutdown()
+
+
+def test_exchanged_checkpoints_are_trained_anew(tmp_path: Path, trained: list[int]) -> None:
+    _train(tmp_path, seeds=[3, 4])
+    one, other = sorted(tmp_path.glob("*.pt"))
+    content = one.read_bytes(), other.read_bytes()
+    one.write_bytes(content[1])
+    other.write_bytes(content[0])
+    trained.clear()
+    found = _train(tmp_path, seeds=[3, 4])
+    assert sorted(trained) == [3, 4], "another model's weights are not taken for its own"
+    _assert_same(found, _train(seeds=[3, 4]))
+
+
+def test_what_cannot_train_is_said_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    closed = ThreadPoolExecutor(1)
+    closed.shutdown()
+    with pytest.raises(ParameterError, match="The executor takes no training: cannot schedule"):
+        _train(tmp_path / "kept", closed)
+    (tmp_path / "file").touch()
+    with pytest.raises(ParameterError, match=r"checkpoint_dir '.*file' is a file"):
+        _train(tmp_path / "file")
+    with pytest.raises(ParameterError, match=r"checkpoint_dir .* cannot be made"):
+        _train(tmp_path / "file" / "below")
+    with pytest.raises(ParameterError, match="checkpoint_dir must be a path; found ''"):
+        _train("")  # type: ignore[arg-type]
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "kept"}, (
+        "no private image elsewhere"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
@@ -65,7 +66,11 @@ class Test(ABC):
         """
 
     def least_p(self, failed: BoolArray, strata: Strata | None = None) -> float:
-        """No answers give less than this: every answered pair is won, the failed ones are lost."""
+        """No answers give less than this: every answered pair is won, the failed ones are lost.
+
+        A bound for all magnitudes, ties and zeros among them: a test whose p-value may be smaller where some tie has
+        to say so. By default what differences that all differ give.
+        """
         won = np.arange(1, 1 + failed.size - int(failed.sum()), dtype=np.float64)
         return self.run(won, failed, strata).p_value
 
@@ -104,6 +109,13 @@ class StratifiedSignedRank(Test):
     ) -> Outcome:
         assert strata is not None
         return Outcome(stratified_signed_rank_test(differences, failed, strata).p_value)
+
+    def least_p(self, failed: BoolArray, strata: Strata | None = None) -> float:
+        # In each stratum the sum over lost pairs is least, at most, for as many as failed or fewer, however
+        # magnitudes tie; sign patterns that are so in every stratum lie in the tail
+        assert strata is not None
+        groups = range(len(strata.weights))
+        return math.prod(TESTS["sign"].least_p(failed[strata.of_pairs == k]) for k in groups)
 
 
 class Sign(Test):

@@ -249,6 +249,10 @@ class PairAnswers:
             raise ParameterError(f"These are no answers on pairs: {', '.join(values)}")
         if not all(isinstance(pair, int) and not isinstance(pair, bool) for pair in pairs):
             raise ParameterError("The pairs' indices must be integers")
+        # JSON knows no whole numbers of its own: 0.0 may come back as 0
+        a, b = (
+            tuple(float(value) if type(value) is int else value for value in own) for own in (a, b)
+        )
         return cls(kind, pairs, a, b)
 
 

@@ -137,9 +137,11 @@ class Plan:
         stratified = TESTS[self.test].stratified
         if stratified and not self.stratum_weights:
             object.__setattr__(self, "stratum_weights", (1, 1, 1))
-        for name in ("stratum_weights", "stratum_edges"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        weights, edges = self.stratum_weights, self.stratum_edges
+        # JSON knows no whole numbers of its own: 5.0 may come back as 5
+        edges = tuple(float(e) if type(e) is int else e for e in self.stratum_edges)
+        weights = tuple(self.stratum_weights)
+        object.__setattr__(self, "stratum_weights", weights)
+        object.__setattr__(self, "stratum_edges", edges)
         if weights and not stratified:
             raise ParameterError(
                 f"stratum_weights go with a stratified test, not with test={self.test!r}"

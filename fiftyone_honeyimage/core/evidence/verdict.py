@@ -36,7 +36,7 @@ class Verdict:
     Attributes:
         verdict: "derived" (trained on the release), "not shown" or "inconclusive"
         p_value: one-sided, exact (or ``1 / max e`` of a sequential test); 1 without pairs
-        p_adjusted: corrected for all verifications with the ledger (see :mod:`.multiple`)
+        p_adjusted: corrected for all verifications with the ledger (see :mod:`.alpha_spending`)
         alpha: the level; "derived" means ``p_adjusted <= alpha``
         family_size: the number of verifications opened with the ledger so far, with this one
         test: a name in :data:`.exact_tests.TESTS`

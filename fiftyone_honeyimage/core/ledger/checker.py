@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import HoneyImageError, LedgerError
+from ..evidence.adjustment import ADJUSTMENTS
+from ..evidence.exact_tests import TESTS
 from ..evidence.pair_answers import PairAnswers
 from ..evidence.plan import Plan
 from ..evidence.verdict import Verdict, judge
 from ..printing import quoted
-from ..scores import SideReferences
+from ..scores import SCORES, SideReferences
 from .comparisons import Compared
 from .hashes import format_name, hash_answers, hash_leaf, hash_leaves
 from .header import check_header
@@ -326,6 +328,27 @@ class Checker:
             facts.append(("p without the adjustment", f"{plain.p_value:.2g}"))
         return facts
 
+    def _plan_facts(self) -> list[tuple[str, str]]:
+        """What was committed of the comparison: test, weights, score and adjustment."""
+        plan, is_labels = self.plan, self.answers.kind == "labels"
+        score = SCORES["correct" if is_labels else plan.score]
+        adjustment = plan.adjustment if plan.is_adjusted(self.answers.kind) else "none"
+        facts = [
+            ("committed: level and test", f"{plan.alpha:g}, {TESTS[plan.test].title}"),
+            ("compared by", f"{score.name}: {score.title}"),
+            ("adjustment", f"{adjustment}: {ADJUSTMENTS[adjustment]}"),
+        ]
+        if plan.stratum_weights:
+            weights = ", ".join(map(str, plan.stratum_weights))
+            edges = ", ".join(f"{edge:.3g}" for edge in plan.stratum_edges)
+            facts.append(
+                (
+                    "strata",
+                    f"weights {weights} from the easiest pairs to the hardest; edges {edges}",
+                )
+            )
+        return facts
+
     def _effect(self) -> list[tuple[str, str]]:
         """How large the differences are, and what is left without those that rounding could make."""
         verdict, facts = self.verdict, []
@@ -414,8 +437,10 @@ class Checker:
         ]
         if not self.releases:
             facts.append(("release", "none was logged before this verdict"))
+        facts += self._plan_facts()
         facts += [
-            (f"asked: {name}", _text(value))
+            # "score" in a protocol is what was recorded of an answer; the plan's score is made of that
+            ("recorded" if name == "score" else f"asked: {name}", _text(value))
             for name, value in self.protocol.items()
             if name != "caution"
         ]

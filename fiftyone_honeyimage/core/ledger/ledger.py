@@ -68,7 +68,7 @@ from .sides import (
 
 
 class Ledger:
-    """A ledger as it is on disk. Made by :func:`~.new_ledger.create_ledger` and
+    """A ledger as it is on disk. Made by :func:`.creation.create_ledger` and
     :func:`load_ledger`.
 
     Attributes:

@@ -26,8 +26,8 @@ PROTOCOL_KEYS = (
 #: What it says of unmarked images, if anything: of :meth:`.suspects.competence.Competence.to_dict`
 UNMARKED_KEYS = ("num_images", "accuracy", "chance", "proxies", "better", "saturated", "hints")
 _OUTPUTS = {"logits": "scores", "probabilities": "scores", "labels": "labels", "losses": "scores"}
-#: What is recorded of answers of each kind
-SCORES = {
+#: What is recorded of answers of each kind, under "score"; what they are compared as is the plan's score
+RECORDED = {
     "logits": "cross-entropy",
     "probabilities": "cross-entropy",
     "labels": "right or wrong",
@@ -108,7 +108,7 @@ def _check_input(protocol: Mapping[str, Any]) -> None:
 
 
 def _check_words(protocol: Mapping[str, Any], outputs: str) -> None:
-    for name, known in {**FIXED, "score": SCORES[outputs]}.items():
+    for name, known in {**FIXED, "score": RECORDED[outputs]}.items():
         if protocol[name] != known:
             raise LedgerError(f"The protocol's {name} must be {known!r}, not {protocol[name]!r}")
     for name in ("way", "device", "caution"):

@@ -16,6 +16,71 @@ from ..limits import Choice, Flag, Real, Whole
 
 Self = TypeVar("Self", bound="Options")
 
+#: What a marking says of itself beside a method's options, as arguments, in its run and in its ledger
+RESERVED = frozenset(
+    (
+        *("adjustment", "alpha", "checkpoint_dir", "classes", "commitment", "counts", "dataset_id"),
+        *(
+            "dataset_name",
+            "device",
+            "earlier",
+            "earlier_commitments",
+            "encoders",
+            "exclude",
+            "executor",
+        ),
+        *(
+            "fiftyone_version",
+            "files",
+            "folder",
+            "format",
+            "hardness",
+            "hardness_field",
+            "honey_key",
+            "ids",
+        ),
+        *(
+            "input_size",
+            "label_errors",
+            "label_field",
+            "labeled",
+            "labels",
+            "ledger_path",
+            "lpips_backbone",
+        ),
+        *(
+            "marking_method",
+            "marking_number",
+            "method",
+            "num_honeyimages",
+            "num_pairs",
+            "options",
+            "output_dir",
+        ),
+        *(
+            "plan",
+            "progress",
+            "proxy",
+            "python_version",
+            "reencode",
+            "report",
+            "samples",
+            "score",
+            "seed",
+        ),
+        *(
+            "skip_failures",
+            "stratum_weights",
+            "test",
+            "thumbnails",
+            "torch_version",
+            "trade_off",
+            "training",
+        ),
+        *("version", "was_persistent"),
+    )
+)
+
 Limits = Whole | Real | Choice | Flag
 
 
@@ -74,6 +139,13 @@ class Options:
     @classmethod
     def questions(cls) -> tuple[Question, ...]:
         """What a form asks, in the order of the fields."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        taken = sorted(RESERVED.intersection(names))
+        if taken:
+            raise ParameterError(
+                f"{cls.__name__} has an option {taken[0]!r}, which every marking has by that name and would lose; "
+                "give the option another name"
+            )
         return tuple(
             Question(field.name, field.default, **field.metadata)
             for field in dataclasses.fields(cls)

@@ -161,7 +161,7 @@ def _relative_size(codecs: Sequence[Codec], input_size: int) -> float:
 
 
 def _disk_bytes(codecs: Sequence[Codec], proxy: Proxy, num_classes: int, input_size: int) -> int:
-    """See :func:`.cost.peak_bytes`."""
+    """See :func:`.run_cost.peak_bytes`."""
     model = build_model(proxy, num_classes, input_size=input_size, seed=0)
     weights = sum(value.nbytes for value in model.state_dict().values())
     values = sum(3 * codec.width * codec.height for codec in codecs)

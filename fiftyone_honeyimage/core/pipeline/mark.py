@@ -26,7 +26,7 @@ from ..device import choose_device
 from ..errors import ParameterError
 from ..evidence.plan import Plan, check_score
 from ..files import TEMPORARY_FILES, file_states, sha256_bytes, write_json_atomic
-from ..fleet import check_workers
+from ..fleet import check_folder, check_workers
 from ..ledger.creation import create_ledger
 from ..ledger.ledger import Ledger, load_ledger
 from ..limits import PROXY_SIZE, SEED, TRADE_OFF, Whole
@@ -98,7 +98,7 @@ def mark(
     """
     check_exclusions(exclude)
     check_file_policies(reencode, thumbnails)
-    trained = None if checkpoint_dir is None else Path(checkpoint_dir)
+    trained = check_folder(checkpoint_dir)
     check_workers(executor, trained)
     if method not in METHODS:
         raise ParameterError(f"method must be one of {', '.join(METHODS)}; found {method!r}")

@@ -25,9 +25,9 @@ Suffices = Callable[[PairAnswers], bool]
 Query = tuple[int, str, MarkedImage]
 
 
-#: Images in a row on which a suspect may fail before it counts as out of order, and the verification
-#: stops where it is: two pairs less one image
-TOLERANCE = 3
+#: Pairs in a row, less one image, on which a suspect may fail before it counts as out of order, and the
+#: verification stops where it is
+TOLERANCE = 2
 
 
 class Questions:
@@ -58,6 +58,11 @@ class Questions:
             asked[index, side] += 1
         self.recorded: dict[Key, tuple[float, float] | None] = {}
         self.failures: dict[str, str] = {}
+
+    def _tolerance(self) -> int:
+        """How many images may fail in a row: one less than :data:`TOLERANCE` pairs have."""
+        of_pairs = Counter(index for index, _, _ in self._queries)
+        return TOLERANCE * max(of_pairs.values(), default=1) - 1
 
     @property
     def num_queries(self) -> int:
@@ -96,7 +101,7 @@ class Questions:
             suspect,
             len(self.protocol.classes),
             self.protocol.outputs,  # type: ignore[arg-type]
-            None if skip_failures else TOLERANCE,
+            None if skip_failures else self._tolerance(),
             lambda keys, losses, correct: journal.keep(
                 [self._place[key] for key in keys], losses, correct
             ),

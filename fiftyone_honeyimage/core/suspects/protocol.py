@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ParameterError
-from ..ledger.protocol import FIXED, SCORES
+from ..ledger.protocol import FIXED, RECORDED
 from .answers import OUTPUTS
 from .base import CHANNELS, Preprocessing, Suspect
 from .query import check_batch_size
@@ -108,7 +108,7 @@ class Protocol:
             **values,
             "classes": dict(self.classes),
             "unmarked": dict(self.unmarked),
-            "score": SCORES[self.outputs],
+            "score": RECORDED[self.outputs],
             **FIXED,
         }
 

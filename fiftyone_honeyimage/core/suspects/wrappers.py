@@ -18,8 +18,9 @@ import numpy as np
 from tenacity import Retrying as Tries
 from tenacity import retry_if_not_exception_type, stop_after_attempt, wait_chain, wait_fixed
 
-from ..errors import ParameterError
+from ..errors import SuspectError
 from ..files import write_atomic
+from ..limits import Real
 from .base import Suspect
 
 #: Seconds before each further try of a suspect whose failures may pass (a busy service, too many
@@ -93,7 +94,7 @@ class RateLimited(Wrapper):
 
     Args:
         suspect: the suspect
-        images_a_minute: above 0
+        images_a_minute: above 0, up to 10^9
 
     Raises:
         ParameterError: if it is none
@@ -101,15 +102,14 @@ class RateLimited(Wrapper):
 
     def __init__(self, suspect: Suspect, images_a_minute: float) -> None:
         super().__init__(suspect)
-        if not images_a_minute > 0:
-            raise ParameterError(f"images_a_minute must be above 0, not {images_a_minute!r}")
+        images_a_minute = Real(0, 1e9, without_least=True).check("images_a_minute", images_a_minute)
         self._seconds = 60 / images_a_minute
         self._at_once = max(1, int(images_a_minute))
         self._free_at = -np.inf
 
     def answer(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> np.ndarray:
         answers = []
-        for start in range(0, len(images), self._at_once):
+        for start in range(0, max(1, len(images)), self._at_once):
             part = slice(start, start + self._at_once)
             time.sleep(max(0.0, self._free_at - time.monotonic()))
             self._free_at = time.monotonic() + self._seconds * len(images[part])
@@ -121,12 +121,16 @@ class Cached(Wrapper):
     """Keeps every answer on disk, and never asks about the same picture twice; the first one that is of use stays.
 
     The folder holds what a suspect answers on marked images: keep it as secret as the ledger. Suspects of other
-    digests, names or ways of asking may share it. One without a digest that has changed since is not noticed: use
-    a folder for each of its versions. What already is held (predictions) is not kept once more.
+    digests, names or ways of asking may share it. One without a digest, such as a function, is known by its name alone:
+    it is asked once more about the first picture whose answer is there, and has to answer as whoever filled the folder.
+    What already is held (predictions) is not kept once more; a file that is damaged is asked about anew.
 
     Args:
         suspect: the suspect
         folder: where the answers lie, a file an image; made if it is missing
+
+    Raises:
+        SuspectError: by :meth:`answer`, if the folder holds the answers of another suspect of its name
     """
 
     def __init__(self, suspect: Suspect, folder: str | os.PathLike[str]) -> None:
@@ -135,6 +139,7 @@ class Cached(Wrapper):
         who = f"{suspect.digest or suspect.name}\n{suspect.way}\n{suspect.preprocessing!r}"
         name = hashlib.sha256(who.encode("utf-8", "surrogateescape")).hexdigest()[:16]
         self._folder = Path(folder) / name
+        self._is_known = suspect.digest is not None
         for own in (Path(folder), self._folder):
             own.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -150,8 +155,12 @@ class Cached(Wrapper):
         if self.suspect.held is not None:
             return self.suspect.answer(images, keys)
         files = self._files(images)
+        held = {file: _read_answer(file) for file in files}
+        there = next((row for row, file in enumerate(files) if held[file] is not None), None)
+        if there is not None and not self._is_known:
+            self._recognise(images[there], keys[there], held[files[there]])
         # A picture that comes twice is asked about once
-        new = {file: row for row, file in enumerate(files) if not file.exists()}
+        new = {file: row for row, file in enumerate(files) if held[file] is None}
         if new:
             rows = new.values()
             answers = self.suspect.answer(
@@ -163,7 +172,19 @@ class Cached(Wrapper):
                 buffer = io.BytesIO()
                 np.save(buffer, one, allow_pickle=False)
                 write_atomic(file, buffer.getvalue())
-        return np.stack([np.load(file, allow_pickle=False) for file in files])
+                held[file] = np.asarray(one)
+        self._is_known = True
+        return np.stack([np.asarray(held[file]) for file in files])
+
+    def _recognise(self, image: np.ndarray, key: str, before: np.ndarray | None) -> None:
+        now = np.asarray(self.suspect.answer([image], [key]))[0]
+        before = np.asarray(before)
+        if now.shape != before.shape or not np.allclose(now, before, 1e-2, 1e-2, equal_nan=True):
+            raise SuspectError(
+                f"the folder '{self._folder.parent}' holds answers of another suspect that is called {self.name!r} and "
+                f"has no digest: on image {key!r} this one answers otherwise. Give it another name=, or another folder"
+            )
+        self._is_known = True
 
 
 class Logged(Wrapper):
@@ -201,6 +222,15 @@ class Logged(Wrapper):
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "a", encoding="utf-8") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def _read_answer(file: Path) -> np.ndarray | None:
+    """A kept answer; None if there is none, or its file is damaged."""
+    try:
+        found: np.ndarray = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found
 
 
 def picture_digest(image: np.ndarray) -> str:

@@ -17,8 +17,8 @@ from ...core.device import choose_device
 from ...core.evidence.plan import Plan
 from ...core.evidence.reach import can_reach, exactness_text, pairs_needed
 from ...core.files import file_states
-from ...core.fleet import check_workers
-from ...core.limits import SEED, TRADE_OFF, check_choice, check_flag, check_path
+from ...core.fleet import check_folder, check_workers
+from ...core.limits import SEED, TRADE_OFF, check_choice, check_flag
 from ...core.methods import METHODS
 from ...core.methods.options import check_known
 from ...core.methods.selection import default_num_pairs
@@ -84,7 +84,7 @@ def generate_honeyimages(
     checkpoint_dir: str | Path | None = None,
 ) -> Marking:
     """See :func:`fiftyone_honeyimage.generate_honeyimages`."""
-    trained = None if checkpoint_dir is None else check_path("checkpoint_dir", checkpoint_dir)
+    trained = check_folder(checkpoint_dir)
     check_workers(executor, trained)
     check_key(honey_key, "honey_key")
     check_choice("method", method, METHODS)

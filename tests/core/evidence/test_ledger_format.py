@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from protocols import PROTOCOL
+import rfc8785
+from protocols import PROTOCOL, protocol_for
 
 from fiftyone_honeyimage.core.errors import LedgerError
 from fiftyone_honeyimage.core.evidence.pair_answers import PairAnswers
 from fiftyone_honeyimage.core.evidence.plan import Plan
 from fiftyone_honeyimage.core.ledger.creation import create_ledger
-from fiftyone_honeyimage.core.ledger.evidence_file import export_evidence
-from fiftyone_honeyimage.core.ledger.ledger import Ledger
+from fiftyone_honeyimage.core.ledger.evidence_file import check_evidence, export_evidence
+from fiftyone_honeyimage.core.ledger.ledger import Ledger, load_ledger
 from fiftyone_honeyimage.core.ledger.sides import MarkedImage, Side
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "ledger_format.md"
@@ -128,3 +130,41 @@ def test_each_recipient_has_coins_of_his_own(ledger: Ledger) -> None:
 def test_the_label_before_is_another_one_or_is_not_there(wrong: Any) -> None:
     with pytest.raises(LedgerError, match="source_label"):
         MarkedImage("one", "dog", "one.png", *2 * ("0" * 64,), wrong)
+
+
+@pytest.mark.parametrize("kind", ["scores", "labels"])
+def test_what_a_json_tool_wrote_anew_holds(kind: str, tmp_path: Path) -> None:
+    """Whole numbers lose their ".0": losses of 0, shares of 1, edges of strata, covariates, a p-value of 1."""
+
+    def side(number: int, name: str) -> Side:
+        plain = _side(number, name)
+        return dataclasses.replace(plain, covariates={"original": float(number // 4)})
+
+    pairs = [(side(number, "a"), side(number, "b")) for number in range(12)]
+    plan = Plan(test="stratified_signed_rank", alpha=0.05, stratum_edges=(1.0, 2.0))
+    ledger = create_ledger(tmp_path / "ledger.json", {"classes": ["größe", "dog"]}, [], pairs, plan)
+    order = tuple(index for index, _ in ledger.query_order)
+    protocol = {**protocol_for(kind), "classes": {"größe": 0, "dog": 1}}
+    opened = ledger.open_verification("theirs", None, kind, order, protocol=protocol)
+    answers = PairAnswers(kind, order, (0.0,) * 12, (*(0.0,) * 6, *(1.0,) * 6))
+    ledger.conclude(opened, answers)
+    export_evidence(ledger, opened, answers, tmp_path / "evidence.json")
+    for name in ("ledger.json", "evidence.json"):
+        path = tmp_path / name
+        content = json.loads(path.read_text(encoding="utf-8"))
+        path.write_bytes(rfc8785.dumps(content))
+    checked = check_evidence(tmp_path / "evidence.json", ledger.commitment)
+    assert checked.failed == ()
+    assert checked.verdict is not None
+    facts = dict(checked.facts)
+    name = (
+        "loss: By how surprised" if kind == "scores" else "correct: By whether the class is right"
+    )
+    assert facts["compared by"].startswith(name)
+    assert facts["adjustment"].startswith("none: ")
+    assert facts["strata"] == "weights 1, 1, 1 from the easiest pairs to the hardest; edges 1, 2"
+    assert "over strata of hardness" in facts["committed: level and test"]
+    assert "asked: score" not in facts
+    again = load_ledger(ledger.path, ledger.commitment)
+    assert again.plan == ledger.plan
+    assert again.verdict_of(opened, answers).p_value == checked.verdict.p_value

@@ -66,7 +66,31 @@ def test_a_failed_pair_counts_most_in_its_stratum() -> None:
     patterns = np.array(list(itertools.product((0, 1), repeat=5)))
     expected = (patterns @ weights >= 33).mean()
     assert stratified_signed_rank_test(d, lost, strata).p_value == expected
-    assert TESTS[NAME].least_p(lost, strata) == expected
+    assert TESTS[NAME].least_p(lost, strata) == 1 / 4 * 4 / 8 <= expected
+
+
+def test_no_answers_give_less_than_the_bound() -> None:
+    """Also where magnitudes tie or are zero; "inconclusive" takes no verdict away that there is."""
+    rng = np.random.default_rng(0)
+    for trial in range(1500):
+        number = int(rng.integers(11, 20))
+        hardness = {i: ({"h": float(i % 3)}, {"h": float(i % 3)}) for i in range(number)}
+        weights = [(1, 1, 1), (1, 2, 3), (1, 10, 100), (100, 1, 1)][trial % 4]
+        plan = Plan(test=NAME, alpha=0.01, stratum_weights=weights, min_pairs=5).with_strata(
+            hardness
+        )
+        failed = rng.choice(number, int(rng.integers(0, 4)), replace=False)
+        losses = [1.0 + float(d) for d in rng.integers(0, 4, number)]
+        answers = PairAnswers(
+            "scores",
+            tuple(range(number)),
+            tuple(None if i in failed else 1.0 for i in range(number)),
+            tuple(losses),
+        )
+        verdict = judge(plan, answers, dict.fromkeys(range(number), "a"), hardness, num_left=0)
+        strata = plan.strata(answers.pairs, hardness)
+        assert verdict.p_value >= TESTS[NAME].least_p(np.array(answers.failed), strata)
+        assert verdict.verdict != "inconclusive" or verdict.p_adjusted > verdict.alpha
 
 
 def test_it_finds_what_lies_in_one_stratum() -> None:

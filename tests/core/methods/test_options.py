@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
 import fiftyone_honeyimage as fhi
+from fiftyone_honeyimage.core.limits import Whole
 from fiftyone_honeyimage.core.methods import METHODS
 from fiftyone_honeyimage.core.methods.honeyimage import HoneyImageOptions
-from fiftyone_honeyimage.core.methods.options import check_known
+from fiftyone_honeyimage.core.methods.options import RESERVED, Options, check_known, option
+from fiftyone_honeyimage.core.pipeline.mark import mark
 
 PACKAGE = Path(fhi.__file__).parent
 KNOWN = {name: method.Options for name, method in METHODS.items()}
@@ -74,3 +77,15 @@ def test_an_option_is_defined_in_one_place() -> None:
         if written.search(path.read_text(encoding="utf-8"))
     ]
     assert places == ["core/methods/honeyimage.py"]
+
+
+def test_no_option_has_the_name_of_what_every_marking_has() -> None:
+    """Else one would silently take the other's place in run, ledger and files."""
+    told = set(inspect.signature(fhi.generate_honeyimages).parameters)
+    told |= set(inspect.signature(mark).parameters)
+    assert told - {"options"} <= RESERVED
+    for name in ("num_pairs", "classes", "seed"):
+        fields = [(name, int, option(3, Whole(1, 16), label="x"))]
+        taken = dataclasses.make_dataclass("Taken", fields, bases=(Options,), frozen=True)
+        with pytest.raises(fhi.ParameterError, match=f"Taken has an option '{name}'"):
+            taken()

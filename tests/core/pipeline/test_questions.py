@@ -119,6 +119,35 @@ def test_one_image_that_is_not_answered_fails_its_pair(asked: Any, tmp_path: Pat
     assert own.recorded[4, "a"] is own.recorded[4, "b"] is None
 
 
+class _Filter(Grey):
+    """Refuses whatever of some pairs it is asked."""
+
+    def __init__(self, *pairs: str) -> None:
+        super().__init__()
+        self._pairs = pairs
+
+    def answer(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> np.ndarray:
+        if any(key.startswith(self._pairs) for key in keys):
+            raise SuspectError("refused by a filter")
+        return super().answer(images, keys)
+
+
+def test_a_pair_that_is_refused_as_a_whole_stops_nothing(asked: Any, tmp_path: Path) -> None:
+    """Six images in a row are one pair; two pairs in a row are a suspect that is out of order."""
+    _, questions = asked
+    suspect = _Filter("1", "0")
+    with _open(tmp_path) as journal:
+        journal.begin([])
+        answers = questions(suspect).ask(suspect, journal)
+        assert answers.failed == (False, True, False, True, False)
+        journal.remove()
+    down = _Filter("1", "4")
+    with _open(tmp_path) as journal:
+        journal.begin([])
+        with pytest.raises(SuspectError, match=r"12 images in a row failed"):
+            questions(down).ask(down, journal)
+
+
 def test_labels_give_the_share_that_is_right(asked: Any, tmp_path: Path) -> None:
     greys, questions = asked
     suspect = Grey(labels=True)

@@ -84,7 +84,7 @@ def test_no_more_images_a_minute_than_allowed(trained, real_digits, monkeypatch)
     # After a batch of 8 half a second an image, whoever is faster waits
     assert waited[:3] == pytest.approx([0.0, 4.0, 4.0])
     assert sum(waited) == pytest.approx((-(-number // 8) - 1) * 4.0)
-    for wrong in (0, -1, float("nan")):
+    for wrong in (0, -1, float("nan"), float("inf"), "60", True):
         with pytest.raises(ParameterError, match="images_a_minute"):
             RateLimited(suspect, wrong)
 
@@ -95,13 +95,39 @@ def test_no_picture_is_asked_about_twice(trained, real_digits, tmp_path):
     asked = sum(calls)
     assert asked == len(real_digits.images)
     again = _ask(Cached(suspect, tmp_path / "answers"), real_digits, batch_size=3)
-    assert sum(calls) == asked
+    assert sum(calls) == asked + 1, "one without a digest shows once that it is the same"
+    asked += 1
     np.testing.assert_array_equal(first.losses, again.losses)
     # One more picture among known ones is the only one that is sent
     more = [255 - real_digits.images[0], *real_digits.images[:4]]
     Cached(suspect, tmp_path / "answers").answer(more, ["new", *real_digits.keys[:4]])
-    assert sum(calls) == asked + 1
+    assert sum(calls) == asked + 2
     assert stat.S_IMODE((tmp_path / "answers").stat().st_mode) == 0o700
+
+
+def test_two_functions_of_one_name_do_not_share_answers(real_digits, tmp_path):
+    image, key = real_digits.images[:1], real_digits.keys[:1]
+    for first, last in ((1.0, 9.0), (0.0, 1.0)):
+        one, other = (
+            load_suspect(lambda x, value=value: np.tile([value, 0.0, 0.5], (len(x), 1)))
+            for value in (first, last)
+        )
+        folder = tmp_path / str(last)
+        assert Cached(one, folder).answer(image, key)[0, 0] == first
+        with pytest.raises(SuspectError, match=r"holds answers of another suspect that is called"):
+            Cached(other, folder).answer(image, key)
+        assert Cached(one, folder).answer(image, key)[0, 0] == first
+
+
+@pytest.mark.parametrize("left", [b"", b"\x93NUMPY\x01\x00v", b"no answer at all"])
+def test_a_damaged_answer_is_asked_for_anew(real_digits, tmp_path, left):
+    service = Service(_right)
+    whole = Cached(service, tmp_path).answer(real_digits.images[:3], real_digits.keys[:3])
+    damaged = sorted(tmp_path.rglob("*.npy"))[0]
+    damaged.write_bytes(left)
+    again = Cached(service, tmp_path).answer(real_digits.images[:3], real_digits.keys[:3])
+    np.testing.assert_array_equal(again, whole)
+    assert np.load(damaged).shape == (10,)
 
 
 def test_what_failed_is_not_kept(trained, real_digits, tmp_path):
@@ -145,7 +171,7 @@ def test_a_useless_answer_is_not_kept_and_asked_for_again(real_digits, tmp_path,
     # Kept are those that came after, and nobody is asked about them again
     sent = len(service.sent)
     _ask(Cached(service, tmp_path), real_digits)
-    assert len(service.sent) == sent
+    assert service.sent[sent:] == [1], "to see that it is the same"
 
 
 def test_answers_of_one_suspect_are_never_taken_for_anothers(trained, real_digits, tmp_path):
