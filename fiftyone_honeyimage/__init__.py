@@ -327,7 +327,7 @@ def export_release(
     ledger_path: str | Path | None = None,
     export_media: Any = True,
     reencode: str = "marked",
-    names: str | None = None,
+    names: str = "keep",
     fields: Sequence[str] = (),
     unpublished: Collection[str | Path] = (),
     progress: bool | Callable | None = None,
@@ -355,9 +355,10 @@ def export_release(
         export_media (True): only True is accepted
         reencode ("marked"): ``"marked"`` copies unmarked images byte for byte, ``"all"`` encodes them
             anew in their own format, as the HoneyImages were, so that no encoder tells them apart
-        names (None): ``"keep"`` leaves the files' names, where withheld images leave gaps in
-            numbered names; ``"renumber"`` numbers all files anew, in their order. By default they are kept;
-            where the method changes labels they are numbered at random, and cannot be kept
+        names ("keep"): ``"keep"`` leaves the files' names, where withheld images leave gaps in
+            numbered names; ``"renumber"`` numbers all files anew, in their order.
+            Where the method changes labels files are numbered at random, whatever is asked: names or an order that
+            tell what an image shows would tell which label does not fit
         fields (()): further fields to carry along (FiftyOneDataset and CSVDataset); a HoneyImage gets
             its original's values. In a CSV file a label is its class or value. Values that name files
             (masks, maps) are refused

@@ -54,7 +54,7 @@ class ExportRelease(foo.Operator):
         label_field: str | None = None,
         ledger_path: str | Path | None = None,
         reencode: str = "marked",
-        names: str | None = None,
+        names: str = "keep",
         fields: Sequence[str] = (),
         delegate: bool = False,
         delegation_target: str | None = None,
@@ -272,13 +272,13 @@ def _formats(
     dropdown(
         inputs,
         "names",
-        {
+        {"renumber": "Numbers all files anew, at random, as their names may not fit the new labels"}
+        if changes_labels
+        else {
             "keep": "Leaves names as they are: withheld images leave gaps in numbered names",
-            "renumber": "Numbers all files anew, at random"
-            if changes_labels
-            else "Numbers all files anew, in their order",
+            "renumber": "Numbers all files anew, in their order",
         },
-        default=names_of_release(None, changes_labels),
+        default=names_of_release(defaults["names"], changes_labels),
         label="File names",
     )
     prop = multiple_choice(
@@ -297,7 +297,6 @@ def _formats(
             check_fields(samples, values["fields"], label_field, kind)
     with errors_on_named(inputs, prop):
         check_policies(values["reencode"], values["names"])
-        names_of_release(values["names"], changes_labels)
 
 
 def _label_field(ctx: Any, inputs: types.Object, samples: Any, marking: Any) -> str | None:

@@ -38,15 +38,14 @@ def release_folder(export_dir: str | Path, labeled: LabeledSamples, marking: Mar
     return folder
 
 
-def check_policies(reencode: str, names: str | None) -> None:
+def check_policies(reencode: str, names: str) -> None:
     """Checks the policies of a release.
 
     Raises:
         ParameterError: if one is unknown
     """
     check_choice("reencode", reencode, ("marked", "all"))
-    if names is not None:
-        check_choice("names", names, ("keep", "renumber"))
+    check_choice("names", names, ("keep", "renumber"))
 
 
 def check_reencode(reencode: str, marking: Marking) -> None:
@@ -115,23 +114,12 @@ def check_own_labels(label_field: str, marking: Marking, ledger: Ledger) -> None
     )
 
 
-def names_of_release(names: str | None, changes_labels: bool) -> str:
-    """What files are called: as asked, else as they are; numbered where a method changes labels.
+def names_of_release(names: str, changes_labels: bool) -> str:
+    """What files are called: as asked, and numbered at random where a method changes labels.
 
     Files that are named or ordered by what they show would tell which of them carry another label.
-
-    Raises:
-        ParameterError: if names are to be kept all the same
     """
-    if not changes_labels:
-        return names or "keep"
-    if names == "keep":
-        raise ParameterError(
-            "names='keep' is refused: this marking's method gives marked images another label, and names or their "
-            "order often tell what an image shows, so that whoever compares them finds every marked image; pass "
-            "names='renumber', which also deals the numbers out at random"
-        )
-    return "renumber"
+    return "renumber" if changes_labels else names
 
 
 def check_no_content_names(labeled: LabeledSamples, ledger: Ledger) -> None:

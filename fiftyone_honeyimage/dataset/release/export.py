@@ -118,7 +118,7 @@ def export_release(
     ledger_path: str | Path | None,
     export_media: Any,
     reencode: str,
-    names: str | None,
+    names: str,
     fields: Sequence[str],
     unpublished: Collection[str | Path],
     progress: Progress,
@@ -165,7 +165,7 @@ def export_release(
     if num_relabelled:
         _logger.warning(
             "The release will hold %d images with another label than their originals have here, as the method of "
-            "marking '%s' says",
+            "marking '%s' says; its files are numbered at random",
             num_relabelled,
             honey_key,
         )

@@ -65,7 +65,7 @@ def test_what_a_user_reads() -> None:
     assert told["epsilon"][0] == 4
     assert "Pixels, 0 to 16" in told["smoothing"][1]
     with pytest.raises(fhi.ParameterError, match="method must be"):
-        fhi.method_options("badnets")
+        fhi.method_options("no_such_method")
 
 
 def test_an_option_is_defined_in_one_place() -> None:
