@@ -18,14 +18,63 @@ Self = TypeVar("Self", bound="Options")
 
 #: What a marking says of itself beside a method's options, as arguments, in its run and in its ledger
 RESERVED = frozenset(
-    """
-    adjustment alpha checkpoint_dir classes commitment counts dataset_id dataset_name device earlier
-    earlier_commitments encoders exclude executor fiftyone_version files folder format hardness hardness_field
-    honey_key ids input_size label_errors label_field labeled labels ledger_path lpips_backbone marking_method
-    marking_number method num_honeyimages num_pairs num_references options output_dir plan progress proxy
-    python_version reencode report samples score seed skip_failures stratum_weights test thumbnails torch_version
-    trade_off training version was_persistent
-    """.split()
+    [
+        "adjustment",
+        "alpha",
+        "checkpoint_dir",
+        "classes",
+        "commitment",
+        "counts",
+        "dataset_id",
+        "dataset_name",
+        "device",
+        "earlier",
+        "earlier_commitments",
+        "encoders",
+        "exclude",
+        "executor",
+        "fiftyone_version",
+        "files",
+        "folder",
+        "format",
+        "hardness",
+        "hardness_field",
+        "honey_key",
+        "ids",
+        "input_size",
+        "label_errors",
+        "label_field",
+        "labeled",
+        "labels",
+        "ledger_path",
+        "lpips_backbone",
+        "marking_method",
+        "marking_number",
+        "method",
+        "num_honeyimages",
+        "num_pairs",
+        "num_references",
+        "options",
+        "output_dir",
+        "plan",
+        "progress",
+        "proxy",
+        "python_version",
+        "reencode",
+        "report",
+        "samples",
+        "score",
+        "seed",
+        "skip_failures",
+        "stratum_weights",
+        "test",
+        "thumbnails",
+        "torch_version",
+        "trade_off",
+        "training",
+        "version",
+        "was_persistent",
+    ]
 )
 
 Limits = Whole | Real | Choice | Flag
