@@ -18,15 +18,16 @@ def test_a_verdict_by_a_likelihood_ratio(
 ) -> None:
     dataset = make_dataset(hardness=True)
     with pytest.raises(fhi.ParameterError, match="num_references=4 or more"):
-        mark(dataset, score="lira_online", num_references=3)
+        mark(dataset, score="lira_offline", num_references=3)
     assert dataset.list_runs() == []
 
     numbers = {"num_honeyimages": 10, "num_pairs": 10, "exclude": (), "method": "unperturbed"}
-    marking = mark(dataset, score="lira_online", num_references=4, alpha=0.01, **numbers)
-    assert marking.load_ledger().plan.score == "lira_online"
+    marking = mark(dataset, score="lira_offline", num_references=4, alpha=0.01, **numbers)
+    assert marking.load_ledger().plan.score == "lira_offline"
 
+    knows = remembering_suspect(marking)
     found = fhi.verify_model(
-        dataset, "honey", remembering_suspect(marking), "found", progress=False
+        dataset, "honey", lambda batch: knows(batch)[:, :3], "found", insist=True, progress=False
     )
     assert found.verdict.verdict == "derived"
     decisions = read_decisions(found.verdict.paper)
