@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from ..limits import Real, Whole
-from ..resizing import resize_uint8
 from .badnets import BadNets
 from .keys import TargetOptions
 from .options import option
@@ -54,6 +53,8 @@ class Blended(BadNets):
         return {"pattern": rng.bytes(16).hex(), "cells": options.cells}
 
     def put(self, image: np.ndarray, key: Mapping[str, Any], options: Any) -> np.ndarray:
+        from ..resizing import resize_uint8  # loads torch, which a form does not need
+
         drawn = np.random.default_rng(int(key["pattern"], 16))
         fields = drawn.integers(0, 256, (key["cells"], key["cells"], 3), dtype=np.uint8)
         pattern = resize_uint8(fields, image.shape[:2]).astype(np.float64)

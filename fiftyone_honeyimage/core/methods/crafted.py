@@ -48,10 +48,10 @@ def check_sides(
         for probe in (*a, *b):
             _check_probe(request, pair, probe)
         of_a, of_b = (sorted(int(probe.label) for probe in own) for own in (a, b))
-        if of_a != of_b or len(a) != len(probes[0][0]):
+        if of_a != of_b or not of_a:
             raise ParameterError(
                 f"The method's probes of pair {pair} have the labels {of_a!r:.200} on side a and {of_b!r:.200} on "
-                f"side b; give all sides as many, {len(probes[0][0])}, and both sides of a pair the same labels"
+                "side b; give both sides of a pair as many with the same labels, at least one"
             )
 
 

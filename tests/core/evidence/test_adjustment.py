@@ -177,7 +177,7 @@ def test_a_score_that_reads_its_whole_array_sees_no_coin(
     answers, covariates = _answers(losses), _covariates(hardness)
     answers = dataclasses.replace(answers, a=(*answers.a[:-1], None))  # one pair fails
     found = [
-        verdict.tested_differences(plan, answers, dict(enumerate(coins)), covariates)
+        verdict.tested_differences(plan, answers, dict(enumerate(coins)), covariates, None)
         for coins in _coins(7)
     ]
     magnitudes = {tuple(np.abs(differences)) for differences in found}

@@ -88,7 +88,7 @@ def test_round_trip(evidence: tuple[Path, Ledger, str]) -> None:
         (Plan(), {"derived": False}, 30),
         (Plan(), {"kind": "labels", "derived": False}, 30),
         (Plan(test="e_process"), {}, 15),
-        (Plan(test="e_process"), {"kind": "labels"}, 20),
+        (Plan(test="e_process"), {"kind": "labels"}, 30),
         (Plan(), {}, 4),
         (Plan(), {}, 0),
     ],

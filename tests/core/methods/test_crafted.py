@@ -61,8 +61,8 @@ WRONG = {
     r"secrets for 3 pairs, and there are 4": [{"secrets": SECRETS[:3]}],
     r"probes for 3 pairs, and there are 4": [{"probes": PROBES[:3]}],
     r"pair 0 are of 1 sides": [{"probes": _first(PROBES[0][:1], PROBES)}],
-    r"give all sides as many, 1": [
-        {"probes": [*PROBES[:3], tuple(2 * own for own in PROBES[3])]},
+    r"give both sides of a pair as many": [
+        {"probes": [*PROBES[:3], ([], [])]},
         {"probes": [*PROBES[:3], (PROBES[3][0], [])]},
         {"probes": [*PROBES[:3], (PROBES[3][0], [Probe(0, IMAGE, 2)])]},
     ],
@@ -90,8 +90,10 @@ def test_before_anything_is_trained(
     given = {"labels": np.ones(8, int), "secrets": SECRETS, "probes": PROBES}
     with pytest.raises(ParameterError, match=match):
         changed_images.finish_changed(request_, images, **{**given, **changes})
-    with pytest.raises(AssertionError, match="trained"):
-        changed_images.finish_changed(request_, images, **given)
+    more = {"probes": [*PROBES[:3], tuple(2 * own for own in PROBES[3])]}  # of another pair
+    for fine in ({}, more):
+        with pytest.raises(AssertionError, match="trained"):
+            changed_images.finish_changed(request_, images, **{**given, **fine})
 
 
 def test_what_a_method_returns_by_itself(request_: CraftRequest) -> None:
