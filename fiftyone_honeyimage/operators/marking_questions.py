@@ -74,12 +74,13 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
 
     num_honeyimages, num_pairs = numbers
     cost_question.warn_if_powerless(inputs, num_pairs, plan, 1)
+    options = method.Options.read(values)
     cost = marking_cost(
         labeled,
         training.input_size,
         training.config,
         method=method,
-        options=method.Options.read(values),
+        options=options,
         num_honeyimages=num_honeyimages,
         num_pairs=num_pairs,
         trade_off=values["trade_off"],
@@ -87,11 +88,17 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
         proxy=training.proxy,
     )
     num_withheld = num_pairs * method.files_a_side(num_honeyimages, num_pairs)
+    num_asked = method.num_asked(options)
     lines = [
         f"**{num_honeyimages:,} HoneyImages** in a release of "
-        f"{len(labeled) - int(earlier.sum()) - num_withheld:,} images",
+        f"{len(labeled) - int(earlier.sum()) - num_withheld - num_asked:,} images",
         f"**{num_withheld:,} images withheld** from it, one of each pair of twins",
     ]
+    if num_asked:
+        lines.append(
+            f"**{num_asked:,} test images left out** of it: a suspect is asked about them with secrets in them, and whoever "
+            "holds an image recognises it"
+        )
     if values["num_references"]:
         lines.append(
             f"**{values['num_references']:,} reference models** are trained beside the others, each on all images "

@@ -52,8 +52,6 @@ class Method(ABC):
         shares_secrets: whether a side is several images with one secret, ``num_honeyimages // num_pairs`` of them
         direction: whether a model that learned a side does better on it ("lower" loss) or worse ("higher"), see
             :class:`..evidence.plan.Plan`
-        asks_unmarked: whether a published rule compares the answers on its probes with those on the same images
-            without a secret
         secret: what a suspect cannot know, so that the test is exact: ends "which of the two ... the release holds"
         num_models: proxies whose weights are kept with a marking
     """
@@ -66,7 +64,6 @@ class Method(ABC):
     changes_labels: ClassVar[bool] = False
     shares_secrets: ClassVar[bool] = False
     direction: ClassVar[str] = "lower"
-    asks_unmarked: ClassVar[bool] = False
     secret: ClassVar[str] = "images"
     num_models: ClassVar[int] = 1
 
@@ -125,6 +122,10 @@ class Method(ABC):
             files_a_side=self.files_a_side(num_honeyimages, num_pairs),
             excluded=excluded,
         )
+
+    def num_asked(self, options: Any) -> int:
+        """How many images a suspect is asked about with a secret in them; no release holds them."""
+        return 0
 
     def has_room(self, codec: Codec, options: Any) -> bool:
         """Whether an image can hold a mark that no eye finds."""

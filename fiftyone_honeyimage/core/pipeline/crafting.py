@@ -37,7 +37,7 @@ from .labeled import LabeledSamples
 from .loading import keep_rows, load_images
 from .reference_models import train_references
 from .run_cost import peak_bytes
-from .side_files import relabelled, write_sides, write_unmarked_probes
+from .side_files import relabelled, write_probe_sources, write_sides
 
 _logger = logging.getLogger(__name__)
 
@@ -146,8 +146,7 @@ def make_images(
             )
     manifest["trade_off"] = {} if curve is None else curve.to_dict()
     manifest["lpips_note"] = lpips_note
-    if method.asks_unmarked:
-        manifest["unmarked_probes"] = write_unmarked_probes(partial, loaded.samples, candidates)
+    manifest["probe_sources"] = write_probe_sources(partial, loaded.samples, candidates)
     manifest["num_images"] = len(loaded.samples)
     manifest["failures"] = loaded.failures
     # Written last: a manifest says that every image that it lists is there.
