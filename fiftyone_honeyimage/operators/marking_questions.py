@@ -11,7 +11,7 @@ import fiftyone.operators.types as types
 from .. import generate_honeyimages as run
 from ..app.words import weakness_text
 from ..core.errors import HoneyImageError
-from ..core.methods import METHODS, Method
+from ..core.methods import DEFAULT_METHOD, METHODS, Method
 from ..core.methods.options import Question
 from . import calls, cost_question, questions, training_questions
 from .form_errors import block, errors_on, errors_on_named, is_blocked
@@ -48,7 +48,7 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
         return
 
     _key(ctx, inputs)
-    method = METHODS.get(str(calls.values(ctx, run)["method"])) or METHODS["honeyimage"]
+    method = METHODS.get(str(calls.values(ctx, run)["method"]), DEFAULT_METHOD)
     numbers = _numbers(ctx, inputs, labeled, method)
     _budget(inputs, method)
     proxy = training_questions.proxy(ctx, inputs)

@@ -60,6 +60,10 @@ def test_no_release_holds_a_test_image(marked: Any, mark: Any, tmp_path: Path) -
     )
     assert not _asked(marking) & _digests(tmp_path / "fourth")
 
+    # Nothing of the secrets is left where the files are to go too
+    fhi.delete_run(dataset, "honey", delete_files=True)
+    assert not marking.output_dir.exists()
+
 
 def test_who_answers_to_the_released_secrets_is_found_and_the_others_are_not(
     make_dataset: Any, mark: Any

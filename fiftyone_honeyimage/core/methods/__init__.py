@@ -19,10 +19,13 @@ METHODS: dict[str, Method] = {
     for method in (HoneyImage(), Unperturbed(), BadNets(), Blended(), UBWP(), UBWC())
 }
 
+#: What is marked with unless a method is named
+DEFAULT_METHOD = METHODS["honeyimage"]
+
 
 def method_words(name: str, options: Mapping[str, Any]) -> str:
     """A method and its options as a run remembers them; its name alone if it is not registered any more."""
     return METHODS[name].words(options) if name in METHODS else name
 
 
-__all__ = ["METHODS", "Method", "method_words"]
+__all__ = ["DEFAULT_METHOD", "METHODS", "Method", "method_words"]

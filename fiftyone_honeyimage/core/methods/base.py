@@ -16,6 +16,7 @@ from .selection import Candidates, select_candidates
 if TYPE_CHECKING:
     from ..codecs.base import Codec
     from .request import CraftRequest, CraftResult
+    from .trade_off import TradeOffPlan
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,10 @@ class Method(ABC):
     @abstractmethod
     def craft(self, request: CraftRequest) -> CraftResult:
         """Makes the marked images; both twins of a pair pass through the same steps. No coin is drawn yet."""
+
+    def plan_trade_off(self, size: RunSize, options: Any) -> TradeOffPlan | None:
+        """How much of other budgets is measured; None where the method has no budget."""
+        return None
 
     @abstractmethod
     def passes(self, size: RunSize, options: Any) -> int:

@@ -13,6 +13,7 @@ from .options import Options, option
 if TYPE_CHECKING:
     from ..codecs.base import Codec
     from .request import CraftRequest, CraftResult
+    from .trade_off import TradeOffPlan
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,20 @@ class HoneyImage(Method):
 
         return craft_honeyimages(request)
 
+    def plan_trade_off(self, size: RunSize, options: Any) -> TradeOffPlan:
+        from .trade_off import plan_trade_off
+
+        return plan_trade_off(
+            size.trade_off,
+            num_candidates=size.num_marked,
+            num_rest=size.num_images - size.num_marked,
+            epochs=size.epochs,
+            options=options,
+            relative_size=size.relative_size,
+        )
+
     def passes(self, size: RunSize, options: Any) -> int:
         from .ascent import PASSES
-        from .trade_off import plan_trade_off
         from .transforms import TRANSFORMS
 
         rest = size.num_images - size.num_marked
@@ -100,12 +112,4 @@ class HoneyImage(Method):
         rounds = steps * size.epochs if options.inner == "retrain" else size.epochs + steps - 1
         views = 1 + len(TRANSFORMS) if options.robust else 1
         crafting = size.num_images * rounds + PASSES * views * size.num_marked * steps
-        trade_off = plan_trade_off(
-            size.trade_off,
-            num_candidates=size.num_marked,
-            num_rest=rest,
-            epochs=size.epochs,
-            options=options,
-            relative_size=size.relative_size,
-        )
-        return rest * size.epochs + crafting + trade_off.num_passes
+        return rest * size.epochs + crafting + self.plan_trade_off(size, options).num_passes
