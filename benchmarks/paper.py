@@ -18,7 +18,7 @@ import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ class Scale:
     proxy: str
     suspect: str
     batch_size: int = 256
+    size: int | None = None
     num_references: int = 8
     num_keys: int = 16
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -99,11 +100,12 @@ class World:
         self, data: str, scale: Scale, seed: int, device: str | None, trained: Path | None
     ) -> None:
         self.scale, self.seed, self.device, self.trained = scale, seed, device, trained
-        images, labels, self.classes = load_images(data, scale.num_images)
+        images, labels, self.classes, shown = load_images(data, scale.num_images, scale.size)
         order = np.random.default_rng(derive_seed(seed, "images")).permutation(len(images))
         ends = np.cumsum([scale.num_public, scale.num_private, scale.num_test])
         if ends[-1] > len(order):
             raise SystemExit(f"{data} has {len(order)} images, and this scale needs {ends[-1]}")
+        order, ends = _kept_together(order, ends, shown)
         public, private, test, others = np.split(order, ends)
         self.public, self.public_labels = images[public], labels[public]
         self.private, self.labels = images[private], labels[private]
@@ -165,6 +167,19 @@ class World:
         return cross_entropy(logits, truth), (logits.argmax(1) == truth).numpy()
 
 
+def _kept_together(
+    order: np.ndarray, ends: np.ndarray, shown: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """An order in which pictures of one thing follow each other, and ends moved so that they are not split."""
+    found, first = np.unique(shown[order], return_index=True)
+    place = np.empty(shown.max() + 1, dtype=np.int64)
+    place[found] = first
+    order = order[np.argsort(place[shown[order]], kind="stable")]
+    things = shown[order]
+    starts = np.flatnonzero(np.r_[True, things[1:] != things[:-1], True])
+    return order, starts[np.searchsorted(starts, ends)]
+
+
 def run_cell(world: World, row: str) -> dict[str, Any]:
     """One method on one seed: marks, coins, suspects, figures; JSON-serialisable."""
     start = time.perf_counter()
@@ -183,7 +198,8 @@ def run_cell(world: World, row: str) -> dict[str, Any]:
     labels = request.candidate_labels if result.labels is None else result.labels
     protected, protected_labels = world.private.copy(), world.labels.copy()
     protected[candidates.rows], protected_labels[candidates.rows] = marked, labels
-    kept = np.setdiff1d(np.arange(len(world.private)), candidates.rows[withheld])
+    left_out = np.concatenate([candidates.rows[withheld], candidates.probes])
+    kept = np.setdiff1d(np.arange(len(world.private)), left_out)
     infringing = world.train(
         "infringing",
         np.concatenate([world.public, protected[kept]]),
@@ -371,11 +387,12 @@ def _stealth(originals: np.ndarray, marked: np.ndarray) -> float | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="cifar10", choices=["cifar10", "eurosat"])
+    parser.add_argument("--data", default="cifar10", choices=["cifar10", "eurosat", "ham10000"])
     parser.add_argument("--scale", choices=sorted(SCALES), default="smoke")
     parser.add_argument("--rows", nargs="+", choices=sorted(ROWS), default=list(ROWS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, help="in place of the scale's")
+    parser.add_argument("--size", type=int, help="side of the images, in place of their own")
     parser.add_argument("--device")
     parser.add_argument("--cells", type=Path, help="a folder for each cell's figures")
     parser.add_argument("--trained", type=Path, help="a folder for trained models")
@@ -384,8 +401,8 @@ def main() -> None:
     args = parser.parse_args()
 
     scale = SCALES[args.scale]
-    if args.epochs:
-        scale = Scale(**{**vars(scale), "epochs": args.epochs})
+    changes = {name: getattr(args, name) for name in ("epochs", "size") if getattr(args, name)}
+    scale = replace(scale, **changes)
     cells = [] if args.join is None else _read(args.join)
     for seed in () if args.join else args.seeds:
         world: World | None = None

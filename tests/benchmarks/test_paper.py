@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks import paper
@@ -38,6 +39,21 @@ def test_intervals_are_students_over_seeds_beside_the_papers_value() -> None:
     assert found["auroc"]["interval"] == pytest.approx([0.9 - 0.24841, 0.9 + 0.24841], abs=1e-4)
     assert found["accuracy_cost_points"]["mean"] == pytest.approx(1.0)
     assert "| badnets | 0.900 (0.652 to 1.148) | 0.996 |" in format_table({"badnets": found})
+
+
+def test_pictures_of_one_thing_are_not_split() -> None:
+    rng = np.random.default_rng(0)
+    shown = rng.integers(0, 40, 100)
+    order, ends = paper._kept_together(rng.permutation(100), np.array([30, 60, 80]), shown)
+    assert sorted(order) == list(range(100))
+    parts = [set(shown[part]) for part in np.split(order, ends)]
+    assert sum(map(len, parts)) == len(set(shown))
+    assert all(abs(end - wanted) < 8 for end, wanted in zip(ends, (30, 60, 80), strict=True))
+    # Each a thing of its own: nothing changes
+    order = rng.permutation(100)
+    same, ends = paper._kept_together(order, np.array([30, 60]), np.arange(100))
+    assert (same == order).all()
+    assert ends.tolist() == [30, 60]
 
 
 @pytest.mark.skipif(data_root() is None, reason="HONEYIMAGE_DATA is not set")
