@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import paper
+from benchmarks import paper, paper_report
 from benchmarks.datasets import data_root
 from benchmarks.paper_table import format_table, summarise
 from fiftyone_honeyimage.core.methods import METHODS
@@ -25,7 +26,7 @@ def test_intervals_are_students_over_seeds_beside_the_papers_value() -> None:
     cells = [
         {
             "row": "badnets", "seed": seed, "hl": 0.9, "stl": None, "queries": 10,
-            "published": {"auroc": auroc, "tpr_at_0.01": 0.5},
+            "published": {"auroc": auroc, "tpr": 0.7, "tnr": 0.8, "tpr_at_0.01": 0.5},
             "test_accuracy_unprotected": 0.8, "test_accuracy_infringing": 0.79,
             "p": {"infringing": 0.001, "innocent": 0.4},
         }
@@ -38,7 +39,25 @@ def test_intervals_are_students_over_seeds_beside_the_papers_value() -> None:
     # Student's quantile of 2 degrees of freedom, 4.3027, by the standard error 0.1 / sqrt(3)
     assert found["auroc"]["interval"] == pytest.approx([0.9 - 0.24841, 0.9 + 0.24841], abs=1e-4)
     assert found["accuracy_cost_points"]["mean"] == pytest.approx(1.0)
-    assert "| badnets | 0.900 (0.652 to 1.148) | 0.996 |" in format_table({"badnets": found})
+    assert "| badnets | 0.900 (0.652 to 1.148) | 0.996 | 0.700 (0.700 to 0.700) |" in format_table(
+        {"badnets": found}
+    )
+
+    setting = {"name": "small", **asdict(paper.SCALES["small"])}
+    record = {
+        "figures": {
+            "summary": {"badnets": found, "<b>": found},
+            "cells": [{**cells[0], "data": "cifar10", "scale": setting}],
+        },
+        "seeds": [0, 1, 2],
+        "device": {"name": "two cores"},
+        "command": "python -m benchmarks.paper",
+    }
+    page = paper_report.page([record])
+    assert "<td>0.900 (0.652 to 1.148)</td><td>0.996</td>" in page
+    assert "<td>&lt;b&gt;</td>" in page, "no name is taken for HTML"
+    assert page.count("<svg") == 3
+    assert page == paper_report.page([record])
 
 
 def test_pictures_of_one_thing_are_not_split() -> None:
