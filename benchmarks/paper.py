@@ -13,26 +13,24 @@ is not computed again where its file is there.
 
 from __future__ import annotations
 
-import argparse
-import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.cells import Benchmark
 from benchmarks.datasets import load_images, to_tensor
 from benchmarks.paper_table import format_table, summarise
-from benchmarks.results_io import environment, write_results
 from fiftyone_honeyimage.core.evidence.pair_answers import PairAnswers
 from fiftyone_honeyimage.core.evidence.plan import Plan
 from fiftyone_honeyimage.core.evidence.published import score_known_models
 from fiftyone_honeyimage.core.evidence.verdict import judge
-from fiftyone_honeyimage.core.files import write_json_atomic
 from fiftyone_honeyimage.core.hardness import compute_hardness
 from fiftyone_honeyimage.core.methods import METHODS
 from fiftyone_honeyimage.core.methods.request import CraftRequest, CraftResult
@@ -51,7 +49,7 @@ from fiftyone_honeyimage.core.training import (
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is trained. A method marks 1 % of public and private images together, as the paper does."""
+    """How much is trained. A method marks 1 % of public and private images together, as the paper does, or another share."""
 
     num_public: int
     num_private: int
@@ -63,6 +61,7 @@ class Scale:
     size: int | None = None
     num_references: int = 8
     num_keys: int = 16
+    share: float = 0.01
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -72,8 +71,9 @@ class Scale:
 
     @property
     def num_marked(self) -> int:
-        """Released marked images: 1 %, and as many for each key."""
-        return max(1, (self.num_public + self.num_private) // 100 // self.num_keys) * self.num_keys
+        """Released marked images: the share, and as many for each key."""
+        wanted = round(self.share * (self.num_public + self.num_private))
+        return max(1, wanted // self.num_keys) * self.num_keys
 
 
 SCALES = {
@@ -125,6 +125,13 @@ class World:
             checkpoint_dir=trained,
         ).hardness
         self._innocent: dict[str, torch.nn.Module] = {}
+
+    def trained_otherwise(self, **changes: Any) -> World:
+        """The same images and hardness, with other settings of every training that follows."""
+        other = copy(self)
+        other.config = replace(self.config, **changes)
+        other._innocent = {}
+        return other
 
     def train(self, name: str, images: np.ndarray, labels: np.ndarray) -> torch.nn.Module:
         """A suspect."""
@@ -185,7 +192,7 @@ def run_cell(world: World, row: str) -> dict[str, Any]:
     start = time.perf_counter()
     name, given = ROWS[row]
     method = METHODS[name]
-    candidates, request = _choose(world, name, given)
+    candidates, request = choose(world, name, given)
     result = method.craft(request)
     craft_seconds = time.perf_counter() - start
 
@@ -219,7 +226,7 @@ def run_cell(world: World, row: str) -> dict[str, Any]:
         "queries": len(asked),
         "craft_seconds": craft_seconds,
         "p": {
-            who: _p_value(plan, losses, sides, coins)
+            who: exact_p(plan, losses, sides, coins)
             for who, losses in answers.items()
             if who != "unprotected"
         },
@@ -237,7 +244,8 @@ def run_cell(world: World, row: str) -> dict[str, Any]:
     return figures
 
 
-def _choose(world: World, name: str, given: Mapping[str, Any]) -> tuple[Candidates, CraftRequest]:
+def choose(world: World, name: str, given: Mapping[str, Any]) -> tuple[Candidates, CraftRequest]:
+    """A method's images and what it is asked for, under a row's options."""
     method, scale = METHODS[name], world.scale
     known = {question.name for question in method.Options.questions()}
     options = method.Options(**{k: v for k, v in {**scale.options, **given}.items() if k in known})
@@ -286,7 +294,7 @@ def _questions(
     return np.stack(images), np.array(truth), sides
 
 
-def _p_value(
+def exact_p(
     plan: Plan,
     losses: np.ndarray,
     sides: Sequence[tuple[np.ndarray, np.ndarray]],
@@ -321,10 +329,11 @@ def _published(
         values = {
             who: result.proxy_losses[released] - losses[released] for who, losses in answers.items()
         }
-    return _telling(values["infringing"], values["innocent"])
+    return telling(values["infringing"], values["innocent"])
 
 
-def _telling(infringing: np.ndarray, innocent: np.ndarray) -> dict[str, float]:
+def telling(infringing: np.ndarray, innocent: np.ndarray) -> dict[str, float]:
+    """How well values, larger for a model that used the release, tell the two models apart, image by image."""
     found = score_known_models(infringing, innocent)
     figures = {"auroc": found.auroc, "tpr": found.tpr, "tnr": found.tnr}
     for rate in (0.01, 0.001):
@@ -353,7 +362,7 @@ def _membership(
             continue
         fitted = references.with_fitted(score.fit(references))
         values = {who: score.of(losses[order], fitted) for who, losses in answers.items()}
-        cell = _telling(-values["infringing"][is_released], -values["innocent"][is_released])
+        cell = telling(-values["infringing"][is_released], -values["innocent"][is_released])
         for who in ("infringing", "innocent"):
             difference = np.where(coins == 0, 1, -1) * (values[who][1::2] - values[who][0::2])
             cell[f"p_{who}"] = _signed_rank(difference)
@@ -385,63 +394,19 @@ def _stealth(originals: np.ndarray, marked: np.ndarray) -> float | None:
     return float(np.mean([stealthiness(value) for value in distances]))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="cifar10", choices=["cifar10", "eurosat", "ham10000"])
-    parser.add_argument("--scale", choices=sorted(SCALES), default="smoke")
-    parser.add_argument("--rows", nargs="+", choices=sorted(ROWS), default=list(ROWS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, help="in place of the scale's")
-    parser.add_argument("--size", type=int, help="side of the images, in place of their own")
-    parser.add_argument("--device")
-    parser.add_argument("--cells", type=Path, help="a folder for each cell's figures")
-    parser.add_argument("--trained", type=Path, help="a folder for trained models")
-    parser.add_argument("--join", type=Path, help="only sum up the cells that lie in this folder")
-    parser.add_argument("--name", default="paper")
-    args = parser.parse_args()
-
-    scale = SCALES[args.scale]
-    changes = {name: getattr(args, name) for name in ("epochs", "size") if getattr(args, name)}
-    scale = replace(scale, **changes)
-    cells = [] if args.join is None else _read(args.join)
-    for seed in () if args.join else args.seeds:
-        world: World | None = None
-        for row in args.rows:
-            path = args.cells and args.cells / f"{args.data}-{args.scale}-{row}-{seed}.json"
-            if path and path.exists():
-                cells.append(json.loads(path.read_text(encoding="utf-8")))
-                continue
-            world = world or World(args.data, scale, seed, args.device, args.trained)
-            cell = {
-                "data": args.data,
-                "scale": {"name": args.scale, **asdict(scale)},
-                **run_cell(world, row),
-                "environment": environment(torch.device(args.device or "cpu")),
-            }
-            cells.append(cell)
-            if path:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_json_atomic(path, cell)
-            print(row, seed, {k: cell[k] for k in ("p", "published", "seconds")}, flush=True)
-    summary = summarise(cells)
-    print(format_table(summary))
-    if args.join or not args.cells:
-        measured = cells[0]["environment"]
-        write_results(
-            args.name,
-            {"summary": summary, "cells": cells},
-            device=measured["device"]["type"],
-            seeds=sorted({cell["seed"] for cell in cells}),
-            measured=measured,
-        )
-
-
-def _read(folder: Path) -> list[dict[str, Any]]:
-    files = sorted(folder.glob("*.json"))
-    if not files:
-        raise SystemExit(f"no cells lie in {folder}")
-    return [json.loads(path.read_text(encoding="utf-8")) for path in files]
+BENCHMARK = Benchmark(
+    name="paper",
+    about=__doc__.splitlines()[0],
+    kind="row",
+    kinds=list(ROWS),
+    scales=SCALES,
+    default_scale="smoke",
+    world=World,
+    run_cell=run_cell,
+    summarise=summarise,
+    format_table=format_table,
+)
 
 
 if __name__ == "__main__":
-    main()
+    BENCHMARK.main()
