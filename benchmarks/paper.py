@@ -265,6 +265,7 @@ def choose(world: World, name: str, given: Mapping[str, Any]) -> tuple[Candidate
         sides=candidates.sides,
         probe_sources=list(world.private[candidates.probes]),
         probe_labels=world.labels[candidates.probes],
+        partners=list(world.private[candidates.partners]),
         rest=to_tensor(world.private[rest]),
         rest_labels=world.labels[rest],
         num_classes=len(world.classes),

@@ -15,6 +15,7 @@ from ...core.audit import STAGES, AuditReport, Leak, audit_files
 from ...core.audit.audit import check_alpha
 from ...core.audit.files import is_image_name, list_files
 from ...core.audit.originals import Policies, altered_files
+from ...core.audit.practice import practised_method
 from ...core.codecs import encoder_versions
 from ...core.errors import ImageError, LedgerError, ReleaseError, SamplesError
 from ...core.files import sha256_file
@@ -22,7 +23,7 @@ from ...core.images import read_image
 from ...core.ledger.ledger import Ledger, load_ledger
 from ...core.ledger.sides import MarkedImage
 from ...core.limits import PROXY_SIZE, check_path
-from ...core.methods.honeyimage import HoneyImageOptions
+from ...core.methods import most_changed
 from ...core.models import Proxy
 from ...core.pipeline.loading import for_each
 from ...core.progress import Report
@@ -33,9 +34,6 @@ from ..identity import originals
 from ..progress import Progress, StageBar
 from ..runs import root_dataset
 from .history import record_audit
-
-#: Trainings of the audit are short: it looks for what stands out at once
-EPOCHS = 15
 
 _NUM_PROBES = 16
 _NUM_EXAMPLES = 5
@@ -79,7 +77,7 @@ def audit_release(
     hardness_field: str | None,
     proxy: Proxy | None,
     input_size: int | None,
-    training: TrainingConfig | Mapping[str, Any] | None,
+    training: TrainingConfig | Mapping[str, Any] | str | None,
     alpha: float,
     seed: int,
     device: str | None,
@@ -88,7 +86,8 @@ def audit_release(
     """See :func:`fiftyone_honeyimage.audit_release`."""
     check_alpha(alpha)
     check_seed(seed)
-    config = training_config({"epochs": EPOCHS} if training is None else training)
+    # Short: it looks for what stands out at once
+    config = training_config("quick" if training is None else training)
     if input_size is not None:
         PROXY_SIZE.check("input_size", input_size)
     if hardness_field is not None:
@@ -97,12 +96,13 @@ def audit_release(
     dataset = None if samples is None else root_dataset(samples)
     folder = exported_folder(export_dir, opened, dataset)
 
+    method, marks = practised_method(opened.header)
     with StageBar({"Finding HoneyImages": 5, **STAGES}, progress) as bar:
         found = find_images(folder, opened, bar.report)
         known = _Originals() if dataset is None else _read_samples(dataset, hardness_field, found)
         policies = Policies(
             thumbnails_dropped=opened.header.get("thumbnails") == "drop",
-            epsilon=opened.header.get("epsilon"),
+            epsilon=most_changed(opened.header.get("method"), opened.header),
             same_encoders=opened.header.get("encoders") == encoder_versions(),
         )
         others = {
@@ -127,7 +127,8 @@ def audit_release(
             proxy=proxy,
             config=config,
             input_size=input_size or _usual_size(folder, sorted(found.marked)),
-            marks=HoneyImageOptions.read(opened.header),
+            method=method,
+            marks=marks,
             found=leaks,
             named=named,
             secrets=_secrets(opened, dataset),
