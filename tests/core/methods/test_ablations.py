@@ -154,7 +154,9 @@ def test_files_keep_their_kind(name: str, tmp_path: Path) -> None:
     method, files = METHODS[name], _files(tmp_path)
     options = method.Options(**({"epsilon": 8.0, "step_size": 4.0} if name == "adv" else {}))
     codecs = [open_codec(path) for kind, path in files.items() if kind != "faded.png"]
-    if name != "adv":  # which needs detail that hides it, and none of these may be transparent in part
+    if (
+        name != "adv"
+    ):  # which needs detail that hides it, and none of these may be transparent in part
         assert not method.has_room(open_codec(files["faded.png"]), options)
         assert all(method.has_room(codec, options) for codec in codecs)
     request = CraftRequest(
