@@ -13,11 +13,13 @@ is not computed again where its file is there.
 
 from __future__ import annotations
 
+import importlib.util
 import secrets
 import time
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ import numpy as np
 import torch
 
 from benchmarks.cells import Benchmark
-from benchmarks.datasets import load_images, to_tensor
+from benchmarks.datasets import data_root, load_images, to_tensor
 from benchmarks.paper_table import format_table, summarise
 from fiftyone_honeyimage.core.evidence.pair_answers import PairAnswers
 from fiftyone_honeyimage.core.evidence.plan import Plan
@@ -35,6 +37,7 @@ from fiftyone_honeyimage.core.hardness import compute_hardness
 from fiftyone_honeyimage.core.methods import METHODS
 from fiftyone_honeyimage.core.methods.request import CraftRequest, CraftResult
 from fiftyone_honeyimage.core.methods.selection import Candidates
+from fiftyone_honeyimage.core.metrics import LpipsMetric, stealthiness
 from fiftyone_honeyimage.core.models import build_model
 from fiftyone_honeyimage.core.pipeline.reference_models import train_references
 from fiftyone_honeyimage.core.scores import SCORES, References
@@ -77,7 +80,11 @@ class Scale:
 
 
 SCALES = {
-    "smoke": Scale(800, 400, 400, 3, "resnet_tiny", "resnet_tiny", 64, 4, options={"num_steps": 2}),
+    "smoke": Scale(
+        *(400, 200, 100, 2, "resnet_tiny", "resnet_tiny", 64),
+        num_references=4,
+        options={"num_steps": 2, "num_sources": 16, "num_probes": 12},
+    ),
     "small": Scale(4000, 2000, 4000, 40, "resnet_tiny", "resnet_tiny"),
     "middle": Scale(8000, 4000, 4000, 40, "wrn28_2", "wrn28_2"),
     "paper": Scale(33_333, 16_667, 1000, 150, "wrn28_2", "wrn28_2", num_references=16),
@@ -379,20 +386,20 @@ def _signed_rank(differences: np.ndarray) -> float:
 
 def _stealth(originals: np.ndarray, marked: np.ndarray) -> float | None:
     """The paper's STL, mean over the released images; None where LPIPS is not at hand."""
-    from benchmarks.datasets import data_root
-    from fiftyone_honeyimage.core.metrics import LpipsMetric, stealthiness
-
-    root = data_root()
-    file = None if root is None else root / "lpips" / "alexnet_features.safetensors"
-    try:
-        import lpips  # noqa: F401
-    except ImportError:
+    metric = _lpips()
+    if metric is None:
         return None
-    if file is None or not file.is_file():
-        return None
-    metric = LpipsMetric(backbone_file=file)
     distances = metric.distances(to_tensor(originals), to_tensor(marked))
     return float(np.mean([stealthiness(value) for value in distances]))
+
+
+@cache
+def _lpips() -> LpipsMetric | None:
+    root = data_root()
+    file = None if root is None else root / "lpips" / "alexnet_features.safetensors"
+    if file is None or not file.is_file() or importlib.util.find_spec("lpips") is None:
+        return None
+    return LpipsMetric(backbone_file=file)
 
 
 BENCHMARK = Benchmark(

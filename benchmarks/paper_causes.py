@@ -204,16 +204,19 @@ def format_table(summary: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+BENCHMARK = Benchmark(
+    name="paper_causes",
+    about=__doc__.splitlines()[0],
+    kind="setting",
+    kinds=list(SETTINGS),
+    scales=SCALES,
+    default_scale="small",
+    world=World,
+    run_cell=run_cell,
+    summarise=summarise,
+    format_table=format_table,
+)
+
+
 if __name__ == "__main__":
-    Benchmark(
-        name="paper_causes",
-        about=__doc__.splitlines()[0],
-        kind="setting",
-        kinds=list(SETTINGS),
-        scales=SCALES,
-        default_scale="small",
-        world=World,
-        run_cell=run_cell,
-        summarise=summarise,
-        format_table=format_table,
-    ).main()
+    BENCHMARK.main()
