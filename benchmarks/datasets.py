@@ -71,11 +71,19 @@ def load_images(name: str, least: int) -> tuple[np.ndarray, np.ndarray, list[str
     """Equal images: uint8 (N, S, S, 3), int64 (N,) labels and the classes' names.
 
     Args:
-        name: "cifar10", or "eurosat", whose files are all decoded
+        name: "cifar10", "digits" (scikit-learn's, 8 pixels a side, grey levels 64 to 192, so that marks have room), or
+            "eurosat", whose files are all decoded
         least: so many are needed; the set may have fewer
     """
     if name == "cifar10":
         return load_cifar10(0, min(least, NUM_TRAIN + 1000))
+    if name == "digits":
+        from sklearn.datasets import load_digits
+
+        found = load_digits()
+        grey = (64 + 8 * found.images).astype(np.uint8)
+        labels = found.target.astype(np.int64)
+        return grey[..., None].repeat(3, axis=3), labels, [str(label) for label in range(10)]
     root = data_root()
     if root is None:
         raise FileNotFoundError("HONEYIMAGE_DATA is not set: it must name the folder of image sets")

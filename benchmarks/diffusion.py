@@ -142,6 +142,7 @@ def train_diffusion(
             loss = F.mse_loss(predicted.float(), noise.to(device))
             optimizer.zero_grad()
             loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             fall.step()
             total += loss.item() * len(rows)

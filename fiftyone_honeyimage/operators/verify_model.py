@@ -235,9 +235,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
 
 def _suspect(ctx: Any, inputs: types.Object, marking: Any) -> str:
     """Asks for the suspect; whether it is a file or a field."""
-    fields = suspect_questions.prediction_fields(
-        ctx.dataset, marking, ctx.params.get("outputs")
-    )
+    fields = suspect_questions.prediction_fields(ctx.dataset, marking, ctx.params.get("outputs"))
     given = ctx.params.get("suspect")
     source = ctx.params.get("source") or (_FIELD if given in fields else _FILE)
     radio = types.RadioGroup(label="Suspect model", orientation="horizontal")

@@ -282,7 +282,9 @@ def check_own_losses(plan: Plan) -> None:
     if SCORES[plan.score].access > Access.LOSSES:
         committed = f"score={plan.score!r}, which is made of scores of classes"
     elif plan.adjustment != "none":
-        committed = f"adjustment={plan.adjustment!r}, which takes off other models' losses on the classes"
+        committed = (
+            f"adjustment={plan.adjustment!r}, which takes off other models' losses on the classes"
+        )
     elif plan.direction != "lower":
         committed = "a method of which a model shows by its classes that it has learned, being more often wrong"
     else:

@@ -263,6 +263,9 @@ def read_held(
     all_held = list(suspect.held or ())
     known = set(all_held)
     everything = read(all_held, np.zeros(len(all_held), dtype=np.int64), outputs)
+    if everything.failed.all():
+        reason = next(iter(everything.failures.values()))
+        raise SuspectError(f"{reason}. None of its answers can be used, and nothing was counted")
     meaning = everything.outputs
     truth = {
         key: classes.index(label)

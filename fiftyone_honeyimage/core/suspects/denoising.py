@@ -17,8 +17,9 @@ from ..seeds import derive_seed
 from .base import Preprocessing
 from .callable_suspect import CallableSuspect, evaluation_mode
 
-#: Time steps unless said otherwise, as shares of the schedule
-_SHARES = (0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
+#: Time steps unless said otherwise, as shares of the schedule: there seen images were told best (benchmarks/generative.py,
+#: on images of other seeds than those reported)
+_SHARES = (0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1, 0.12, 0.14, 0.16)
 
 _NUM_NOISES = Whole(1, 1000)
 _SEED = Whole(0, 2**31 - 1)
@@ -39,7 +40,7 @@ class DenoisingSuspect(CallableSuspect):
         model: a ``torch.nn.Module`` or a callable, from a batch (B, 3, H, W) and int64 time steps (B,) to the predicted
             noise of the batch's shape, or to an object or tuple that holds it as ``sample`` or first
         alphas_cumprod: ᾱ, (T,), falling, in [0, 1]: what the model was trained with
-        timesteps (None): which of the T, from 0; None takes ten among the first 40 %
+        timesteps (None): which of the T, from 0; None takes ten, from 4 % to 16 % of the schedule
         num_noises (4): noises a time step
         seed (51): of the noises
         preprocessing (mean and std of 0.5, pixels in [-1, 1]): how images become the model's input
