@@ -105,7 +105,7 @@ def test_one_that_knows_nothing_is_asked_wrongly(
     before = len(marked[1].load_ledger().verifications)
     wrong = _suspect(lambda x, steps: -innocent(x, steps), name="wrong sign")
     with pytest.raises(
-        fhi.SuspectError, match="one that knows nothing has 1.*another schedule of noise"
+        fhi.SuspectError, match=r"one that knows nothing has 1.*another schedule of noise"
     ):
         verify(wrong, "wrong")
     assert len(marked[1].load_ledger().verifications) == before, "nothing was counted"

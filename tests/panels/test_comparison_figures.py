@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -140,7 +140,7 @@ def test_the_ledger_adds_what_the_dataset_does_not_hold() -> None:
         alpha = 0.001
         position = 2
         result = None
-        protocol: dict[str, Any] = {}
+        protocol: ClassVar[dict[str, Any]] = {}
 
     entries = {"known": Entry(), "unknown": Entry()}
     (found,) = figures.from_ledger(entries, ["known"])
