@@ -67,7 +67,7 @@ SCALES = {
     ("digits", "smoke"): Scale(120, 12, 2, width=16, proxy_epochs=2),
     ("digits", "small"): Scale(300, 40, 600),
     ("cifar10", "smoke"): Scale(120, 12, 1, width=16, patch=4, proxy_epochs=1),
-    ("cifar10", "small"): Scale(300, 40, 300, width=64, patch=4),
+    ("cifar10", "small"): Scale(200, 40, 450, width=64, patch=4),
 }
 
 

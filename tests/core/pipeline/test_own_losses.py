@@ -110,4 +110,6 @@ def test_a_mean_loss_shows_whether_it_knows_anything() -> None:
     for untold in (_competence([1.02] * 10, None), _competence([1.02] * 7, 1.0)):
         assert not untold.is_wrong
         assert "could not be checked" in untold.sentence()
-    assert "mean_loss" not in good.to_dict(), "the protocol has no room for it; the sentence tells it"
+    assert "mean_loss" not in good.to_dict(), (
+        "the protocol has no room for it; the sentence tells it"
+    )
