@@ -51,10 +51,10 @@ def input_size(
 def prediction_fields(dataset: Any, marking: Any, outputs: str | None = None) -> list[str]:
     """Fields that can hold predictions; of one loss an image only where that is asked for."""
     schema = dataset.get_field_schema()
-    own = {marking.config["label_field"], "tags"}
-    lists: tuple[type, ...] = (fo.ListField, fo.VectorField, fo.ArrayField)
     if outputs == "losses":
-        lists = (fo.FloatField,)
+        return [name for name, field in schema.items() if isinstance(field, fo.FloatField)]
+    own = {marking.config["label_field"], "tags"}
+    lists = (fo.ListField, fo.VectorField, fo.ArrayField)
     return [
         name
         for name, field in schema.items()

@@ -141,3 +141,5 @@ def test_models_to_compare_with_are_refused(
     with pytest.raises(fhi.ParameterError, match="leave references out"):
         verify(_suspect(innocent), "compared", references=[lambda batch: batch.flatten(1)[:, :3]])
     assert len(marked[1].load_ledger().verifications) == before
+    with pytest.raises(fhi.SuspectError, match="the loss gap needs logits or probabilities"):
+        fhi.evaluate_known_models(marked[0], "honey", _suspect(innocent), _suspect(innocent))
