@@ -75,7 +75,8 @@ def load_images(
     Images of one lesion of HAM10000 have the same number there and must not be split; elsewhere each has its own.
 
     Args:
-        name: "cifar10", or "eurosat" or "ham10000", whose files are all decoded
+        name: "cifar10", "digits" (scikit-learn's, 8 pixels a side, grey levels 64 to 192, so that marks have room), or
+            "eurosat" or "ham10000", whose files are all decoded
         least: so many are needed; the set may have fewer
         size (None): S; by default the images' own, and 64 for HAM10000
     """
@@ -84,6 +85,13 @@ def load_images(
         if size not in (None, CIFAR_SIZE):
             images = np.stack([_resized(Image.fromarray(image), size) for image in images])
         return images, labels, classes, np.arange(len(images))
+    if name == "digits":
+        from sklearn.datasets import load_digits
+
+        found = load_digits()
+        grey = (64 + 8 * found.images).astype(np.uint8)[..., None].repeat(3, axis=3)
+        names = [str(label) for label in range(10)]
+        return grey, found.target.astype(np.int64), names, np.arange(len(grey))
     root = data_root()
     if root is None:
         raise FileNotFoundError("HONEYIMAGE_DATA is not set: it must name the folder of image sets")

@@ -9,6 +9,12 @@ is not computed again where its file is there.
     python -m benchmarks.paper --scale smoke
     python -m benchmarks.paper --scale small --seeds 0 1 2 --cells build/paper
     python -m benchmarks.paper --join build/paper --name paper_small
+
+Other architectures, budgets and causes of what is found are rows of the same table:
+
+    python -m benchmarks.paper --scale small --rows honeyimage --suspect densenet121 --cells build/paper
+    python -m benchmarks.paper --scale small --rows honeyimage --set epsilon=7 --cells build/paper
+    python -m benchmarks.paper --scale small --rows honeyimage --weight-decay 0.05 --cells build/paper
 """
 
 from __future__ import annotations
@@ -65,6 +71,7 @@ class Scale:
     num_references: int = 8
     num_keys: int = 16
     share: float = 0.01
+    weight_decay: float = 5e-4
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -104,9 +111,16 @@ class World:
     """One seed's images, and what every method shares."""
 
     def __init__(
-        self, data: str, scale: Scale, seed: int, device: str | None, trained: Path | None
+        self,
+        data: str,
+        scale: Scale,
+        seed: int,
+        device: str | None,
+        trained: Path | None,
+        asked: Mapping[str, Any],
     ) -> None:
         self.scale, self.seed, self.device, self.trained = scale, seed, device, trained
+        self.asked = asked
         images, labels, self.classes, shown = load_images(data, scale.num_images, scale.size)
         order = np.random.default_rng(derive_seed(seed, "images")).permutation(len(images))
         ends = np.cumsum([scale.num_public, scale.num_private, scale.num_test])
@@ -120,7 +134,9 @@ class World:
         others = others[: scale.num_private]
         self.others, self.others_labels = images[others], labels[others]
         self.size = images.shape[1]
-        self.config = TrainingConfig(epochs=scale.epochs, batch_size=scale.batch_size)
+        self.config = TrainingConfig(
+            epochs=scale.epochs, batch_size=scale.batch_size, weight_decay=scale.weight_decay
+        )
         self.hardness = compute_hardness(
             to_tensor(self.private),
             self.labels,
@@ -255,7 +271,9 @@ def choose(world: World, name: str, given: Mapping[str, Any]) -> tuple[Candidate
     """A method's images and what it is asked for, under a row's options."""
     method, scale = METHODS[name], world.scale
     known = {question.name for question in method.Options.questions()}
-    options = method.Options(**{k: v for k, v in {**scale.options, **given}.items() if k in known})
+    # What a row is made of goes before what all rows have, and what was asked for before both
+    wanted = {**scale.options, **given, **world.asked}
+    options = method.Options(**{k: v for k, v in wanted.items() if k in known})
     candidates = method.choose(
         world.hardness,
         world.labels,
@@ -337,7 +355,11 @@ def _published(
         values = {
             who: result.proxy_losses[released] - losses[released] for who, losses in answers.items()
         }
-    return telling(values["infringing"], values["innocent"])
+    figures = telling(values["infringing"], values["innocent"])
+    if not result.probes:  # the confidence φ falls with the loss, so that it ranks images alike
+        plain = {who: -losses[released] for who, losses in answers.items()}
+        figures["auroc_of_loss"] = telling(plain["infringing"], plain["innocent"])["auroc"]
+    return figures
 
 
 def telling(infringing: np.ndarray, innocent: np.ndarray) -> dict[str, float]:

@@ -151,26 +151,27 @@ def summarise(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     on the same seeds, p-values and accuracy."""
     by = {(cell["setting"], cell["seed"]): cell for cell in cells}
     summary: dict[str, Any] = {}
-    for name, setting in SETTINGS.items():
+    for name in dict.fromkeys(cell["setting"] for cell in cells):
+        setting, *variant = name.split(" ", 1)
+        first = " ".join(["first", *variant])
         seeds = sorted(seed for own, seed in by if own == name)
-        if not seeds:
-            continue
         auroc = {
             score: {seed: by[name, seed]["published"][score]["auroc"] for seed in seeds}
             for score in SCORES_OF
         }
-        entry: dict[str, Any] = {"cause": setting.cause, "seeds": seeds}
+        cause = ", ".join([SETTINGS[setting].cause, *variant])
+        entry: dict[str, Any] = {"cause": cause, "seeds": seeds}
         entry["auroc"] = {score: interval(list(own.values())) for score, own in auroc.items()}
         entry["more_than_gap"] = {
             score: interval([own[seed] - auroc["gap"][seed] for seed in seeds])
             for score, own in auroc.items()
             if score != "gap"
         }
-        both = [seed for seed in seeds if ("first", seed) in by]
-        if name != "first" and both:
+        both = [seed for seed in seeds if (first, seed) in by]
+        if name != first and both:
             entry["more_than_first"] = {
                 score: interval(
-                    [own[seed] - by["first", seed]["published"][score]["auroc"] for seed in both]
+                    [own[seed] - by[first, seed]["published"][score]["auroc"] for seed in both]
                 )
                 for score, own in auroc.items()
             }

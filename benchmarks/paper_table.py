@@ -32,7 +32,8 @@ def summarise(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for name, own in cell.get("membership", {}).items():
             p = {who: own[f"p_{who}"] for who in ("infringing", "innocent")}
             figures = {k: v for k, v in own.items() if not k.startswith("p_")}
-            rows.setdefault(name, []).append({**cell, "published": figures, "p": p})
+            variant = cell["row"].removeprefix("unperturbed")
+            rows.setdefault(f"{name}{variant}", []).append({**cell, "published": figures, "p": p})
     summary = {}
     for row, found in rows.items():
         names = list(found[0]["published"])

@@ -499,14 +499,15 @@ def verify_model(
         samples: the dataset
         honey_key: the marking
         suspect: a ``torch.nn.Module``, a callable on a float32 (B, 3, H, W) RGB batch in [0, 1], the path
-            of a TorchScript or ONNX file, or the name of a field with predictions on the HoneyImages. A
-            TorchScript file is a program, which runs here
+            of a TorchScript or ONNX file, the name of a field with predictions on the HoneyImages, or a suspect of
+            :mod:`fiftyone_honeyimage.core.suspects`, such as ``DenoisingSuspect``. A TorchScript file is a program, which
+            runs here
         verify_key (None): an identifier for this verification; numbered by default
         alpha (None): the committed α by default; only a smaller one is accepted
         classes (None): the suspect's classes, name → index of its output, or names in the order of its
             outputs; the dataset's classes, sorted, by default
-        outputs ("auto"): ``"logits"``, ``"probabilities"``, ``"labels"``, ``"losses"`` (one loss an image, as of a
-            detector or a generator), or ``"auto"``
+        outputs ("auto"): ``"logits"``, ``"probabilities"``, ``"labels"``, ``"losses"`` (one loss an image, of whatever
+            kind, as of a detector or a generator; lower on what it has seen), or ``"auto"``
         input_size (None), mean (None), std (None): how images are resized and normalised for the suspect
         channels ("RGB"): the order of the channels that the suspect takes, "RGB" or "BGR"
         batch_size (64): images a query

@@ -101,6 +101,17 @@ def test_smoke_runs_every_row_and_goes_on_where_it_was_cut_off(
     membership = json.loads(written["cifar10-smoke-unperturbed-0.json"])["membership"]
     assert set(membership) == {name for name, score in SCORES.items() if score.least_references}
 
+    # A variant is a row of its own beside the others
+    monkeypatch.setattr(
+        sys, "argv", [*command, "--rows", "unperturbed", "--set", "selection=random"]
+    )
+    paper.BENCHMARK.main()
+    own = json.loads((cells / "cifar10-smoke-unperturbed-selection=random-0.json").read_text())
+    assert own["row"] == "unperturbed selection=random"
+    assert own["published"]["auroc_of_loss"] != own["published"]["auroc"]
+    written = {path.name: path.read_bytes() for path in cells.iterdir()}
+    monkeypatch.setattr(sys, "argv", command)
+
     (cells / "cifar10-smoke-random-0.json").unlink()
     capsys.readouterr()
     paper.BENCHMARK.main()
