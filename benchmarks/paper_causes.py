@@ -23,8 +23,9 @@ import numpy as np
 import torch
 
 from benchmarks.cells import Benchmark
-from benchmarks.paper import Scale, World, choose, exact_p, telling
+from benchmarks.paper import choose, exact_p, telling
 from benchmarks.paper_table import interval, shown
+from benchmarks.paper_world import Scale, World
 from fiftyone_honeyimage.core.evidence.plan import Plan
 from fiftyone_honeyimage.core.methods import METHODS
 from fiftyone_honeyimage.core.methods.out_model import losses, thumbnails, train_out_model
