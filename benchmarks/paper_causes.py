@@ -1,7 +1,8 @@
 """Why HoneyImages tell models apart less surely here than their paper prints: one cause at a time.
 
 Every setting changes one thing of the first, on the same images, seeds and choice of what is marked: the weight decay that
-the paper prints (0.05) or the default's, batches of 256 or 128, an in-model that is continued or trained anew each round.
+the paper prints (0.05) or the default's, batches of 256 or 128, an in-model that is continued or trained anew each round,
+three times as many epochs.
 Of each setting's answers the same images are judged by several scores: the paper's gap against one proxy or the mean of
 several, the same on the scale of φ = log p_y - log sum_{j≠y} p_j, and the suspect's loss alone, which ranks images as φ
 alone does. The other side is a model that never had the release. A cell is one setting and seed, and is not computed
@@ -53,11 +54,13 @@ class Setting:
         cause: in words
         training: changes of every model's training
         options: of the method
+        longer: so many times the scale's epochs
     """
 
     cause: str
     training: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    longer: int = 1
 
 
 SETTINGS = {
@@ -65,6 +68,7 @@ SETTINGS = {
     "decay": Setting("weight decay 0.05, as the paper prints", training={"weight_decay": 0.05}),
     "batch": Setting("batches of 256, as in the paper", training={"batch_size": 256}),
     "retrain": Setting("in-model trained anew each round", options={"inner": "retrain"}),
+    "long": Setting("three times as many epochs", longer=3),
 }
 
 #: Name → in words
@@ -80,7 +84,8 @@ def run_cell(world: World, name: str) -> dict[str, Any]:
     """One setting on one seed; JSON-serialisable."""
     start = time.perf_counter()
     setting = SETTINGS[name]
-    world = world.trained_otherwise(**setting.training)
+    epochs = setting.longer * world.config.epochs
+    world = world.trained_otherwise(epochs=epochs, **setting.training)
     # Marks as the paper makes them: not smoothed
     candidates, request = choose(world, "honeyimage", {"smoothing": 0.0, **setting.options})
     result = METHODS["honeyimage"].craft(request)
@@ -152,7 +157,9 @@ def summarise(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     on the same seeds, p-values and accuracy."""
     by = {(cell["setting"], cell["seed"]): cell for cell in cells}
     summary: dict[str, Any] = {}
-    for name in dict.fromkeys(cell["setting"] for cell in cells):
+    order = list(SETTINGS)
+    names = dict.fromkeys(cell["setting"] for cell in cells)
+    for name in sorted(names, key=lambda name: order.index(name.split(" ", 1)[0])):
         setting, *variant = name.split(" ", 1)
         first = " ".join(["first", *variant])
         seeds = sorted(seed for own, seed in by if own == name)
