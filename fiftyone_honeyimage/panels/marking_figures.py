@@ -81,7 +81,7 @@ def excluded_text(excluded: Mapping[str, int]) -> str:
         "label_errors": "suspected label errors",
         "duplicates": "duplicates",
         "no_hardness": "without hardness",
-        "no_room": "too flat, dark or bright to hide a change",
+        "no_room": "without room for a change: too flat, dark, bright or transparent",
         "cannot_be_marked": "of a file format that cannot be marked",
         "earlier_markings": "chosen by other markings",
     }

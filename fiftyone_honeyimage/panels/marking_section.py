@@ -143,7 +143,7 @@ def _show_trade_off(
     if not trade_off or not measures:
         panel.md(
             "**What other budgets ε would give was not measured:** the run was too short to spend a "
-            "tenth of its time on it, was asked not to, or changed no pixel.",
+            "tenth of its time on it, was asked not to, or is of a method that has no such budget.",
             name="trade_off_empty",
         )
         return
