@@ -34,21 +34,18 @@ REQUEST = "request.json"
 _logger = logging.getLogger(__name__)
 
 
-def default_output_dir(dataset: fo.Dataset, honey_key: str) -> Path:
-    """``<FiftyOne's default dataset folder>/honeyimage/<dataset>-<id>/<honey_key>``."""
-    name = f"{dataset.slug}-{str(dataset._doc.id)[-6:]}"
-    return Path(fo.config.default_dataset_dir).expanduser() / "honeyimage" / name / honey_key
-
-
 def output_folder(dataset: fo.Dataset, honey_key: str, output_dir: str | Path | None) -> Path:
     """The marking's folder, absolute.
+
+    By default ``<FiftyOne's default dataset folder>/honeyimage/<dataset>-<id>/<honey_key>``.
 
     Raises:
         ParameterError: if no folder can have this path
     """
-    if output_dir is None:
-        return default_output_dir(dataset, honey_key)
-    return check_path("output_dir", output_dir)
+    if output_dir is not None:
+        return check_path("output_dir", output_dir)
+    name = f"{dataset.slug}-{str(dataset._doc.id)[-6:]}"
+    return Path(fo.config.default_dataset_dir).expanduser() / "honeyimage" / name / honey_key
 
 
 def fingerprint(content: Mapping[str, Any]) -> str:

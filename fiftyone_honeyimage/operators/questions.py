@@ -83,11 +83,8 @@ def labeled_samples(
     from ..dataset.samples import read_labels
 
     with blocking(inputs, "These samples cannot be used"):
-        return once(
-            ctx,
-            ("labels", view_key(samples), label_field),
-            lambda: read_labels(samples, label_field, contents=False),
-        )
+        key = ("labels", view_key(samples), label_field)
+        return once(ctx, key, lambda: read_labels(samples, label_field, contents=False))
     return None
 
 
@@ -137,14 +134,7 @@ def marking(ctx: Any, inputs: types.Object) -> Marking | None:
         )
         return None
     key = ctx.params.get("honey_key") or keys[-1]
-    prop = dropdown(
-        inputs,
-        "honey_key",
-        keys,
-        default=keys[-1],
-        required=True,
-        label="Marking",
-    )
+    prop = dropdown(inputs, "honey_key", keys, default=keys[-1], required=True, label="Marking")
     with errors_on(prop):
         return load_marking(ctx.dataset, key)
     return None
@@ -247,7 +237,7 @@ def new_path(ctx: Any, folder: str, key: str, suffix: str = "") -> Path:
 
 def seed(ctx: Any, inputs: types.Object, function: Callable[..., Any]) -> None:
     """Asks for the seed of an SDK's function."""
-    from ..dataset.checks import check_seed
+    from ..core.limits import SEED
 
     prop = inputs.int(
         "seed",
@@ -256,7 +246,7 @@ def seed(ctx: Any, inputs: types.Object, function: Callable[..., Any]) -> None:
         description="Same seed and device, same result",
     )
     with errors_on(prop):
-        check_seed(calls.values(ctx, function)["seed"])
+        SEED.check("seed", calls.values(ctx, function)["seed"])
 
 
 def device(ctx: Any, inputs: types.Object) -> None:

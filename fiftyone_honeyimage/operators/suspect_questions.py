@@ -98,10 +98,3 @@ def numbers(text: str, name: str) -> list[float]:
         return [float(part) for part in text.replace(",", " ").split()]
     except ValueError as error:
         raise ParameterError(f"{name} must be three numbers; found {shown(text)}") from error
-
-
-def plain(values: Any) -> Any:
-    """What a call was given as what JSON can hold."""
-    if values is None or isinstance(values, Mapping):
-        return values
-    return list(values)

@@ -21,13 +21,13 @@ from ...core.files import sha256_file
 from ...core.images import read_image
 from ...core.ledger.ledger import Ledger, load_ledger
 from ...core.ledger.sides import MarkedImage
-from ...core.limits import PROXY_SIZE, check_path
+from ...core.limits import PROXY_SIZE, SEED, check_path
 from ...core.methods.honeyimage import HoneyImageOptions
 from ...core.models import Proxy
 from ...core.pipeline.loading import for_each
 from ...core.progress import Report
 from ...core.training import TrainingConfig
-from ..checks import check_seed, media_folders
+from ..checks import media_folders
 from ..hardness import training_config
 from ..identity import originals
 from ..progress import Progress, StageBar
@@ -87,7 +87,7 @@ def audit_release(
 ) -> AuditReport:
     """See :func:`fiftyone_honeyimage.audit_release`."""
     check_alpha(alpha)
-    check_seed(seed)
+    SEED.check("seed", seed)
     config = training_config({"epochs": EPOCHS} if training is None else training)
     if input_size is not None:
         PROXY_SIZE.check("input_size", input_size)
