@@ -19,6 +19,15 @@ UNFINISHED = "no verdict"
 
 _MAX_NAME = 20
 
+#: Of a plot with a row for each suspect
+_LAYOUT = {
+    "yaxis": {"automargin": True, "type": "category"},
+    "showlegend": False,
+    **TRANSPARENT,
+    "clickmode": "event",
+    "hovermode": "closest",
+}
+
 
 @dataclass(frozen=True)
 class ComparedSuspect:
@@ -51,19 +60,18 @@ class ComparedSuspect:
     effect_interval: tuple[float, float] | None = None
 
     @property
+    def row_id(self) -> str:
+        """Its row of the table, and its point."""
+        return self.key or f"number-{self.position}"
+
+    @property
     def p_adjusted(self) -> float:
         """Corrected as the ledger does, to be compared with alpha."""
         return adjusted_p(self.p_value, self.position)
 
 
 def from_verdict(key: str, name: str, verdict: Any) -> ComparedSuspect:
-    """A verification that is on the dataset.
-
-    Args:
-        key: its run
-        name: what the suspect is called
-        verdict: a ``Verdict``
-    """
+    """A verification that is on the dataset; ``verdict`` is a ``Verdict``."""
     return ComparedSuspect(
         key=key,
         name=name,
@@ -104,7 +112,7 @@ def table_rows(suspects: Sequence[ComparedSuspect]) -> list[dict[str, Any]]:
             pairs += f" (+{suspect.num_failed:,} failed)"
         rows.append(
             {
-                "id": suspect.key or f"number-{suspect.position}",
+                "id": suspect.row_id,
                 "suspect": suspect.name,
                 "run": suspect.key or "not on the dataset",
                 "verdict": suspect.verdict,
@@ -190,23 +198,35 @@ def evidence_traces(suspects: Sequence[ComparedSuspect]) -> list[Trace]:
     """
     shown = list(reversed(suspects))  # Plotly's first row is at the bottom
     strengths = [_strength(suspect.p_adjusted) for suspect in shown]
-    return [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": "suspects",
-            "x": strengths,
-            "y": labels(shown),
-            "ids": [suspect.key or f"number-{suspect.position}" for suspect in shown],
-            "text": [
-                f"{suspect.name}<br>{suspect.verdict}<br>corrected p "
-                f"{probability(suspect.p_adjusted)}"
-                for suspect in shown
+    texts = [f"{s.verdict}<br>corrected p {probability(s.p_adjusted)}" for s in shown]
+    return [_points("suspects", shown, strengths, texts, 11)]
+
+
+def _points(
+    name: str,
+    suspects: Sequence[ComparedSuspect],
+    values: Sequence[float],
+    texts: Sequence[str],
+    size: int,
+) -> Trace:
+    """A row for each suspect, with a point in it."""
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "x": list(values),
+        "y": labels(suspects),
+        "ids": [suspect.row_id for suspect in suspects],
+        "text": [f"{s.name}<br>{text}" for s, text in zip(suspects, texts, strict=True)],
+        "marker": {
+            "color": [
+                RELEASED_COLOR if suspect.verdict == "derived" else WITHHELD_COLOR
+                for suspect in suspects
             ],
-            "marker": {"color": [_color(s) for s in shown], "size": 11},
-            "hovertemplate": "%{text}<extra></extra>",
+            "size": size,
         },
-    ]
+        "hovertemplate": "%{text}<extra></extra>",
+    }
 
 
 def evidence_layout(suspects: Sequence[ComparedSuspect]) -> dict[str, Any]:
@@ -215,12 +235,12 @@ def evidence_layout(suspects: Sequence[ComparedSuspect]) -> dict[str, Any]:
     line = _strength(alpha)
     largest = max([line, *(_strength(suspect.p_adjusted) for suspect in suspects)])
     return {
+        **_LAYOUT,
         "xaxis": {
             "title": {"text": "−log₁₀ p, corrected"},
             "range": [-0.05 * largest, 1.1 * largest],
             "zeroline": False,
         },
-        "yaxis": {"automargin": True, "type": "category"},
         "annotations": [
             {
                 "x": line,
@@ -242,11 +262,7 @@ def evidence_layout(suspects: Sequence[ComparedSuspect]) -> dict[str, Any]:
                 "line": {"color": WITHHELD_COLOR, "dash": "dot", "width": 1},
             }
         ],
-        "showlegend": False,
-        **TRANSPARENT,
         "margin": {"t": 28, "r": 16, "b": 64, "l": 16},
-        "clickmode": "event",
-        "hovermode": "closest",
     }
 
 
@@ -257,25 +273,15 @@ def effect_traces(suspects: Sequence[ComparedSuspect], kind: str) -> list[Trace]
     intervals = [
         suspect.effect_interval or (size, size) for suspect, size in zip(shown, sizes, strict=True)
     ]
+    errors = {
+        "type": "data",
+        "symmetric": False,
+        "array": [high - size for size, (_, high) in zip(sizes, intervals, strict=True)],
+        "arrayminus": [size - low for size, (low, _) in zip(sizes, intervals, strict=True)],
+        "color": WITHHELD_COLOR,
+    }
     return [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": "effect",
-            "x": sizes,
-            "y": labels(shown),
-            "ids": [suspect.key or f"number-{suspect.position}" for suspect in shown],
-            "error_x": {
-                "type": "data",
-                "symmetric": False,
-                "array": [high - size for size, (_, high) in zip(sizes, intervals, strict=True)],
-                "arrayminus": [size - low for size, (low, _) in zip(sizes, intervals, strict=True)],
-                "color": WITHHELD_COLOR,
-            },
-            "text": [f"{suspect.name}<br>{effect_text(suspect)}" for suspect in shown],
-            "marker": {"color": [_color(suspect) for suspect in shown], "size": 9},
-            "hovertemplate": "%{text}<extra></extra>",
-        }
+        {**_points("effect", shown, sizes, list(map(effect_text, shown)), 9), "error_x": errors}
     ]
 
 
@@ -285,13 +291,9 @@ def effect_layout(kind: str) -> dict[str, Any]:
         "accuracy, released − withheld" if kind == "labels" else "loss, withheld − released, nats"
     )
     return {
+        **_LAYOUT,
         "xaxis": {"title": {"text": title}, "zeroline": True},
-        "yaxis": {"automargin": True, "type": "category"},
-        "showlegend": False,
-        **TRANSPARENT,
         "margin": {"t": 16, "r": 16, "b": 64, "l": 16},
-        "clickmode": "event",
-        "hovermode": "closest",
     }
 
 
@@ -346,7 +348,3 @@ def _interval(values: Any) -> tuple[float, float] | None:
 
 def _strength(p_value: float) -> float:
     return max(0.0, -math.log10(p_value))
-
-
-def _color(suspect: ComparedSuspect) -> str:
-    return RELEASED_COLOR if suspect.verdict == "derived" else WITHHELD_COLOR

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import product
 from statistics import median
 from typing import Any
 
@@ -34,6 +35,7 @@ TRANSPARENT = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"
 #: A legend in one line above the plot
 LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 
+#: By whether a suspect is right on the released twin, and on the withheld one
 _CATEGORIES = {
     "both": "right on both twins",
     "released": "right on the released twin only",
@@ -102,30 +104,22 @@ def provenance_rows(verification: Any) -> list[tuple[str, str]]:
         rows.append(("time (UTC)", f"{verification.timestamp:%Y-%m-%d %H:%M}"))
     given = {
         "run by": config.get("user"),
-        "commitment, made before the release": _code(config.get("commitment")),
-        "digest of the ledger, this verification included": _code(config.get("ledger_head")),
-        "entry in the ledger": _code(config.get("verification_id")),
+        "commitment, made before the release": _digest(config.get("commitment")),
+        "digest of the ledger, this verification included": _digest(config.get("ledger_head")),
+        "entry in the ledger": _digest(config.get("verification_id")),
         "seed of the marking": config.get("seed"),
         "version": config.get("version"),
+        "with": ", ".join(
+            f"{name} {version or 'unknown'}"
+            for name, version in (config.get("versions") or {}).items()
+        ),
     }
-    rows += [(label, str(value)) for label, value in given.items() if value not in (None, "")]
-    versions = config.get("versions") or {}
-    if versions:
-        rows.append(
-            (
-                "with",
-                ", ".join(f"{name} {version or 'unknown'}" for name, version in versions.items()),
-            )
-        )
-    return rows
+    return rows + [(label, str(value)) for label, value in given.items() if value not in (None, "")]
 
 
-def _code(value: Any) -> str | None:
-    return _digest(value) if value else None
-
-
-def _digest(value: str) -> str:
-    """A digest in lines of 32 digits, which fit into a narrow panel."""
+def _digest(value: str | None) -> str:
+    """A digest in lines of 32 digits, which fit into a narrow panel; empty without one."""
+    value = value or ""
     lines = [value[start : start + 32] for start in range(0, len(value), 32)]
     return " ".join(f"`{line}`" for line in lines)
 
@@ -260,12 +254,7 @@ def _answer(pair: Pair, role: str) -> str:
 def categories(pairs: Sequence[Pair]) -> dict[str, list[int]]:
     """The pairs by which of their sides were classified correctly, mostly: category → numbers of pairs."""
     found: dict[str, list[int]] = {name: [] for name in _CATEGORIES}
-    names = {
-        (True, True): "both",
-        (True, False): "released",
-        (False, True): "withheld",
-        (False, False): "neither",
-    }
+    names = dict(zip(product((True, False), repeat=2), _CATEGORIES, strict=True))
     for pair in usable(pairs):
         if pair["released_correct"] is None:
             continue  # a suspect that tells losses alone
