@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.evidence.alpha_spending import adjusted_p, alpha_effective, holm
-from .verification_figures import RELEASED_COLOR, TRANSPARENT, WITHHELD_COLOR, Trace, probability
+from .plot_style import GREY, ORANGE, TRANSPARENT, Trace
+from .verification_figures import probability
 
 #: What stands for the verdict of a verification that has none
 UNFINISHED = "no verdict"
@@ -219,10 +220,7 @@ def _points(
         "ids": [suspect.row_id for suspect in suspects],
         "text": [f"{s.name}<br>{text}" for s, text in zip(suspects, texts, strict=True)],
         "marker": {
-            "color": [
-                RELEASED_COLOR if suspect.verdict == "derived" else WITHHELD_COLOR
-                for suspect in suspects
-            ],
+            "color": [ORANGE if suspect.verdict == "derived" else GREY for suspect in suspects],
             "size": size,
         },
         "hovertemplate": "%{text}<extra></extra>",
@@ -259,7 +257,7 @@ def evidence_layout(suspects: Sequence[ComparedSuspect]) -> dict[str, Any]:
                 "y0": 0,
                 "y1": 1,
                 "yref": "paper",
-                "line": {"color": WITHHELD_COLOR, "dash": "dot", "width": 1},
+                "line": {"color": GREY, "dash": "dot", "width": 1},
             }
         ],
         "margin": {"t": 28, "r": 16, "b": 64, "l": 16},
@@ -278,7 +276,7 @@ def effect_traces(suspects: Sequence[ComparedSuspect], kind: str) -> list[Trace]
         "symmetric": False,
         "array": [high - size for size, (_, high) in zip(sizes, intervals, strict=True)],
         "arrayminus": [size - low for size, (low, _) in zip(sizes, intervals, strict=True)],
-        "color": WITHHELD_COLOR,
+        "color": GREY,
     }
     return [
         {**_points("effect", shown, sizes, list(map(effect_text, shown)), 9), "error_x": errors}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .verification_figures import LEGEND, WITHHELD_COLOR, Trace
+from .plot_style import GREY, LEGEND, Trace
 
 #: Bars of the hardness histogram. What is sent depends on this and :data:`MAX_CLASSES` alone.
 NUM_BINS = 30
@@ -89,7 +89,7 @@ def histogram_traces(counts: Mapping[tuple[str, int], int], low: float, high: fl
                     for number in bars
                 ],
                 "textposition": "none",
-                "marker": {"color": WITHHELD_COLOR if other else _COLORS[position]},
+                "marker": {"color": GREY if other else _COLORS[position]},
                 "hovertemplate": "%{y:,} images of %{text}<extra></extra>",
             }
         )

@@ -12,17 +12,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from .verification_figures import (
-    LEGEND,
-    MIN_LOSS,
-    RELEASED_COLOR,
-    TRANSPARENT,
-    WITHHELD_COLOR,
-    Pair,
-    Trace,
-    needs_logarithm,
-    usable,
-)
+from .plot_style import GREY, LEGEND, ORANGE, TRANSPARENT, Trace
+from .verification_figures import MIN_LOSS, Pair, needs_logarithm, usable
 
 _NUM_BINS = 20
 
@@ -42,7 +33,7 @@ def histogram_traces(pairs: Sequence[Pair]) -> list[Trace]:
             color,
             f"%{{y}} {role} twins with a loss of %{{text}}",
         )
-        for role, color in (("released", RELEASED_COLOR), ("withheld", WITHHELD_COLOR))
+        for role, color in (("released", ORANGE), ("withheld", GREY))
     ]
 
 
@@ -79,8 +70,8 @@ def gap_traces(honey_gaps: Sequence[float], random_gaps: Sequence[float]) -> lis
             f"%{{y:.0%}} of {name}: %{{text}}",
         )
         for kind, name, gaps, color in (
-            ("honey", "HoneyImages", honey_gaps, RELEASED_COLOR),
-            ("random", "random unmarked images", random_gaps, WITHHELD_COLOR),
+            ("honey", "HoneyImages", honey_gaps, ORANGE),
+            ("random", "random unmarked images", random_gaps, GREY),
         )
     ]
 

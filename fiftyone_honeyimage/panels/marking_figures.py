@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core.methods import method_words
-from .verification_figures import LEGEND, RELEASED_COLOR, WITHHELD_COLOR, Trace
+from .plot_style import GREY, LEGEND, ORANGE, Trace
 
 #: Points of the visibility plot: a plot of more is no clearer, and slow to send.
 MAX_POINTS = 2000
@@ -148,8 +148,8 @@ def visibility_traces(points: Sequence[Mapping[str, Any]]) -> list[Trace]:
     drawn = [p for p in points if p["psnr"] is not None and p["proxy_loss"] is not None]
     traces = []
     for name, color, group in (
-        ("with a twin", RELEASED_COLOR, [p for p in drawn if p["pair"] is not None]),
-        ("without a twin", WITHHELD_COLOR, [p for p in drawn if p["pair"] is None]),
+        ("with a twin", ORANGE, [p for p in drawn if p["pair"] is not None]),
+        ("without a twin", GREY, [p for p in drawn if p["pair"] is None]),
     ):
         if group:
             traces.append(
@@ -226,7 +226,7 @@ def trade_off_traces(trade_off: Mapping[str, Any], measure: str) -> list[Trace]:
             [trade_off["produced"]],
             name="this marking",
             mode="markers",
-            marker={"color": RELEASED_COLOR, "size": 13, "symbol": "star"},
+            marker={"color": ORANGE, "size": 13, "symbol": "star"},
         ),
     ]
 

@@ -15,12 +15,10 @@ from typing import Any
 from ..app.words import table
 from ..core.evidence.decisions import read_decisions
 from ..core.evidence.exact_tests import TESTS
+from .plot_style import GREY, LEGEND, ORANGE, TRANSPARENT, Trace
 
 Pair = Mapping[str, Any]
-Trace = dict[str, Any]
 
-RELEASED_COLOR = "#ffb020"
-WITHHELD_COLOR = "#7a8794"
 _FAINT = "#7a879480"
 
 #: Stands for a loss of 0 on a logarithmic axis, nats
@@ -28,12 +26,6 @@ MIN_LOSS = 1e-9
 
 #: Rows of the table of pairs that are shown at a time
 ROWS_A_PAGE = 20
-
-#: A plot shows the theme's background, and does not cover the words below it
-TRANSPARENT = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
-
-#: A legend in one line above the plot
-LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 
 #: By whether a suspect is right on the released twin, and on the withheld one
 _CATEGORIES = {
@@ -142,7 +134,7 @@ def loss_traces(pairs: Sequence[Pair]) -> list[Trace]:
         "name": "equal losses",
         "x": ends,
         "y": ends,
-        "line": {"color": WITHHELD_COLOR, "dash": "dot", "width": 1},
+        "line": {"color": GREY, "dash": "dot", "width": 1},
         "hoverinfo": "skip",
     }
     points = {
@@ -157,7 +149,7 @@ def loss_traces(pairs: Sequence[Pair]) -> list[Trace]:
             f"<br>released {pair['released_loss']:.4g}"
             for pair in shown
         ],
-        "marker": {"color": RELEASED_COLOR, "size": 9},
+        "marker": {"color": ORANGE, "size": 9},
         "hovertemplate": "%{text}<extra></extra>",
     }
     return [diagonal, points]
@@ -271,8 +263,8 @@ def accuracy_traces(pairs: Sequence[Pair]) -> list[Trace]:
     bars = ("released twins", "withheld twins")
     both = len(found["both"])
     return [
-        _stacked("both", bars, [both / total, both / total], WITHHELD_COLOR),
-        _stacked("released", bars, [len(found["released"]) / total, 0.0], RELEASED_COLOR),
+        _stacked("both", bars, [both / total, both / total], GREY),
+        _stacked("released", bars, [len(found["released"]) / total, 0.0], ORANGE),
         _stacked("withheld", bars, [0.0, len(found["withheld"]) / total], _FAINT),
     ]
 
@@ -303,7 +295,7 @@ def e_value_traces(verdict: Any) -> list[Trace]:
             "name": "e-value",
             "x": list(range(1, count + 1)),
             "y": list(verdict.e_values),
-            "line": {"color": RELEASED_COLOR},
+            "line": {"color": ORANGE},
         },
         {
             "type": "scatter",
@@ -311,7 +303,7 @@ def e_value_traces(verdict: Any) -> list[Trace]:
             "name": "accuses",
             "x": [1, max(count, 2)],
             "y": [1 / level, 1 / level],
-            "line": {"color": WITHHELD_COLOR, "dash": "dot"},
+            "line": {"color": GREY, "dash": "dot"},
             "hovertemplate": "%{y:.3g}<extra></extra>",
         },
     ]
