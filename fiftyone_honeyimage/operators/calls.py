@@ -14,7 +14,14 @@ import fiftyone.operators.types as types
 from ..core.methods import METHODS
 
 #: Arguments of SDK functions that no queue could hold, or that an operator sets itself
-_ONLY_FROM_PYTHON = {"progress", "executor", "checkpoint_dir", "user"}
+_ONLY_FROM_PYTHON = {
+    "checkpoint_dir",
+    "executor",
+    "export_media",
+    "progress",
+    "unpublished",
+    "user",
+}
 
 
 def operator_config(
@@ -127,6 +134,8 @@ def _plain(value: Any) -> Any:
     """A value as what JSON can hold."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if isinstance(value, type):
+        return value.__name__
     if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
         return value
     return [_plain(each) for each in value]

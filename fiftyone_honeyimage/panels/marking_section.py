@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,18 +168,15 @@ def _points(dataset: fo.Dataset, key: str) -> list[dict[str, Any]]:
 
 def _stale(
     dataset: fo.Dataset, run: Mapping[str, Any], points: Sequence[Mapping[str, Any]]
-) -> list[tuple[str, str]]:
+) -> Iterator[tuple[str, str]]:
     """What changed since the marking was made: a label and what to do, each."""
-    found = []
     expected = len(run["results"]["images"])
     gone = expected - len(points)
     if gone > 0:
-        found.append(
-            (
-                f"{gone:,} of {expected:,} HoneyImages were deleted from the dataset",
-                "Their files and the ledger still hold them, and a release still does; they are "
-                "missing here only. Generate a new marking to have all of them.",
-            )
+        yield (
+            f"{gone:,} of {expected:,} HoneyImages were deleted from the dataset",
+            "Their files and the ledger still hold them, and a release still does; they are "
+            "missing here only. Generate a new marking to have all of them.",
         )
     images = run["results"]["images"]
     names = ["filepath", "id"]
@@ -189,30 +186,24 @@ def _stale(
     originals = dataset.select([image["sample"] for image in images if image["sample"]])
     paths, sources, *labels = originals.values(names)
     if len(sources) < expected:
-        found.append(
-            (
-                f"{expected - len(sources):,} of {expected:,} marked originals were deleted",
-                "A release would miss their HoneyImages. Add the samples again from a backup, or "
-                "generate a new marking.",
-            )
+        yield (
+            f"{expected - len(sources):,} of {expected:,} marked originals were deleted",
+            "A release would miss their HoneyImages. Add the samples again from a backup, or "
+            "generate a new marking.",
         )
     added = num_originals(dataset) - run["results"].get("num_images", 0)
     if added > 0:
-        found.append(
-            (
-                f"{added:,} samples are not covered by this marking",
-                "They were added since, could not be read, or lay outside the view that was marked. "
-                "A release holds them as they are. To mark some of them, compute hardness again and "
-                "generate a new marking.",
-            )
+        yield (
+            f"{added:,} samples are not covered by this marking",
+            "They were added since, could not be read, or lay outside the view that was marked. "
+            "A release holds them as they are. To mark some of them, compute hardness again and "
+            "generate a new marking.",
         )
     if not labels:
-        found.append(
-            (
-                f"Label field '{label_field}' was deleted",
-                "A release needs the labels that the images were marked with. Restore the field, or "
-                "generate a new marking with another one.",
-            )
+        yield (
+            f"Label field '{label_field}' was deleted",
+            "A release needs the labels that the images were marked with. Restore the field, or "
+            "generate a new marking with another one.",
         )
     else:
         source_of = {image["honey"]: image["sample"] for image in images}
@@ -223,12 +214,10 @@ def _stale(
             for source, label in zip(sources, labels[0], strict=True)
         )
         if relabelled:
-            found.append(
-                (
-                    f"{relabelled:,} marked originals have another label now",
-                    "A release needs the labels that they were marked with. Restore them, or generate a "
-                    "new marking.",
-                )
+            yield (
+                f"{relabelled:,} marked originals have another label now",
+                "A release needs the labels that they were marked with. Restore them, or generate a "
+                "new marking.",
             )
     for what, files in (
         ("HoneyImage", [point["filepath"] for point in points]),
@@ -236,13 +225,10 @@ def _stale(
     ):
         missing = [path for path in files if not os.path.isfile(path)]
         if missing:
-            found.append(
-                (
-                    f"{len(missing):,} {what} files are missing",
-                    f"The first is `{missing[0]}`. Put them back before a release or a verification.",
-                )
+            yield (
+                f"{len(missing):,} {what} files are missing",
+                f"The first is `{missing[0]}`. Put them back before a release or a verification.",
             )
-    return found
 
 
 def _show_ledger(panel: types.Object, run: Mapping[str, Any]) -> None:

@@ -15,7 +15,8 @@ from PIL import Image, JpegImagePlugin
 
 from ..codecs import RewrittenError, open_codec
 from ..errors import ImageError
-from .containers import Container, read_container
+from .container import Container
+from .containers import read_container
 from .features import CONTENT, NUMBER, Feature
 
 #: Formats in which the size is free once the pixels are given. In JPEG and lossy WebP, the coded values *are*

@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import ParameterError, ReleaseError
 from ..progress import Report, silent
 from .annotations import Records, read_labels, read_records, record_features
-from .containers import Container
+from .container import Container
 from .encoding import MAX_PIXELS, encoding_features
 from .features import Feature, score_features
 from .files import file_features, folder_times, is_image_name, list_files
@@ -31,8 +31,6 @@ ALPHA = 0.01
 #: The same for a release that is stopped before it appears: exporting again would change little, so
 #: that false alarms have to be rare
 EXPORT_ALPHA = 1e-4
-
-_NUM_EXAMPLES = 5
 
 _WORD = re.compile(rb"[0-9A-Za-z_-]{8,}")
 _OWN_NAME = b"honeyimage"

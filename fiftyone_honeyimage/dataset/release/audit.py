@@ -13,6 +13,7 @@ import fiftyone as fo
 from ...core.audit import STAGES, AuditReport, Leak, audit_files
 from ...core.audit.files import is_image_name, list_files
 from ...core.audit.originals import Policies, altered_files
+from ...core.audit.report import NUM_EXAMPLES
 from ...core.codecs import encoder_versions
 from ...core.errors import LedgerError, ReleaseError, SamplesError
 from ...core.files import sha256_file
@@ -36,8 +37,6 @@ from .history import record_audit
 EPOCHS = 15
 
 _ALPHA = Real(0, 0.5, without_least=True)
-
-_NUM_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -244,7 +243,7 @@ def _strangers(
             name for digest in wanted for name in files.get(digest, []) if name not in marked
         )
         if names:
-            leaks.append(Leak(feature, f"{len(names)} {reason}", tuple(names[:_NUM_EXAMPLES])))
+            leaks.append(Leak(feature, f"{len(names)} {reason}", tuple(names[:NUM_EXAMPLES])))
     return leaks
 
 
