@@ -28,6 +28,12 @@ class Container:
     numbers: dict[str, float] = field(default_factory=dict)
     payload: int = 0
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels; 0 where the header cannot be read."""
+        width, height = self.content.get("width"), self.content.get("height")
+        return (width, height) if isinstance(width, int) and isinstance(height, int) else (0, 0)
+
 
 def describe(value: Hashable) -> str:
     """A feature's value, short enough for a report."""
