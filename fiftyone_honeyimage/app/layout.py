@@ -111,9 +111,7 @@ def alert(panel: types.Object, name: str, label: str, text: str, severity: str =
 def narrow_table(columns: Mapping[str, str], **options: Any) -> types.TableView:
     """A table that fits into half a small screen.
 
-    Args:
-        columns: what it is called in the data → what stands above it
-        options: of ``types.TableView``
+    ``columns`` are named in the data → what stands above them; ``options`` are of ``types.TableView``.
     """
     cell = {"sx": {"fontSize": "0.75rem", "padding": "6px 5px"}}
     props = {

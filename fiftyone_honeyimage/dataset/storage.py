@@ -84,11 +84,7 @@ def making(output_dir: Path, request: Mapping[str, Any]) -> Iterator[Path]:
     """The partial folder of a run: the one an equal, interrupted run left, or a new one.
 
     If the run fails, the folder goes, unless it holds what took long and can be resumed: trained
-    models or finished images.
-
-    Args:
-        output_dir: the marking's folder
-        request: what decides the run's outcome; JSON-serialisable
+    models or finished images. ``request`` is what decides the run's outcome.
 
     Yields:
         the partial folder

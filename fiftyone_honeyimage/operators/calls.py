@@ -144,9 +144,7 @@ def _plain(value: Any) -> Any:
 def sdk_defaults(function: Callable[..., Any], method: Any = None) -> dict[str, Any]:
     """The parameters of an SDK function that have a default; a method's options are among them.
 
-    Args:
-        function: the SDK's function
-        method (None): the marking method whose options it takes; the SDK's default where it is none
+    Those of ``method``, or of the SDK's default where it is none.
     """
     parameters = inspect.signature(function).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
@@ -183,10 +181,7 @@ def _method(ctx: Any) -> Any:
 def change_dataset(ctx: Any, function: Callable[..., Any], **more: Any) -> dict[str, Any]:
     """Calls an SDK function that changes the open dataset; the parameters that it was given.
 
-    Args:
-        ctx: the operator's context
-        function: the SDK's function
-        more: parameters that go by other names in the form
+    ``more`` are parameters that go by other names in the form.
     """
     params = given(ctx, function) | more
     function(ctx.dataset, **params)

@@ -143,10 +143,7 @@ def marking(ctx: Any, inputs: types.Object) -> Marking | None:
 def ledger(ctx: Any, inputs: types.Object, marking: Marking, shown: bool = False) -> Ledger | None:
     """Opens a marking's ledger, and asks for its place if it was moved.
 
-    Args:
-        ctx, inputs: the form
-        marking: the marking
-        shown (False): whether to ask for its place in any case
+    In any case if its other options are ``shown``.
 
     Returns:
         the ledger, or None with the reason in the form
@@ -218,14 +215,7 @@ def free_key(dataset: fo.Dataset, stem: str) -> str:
 
 
 def new_path(ctx: Any, folder: str, key: str, suffix: str = "") -> Path:
-    """A path that is still free, away from ledgers and releases so that nothing is published by mistake.
-
-    Args:
-        ctx: the operator's context
-        folder: below FiftyOne's default dataset folder
-        key: the run that it is for
-        suffix (""): of the file
-    """
+    """A path that is still free, away from ledgers and releases so that nothing is published by mistake."""
     parent = Path(fo.config.default_dataset_dir).expanduser() / folder
     stem = f"{ctx.dataset.slug}-{key}"
     number, path = 1, parent / f"{stem}{suffix}"

@@ -70,10 +70,7 @@ def several(
 ) -> None:
     """Asks for several values as text; a call from Python may give them as they are.
 
-    Args:
-        ctx, inputs, name: the form and the property in it
-        item (None): the type of one; text by default
-        kwargs: of the property
+    ``item`` is the type of one, text by default.
     """
     given = ctx.params.get(name)
     if isinstance(given, (list, tuple)):

@@ -145,9 +145,7 @@ def effect_text(suspect: ComparedSuspect) -> str:
 def explanation(suspects: Sequence[ComparedSuspect], whole_family: bool) -> str:
     """How the p-values are corrected, which correction decides, and where the two differ.
 
-    Args:
-        suspects: all that are listed
-        whole_family: whether these are all verifications that the ledger counts
+    ``whole_family`` says whether these are all verifications that the ledger counts.
     """
     alpha = max(suspect.alpha for suspect in suspects)
     count = len(suspects)
@@ -311,12 +309,7 @@ def effect_kinds(suspects: Sequence[ComparedSuspect]) -> list[str]:
 
 
 def from_ledger(entries: Mapping[str, Any], known: Collection[Any]) -> list[ComparedSuspect]:
-    """The verifications of the ledger that the dataset does not hold.
-
-    Args:
-        entries: the ledger's verifications by their ids
-        known: ids of those that the dataset holds
-    """
+    """The verifications of the ledger that the dataset does not hold."""
     found = []
     for verification_id, entry in entries.items():
         if verification_id in known:

@@ -37,11 +37,7 @@ def bin_width(low: float, high: float) -> float:
 
 
 def shown_classes(counts: Mapping[tuple[str, int], int]) -> list[str]:
-    """The largest classes, which get a colour of their own, in order of their names.
-
-    Args:
-        counts: (class, number of the bar) → images
-    """
+    """The largest classes, which get a colour of their own, in order of their names."""
     totals: dict[str, int] = {}
     for (label, _), count in counts.items():
         totals[label] = totals.get(label, 0) + count
@@ -128,11 +124,7 @@ def parse_bar(bar: Any) -> tuple[int, int | None] | None:
 
 
 def hardness_rows(results: Mapping[str, Any], config: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What a hardness run found.
-
-    Args:
-        results, config: of the run
-    """
+    """What a hardness run found."""
     skipped = results["num_skipped"]
     images = f"{results['num_images']:,}"
     if skipped:

@@ -37,11 +37,7 @@ _MEASURES = {
 
 
 def marking_rows(config: Mapping[str, Any], results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What a marking consists of.
-
-    Args:
-        config, results: of the run
-    """
+    """What a marking consists of."""
     pairs = config["num_pairs"]
     images = config["num_honeyimages"]
     candidates = len(results["images"])

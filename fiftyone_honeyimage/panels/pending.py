@@ -150,10 +150,7 @@ def failed_runs(ctx: Any, operators: Sequence[str] = LONG_OPERATORS) -> list[Fin
 def show_pending(ctx: Any, panel: types.Object, on: HoneyImagePanel) -> None:
     """Shows pending and failed runs, and has the App come back while a run is pending.
 
-    Args:
-        ctx: the context of the event
-        panel: where to show them, best first of all
-        on: what waits for them; its methods are called every two seconds, and when something is pressed
+    The methods of ``on`` are called every two seconds, and when something is pressed.
     """
     if ctx.dataset is None:
         return

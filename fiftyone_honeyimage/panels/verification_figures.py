@@ -47,11 +47,7 @@ def probability(value: float) -> str:
 
 
 def summary_rows(verdict: Any) -> list[tuple[str, str]]:
-    """The figures behind a verdict.
-
-    Args:
-        verdict: a ``Verdict``
-    """
+    """The figures behind a verdict."""
     corrected = (
         f"**{probability(verdict.p_adjusted)}**, as verification number {verdict.family_size} with "
         f"this ledger; uncorrected {probability(verdict.p_value)}"
@@ -81,11 +77,7 @@ def effect(verdict: Any) -> str:
 
 
 def provenance_rows(verification: Any) -> list[tuple[str, str]]:
-    """What was verified, with what, when.
-
-    Args:
-        verification: a ``Verification``
-    """
+    """What was verified, with what, when."""
     config = verification.config
     rows = [
         ("suspect", verification.suspect_name),
@@ -177,11 +169,7 @@ def loss_layout(pairs: Sequence[Pair]) -> dict[str, Any]:
 
 
 def random_text(random_images: Mapping[str, Any]) -> str:
-    """What the random images are, or why there are none.
-
-    Args:
-        random_images: as kept with the verification
-    """
+    """What the random images are, or why there are none."""
     gaps = random_images.get("gaps") or []
     if gaps:
         return (

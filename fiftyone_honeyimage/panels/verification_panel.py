@@ -312,10 +312,7 @@ def _choose_newest(ctx: Any) -> None:
 def _choose(ctx: Any, key: str | None, section: str | None = None) -> None:
     """Turns to a verification, its first page and its note.
 
-    Args:
-        ctx: the context of the event
-        key: the verification; None if there is none
-        section (None): what to show of it; by default the verdict, unless it is shown already
+    By default its verdict is shown, unless it is shown already.
     """
     from ..dataset.management.notes import from_config
 

@@ -185,11 +185,6 @@ def open_ledger(ledger: str | Path | Ledger) -> Ledger:
 def find_images(folder: Path, ledger: Ledger, report: Report) -> FoundImages:
     """Finds the HoneyImages of a ledger in a release by their digests.
 
-    Args:
-        folder: the release
-        ledger: the marking's
-        report: called with the stage "Finding HoneyImages"
-
     Raises:
         ReleaseError: if a HoneyImage that the ledger lists as released is not there byte by byte
     """
