@@ -32,11 +32,7 @@ def time_text(seconds: float) -> str:
 
 
 def weakness_text(results: Mapping[str, Any]) -> str:
-    """What cannot be relied on, because the proxies are too weak; empty if nothing is.
-
-    Args:
-        results: of the run
-    """
+    """What cannot be relied on, because the proxies are too weak; empty if nothing is."""
     if results["labels_judged"]:
         return ""
     right = (
