@@ -37,10 +37,10 @@ def histogram_traces(pairs: Sequence[Pair]) -> list[Trace]:
     ]
 
 
-def histogram_layout(pairs: Sequence[Pair]) -> dict[str, Any]:
+def histogram_layout(pairs: Sequence[Pair], unit: str = "nats") -> dict[str, Any]:
     """The layout of :func:`histogram_traces`."""
     edges, _ = _loss_bins(pairs)
-    return _layout("loss, nats", edges, {"title": {"text": "twins"}})
+    return _layout(f"loss, {unit}", edges, {"title": {"text": "twins"}})
 
 
 def bar_pairs(point: str, pairs: Sequence[Pair]) -> list[int]:

@@ -11,6 +11,7 @@ import fiftyone.operators.types as types
 
 from ..app.layout import alert, button, button_row, narrow_table, show_plot
 from ..app.words import VERDICTS, table
+from ..core.ledger.protocol import loss_unit
 from . import comparison_figures, loss_histograms
 from . import verification_data as data
 from . import verification_figures as figures
@@ -67,6 +68,7 @@ def show_verdict(
 
 def _plots(panel: types.Object, on: VerificationPanel, verification: Verification) -> None:
     verdict, pairs = verification.verdict, verification.pairs
+    unit = loss_unit(verification.config)
     # Points and bars stand for pairs
     handlers = {"on_click": on.on_click_point, "on_selected": on.on_select_points}
     if not pairs:
@@ -79,11 +81,11 @@ def _plots(panel: types.Object, on: VerificationPanel, verification: Verificatio
         )
     elif verdict.kind == "scores":
         label = "Loss on released against withheld twins"
-        traces, layout = figures.loss_traces(pairs), figures.loss_layout(pairs)
+        traces, layout = figures.loss_traces(pairs), figures.loss_layout(pairs, unit)
         show_plot(panel, "pairs", label, traces, layout, "360px", **handlers)
         label = "How the losses are distributed"
         traces = loss_histograms.histogram_traces(pairs)
-        layout = loss_histograms.histogram_layout(pairs)
+        layout = loss_histograms.histogram_layout(pairs, unit)
         show_plot(panel, "histogram", label, traces, layout, "280px", **handlers)
     else:
         label = "Accuracy on released and withheld twins"
@@ -110,8 +112,8 @@ def show_pairs(
     panel.list("pair_table", types.Object(), view=view)
     if verification.verdict.kind == "scores":
         panel.md(
-            "The suspect's loss in nats, ✓ where its answer was right. Difference: loss on the "
-            "withheld less loss on the released twin.",
+            f"The suspect's loss, {loss_unit(verification.config)}, ✓ where its answer was right. Difference: loss on "
+            "the withheld less loss on the released twin.",
             name="pair_legend",
         )
     row = button_row(panel, "pair_actions")
@@ -136,8 +138,8 @@ def show_gap(
         return
     if paper is None:
         panel.md(
-            "**There is no loss gap.** The suspect gave labels alone, or no answer; the gap needs "
-            "its logits or probabilities. The verdict does not need them.",
+            "**There is no loss gap.** The suspect gave labels alone, losses of its own, or no answer; the gap "
+            "needs its logits or probabilities. The verdict does not need them.",
             name="no_gap",
         )
         return

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .adversarial import Adversarial
 from .badnets import BadNets
 from .base import Method
 from .blended import Blended
+from .crop import Crop
+from .flip import Flip
 from .honeyimage import HoneyImage
+from .mixup import Mixup
 from .ubw_c import UBWC
 from .ubw_p import UBWP
 from .unperturbed import Unperturbed
@@ -16,7 +20,18 @@ from .unperturbed import Unperturbed
 #: name → method. Adding a method means adding one file and one line here.
 METHODS: dict[str, Method] = {
     method.name: method
-    for method in (HoneyImage(), Unperturbed(), BadNets(), Blended(), UBWP(), UBWC())
+    for method in (
+        HoneyImage(),
+        Unperturbed(),
+        BadNets(),
+        Blended(),
+        UBWP(),
+        UBWC(),
+        Adversarial(),
+        Mixup(),
+        Crop(),
+        Flip(),
+    )
 }
 
 #: What is marked with unless a method is named
