@@ -19,10 +19,9 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 from torchvision import models
 
-from .codecs.base import largest_change, strips
 from .device import choose_device, seeded
 from .errors import HoneyImageError, ImageError, ParameterError
-from .images import check_image
+from .images import check_image, largest_change, strips
 from .limits import check_path
 from .resizing import differentiable_resize
 

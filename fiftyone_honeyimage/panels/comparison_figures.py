@@ -73,14 +73,7 @@ class ComparedSuspect:
 
 
 def from_verdict(key: str, name: str, verdict: Any, outputs: str = "") -> ComparedSuspect:
-    """A verification that is on the dataset.
-
-    Args:
-        key: its run
-        name: what the suspect is called
-        verdict: a ``Verdict``
-        outputs (""): what the suspect's answers are, as its protocol says
-    """
+    """A verification that is on the dataset; ``outputs`` says what the answers are, as its protocol does."""
     return ComparedSuspect(
         key=key,
         name=name,

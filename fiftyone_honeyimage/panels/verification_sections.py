@@ -67,8 +67,8 @@ def show_verdict(
 
 
 def _plots(panel: types.Object, on: VerificationPanel, verification: Verification) -> None:
-    unit = loss_unit(verification.config)
     verdict, pairs = verification.verdict, verification.pairs
+    unit = loss_unit(verification.config)
     # Points and bars stand for pairs
     handlers = {"on_click": on.on_click_point, "on_selected": on.on_select_points}
     if not pairs:

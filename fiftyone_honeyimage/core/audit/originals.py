@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ..codecs import RewrittenError, open_codec, written_like_marked
-from ..codecs.base import Codec, largest_change
+from ..codecs.base import Codec
 from ..codecs.previews import without_previews
 from ..errors import ImageError, ParameterError
 from ..files import sha256_bytes
-from ..images import read_image, read_image_bytes
+from ..images import largest_change, read_image, read_image_bytes
 from .container import Container, describe
 from .containers import read_container
 from .encoding import encoder_of
