@@ -92,7 +92,7 @@ class World:
 
     def __init__(self, data: str, scale: Scale, seed: int, folder: Path | None) -> None:
         self.scale, self.seed, self.folder = scale, seed, folder
-        images, labels, self.classes = load_images(data, 2 * scale.num_part)
+        images, labels, self.classes, _ = load_images(data, 2 * scale.num_part)
         order = np.random.default_rng(derive_seed(seed, "images")).permutation(len(images))
         private, others = np.split(order[: 2 * scale.num_part], 2)
         self.private, self.others = images[private], images[others]

@@ -117,7 +117,7 @@ def compute_hardness(
         input_size (None): side of the proxies' input in pixels; the images' own size up to 64 by
             default
         training (None): a ``TrainingConfig`` or a dict of changes to its defaults, such as
-            ``{"epochs": 30, "flip": False}``
+            ``{"epochs": 30, "flip": False}``, or to a named recipe: ``{"recipe": "paper", "epochs": 30}``
         seed (51): same seed and device, same scores
         device (None): ``"cuda"``, ``"mps"`` or ``"cpu"``; chosen in this order by default
         skip_failures (False): whether to leave out images that cannot be read, and count them
@@ -207,7 +207,7 @@ def generate_honeyimages(
         samples: the private dataset, or a view of it
         label_field: a :class:`fiftyone.core.labels.Classification` field
         honey_key: an identifier for this marking
-        method ("honeyimage"): ``"honeyimage"``, or ``"unperturbed"`` for the ablation
+        method ("honeyimage"): ``"honeyimage"``, or another of ``core.methods.METHODS``, such as ``"unperturbed"``
         num_honeyimages (None): N, the HoneyImages of the release; 1 % of the images by default, and
             at least ``num_pairs``
         num_pairs (None): M ≤ N, how many of them have a withheld twin, which the release loses;
