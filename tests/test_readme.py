@@ -31,7 +31,7 @@ def test_python_snippets_run_in_order(fo, digits, digits_module, tmp_path, monke
     snippets = re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
     assert len(snippets) >= 6
     scheduler = SimpleNamespace(alphas_cumprod=SCHEDULE)
-    unet = train_denoiser(pixels[900:960, :, :, None].repeat(3, axis=3), seed=0, steps=200)
+    unet = train_denoiser(pixels[900:960, :, :, None].repeat(3, axis=3), seed=0, epochs=200)
     names: dict = {"unet": unet, "scheduler": scheduler}
     try:
         for snippet in snippets:
