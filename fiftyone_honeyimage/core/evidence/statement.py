@@ -42,10 +42,14 @@ def word_verdict(
         )
     num_pairs, num_failed = counts
     lost = f" and {num_failed} more that failed and count against it" if num_failed else ""
-    by = "" if SCORES[score].is_recorded else f" on the score “{SCORES[score].title}”,"
-    allowing = ", allowing for how hard each image is to other models," if adjusted else ""
+    how = [TESTS[test].title]
+    if not SCORES[score].is_recorded:
+        how.append(f'by the score "{SCORES[score].title}"')
+    if adjusted:
+        how.append("allowing for how hard each image is to other models")
+    with_what = ", ".join(how) + ("," if len(how) > 1 else "")
     figures = (
-        f"{TESTS[test].title}{by}{allowing} on {num_pairs} pairs of twins{lost}, p = {p_value:.2g}, corrected for all "
+        f"{with_what} on {num_pairs} pairs of twins{lost}, p = {p_value:.2g}, corrected for all "
         f"verifications with this ledger {p_adjusted:.2g}, significance level {alpha:g}"
     )
     if verdict == DERIVED:
