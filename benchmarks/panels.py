@@ -70,6 +70,7 @@ def measure(
         the figures; times are in seconds
     """
     import fiftyone as fo
+
     paths, labels = media(folder, max(num_images, *sizes))
     name = build(f"panels-{num_images}-{num_pairs}", paths, labels, num_images, num_pairs)
     few = min(num_pairs, BYTES_PAIRS)
