@@ -67,28 +67,57 @@ def load_cifar10(start: int = 0, stop: int = NUM_TRAIN) -> tuple[np.ndarray, np.
     return np.ascontiguousarray(images), labels, list(answers["classes"])
 
 
-def load_images(name: str, least: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Equal images: uint8 (N, S, S, 3), int64 (N,) labels and the classes' names.
+def load_images(
+    name: str, least: int, size: int | None = None
+) -> tuple[np.ndarray, np.ndarray, list[str], np.ndarray]:
+    """Equal images: uint8 (N, S, S, 3), int64 (N,) labels, the classes' names, and int64 (N,) what each is a picture of.
+
+    Images of one lesion of HAM10000 have the same number there and must not be split; elsewhere each has its own.
 
     Args:
-        name: "cifar10", or "eurosat", whose files are all decoded
+        name: "cifar10", "digits" (scikit-learn's, 8 pixels a side, grey levels 64 to 192, so that marks have room), or
+            "eurosat" or "ham10000", whose files are all decoded
         least: so many are needed; the set may have fewer
+        size (None): S; by default the images' own, and 64 for HAM10000
     """
     if name == "cifar10":
-        return load_cifar10(0, min(least, NUM_TRAIN + 1000))
+        images, labels, classes = load_cifar10(0, min(least, NUM_TRAIN + 1000))
+        if size not in (None, CIFAR_SIZE):
+            images = np.stack([_resized(Image.fromarray(image), size) for image in images])
+        return images, labels, classes, np.arange(len(images))
+    if name == "digits":
+        from sklearn.datasets import load_digits
+
+        found = load_digits()
+        grey = (64 + 8 * found.images).astype(np.uint8)[..., None].repeat(3, axis=3)
+        names = [str(label) for label in range(10)]
+        return grey, found.target.astype(np.int64), names, np.arange(len(grey))
     root = data_root()
     if root is None:
         raise FileNotFoundError("HONEYIMAGE_DATA is not set: it must name the folder of image sets")
-    images, names = [], []
+    if name == "ham10000":
+        size = size or 64
+    pixels, names, files = [], [], []
     with tarfile.open(root / f"{name}.tar") as archive:
         for member in archive:
             file = archive.extractfile(member) if member.name.endswith(".jpg") else None
             if file is not None:
-                images.append(np.asarray(Image.open(file).convert("RGB")))
+                pixels.append(_resized(Image.open(file).convert("RGB"), size))
                 names.append(Path(member.name).parent.name)
+                files.append(Path(member.name).stem)
     classes = sorted(set(names))
     labels = np.array([classes.index(label) for label in names], dtype=np.int64)
-    return np.stack(images), labels, classes
+    shown = np.arange(len(files))
+    if name == "ham10000":
+        lesions = json.loads((root / "ham10000_lesions.json").read_text(encoding="utf-8"))
+        _, shown = np.unique([lesions[file] for file in files], return_inverse=True)
+    return np.stack(pixels), labels, classes, shown
+
+
+def _resized(image: Image.Image, size: int | None) -> np.ndarray:
+    if size is not None and image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image)
 
 
 def write_small_images(folder: Path, count: int) -> tuple[list[str], list[str], str]:

@@ -9,6 +9,12 @@ is not computed again where its file is there.
     python -m benchmarks.paper --scale smoke
     python -m benchmarks.paper --scale small --seeds 0 1 2 --cells build/paper
     python -m benchmarks.paper --join build/paper --name paper_small
+
+Other architectures, budgets and causes of what is found are rows of the same table:
+
+    python -m benchmarks.paper --scale small --rows honeyimage --suspect densenet121 --cells build/paper
+    python -m benchmarks.paper --scale small --rows honeyimage --set epsilon=7 --cells build/paper
+    python -m benchmarks.paper --scale small --rows honeyimage --weight-decay 0.05 --cells build/paper
 """
 
 from __future__ import annotations
@@ -18,7 +24,7 @@ import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +66,10 @@ class Scale:
     proxy: str
     suspect: str
     batch_size: int = 256
+    size: int | None = None
     num_references: int = 8
     num_keys: int = 16
+    weight_decay: float = 5e-4
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -96,14 +104,22 @@ class World:
     """One seed's images, and what every method shares."""
 
     def __init__(
-        self, data: str, scale: Scale, seed: int, device: str | None, trained: Path | None
+        self,
+        data: str,
+        scale: Scale,
+        seed: int,
+        device: str | None,
+        trained: Path | None,
+        asked: Mapping[str, Any],
     ) -> None:
         self.scale, self.seed, self.device, self.trained = scale, seed, device, trained
-        images, labels, self.classes = load_images(data, scale.num_images)
+        self.asked = asked
+        images, labels, self.classes, shown = load_images(data, scale.num_images, scale.size)
         order = np.random.default_rng(derive_seed(seed, "images")).permutation(len(images))
         ends = np.cumsum([scale.num_public, scale.num_private, scale.num_test])
         if ends[-1] > len(order):
             raise SystemExit(f"{data} has {len(order)} images, and this scale needs {ends[-1]}")
+        order, ends = _kept_together(order, ends, shown)
         public, private, test, others = np.split(order, ends)
         self.public, self.public_labels = images[public], labels[public]
         self.private, self.labels = images[private], labels[private]
@@ -111,7 +127,9 @@ class World:
         others = others[: scale.num_private]
         self.others, self.others_labels = images[others], labels[others]
         self.size = images.shape[1]
-        self.config = TrainingConfig(epochs=scale.epochs, batch_size=scale.batch_size)
+        self.config = TrainingConfig(
+            epochs=scale.epochs, batch_size=scale.batch_size, weight_decay=scale.weight_decay
+        )
         self.hardness = compute_hardness(
             to_tensor(self.private),
             self.labels,
@@ -165,6 +183,19 @@ class World:
         return cross_entropy(logits, truth), (logits.argmax(1) == truth).numpy()
 
 
+def _kept_together(
+    order: np.ndarray, ends: np.ndarray, shown: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """An order in which pictures of one thing follow each other, and ends moved so that they are not split."""
+    found, first = np.unique(shown[order], return_index=True)
+    place = np.empty(shown.max() + 1, dtype=np.int64)
+    place[found] = first
+    order = order[np.argsort(place[shown[order]], kind="stable")]
+    things = shown[order]
+    starts = np.flatnonzero(np.r_[True, things[1:] != things[:-1], True])
+    return order, starts[np.searchsorted(starts, ends)]
+
+
 def run_cell(world: World, row: str) -> dict[str, Any]:
     """One method on one seed: marks, coins, suspects, figures; JSON-serialisable."""
     start = time.perf_counter()
@@ -183,7 +214,8 @@ def run_cell(world: World, row: str) -> dict[str, Any]:
     labels = request.candidate_labels if result.labels is None else result.labels
     protected, protected_labels = world.private.copy(), world.labels.copy()
     protected[candidates.rows], protected_labels[candidates.rows] = marked, labels
-    kept = np.setdiff1d(np.arange(len(world.private)), candidates.rows[withheld])
+    left_out = np.concatenate([candidates.rows[withheld], candidates.probes])
+    kept = np.setdiff1d(np.arange(len(world.private)), left_out)
     infringing = world.train(
         "infringing",
         np.concatenate([world.public, protected[kept]]),
@@ -224,7 +256,9 @@ def run_cell(world: World, row: str) -> dict[str, Any]:
 def _choose(world: World, name: str, given: Mapping[str, Any]) -> tuple[Candidates, CraftRequest]:
     method, scale = METHODS[name], world.scale
     known = {question.name for question in method.Options.questions()}
-    options = method.Options(**{k: v for k, v in {**scale.options, **given}.items() if k in known})
+    # What a row is made of goes before what all rows have, and what was asked for before both
+    wanted = {**scale.options, **given, **world.asked}
+    options = method.Options(**{k: v for k, v in wanted.items() if k in known})
     candidates = method.choose(
         world.hardness,
         world.labels,
@@ -305,7 +339,11 @@ def _published(
         values = {
             who: result.proxy_losses[released] - losses[released] for who, losses in answers.items()
         }
-    return _telling(values["infringing"], values["innocent"])
+    figures = _telling(values["infringing"], values["innocent"])
+    if not result.probes:  # the confidence φ falls with the loss, so that it ranks images alike
+        plain = {who: -losses[released] for who, losses in answers.items()}
+        figures["auroc_of_loss"] = _telling(plain["infringing"], plain["innocent"])["auroc"]
+    return figures
 
 
 def _telling(infringing: np.ndarray, innocent: np.ndarray) -> dict[str, float]:
@@ -371,11 +409,27 @@ def _stealth(originals: np.ndarray, marked: np.ndarray) -> float | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="cifar10", choices=["cifar10", "eurosat"])
+    parser.add_argument("--data", default="cifar10", choices=["cifar10", "eurosat", "ham10000"])
     parser.add_argument("--scale", choices=sorted(SCALES), default="smoke")
     parser.add_argument("--rows", nargs="+", choices=sorted(ROWS), default=list(ROWS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, help="in place of the scale's")
+    for name, kind, what in (
+        ("size", int, "side of the images"),
+        ("proxy", str, "the proxies' architecture"),
+        ("suspect", str, "the suspects' architecture"),
+        ("batch-size", int, "images a step"),
+        ("weight-decay", float, "of every training"),
+        ("num-references", int, "reference models"),
+    ):
+        parser.add_argument(f"--{name}", type=kind, help=f"{what}, in place of the scale's")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="OPTION=VALUE",
+        help="options of the methods, such as epsilon=7 or inner=retrain",
+    )
     parser.add_argument("--device")
     parser.add_argument("--cells", type=Path, help="a folder for each cell's figures")
     parser.add_argument("--trained", type=Path, help="a folder for trained models")
@@ -384,21 +438,28 @@ def main() -> None:
     args = parser.parse_args()
 
     scale = SCALES[args.scale]
-    if args.epochs:
-        scale = Scale(**{**vars(scale), "epochs": args.epochs})
+    names = ("epochs", "size", "proxy", "suspect", "batch_size", "weight_decay", "num_references")
+    changes = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    scale = replace(scale, **changes)
+    asked = {name: _read_value(value) for name, value in (text.split("=", 1) for text in args.set)}
+    # Epochs and size are those of the scale's machine; what else differs makes another row of the table
+    varied = {k: v for k, v in {**changes, **asked}.items() if k not in ("epochs", "size")}
+    variant = "".join(f" {name}={value}" for name, value in sorted(varied.items()))
     cells = [] if args.join is None else _read(args.join)
     for seed in () if args.join else args.seeds:
         world: World | None = None
         for row in args.rows:
-            path = args.cells and args.cells / f"{args.data}-{args.scale}-{row}-{seed}.json"
+            name = f"{args.data}-{args.scale}-{row}{variant.replace(' ', '-')}-{seed}.json"
+            path = args.cells and args.cells / name
             if path and path.exists():
                 cells.append(json.loads(path.read_text(encoding="utf-8")))
                 continue
-            world = world or World(args.data, scale, seed, args.device, args.trained)
+            world = world or World(args.data, scale, seed, args.device, args.trained, asked)
             cell = {
                 "data": args.data,
                 "scale": {"name": args.scale, **asdict(scale)},
                 **run_cell(world, row),
+                "row": f"{row}{variant}",
                 "environment": environment(torch.device(args.device or "cpu")),
             }
             cells.append(cell)
@@ -417,6 +478,13 @@ def main() -> None:
             seeds=sorted({cell["seed"] for cell in cells}),
             measured=measured,
         )
+
+
+def _read_value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _read(folder: Path) -> list[dict[str, Any]]:

@@ -117,7 +117,7 @@ def compute_hardness(
         input_size (None): side of the proxies' input in pixels; the images' own size up to 64 by
             default
         training (None): a ``TrainingConfig`` or a dict of changes to its defaults, such as
-            ``{"epochs": 30, "flip": False}``
+            ``{"epochs": 30, "flip": False}``, or to a named recipe: ``{"recipe": "paper", "epochs": 30}``
         seed (51): same seed and device, same scores
         device (None): ``"cuda"``, ``"mps"`` or ``"cpu"``; chosen in this order by default
         skip_failures (False): whether to leave out images that cannot be read, and count them
@@ -207,7 +207,7 @@ def generate_honeyimages(
         samples: the private dataset, or a view of it
         label_field: a :class:`fiftyone.core.labels.Classification` field
         honey_key: an identifier for this marking
-        method ("honeyimage"): ``"honeyimage"``, or ``"unperturbed"`` for the ablation
+        method ("honeyimage"): ``"honeyimage"``, or another of ``core.methods.METHODS``, such as ``"unperturbed"``
         num_honeyimages (None): N, the HoneyImages of the release; 1 % of the images by default, and
             at least ``num_pairs``
         num_pairs (None): M ≤ N, how many of them have a withheld twin, which the release loses;
@@ -498,14 +498,15 @@ def verify_model(
         samples: the dataset
         honey_key: the marking
         suspect: a ``torch.nn.Module``, a callable on a float32 (B, 3, H, W) RGB batch in [0, 1], the path
-            of a TorchScript or ONNX file, or the name of a field with predictions on the HoneyImages. A
-            TorchScript file is a program, which runs here
+            of a TorchScript or ONNX file, the name of a field with predictions on the HoneyImages, or a suspect of
+            :mod:`fiftyone_honeyimage.core.suspects`, such as ``DenoisingSuspect``. A TorchScript file is a program, which
+            runs here
         verify_key (None): an identifier for this verification; numbered by default
         alpha (None): the committed α by default; only a smaller one is accepted
         classes (None): the suspect's classes, name → index of its output, or names in the order of its
             outputs; the dataset's classes, sorted, by default
-        outputs ("auto"): ``"logits"``, ``"probabilities"``, ``"labels"``, ``"losses"`` (one loss an image, as of a
-            detector or a generator), or ``"auto"``
+        outputs ("auto"): ``"logits"``, ``"probabilities"``, ``"labels"``, ``"losses"`` (one loss an image, of whatever
+            kind, as of a detector or a generator; lower on what it has seen), or ``"auto"``
         input_size (None), mean (None), std (None): how images are resized and normalised for the suspect
         channels ("RGB"): the order of the channels that the suspect takes, "RGB" or "BGR"
         batch_size (64): images a query

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
+from denoiser import SCHEDULE, train_denoiser
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,7 +30,9 @@ def test_python_snippets_run_in_order(fo, digits, digits_module, tmp_path, monke
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     snippets = re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
     assert len(snippets) >= 6
-    names: dict = {}
+    scheduler = SimpleNamespace(alphas_cumprod=SCHEDULE)
+    unet = train_denoiser(pixels[900:960, :, :, None].repeat(3, axis=3), seed=0, steps=200)
+    names: dict = {"unet": unet, "scheduler": scheduler}
     try:
         for snippet in snippets:
             # Shorter training: the text is what is tested here, not the model.

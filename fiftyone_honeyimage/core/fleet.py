@@ -160,11 +160,9 @@ def train_one(
     Raises:
         ParameterError: if the data are damaged, or :func:`.trainer.train_here` raises it
     """
-    if _finished(Path(checkpoint)) is not None:
+    if is_finished(checkpoint):
         return
-    content = _read_data(Path(data))
-    if content is None:
-        raise ParameterError(f"'{data}' is damaged: make the call again, which writes it anew")
+    content = read_data(data)
     module = pickle.loads(model)
     with _TURN:
         (summary,) = train_here(
@@ -177,6 +175,28 @@ def train_one(
             choose_device(device),
             report or (lambda done: None),
         )
+    leave(checkpoint, module, summary)
+
+
+def is_finished(checkpoint: str) -> bool:
+    """Whether a task was done before, and what it left is whole."""
+    return _finished(Path(checkpoint)) is not None
+
+
+def read_data(data: str) -> Any:
+    """The images and labels of a task, by these names.
+
+    Raises:
+        ParameterError: if their file is damaged
+    """
+    content = _read_data(Path(data))
+    if content is None:
+        raise ParameterError(f"'{data}' is damaged: make the call again, which writes it anew")
+    return content
+
+
+def leave(checkpoint: str, module: nn.Module, summary: TrainingSummary) -> None:
+    """Writes what a task leaves."""
     weights = {name: value.cpu().contiguous() for name, value in module.state_dict().items()}
     left = {
         "task": Path(checkpoint).stem,

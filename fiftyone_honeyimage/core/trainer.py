@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -68,40 +68,17 @@ def _train_model(
 ) -> TrainingSummary:
     start = time.perf_counter()
     device = images.device
-    size = images.shape[-1]
-    padding = size // 8 if config.crop_padding is None else config.crop_padding
-    num_batches = _num_batches(len(rows), config.batch_size)
-    total_steps = config.epochs * num_batches
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=config.learning_rate,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        nesterov=config.momentum > 0,
-        fused=device.type in ("cpu", "cuda"),
-    )
+    total_steps = config.epochs * num_batches(len(rows), config)
+    optimizer = make_optimizer(model, config, device)
     scheduler = make_scheduler(optimizer, config, total_steps)
     generator = seeded_generator(seed)
     model.train()
     losses = []
     correct = torch.zeros((), device=device)
     for epoch in range(config.epochs):
-        # Drawn on the CPU, so that every device sees the same batches
-        order = rows[torch.randperm(len(rows), generator=generator)]
-        offsets = torch.randint(2 * padding + 1, (2, len(rows)), generator=generator)
-        flips = torch.rand(len(rows), generator=generator) < (0.5 if config.flip else 0.0)
-        order, offsets, flips = order.to(device), offsets.to(device), flips.to(device)
         total = torch.zeros((), device=device)
         correct.zero_()
-        for chunk, (top, left), flip in zip(
-            order.tensor_split(num_batches),
-            (pair.unbind() for pair in offsets.tensor_split(num_batches, dim=1)),
-            flips.tensor_split(num_batches),
-            strict=True,
-        ):
-            shown = random_crop_flip(images.index_select(0, chunk), top, left, flip, padding)
-            batch = to_float(shown)
-            truth = labels[chunk]
+        for batch, truth in epoch_batches(images, labels, rows, config, generator):
             with autocast(device, dtype):
                 logits = model(batch)
             logits = logits.float()
@@ -110,16 +87,12 @@ def _train_model(
             loss.backward()
             optimizer.step()
             scheduler.step()
-            total += loss.detach() * len(chunk)
+            total += loss.detach() * len(truth)
             correct += (logits.detach().argmax(1) == truth).sum()
 
         # The epoch's only wait for the device
         losses.append(total.item() / len(rows))
-        if not math.isfinite(losses[-1]):
-            raise ParameterError(
-                f"The training loss became {losses[-1]} in epoch {epoch + 1} of {config.epochs} "
-                f"(seed {seed}): lower the learning rate, now {config.learning_rate}"
-            )
+        check_loss(losses[-1], epoch, config, seed)
         epoch_done(epoch + 1)
 
     model.eval()
@@ -131,6 +104,55 @@ def _train_model(
         losses=tuple(losses),
         accuracy=correct.item() / len(rows),
         seconds=time.perf_counter() - start,
+    )
+
+
+def epoch_batches(
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    rows: torch.Tensor,
+    config: TrainingConfig,
+    generator: torch.Generator,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """One epoch: images as they are shown, float32 (B, 3, S, S), and their labels, int64 (B,)."""
+    size, device = images.shape[-1], images.device
+    padding = size // 8 if config.crop_padding is None else config.crop_padding
+    # Drawn on the CPU, so that every device sees the same batches
+    order = rows[torch.randperm(len(rows), generator=generator)]
+    offsets = torch.randint(2 * padding + 1, (2, len(rows)), generator=generator)
+    flips = torch.rand(len(rows), generator=generator) < (0.5 if config.flip else 0.0)
+    order, offsets, flips = order.to(device), offsets.to(device), flips.to(device)
+    number = num_batches(len(rows), config)
+    for chunk, (top, left), flip in zip(
+        order.tensor_split(number),
+        (pair.unbind() for pair in offsets.tensor_split(number, dim=1)),
+        flips.tensor_split(number),
+        strict=True,
+    ):
+        shown = random_crop_flip(images.index_select(0, chunk), top, left, flip, padding)
+        yield to_float(shown), labels[chunk]
+
+
+def check_loss(loss: float, epoch: int, config: TrainingConfig, seed: int) -> None:
+    """Raises ParameterError if the mean loss of an epoch is no finite number."""
+    if not math.isfinite(loss):
+        raise ParameterError(
+            f"The training loss became {loss} in epoch {epoch + 1} of {config.epochs} "
+            f"(seed {seed}): lower the learning rate, now {config.learning_rate}"
+        )
+
+
+def make_optimizer(
+    model: nn.Module, config: TrainingConfig, device: torch.device
+) -> torch.optim.Optimizer:
+    """SGD as a configuration asks for it."""
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        nesterov=config.momentum > 0,
+        fused=device.type in ("cpu", "cuda"),
     )
 
 
@@ -153,6 +175,6 @@ def make_scheduler(
     return lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
 
 
-def _num_batches(num_images: int, batch_size: int) -> int:
-    # Batches of even size, and none of one image, which batch norm could not take
-    return min(math.ceil(num_images / batch_size), num_images // 2)
+def num_batches(num_images: int, config: TrainingConfig) -> int:
+    """Batches of an epoch: of even size, and none of one image, which batch norm could not take."""
+    return min(math.ceil(num_images / config.batch_size), num_images // 2)

@@ -162,7 +162,7 @@ def compute_hardness(
 
 
 def training_config(training: TrainingConfig | Mapping[str, Any] | None) -> TrainingConfig:
-    """The trainer's settings from a config, a mapping of changes to the default, or None.
+    """The trainer's settings from a config, a mapping of changes to the default or to a named ``recipe``, or None.
 
     Raises:
         ParameterError: if a name is unknown or a value is out of range
@@ -172,10 +172,13 @@ def training_config(training: TrainingConfig | Mapping[str, Any] | None) -> Trai
     if isinstance(training, Mapping):
         training = {str(name): value for name, value in training.items()}
         known = set(TrainingConfig.__dataclass_fields__)
+        config = TrainingConfig.named(training.pop("recipe", "default"))
         unknown = sorted(set(training) - known)
         if unknown:
-            raise ParameterError(f"training has no setting {unknown[0]!r}; it has {sorted(known)}")
-        return replace(TrainingConfig(), **training)
+            raise ParameterError(
+                f"training has no setting {unknown[0]!r}; it has {sorted({*known, 'recipe'})}"
+            )
+        return replace(config, **training)
     # Compared by name: a plugin and a script hold two copies of this class.
     if type(training).__name__ == TrainingConfig.__name__:
         return TrainingConfig(**asdict(training))

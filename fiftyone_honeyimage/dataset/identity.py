@@ -35,6 +35,8 @@ class KnownMarking:
         folder: where its files lie
         images: one dict a HoneyImage: ``source`` (the original's id in the ledger), ``sample`` (its id in
             this dataset, or None), ``honey`` (id of the HoneyImage's own sample, or None), ``file``, ``pair``, ``source_sha256``, ``marked_sha256``, ``source_bytes``, ``marked_bytes``
+        asked: one dict an image that suspects are asked about with a secret in it: ``source``, ``source_sha256``,
+            ``source_bytes``
         ledger_path: where the ledger lies, as far as it is known
         commitment: of the ledger, None if only the folder is known
         problem: why ``images`` could not be read, or None
@@ -43,6 +45,7 @@ class KnownMarking:
     name: str
     folder: Path
     images: Sequence[Mapping[str, Any]] = ()
+    asked: Sequence[Mapping[str, Any]] = ()
     ledger_path: Path | None = None
     commitment: str | None = None
     problem: str | None = None
@@ -88,6 +91,7 @@ def known_markings(dataset: fo.Dataset, filepaths: Iterable[str] = ()) -> list[K
                     key,
                     Path(config.output_dir),
                     results["images"],
+                    results.get("asked", ()),
                     Path(config.ledger_path),
                     config.commitment,
                 )
@@ -109,6 +113,7 @@ def known_markings(dataset: fo.Dataset, filepaths: Iterable[str] = ()) -> list[K
                     f"{entry['honey_key']} (deleted)",
                     folder,
                     entry["images"],
+                    entry.get("asked", ()),
                     Path(entry["ledger_path"]),
                     entry["commitment"],
                 )
@@ -125,13 +130,14 @@ def known_markings(dataset: fo.Dataset, filepaths: Iterable[str] = ()) -> list[K
 def _of_folder(name: str, folder: Path) -> KnownMarking:
     """A marking of which only its folder tells."""
     try:
+        manifest = storage.read_manifest(folder)
         images = [
-            {**image, "sample": image["source"], "honey": None}
-            for image in storage.read_manifest(folder)["images"]
+            {**image, "sample": image["source"], "honey": None} for image in manifest["images"]
         ]
     except (HoneyImageError, OSError, ValueError, KeyError) as error:
         return KnownMarking(name, folder, problem=str(error))
-    return KnownMarking(name, folder, images, folder / storage.LEDGER)
+    asked = manifest.get("probe_sources", ())
+    return KnownMarking(name, folder, images, asked, folder / storage.LEDGER)
 
 
 def recorded_images(dataset: fo.Dataset, honey_key: str) -> list[dict[str, Any]]:
@@ -169,7 +175,7 @@ class Identity:
         honey: id of a HoneyImage → its marking
         sources: id of an original → the markings that chose it
         marked_bytes: SHA-256 of a HoneyImage's file that is no original's → its marking
-        source_bytes: SHA-256 of an original's file → the markings that chose it
+        source_bytes: SHA-256 of an original's file → the markings that chose it, also to be asked about
     """
 
     markings: Sequence[KnownMarking]
@@ -191,6 +197,9 @@ class Identity:
                 self.source_bytes.setdefault(image["source_sha256"], set()).add(marking.name)
                 self.marked_bytes[image["marked_sha256"]] = marking.name
                 self._sizes |= {image["source_bytes"], image["marked_bytes"]}
+            for image in marking.asked:
+                self.source_bytes.setdefault(image["source_sha256"], set()).add(marking.name)
+                self._sizes.add(image["source_bytes"])
         # An unchanged HoneyImage is told from its original by id and path alone
         for digest in self.source_bytes:
             self.marked_bytes.pop(digest, None)

@@ -206,11 +206,14 @@ def delete_files(output_dir: Path) -> int:
     deleted = 0
     if any(path.is_file() for path in output_dir.rglob("*")):
         manifest = read_manifest(output_dir)
-        names = [image["file"] for image in manifest["images"]]
+        probes = [probe for side in manifest.get("sides", ()) for probe in side["probes"]]
+        written = (*manifest["images"], *probes, *manifest.get("probe_sources", ()))
+        names = [image["file"] for image in written]
         _drop_temporary_files(output_dir)
         # The manifest last: a deletion that is killed can be finished
         # Answers of verifications that were interrupted
         answers = [path.name for path in output_dir.glob(f"{LEDGER}.*.answers")]
+        answers += [path.name for path in output_dir.glob(f".{LEDGER}.*.answers.lock")]
         ours = (
             *names,
             *manifest["models"],

@@ -126,7 +126,12 @@ def _summary(result: dict[str, Any]) -> str:
     if result["num_other_honeyimages"]:
         rows.append(("Other markings' HoneyImages left out", result["num_other_honeyimages"]))
     if result["num_left_out"]:
-        rows.append(("Originals of other markings, and copies, left out", result["num_left_out"]))
+        rows.append(
+            (
+                "Originals of other markings, copies and test images, left out",
+                result["num_left_out"],
+            )
+        )
     for folder in result["exposed_by"]:
         rows.append(
             (

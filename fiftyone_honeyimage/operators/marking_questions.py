@@ -11,7 +11,7 @@ import fiftyone.operators.types as types
 from .. import generate_honeyimages as run
 from ..app.words import weakness_text
 from ..core.errors import HoneyImageError
-from ..core.methods import METHODS, Method
+from ..core.methods import DEFAULT_METHOD, METHODS, Method
 from ..core.methods.options import Question
 from . import calls, cost_question, questions, training_questions
 from .form_errors import block, errors_on, errors_on_named, is_blocked
@@ -48,7 +48,7 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
         return
 
     _key(ctx, inputs)
-    method = METHODS.get(str(calls.values(ctx, run)["method"])) or METHODS["honeyimage"]
+    method = METHODS.get(str(calls.values(ctx, run)["method"]), DEFAULT_METHOD)
     numbers = _numbers(ctx, inputs, labeled, method)
     _budget(inputs, method)
     proxy = training_questions.proxy(ctx, inputs)
@@ -74,12 +74,13 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
 
     num_honeyimages, num_pairs = numbers
     cost_question.warn_if_powerless(inputs, num_pairs, plan, 1)
+    options = method.Options.read(values)
     cost = marking_cost(
         labeled,
         training.input_size,
         training.config,
         method=method,
-        options=method.Options.read(values),
+        options=options,
         num_honeyimages=num_honeyimages,
         num_pairs=num_pairs,
         trade_off=values["trade_off"],
@@ -87,11 +88,17 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
         proxy=training.proxy,
     )
     num_withheld = num_pairs * method.files_a_side(num_honeyimages, num_pairs)
+    num_asked = method.num_asked(options)
     lines = [
         f"**{num_honeyimages:,} HoneyImages** in a release of "
-        f"{len(labeled) - int(earlier.sum()) - num_withheld:,} images",
+        f"{len(labeled) - int(earlier.sum()) - num_withheld - num_asked:,} images",
         f"**{num_withheld:,} images withheld** from it, one of each pair of twins",
     ]
+    if num_asked:
+        lines.append(
+            f"**{num_asked:,} test images left out** of it: a suspect is asked about them with secrets in them, and whoever "
+            "holds an image recognises it"
+        )
     if values["num_references"]:
         lines.append(
             f"**{values['num_references']:,} reference models** are trained beside the others, each on all images "

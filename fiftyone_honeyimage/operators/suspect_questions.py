@@ -48,9 +48,11 @@ def input_size(
         reject(prop, "Give the input size: the marked images differ in size")
 
 
-def prediction_fields(dataset: Any, marking: Any) -> list[str]:
-    """Fields that can hold predictions."""
+def prediction_fields(dataset: Any, marking: Any, outputs: str | None = None) -> list[str]:
+    """Fields that can hold predictions; of one loss an image only where that is asked for."""
     schema = dataset.get_field_schema()
+    if outputs == "losses":
+        return [name for name, field in schema.items() if isinstance(field, fo.FloatField)]
     own = {marking.config["label_field"], "tags"}
     lists = (fo.ListField, fo.VectorField, fo.ArrayField)
     return [

@@ -235,7 +235,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
 
 def _suspect(ctx: Any, inputs: types.Object, marking: Any) -> str:
     """Asks for the suspect; whether it is a file or a field."""
-    fields = suspect_questions.prediction_fields(ctx.dataset, marking)
+    fields = suspect_questions.prediction_fields(ctx.dataset, marking, ctx.params.get("outputs"))
     given = ctx.params.get("suspect")
     source = ctx.params.get("source") or (_FIELD if given in fields else _FILE)
     radio = types.RadioGroup(label="Suspect model", orientation="horizontal")
@@ -258,7 +258,8 @@ def _suspect(ctx: Any, inputs: types.Object, marking: Any) -> str:
             fields,
             required=True,
             label="Field",
-            description="The suspect's predictions on the HoneyImages; with logits if it gives any",
+            description="The suspect's predictions on the HoneyImages; with logits if it gives any. For a field of losses "
+            "choose `losses` as what it answers",
         )
     else:
         inputs.str(

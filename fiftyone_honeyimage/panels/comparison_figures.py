@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.evidence.alpha_spending import adjusted_p, alpha_effective, holm
+from ..core.ledger.protocol import OWN_UNIT
 from .verification_figures import RELEASED_COLOR, TRANSPARENT, WITHHELD_COLOR, Trace, probability
 
 #: What stands for the verdict of a verification that has none
@@ -33,7 +34,7 @@ class ComparedSuspect:
         position: which verification with the ledger it is, from 1
         num_pairs: pairs used
         num_failed: pairs with a failed query
-        kind: "scores" or "labels", None if there is no verdict
+        kind: "scores", "labels", or "losses" of the suspect's own; None if there is no verdict
         effect_size: None where it is undefined
         effect_interval: its 95 % interval, None where there is none
     """
@@ -56,13 +57,14 @@ class ComparedSuspect:
         return adjusted_p(self.p_value, self.position)
 
 
-def from_verdict(key: str, name: str, verdict: Any) -> ComparedSuspect:
+def from_verdict(key: str, name: str, verdict: Any, outputs: str = "") -> ComparedSuspect:
     """A verification that is on the dataset.
 
     Args:
         key: its run
         name: what the suspect is called
         verdict: a ``Verdict``
+        outputs (""): what the suspect's answers are, as its protocol says
     """
     return ComparedSuspect(
         key=key,
@@ -73,7 +75,7 @@ def from_verdict(key: str, name: str, verdict: Any) -> ComparedSuspect:
         position=verdict.family_size,
         num_pairs=verdict.num_pairs,
         num_failed=verdict.num_failed,
-        kind=verdict.kind,
+        kind=_shown_kind(verdict.kind, outputs),
         effect_size=verdict.effect_size,
         effect_interval=verdict.effect_interval,
     )
@@ -119,18 +121,18 @@ def table_rows(suspects: Sequence[ComparedSuspect]) -> list[dict[str, Any]]:
 
 
 def effect_text(suspect: ComparedSuspect) -> str:
-    """The effect size with its interval, short: nats, or points of accuracy."""
+    """The effect size with its interval, short: nats, points of accuracy, or losses in a unit of their own."""
     if suspect.effect_size is None:
         return "undefined"
     if suspect.kind == "labels":
         unit, scale, digits = "points", 100.0, ".0f"
     else:
-        unit, scale, digits = "nats", 1.0, ".2g"
+        unit, scale, digits = "" if suspect.kind == "losses" else "nats", 1.0, ".2g"
     text = f"{scale * suspect.effect_size:+{digits}}"
     if suspect.effect_interval is not None:
         low, high = suspect.effect_interval
         text += f" ({scale * low:+{digits}} to {scale * high:+{digits}})"
-    return f"{text} {unit}"
+    return f"{text} {unit}".rstrip()
 
 
 def explanation(suspects: Sequence[ComparedSuspect], whole_family: bool) -> str:
@@ -281,9 +283,11 @@ def effect_traces(suspects: Sequence[ComparedSuspect], kind: str) -> list[Trace]
 
 def effect_layout(kind: str) -> dict[str, Any]:
     """The layout of :func:`effect_traces`."""
-    title = (
-        "accuracy, released − withheld" if kind == "labels" else "loss, withheld − released, nats"
-    )
+    title = {
+        "scores": "loss, withheld − released, nats",
+        "labels": "accuracy, released − withheld",
+        "losses": f"loss, withheld − released, each {OWN_UNIT}",
+    }[kind]
     return {
         "xaxis": {"title": {"text": title}, "zeroline": True},
         "yaxis": {"automargin": True, "type": "category"},
@@ -307,7 +311,7 @@ def with_effect(suspects: Sequence[ComparedSuspect], kind: str) -> list[Compared
 
 def effect_kinds(suspects: Sequence[ComparedSuspect]) -> list[str]:
     """The kinds of answers of which there are effects to plot."""
-    return [kind for kind in ("scores", "labels") if with_effect(suspects, kind)]
+    return [kind for kind in ("scores", "labels", "losses") if with_effect(suspects, kind)]
 
 
 def from_ledger(entries: Mapping[str, Any], known: Collection[Any]) -> list[ComparedSuspect]:
@@ -332,12 +336,17 @@ def from_ledger(entries: Mapping[str, Any], known: Collection[Any]) -> list[Comp
                 position=entry.position,
                 num_pairs=result.get("num_pairs", 0),
                 num_failed=result.get("num_failed", 0),
-                kind=result.get("kind"),
+                kind=_shown_kind(result.get("kind"), entry.protocol.get("outputs", "")),
                 effect_size=result.get("effect_size"),
                 effect_interval=_interval(result.get("effect_interval")),
             )
         )
     return found
+
+
+def _shown_kind(kind: str | None, outputs: str) -> str | None:
+    """Losses of a suspect's own are scores to a verdict, and on no common axis with others."""
+    return "losses" if kind == "scores" and outputs == "losses" else kind
 
 
 def _interval(values: Any) -> tuple[float, float] | None:

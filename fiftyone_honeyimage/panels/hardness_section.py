@@ -119,12 +119,12 @@ def _buttons(panel: types.Object, on: ProtectPanel, num_errors: int | None) -> N
 
 def _defaults(run: Mapping[str, Any]) -> tuple[str, str]:
     """What *Generate HoneyImages* would make of these images unless told otherwise."""
-    from ..core.methods import METHODS
+    from ..core.methods import DEFAULT_METHOD
     from ..core.methods.selection import default_num_pairs
 
     count = run["results"]["num_images"]
     pairs = default_num_pairs(count)
-    images = METHODS["honeyimage"].default_num_honeyimages(count, pairs)
+    images = DEFAULT_METHOD.default_num_honeyimages(count, pairs)
     return (
         "proposed marking",
         f"{images + pairs:,} candidates, the hardest: {images:,} HoneyImages in a release, "

@@ -51,13 +51,13 @@ def histogram_traces(pairs: Sequence[Pair]) -> list[Trace]:
     ]
 
 
-def histogram_layout(pairs: Sequence[Pair]) -> dict[str, Any]:
+def histogram_layout(pairs: Sequence[Pair], unit: str = "nats") -> dict[str, Any]:
     """The layout of :func:`histogram_traces`."""
     edges, _ = _loss_bins(pairs)
     return {
         "barmode": "group",
         "bargap": 0.05,
-        "xaxis": {"title": {"text": "loss, nats"}, **_edge_ticks(edges)},
+        "xaxis": {"title": {"text": f"loss, {unit}"}, **_edge_ticks(edges)},
         "yaxis": {"title": {"text": "twins"}},
         "showlegend": True,
         "legend": LEGEND,

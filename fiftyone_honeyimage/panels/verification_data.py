@@ -94,7 +94,12 @@ def family(dataset: fo.Dataset, honey_key: str, ledger: Ledger | None) -> list[A
             continue
         known.append(verification.config.get("verification_id"))
         found.append(
-            comparison_figures.from_verdict(key, verification.suspect_name, verification.verdict)
+            comparison_figures.from_verdict(
+                key,
+                verification.suspect_name,
+                verification.verdict,
+                verification.config.get("outputs", ""),
+            )
         )
     if ledger is not None:
         found += comparison_figures.from_ledger(ledger.verifications, known)

@@ -177,12 +177,12 @@ def needs_logarithm(pairs: Sequence[Pair]) -> bool:
     return bool(losses) and max(losses) > 20 * median(losses)
 
 
-def loss_layout(pairs: Sequence[Pair]) -> dict[str, Any]:
+def loss_layout(pairs: Sequence[Pair], unit: str = "nats") -> dict[str, Any]:
     """The layout of :func:`loss_traces`."""
     kind = "log" if needs_logarithm(pairs) else "linear"
     return {
-        "xaxis": {"title": {"text": "loss on the withheld twin, nats"}, "type": kind},
-        "yaxis": {"title": {"text": "loss on the released twin, nats"}, "type": kind},
+        "xaxis": {"title": {"text": f"loss on the withheld twin, {unit}"}, "type": kind},
+        "yaxis": {"title": {"text": f"loss on the released twin, {unit}"}, "type": kind},
         **TRANSPARENT,
         "margin": {"t": 16, "r": 16, "b": 64, "l": 64},
         "hovermode": "closest",

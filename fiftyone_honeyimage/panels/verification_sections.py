@@ -11,6 +11,7 @@ import fiftyone.operators.types as types
 
 from ..app.layout import narrow_table, show_plot
 from ..app.words import VERDICTS, table
+from ..core.ledger.protocol import loss_unit
 from . import comparison_figures, loss_histograms
 from . import verification_data as data
 from . import verification_figures as figures
@@ -76,6 +77,7 @@ def show_verdict(
 
 
 def _plots(panel: types.Object, on: VerificationPanel, verification: Verification) -> None:
+    unit = loss_unit(verification.config)
     verdict = verification.verdict
     usable = figures.usable(verification.pairs)
     if not verification.pairs:
@@ -93,7 +95,7 @@ def _plots(panel: types.Object, on: VerificationPanel, verification: Verificatio
             "pairs",
             "Loss on released against withheld twins",
             figures.loss_traces(verification.pairs),
-            figures.loss_layout(verification.pairs),
+            figures.loss_layout(verification.pairs, unit),
         )
         _plot(
             panel,
@@ -101,7 +103,7 @@ def _plots(panel: types.Object, on: VerificationPanel, verification: Verificatio
             "histogram",
             "How the losses are distributed",
             loss_histograms.histogram_traces(verification.pairs),
-            loss_histograms.histogram_layout(verification.pairs),
+            loss_histograms.histogram_layout(verification.pairs, unit),
             height="280px",
         )
     else:
@@ -162,8 +164,8 @@ def show_pairs(
     panel.list("pair_table", types.Object(), view=view)
     if verification.verdict.kind == "scores":
         panel.md(
-            "The suspect's loss in nats, ✓ where its answer was right. Difference: loss on the "
-            "withheld less loss on the released twin.",
+            f"The suspect's loss, {loss_unit(verification.config)}, ✓ where its answer was right. Difference: loss on "
+            "the withheld less loss on the released twin.",
             name="pair_legend",
         )
     row = panel.h_stack("pair_actions", gap=1, align_x="left")
@@ -209,8 +211,8 @@ def show_gap(
         return
     if paper is None:
         panel.md(
-            "**There is no loss gap.** The suspect gave labels alone, or no answer; the gap needs "
-            "its logits or probabilities. The verdict does not need them.",
+            "**There is no loss gap.** The suspect gave labels alone, losses of its own, or no answer; the gap "
+            "needs its logits or probabilities. The verdict does not need them.",
             name="no_gap",
         )
         return

@@ -391,7 +391,7 @@ def test_modes_without_small_changes_are_left_out(
         ({"inner": "cold"}, "inner must be 'warm' or 'retrain'; found 'cold'"),
         (
             {"method": "watermark"},
-            "method must be 'honeyimage', 'unperturbed', .* or 'ubw_c'; found 'watermark'",
+            "method must be 'honeyimage', 'unperturbed', 'badnets', .*; found 'watermark'",
         ),
         ({"exclude": "duplicates"}, r"exclude takes a list .*found 'duplicates'"),
         ({"exclude": ["blurred"]}, "found 'blurred'"),

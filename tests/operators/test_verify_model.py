@@ -71,6 +71,11 @@ def test_a_field_of_predictions_can_be_the_suspect(
     form = resolve("verify_model", dataset, suspect="guess")
     assert form.errors() == {}
     assert form.values("suspect") == ["guess"]
+    honey.set_values("loss", [0.01 * row for row in range(len(labels))])
+    assert resolve("verify_model", dataset, suspect="guess").values("suspect") == ["guess"]
+    form = resolve("verify_model", dataset, suspect="loss", outputs="losses")
+    assert form.errors() == {}
+    assert {"loss", "guess"} & set(form.values("suspect")) == {"loss"}
     result = execute("verify_model", dataset, honey_key="honey", suspect="guess").result
     assert result["verdict"]["kind"] == "labels"
     assert result["verdict"]["effect_size"] == 0

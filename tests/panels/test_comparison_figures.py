@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -49,6 +49,17 @@ def test_effects_of_labels_are_points() -> None:
     labels = suspect(1, 1e-5, kind="labels", effect_size=0.5, effect_interval=(0.25, 0.75))
     assert figures.effect_text(labels) == "+50 (+25 to +75) points"
     assert figures.effect_text(suspect(1, 1.0, effect_size=None)) == "undefined"
+
+
+def test_losses_of_a_suspects_own_are_in_no_plot_with_others() -> None:
+    verdict = decide(Plan(), [0.01] * 14, kind="scores", num_left=0, unit=figures.OWN_UNIT)
+    own = figures.from_verdict("theirs", "diffusion", verdict, "losses")
+    assert figures.effect_text(own) == "+0.01 (+0.01 to +0.01)"
+    suspects = [suspect(1, 1e-5), own]
+    assert figures.effect_kinds(suspects) == ["scores", "losses"]
+    assert figures.with_effect(suspects, "losses") == [own]
+    assert "nats" not in figures.effect_layout("losses")["xaxis"]["title"]["text"]
+    assert "in the suspect's own unit" in verdict.effect_name
 
 
 def test_a_verdict_becomes_a_suspect() -> None:
@@ -129,6 +140,7 @@ def test_the_ledger_adds_what_the_dataset_does_not_hold() -> None:
         alpha = 0.001
         position = 2
         result = None
+        protocol: ClassVar[dict[str, Any]] = {}
 
     entries = {"known": Entry(), "unknown": Entry()}
     (found,) = figures.from_ledger(entries, ["known"])

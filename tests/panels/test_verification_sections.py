@@ -73,6 +73,24 @@ def test_rows_of_pairs_open_their_images(fo: Any, verified: Any, send: Any) -> N
         assert send("on_open_pair", verified, state("pairs"), row=row).asked("set_view") == []
 
 
+def test_losses_of_a_suspects_own_have_no_nats_and_no_gap(
+    make_marked: Callable[..., Any], send: Any
+) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    dataset = make_marked()
+    honey = dataset.match_tags("honeyimage")
+    honey.set_values("loss", [0.01 * (row + 1) for row in range(len(honey))])
+    fhi.verify_model(dataset, "honey", "loss", "generator", outputs="losses", progress=False)
+
+    for section in ("verdict", "pairs", "gap", "compare"):
+        event = send("on_section", dataset, state("verdict", "generator"), section=section)
+        assert "nats" not in json.dumps(event.output) + json.dumps(sent(event)), section
+        if section == "gap":
+            assert "losses of its own" in event.text()
+        if section == "pairs":
+            assert "in the suspect's own unit" in event.text()
+
+
 def test_pages_stay_within_the_table(verified: Any, send: Any) -> None:
     event = send("on_page", verified, state("pairs"), page=7)
     assert "Page 1 of 1" in event.text()

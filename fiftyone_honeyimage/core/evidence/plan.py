@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import ParameterError
 from ..limits import check_choice
-from ..scores import SCORES, References, SideReferences, deciding_scores
+from ..scores import SCORES, Access, References, SideReferences, deciding_scores
 from .adjustment import ADJUSTMENTS
 from .exact_tests import TESTS, planned_tests
 from .twins import KINDS, Strata
@@ -272,6 +272,32 @@ def check_score(plan: Plan) -> None:
             f"score {plan.score!r} gives no number for a loss of {losses[int(np.isnan(found).argmax())]:g} nats; "
             "losses are 0 or more, and each needs a score. Nothing was asked or counted"
         )
+
+
+def check_own_losses(plan: Plan) -> None:
+    """Checks that a plan can compare what a suspect calls its loss, before a suspect is asked.
+
+    Such a loss is of another kind and scale than the cross-entropy of classes: nothing that is made of scores of
+    classes, or of other models' losses, can be taken off it or compared with it.
+
+    Raises:
+        ParameterError: naming what cannot
+    """
+    if SCORES[plan.score].access > Access.LOSSES:
+        committed = f"score={plan.score!r}, which is made of scores of classes"
+    elif plan.adjustment != "none":
+        committed = (
+            f"adjustment={plan.adjustment!r}, which takes off other models' losses on the classes"
+        )
+    elif plan.direction != "lower":
+        committed = "a method of which a model shows by its classes that it has learned, being more often wrong"
+    else:
+        return
+    raise ParameterError(
+        f"this suspect tells one loss an image and no class, and the marking was committed to {committed}. It can "
+        "be verified with a marking of score='loss', adjustment='none' and a method that changes no class. Nothing "
+        "was asked or counted"
+    )
 
 
 def _mean_covariate(both: SideCovariates) -> float:

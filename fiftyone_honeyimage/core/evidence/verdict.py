@@ -144,6 +144,7 @@ def decide(
     alpha: float | None = None,
     paper: Mapping[str, Any] | None = None,
     caution: str | None = None,
+    unit: str = "nats",
 ) -> Verdict:
     """Gives the verdict on one suspect.
 
@@ -164,6 +165,7 @@ def decide(
         alpha (None): a smaller level than the plan's
         paper (None): the published method's figures, passed through
         caution (None): what the protocol says against how the suspect was asked; ends the statement
+        unit ("nats"): of losses, in words
 
     Raises:
         ParameterError: if the answers do not fit their kind, hold NaN, or alpha exceeds the plan's
@@ -190,7 +192,7 @@ def decide(
         differences = _turned(plan, np.asarray(answers, np.float64))
         effect_size, interval = hodges_lehmann(differences)
         effect_name = (
-            f"loss on {roles[1]} less loss on {roles[0]} twins, nats "
+            f"loss on {roles[1]} less loss on {roles[0]} twins, {unit} "
             "(Hodges-Lehmann; 95% interval: exact signed-rank)"
         )
 
@@ -280,7 +282,7 @@ def judge(
         covariates: for each pair's index, those of sides a and b
         references (None): for each pair's index, what reference models said of sides a and b, for a score that
             compares with them
-        **given: ``num_left``, ``position``, ``alpha``, ``paper`` and ``caution``, see :func:`decide`
+        **given: ``num_left``, ``position``, ``alpha``, ``paper``, ``caution`` and ``unit``, see :func:`decide`
     """
     return decide(
         plan,

@@ -31,7 +31,7 @@ from .log import (
     num_left_after,
     read_log,
 )
-from .protocol import check_protocol
+from .protocol import check_protocol, loss_unit
 from .sides import EVERYBODY, Pair, check_images, read_pair, read_query_order
 
 _KEYS = {
@@ -273,6 +273,7 @@ class Checker:
             position=self.opened.position,
             alpha=self.opened.alpha,
             paper=recorded.paper,
+            unit=loss_unit(self.protocol),
             # No caution: the owner's words are no part of what follows from the numbers
         )
         for field in dataclasses.fields(Verdict):

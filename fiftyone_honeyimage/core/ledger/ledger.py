@@ -55,7 +55,7 @@ from .log import (
     unspent,
     without_words,
 )
-from .protocol import check_protocol
+from .protocol import check_protocol, loss_unit
 from .sides import (
     EVERYBODY,
     MarkedImage,
@@ -410,6 +410,7 @@ class Ledger:
             alpha=opened.alpha,
             paper=paper,
             caution=opened.protocol.get("caution"),
+            unit=loss_unit(opened.protocol),
         )
 
     def _opened(self, verification_id: str) -> LoggedVerification:

@@ -33,8 +33,16 @@ RECORDED = {
     "labels": "right or wrong",
     "losses": "the suspect's own loss",
 }
+#: What losses are counted in where they are no cross-entropy
+OWN_UNIT = "in the suspect's own unit"
+
 _CHANNELS = ("RGB", "BGR")
 _MAX_BATCH = 4096
+
+
+def loss_unit(protocol: Mapping[str, Any]) -> str:
+    """What recorded losses are counted in, in words."""
+    return OWN_UNIT if protocol.get("outputs") == "losses" else "nats"
 
 
 def check_protocol(protocol: Mapping[str, Any], kind: str, labels: Iterable[str]) -> dict[str, Any]:

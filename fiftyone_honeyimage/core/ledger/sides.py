@@ -88,10 +88,10 @@ class Side:
         if not self.files:
             raise LedgerError("A side needs a file at least")
         for name, value in self.covariates.items():
-            if type(value) is not float or not math.isfinite(value):
+            if type(value) is not float or not 0 <= value < math.inf:
                 raise LedgerError(
-                    f"Sample {self.files[0].sample_id}: the covariate {name!r} must be a finite number, "
-                    f"not {value!r}"
+                    f"Sample {self.files[0].sample_id}: the covariate {name!r} must be a loss, a finite number of at "
+                    f"least 0, not {value!r}"
                 )
 
     @classmethod

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .adversarial import Adversarial
 from .badnets import BadNets
 from .base import Method
 from .blended import Blended
+from .crop import Crop
+from .flip import Flip
 from .honeyimage import HoneyImage
+from .mixup import Mixup
 from .ubw_c import UBWC
 from .ubw_p import UBWP
 from .unperturbed import Unperturbed
@@ -16,8 +20,22 @@ from .unperturbed import Unperturbed
 #: name → method. Adding a method means adding one file and one line here.
 METHODS: dict[str, Method] = {
     method.name: method
-    for method in (HoneyImage(), Unperturbed(), BadNets(), Blended(), UBWP(), UBWC())
+    for method in (
+        HoneyImage(),
+        Unperturbed(),
+        BadNets(),
+        Blended(),
+        UBWP(),
+        UBWC(),
+        Adversarial(),
+        Mixup(),
+        Crop(),
+        Flip(),
+    )
 }
+
+#: What is marked with unless a method is named
+DEFAULT_METHOD = METHODS["honeyimage"]
 
 
 def method_words(name: str, options: Mapping[str, Any]) -> str:
@@ -25,4 +43,4 @@ def method_words(name: str, options: Mapping[str, Any]) -> str:
     return METHODS[name].words(options) if name in METHODS else name
 
 
-__all__ = ["METHODS", "Method", "method_words"]
+__all__ = ["DEFAULT_METHOD", "METHODS", "Method", "method_words"]

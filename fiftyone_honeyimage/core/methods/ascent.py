@@ -1,4 +1,5 @@
-"""Which way is up: the gap ``L_out − L_in`` of images, and its gradient, without the models' own pattern."""
+"""Which way is up: the gap ``L_out − L_in`` of images, or ``L_out`` alone, and its gradient, without the models' own
+pattern."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ def gap_gradients(
     seen: torch.Tensor,
     labels: torch.Tensor,
     f_out: torch.nn.Module,
-    f_in: torch.nn.Module,
+    f_in: torch.nn.Module | None,
     device: torch.device,
     origin: tuple[int, int],
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -42,10 +43,11 @@ def gaps_of(
     x: torch.Tensor,
     labels: torch.Tensor,
     f_out: torch.nn.Module,
-    f_in: torch.nn.Module,
+    f_in: torch.nn.Module | None,
     origin: tuple[int, int],
 ) -> torch.Tensor:
-    """``L_out − L_in`` of a batch (B,), mean over four shifts of the images by a pixel down and right.
+    """``L_out − L_in`` of a batch (B,), or ``L_out`` without an in-model, mean over four shifts of the images by a
+    pixel down and right.
 
     A gradient with the period of a stride of two cancels against the one that is shifted by a pixel. The
     place of the four changes from round to round, against the larger periods of the layers behind.
@@ -53,10 +55,11 @@ def gaps_of(
     height, width = x.shape[-2:]
     wider = torch.nn.functional.pad(x, (SHIFT,) * 4, mode="replicate")
     total = torch.zeros(len(x), device=x.device)
+    models = [(1, f_out)] if f_in is None else [(1, f_out), (-1, f_in)]
     for down in (origin[0], origin[0] + 1):
         for right in (origin[1], origin[1] + 1):
             shifted = wider.narrow(-2, SHIFT + down, height).narrow(-1, SHIFT + right, width)
-            for sign, model in ((1, f_out), (-1, f_in)):
+            for sign, model in models:
                 loss = torch.nn.functional.cross_entropy(model(shifted), labels, reduction="none")
                 total = total + sign * loss
     return total / 4

@@ -16,6 +16,7 @@ from .selection import Candidates, select_candidates
 if TYPE_CHECKING:
     from ..codecs.base import Codec
     from .request import CraftRequest, CraftResult
+    from .trade_off import TradeOffPlan
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,6 @@ class Method(ABC):
         shares_secrets: whether a side is several images with one secret, ``num_honeyimages // num_pairs`` of them
         direction: whether a model that learned a side does better on it ("lower" loss) or worse ("higher"), see
             :class:`..evidence.plan.Plan`
-        asks_unmarked: whether a published rule compares the answers on its probes with those on the same images
-            without a secret
         secret: what a suspect cannot know, so that the test is exact: ends "which of the two ... the release holds"
         num_models: proxies whose weights are kept with a marking
     """
@@ -66,7 +65,6 @@ class Method(ABC):
     changes_labels: ClassVar[bool] = False
     shares_secrets: ClassVar[bool] = False
     direction: ClassVar[str] = "lower"
-    asks_unmarked: ClassVar[bool] = False
     secret: ClassVar[str] = "images"
     num_models: ClassVar[int] = 1
 
@@ -126,6 +124,10 @@ class Method(ABC):
             excluded=excluded,
         )
 
+    def num_asked(self, options: Any) -> int:
+        """How many images a suspect is asked about with a secret in them; no release holds them."""
+        return 0
+
     def has_room(self, codec: Codec, options: Any) -> bool:
         """Whether an image can hold a mark that no eye finds."""
         return True
@@ -143,6 +145,10 @@ class Method(ABC):
     @abstractmethod
     def craft(self, request: CraftRequest) -> CraftResult:
         """Makes the marked images; both twins of a pair pass through the same steps. No coin is drawn yet."""
+
+    def plan_trade_off(self, size: RunSize, options: Any) -> TradeOffPlan | None:
+        """How much of other budgets is measured; None where the method has no budget."""
+        return None
 
     @abstractmethod
     def passes(self, size: RunSize, options: Any) -> int:

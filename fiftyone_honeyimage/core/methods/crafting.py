@@ -55,8 +55,8 @@ _BATCH = 128
 _DIFFERENTIABLE_PIXELS = 512 * 512
 
 
-def craft_honeyimages(request: CraftRequest) -> CraftResult:
-    """Turns every candidate into a HoneyImage.
+def craft_by_ascent(request: CraftRequest, *, with_in_model: bool = True) -> CraftResult:
+    """Turns every candidate into a HoneyImage, or, without an in-model, into an adversarial example of the out-model.
 
     Both twins of a pair are candidates like any other and pass through the same steps; nothing here
     knows of pairs or coins.
@@ -67,6 +67,7 @@ def craft_honeyimages(request: CraftRequest) -> CraftResult:
 
     Args:
         request: a :class:`CraftRequest`
+        with_in_model (True): whether the gap ``L_out − L_in`` is climbed, and not ``L_out`` alone
 
     Returns:
         a :class:`CraftResult`; same seed and same device give the same bytes
@@ -81,30 +82,33 @@ def craft_honeyimages(request: CraftRequest) -> CraftResult:
     if saved is not None:
         crafting.perturbations.restore(saved["current"])
         history, first = saved["history"], saved["round"]
-        f_in = _new_in_model(request, first - 1)
-        f_in.load_state_dict(saved["f_in"])
+        if with_in_model:
+            f_in = _new_in_model(request, first - 1)
+            f_in.load_state_dict(saved["f_in"])
 
     seen = crafting.see_all()
     every = torch.cat([request.rest, to_bytes(seen)])
     every_labels = torch.cat([torch.as_tensor(request.rest_labels, dtype=torch.int64), labels])
     for step in range(first, request.options.num_steps):
-        every[len(request.rest) :] = to_bytes(seen)
-        f_in = _train_in_model(request, f_in, every, every_labels, step)
+        if with_in_model:
+            every[len(request.rest) :] = to_bytes(seen)
+            f_in = _train_in_model(request, f_in, every, every_labels, step)
         history.append(crafting.ascend(seen, labels, f_out, f_in, step))
         save_round(request.checkpoint_dir, crafting.perturbations, history, step + 1, f_in)
         request.report("Crafting HoneyImages", step + 1, request.options.num_steps)
 
-    assert f_in is not None  # num_steps >= 1 is checked by the request
     images, encoded, finished, originals = crafting.finish_all()
     return CraftResult(
         images=images,
         encoded=encoded,
         proxy_losses=losses(f_out, finished, labels, device),
         original_losses=losses(f_out, originals, labels, device),
-        in_losses=losses(f_in, finished, labels, device),
+        in_losses=np.full(len(finished), np.nan)
+        if f_in is None
+        else losses(f_in, finished, labels, device),
         history=np.array(history, dtype=np.float64),
         out_model=f_out.cpu(),
-        in_model=f_in.cpu(),
+        in_model=None if f_in is None else f_in.cpu(),
     )
 
 
@@ -138,7 +142,7 @@ class Crafting:
         seen: torch.Tensor,
         labels: torch.Tensor,
         f_out: torch.nn.Module,
-        f_in: torch.nn.Module,
+        f_in: torch.nn.Module | None,
         step: int,
     ) -> float:
         """One step of projected gradient ascent on every image; the mean gap before it.
@@ -146,7 +150,8 @@ class Crafting:
         ``seen`` is brought up to date with the images.
         """
         f_out.to(self._device).eval()
-        f_in.to(self._device).eval()
+        if f_in is not None:
+            f_in.to(self._device).eval()
         total = 0.0
         origin = shift_origin(self._request.seed, step)
         for start in range(0, len(seen), _BATCH):
@@ -288,7 +293,7 @@ class Crafting:
         gradient: torch.Tensor,
         label: torch.Tensor,
         f_out: torch.nn.Module,
-        f_in: torch.nn.Module,
+        f_in: torch.nn.Module | None,
         rng: np.random.Generator,
         origin: tuple[int, int],
     ) -> tuple[torch.Tensor, np.ndarray | None]:

@@ -13,17 +13,17 @@ from .options import Options, option
 if TYPE_CHECKING:
     from ..codecs.base import Codec
     from .request import CraftRequest, CraftResult
+    from .trade_off import TradeOffPlan
 
 
 @dataclass(frozen=True)
-class HoneyImageOptions(Options):
-    """The attack's parameters (eq. 3 to 5 of the paper, and ours).
+class AscentOptions(Options):
+    """The ascent's parameters (eq. 3 to 5 of the paper, and ours).
 
     Attributes:
         epsilon: ε, the largest change of any value of the decoded file, 0–255 units
         step_size: α, the size of one ascent step, 0–255 units
         num_steps: T, the number of rounds
-        inner: ``"retrain"`` trains the in-model anew each round, as the paper does; ``"warm"`` continues it
         robust: whether marks are optimised to survive JPEG 75 and 50, resizing, a median filter, crop
             and flip (expectation over these transforms)
         smoothing: pixels; with a value above 0 the three channels move together, along a gradient that
@@ -38,16 +38,6 @@ class HoneyImageOptions(Options):
         0.4, Real(0, 64, without_least=True), label="Step size", help="0 to 255"
     )
     num_steps: int = option(20, NUM_STEPS, label="Rounds")
-    inner: str = option(
-        "warm",
-        Choice(
-            {
-                "warm": "Continues the in-model each round",
-                "retrain": "Trains the in-model anew each round, as the paper does: far slower",
-            }
-        ),
-        label="In-model",
-    )
     robust: bool = option(
         False,
         Flag(),
@@ -68,13 +58,26 @@ class HoneyImageOptions(Options):
             )
 
 
-class HoneyImage(Method):
-    """The paper's method, with marks that keep file formats and follow the picture."""
+@dataclass(frozen=True)
+class HoneyImageOptions(AscentOptions):
+    """Attributes:
+    inner: ``"retrain"`` trains the in-model anew each round, as the paper does; ``"warm"`` continues it
+    """
 
-    name = "honeyimage"
-    title = "HoneyImages"
-    Options = HoneyImageOptions
-    num_models = 2
+    inner: str = option(
+        "warm",
+        Choice(
+            {
+                "warm": "Continues the in-model each round",
+                "retrain": "Trains the in-model anew each round, as the paper does: far slower",
+            }
+        ),
+        label="In-model",
+    )
+
+
+class Ascent(Method):
+    """A method that climbs a loss by at most ε, with marks that keep file formats and follow the picture."""
 
     def has_room(self, codec: Codec, options: Any) -> bool:
         from .room import budget_of, has_room
@@ -85,27 +88,43 @@ class HoneyImage(Method):
     def most_changed(self, options: Any) -> float:
         return float(options.epsilon)
 
-    def craft(self, request: CraftRequest) -> CraftResult:
-        from .crafting import craft_honeyimages
-
-        return craft_honeyimages(request)
-
-    def passes(self, size: RunSize, options: Any) -> int:
+    def ascent_passes(self, size: RunSize, options: Any, models: int) -> int:
+        """How often an image goes through so many proxies while the marks are searched."""
         from .ascent import PASSES
-        from .trade_off import plan_trade_off
         from .transforms import TRANSFORMS
 
-        rest = size.num_images - size.num_marked
-        steps = options.num_steps
-        rounds = steps * size.epochs if options.inner == "retrain" else size.epochs + steps - 1
         views = 1 + len(TRANSFORMS) if options.robust else 1
-        crafting = size.num_images * rounds + PASSES * views * size.num_marked * steps
-        trade_off = plan_trade_off(
+        return int(PASSES * models // 2 * views * size.num_marked * options.num_steps)
+
+
+class HoneyImage(Ascent):
+    """The paper's method."""
+
+    name = "honeyimage"
+    title = "HoneyImages"
+    Options = HoneyImageOptions
+    num_models = 2
+
+    def craft(self, request: CraftRequest) -> CraftResult:
+        from .crafting import craft_by_ascent
+
+        return craft_by_ascent(request)
+
+    def plan_trade_off(self, size: RunSize, options: Any) -> TradeOffPlan:
+        from .trade_off import plan_trade_off
+
+        return plan_trade_off(
             size.trade_off,
             num_candidates=size.num_marked,
-            num_rest=rest,
+            num_rest=size.num_images - size.num_marked,
             epochs=size.epochs,
             options=options,
             relative_size=size.relative_size,
         )
-        return rest * size.epochs + crafting + trade_off.num_passes
+
+    def passes(self, size: RunSize, options: Any) -> int:
+        rest = size.num_images - size.num_marked
+        steps = options.num_steps
+        rounds = steps * size.epochs if options.inner == "retrain" else size.epochs + steps - 1
+        crafting = size.num_images * rounds + self.ascent_passes(size, options, 2)
+        return rest * size.epochs + crafting + self.plan_trade_off(size, options).num_passes

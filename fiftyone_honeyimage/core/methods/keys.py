@@ -72,7 +72,6 @@ class KeyMethod(Method):
 
     Options: ClassVar[type[Options]] = KeyOptions
     shares_secrets = True
-    asks_unmarked = True
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, options: Any) -> dict[str, Any]:
@@ -218,6 +217,9 @@ class KeyMethod(Method):
             return self.put(image, key_of[row], request.options)
 
         return {"changed": LazyImages(len(request.candidates), changed)}
+
+    def num_asked(self, options: Any) -> int:
+        return int(options.num_probes)
 
     def passes(self, size: RunSize, options: Any) -> int:
         return (size.num_images - size.num_marked) * size.epochs

@@ -218,12 +218,13 @@ def save_round(
     perturbations: Perturbations,
     history: list[float],
     done: int,
-    f_in: torch.nn.Module,
+    f_in: torch.nn.Module | None,
 ) -> None:
     """Keeps a finished round in the checkpoint folder, if there is one."""
     if folder is None:
         return
-    state = {name: value.cpu() for name, value in f_in.state_dict().items()}
+    weights = {} if f_in is None else f_in.state_dict()
+    state = {name: value.cpu() for name, value in weights.items()}
     payload = {"current": perturbations.state(), "history": history, "round": done, "f_in": state}
     save_checkpoint(folder / "rounds.pt", payload)
 

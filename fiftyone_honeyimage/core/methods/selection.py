@@ -27,8 +27,7 @@ class Candidates:
         pairs: int64 (M·F, 2), twins: same label, neighbouring hardness; F in a row make up a pair of sides
         excluded: how many images each exclusion took out of the ranking
         files_a_side: F, images that share a side's secret
-        probes: int64 (P,), images that a suspect will be asked about with a secret in them; a release holds them as
-            they are
+        probes: int64 (P,), images that a suspect will be asked about with a secret in them; no release holds them
     """
 
     singles: np.ndarray

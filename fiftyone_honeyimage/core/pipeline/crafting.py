@@ -20,12 +20,12 @@ from ..errors import ImageError
 from ..files import ensure_free_space, sha256_bytes, sha256_file, write_atomic, write_json_atomic
 from ..images import LazyImages, read_image
 from ..methods import METHODS
+from ..methods.base import RunSize
 from ..methods.crafted import check_result
-from ..methods.honeyimage import HoneyImageOptions
 from ..methods.request import CraftRequest, CraftResult
 from ..methods.selection import Candidates
 from ..methods.survival import Survival, measure_survival
-from ..methods.trade_off import measure_trade_off, plan_trade_off
+from ..methods.trade_off import measure_trade_off
 from ..metrics import LpipsMetric, LpipsUnavailable, compare_images
 from ..models import Proxy, build_model
 from ..progress import Report
@@ -37,7 +37,7 @@ from .labeled import LabeledSamples
 from .loading import keep_rows, load_images
 from .reference_models import train_references
 from .run_cost import peak_bytes
-from .side_files import relabelled, write_sides, write_unmarked_probes
+from .side_files import relabelled, write_probe_sources, write_sides
 
 _logger = logging.getLogger(__name__)
 
@@ -129,15 +129,15 @@ def make_images(
         report,
     )
     curve = None
-    if isinstance(options, HoneyImageOptions):
-        plan = plan_trade_off(
-            trade_off,
-            num_candidates=len(rows),
-            num_rest=len(rest),
-            epochs=config.epochs,
-            options=options,
-            relative_size=_relative_size(codecs, request["input_size"]),
-        )
+    size = RunSize(
+        num_images=len(rows) + len(rest),
+        num_marked=len(rows),
+        epochs=config.epochs,
+        trade_off=trade_off,
+        relative_size=_relative_size(codecs, request["input_size"]),
+    )
+    plan = method.plan_trade_off(size, options)
+    if plan is not None:
         try:
             curve = measure_trade_off(craft, result, plan, lpips_metric=lpips_metric, report=report)
         except ImageError as error:  # at another budget, which the HoneyImages do not depend on
@@ -146,8 +146,7 @@ def make_images(
             )
     manifest["trade_off"] = {} if curve is None else curve.to_dict()
     manifest["lpips_note"] = lpips_note
-    if method.asks_unmarked:
-        manifest["unmarked_probes"] = write_unmarked_probes(partial, loaded.samples, candidates)
+    manifest["probe_sources"] = write_probe_sources(partial, loaded.samples, candidates)
     manifest["num_images"] = len(loaded.samples)
     manifest["failures"] = loaded.failures
     # Written last: a manifest says that every image that it lists is there.

@@ -89,7 +89,7 @@ def mark(
 
     Returns:
         the ledger, which is the secret; the release holds ``ledger.released_images()`` in place of their originals,
-        and none of ``ledger.withheld_images()``
+        none of ``ledger.withheld_images()``, and none of the manifest's ``probe_sources``
 
     Raises:
         ParameterError: if an argument is out of range, or the folder is taken

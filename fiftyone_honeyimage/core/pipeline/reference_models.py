@@ -51,10 +51,12 @@ def check_num_references(number: Any, score: str) -> int:
 
 
 def draw_members(num_models: int, num_units: int, seed: int) -> np.ndarray:
-    """Which units each model is trained on: every unit in half of the models, drawn for each unit by itself.
+    """Which units each model is trained on: a random half, and the next model on the other half.
+
+    Every unit is then in half of the models, and models have as many images, so that they can be trained side by side.
 
     Args:
-        num_models: 2 or more; of an odd number the smaller half has seen a unit
+        num_models: 2 or more; of an odd number the last has a half of its own
         num_units: sides, and candidates without a twin
         seed: of the run
 
@@ -62,8 +64,13 @@ def draw_members(num_models: int, num_units: int, seed: int) -> np.ndarray:
         bool (num_models, num_units)
     """
     rng = np.random.default_rng(derive_seed(seed, "reference members"))
-    ranks = rng.random((num_models, num_units)).argsort(axis=0).argsort(axis=0)
-    return np.asarray(ranks < num_models // 2)
+    members = np.zeros((num_models, num_units), dtype=bool)
+    for model in range(num_models):
+        if model % 2:
+            members[model] = ~members[model - 1]
+        else:
+            members[model, rng.permutation(num_units)[: num_units // 2]] = True
+    return members
 
 
 def train_references(

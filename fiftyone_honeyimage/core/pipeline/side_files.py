@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,16 +61,26 @@ def write_sides(
     return sides
 
 
-def write_unmarked_probes(
+def write_probe_sources(
     partial: Path, labeled: LabeledSamples, candidates: Candidates
-) -> list[dict[str, str]]:
-    """Writes the images that probes were made of, as they are, for published rules that compare with them."""
+) -> list[dict[str, Any]]:
+    """Writes the images that probes were made of, as they are, for published rules that compare with them.
+
+    The manifest says which they are: a release leaves them out, so that no suspect knows a question by its image.
+    """
     entries = []
     for number, row in enumerate(candidates.probes):
         path = labeled.filepaths[row]
         name = f"{PROBES}/unmarked/{number}.png"
         _write_png(partial / name, read_image(path))
-        entries.append({"file": name, "source_sha256": sha256_file(path)})
+        entries.append(
+            {
+                "source": labeled.ids[row],
+                "file": name,
+                "source_sha256": sha256_file(path),
+                "source_bytes": os.path.getsize(path),
+            }
+        )
     return entries
 
 

@@ -25,6 +25,11 @@ _NUM_OTHERWISE = 64
 #: Answers that tell one suspect without a digest from another
 _NUM_FINGERPRINT = 8
 
+_CAUSES_OF_LOSSES = (
+    "Likely causes: pixels on another scale (mean=, std=) or of another size, another schedule of noise, a model that "
+    "predicts something else."
+)
+
 _CAUSES = (
     "Likely causes: another order of classes (classes=), pixels of 0–255 where [0, 1] is sent or the other way "
     "round (std=), swapped channels (channels=), a missing or another normalisation (mean=, std=), another "
@@ -55,9 +60,10 @@ class Trial:
         found = self.competence
         if found.is_wrong:
             if not insist:
+                causes = _CAUSES if found.accuracy is not None else _CAUSES_OF_LOSSES
                 raise SuspectError(
                     f"{found.sentence()} Asked like this it would look innocent whatever it was trained on, so "
-                    f"it was not verified, and nothing was counted. {'' if found.better else _CAUSES + ' '}"
+                    f"it was not verified, and nothing was counted. {'' if found.better else causes + ' '}"
                     "If this is how it is, pass insist=True: the record will say so"
                 )
             return f"{found.sentence()} The owner insisted on verifying it all the same."
@@ -134,6 +140,7 @@ def try_out(
         others=others,
         normalisations=normalisations,
         losses=answers.losses[:number],
+        blank_loss=suspect.blank_loss,
     )
     return Trial(answers.outputs, found, _fingerprint(answers))
 
@@ -145,11 +152,17 @@ def batch_sizes(num_queries: int, batch_size: int) -> list[int]:
     return [size for size in (full, rest) if size]
 
 
-def same_suspect(before: Sequence[float] | None, now: Sequence[float]) -> bool:
-    """Whether two fingerprints are those of one suspect that answers alike each time."""
+def same_suspect(before: Sequence[float] | None, now: Sequence[float], outputs: str) -> bool:
+    """Whether two fingerprints are those of one suspect that answers alike each time.
+
+    Args:
+        before, now: of :class:`Trial`
+        outputs: what the answers are; losses of a suspect's own may all be small
+    """
     if before is None or len(before) != len(now):
         return False
-    return bool(np.allclose(before, now, rtol=1e-2, atol=1e-2, equal_nan=True))
+    least = 1e-9 if outputs == "losses" else 1e-2
+    return bool(np.allclose(before, now, rtol=1e-2, atol=least, equal_nan=True))
 
 
 def _ask(
@@ -250,6 +263,9 @@ def read_held(
     all_held = list(suspect.held or ())
     known = set(all_held)
     everything = read(all_held, np.zeros(len(all_held), dtype=np.int64), outputs)
+    if everything.failed.all():
+        reason = next(iter(everything.failures.values()))
+        raise SuspectError(f"{reason}. None of its answers can be used, and nothing was counted")
     meaning = everything.outputs
     truth = {
         key: classes.index(label)
@@ -271,7 +287,7 @@ def read_held(
 
 def _fingerprint(answers: Answers) -> list[float]:
     values = answers.predicted if answers.kind == "labels" else answers.losses
-    return [round(float(value), 6) for value in np.nan_to_num(values[:_NUM_FINGERPRINT], nan=-1.0)]
+    return [float(f"{value:.6g}") for value in np.nan_to_num(values[:_NUM_FINGERPRINT], nan=-1.0)]
 
 
 def _check_sizes(suspect: Suspect, twins: Mapping[str, np.ndarray]) -> tuple[int, ...]:

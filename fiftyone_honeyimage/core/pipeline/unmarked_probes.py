@@ -43,7 +43,7 @@ def published_decisions(
     if suspect.metered or suspect.held is not None or asked.protocol.outputs == "losses":
         return []
     try:
-        plain = read_manifest(folder).get("unmarked_probes", [])
+        plain = read_manifest(folder).get("probe_sources", [])
         if not plain:
             return []
         answered = _answered(asked, journal, ledger)

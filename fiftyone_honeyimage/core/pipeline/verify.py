@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import LedgerError, SuspectError
+from ..errors import LedgerError, ParameterError, SuspectError
 from ..evidence.decisions import with_decisions
 from ..evidence.exact_tests import TESTS
 from ..evidence.pair_answers import PairAnswers
-from ..evidence.plan import check_score
+from ..evidence.plan import check_own_losses, check_score
 from ..evidence.verdict import Verdict, may_stop
 from ..images import read_image
 from ..ledger.ledger import Ledger
@@ -83,6 +83,11 @@ class Call:
     insist: bool = False
     around: Surroundings = field(default_factory=Surroundings)
 
+    @property
+    def tells_losses(self) -> bool:
+        """Whether the suspect tells one loss an image and no class."""
+        return "losses" in (self.outputs, self.model.outputs)
+
     def protocol(self, outputs: str, **about: Any) -> Protocol:
         """How the suspect is asked, once it is known what its answers are."""
         return Protocol.of(
@@ -135,6 +140,13 @@ def begin(call: Call, journal: Journal, report: Report = silent) -> Begun:
 
     wanted = choose_pairs(call.ledger, call.pairs, call.num_pairs)
     check_score(call.ledger.plan)
+    if call.tells_losses:
+        check_own_losses(call.ledger.plan)
+        if call.references:
+            raise ParameterError(
+                "references calibrate the paper's threshold of loss gaps, and a suspect that tells one loss an image "
+                "has none; leave references out"
+            )
     check_reach(call.ledger, len(wanted), call.ledger.plan.alpha_for(call.alpha))
     images = read_twins(call.ledger, wanted, call.folder)
     found = _try_out(call, images)
@@ -195,9 +207,12 @@ def decide(
             raise SuspectError(f"{error}. {where}") from error
         _logger.warning("The verification of '%s' was interrupted: %s", call.model.name, where)
         raise
-    paper = published_figures(
-        asked.recorded, call.ledger, call.proxy_losses, begun.reference_losses
-    )
+    # A loss of the suspect's own has no gap to the proxy's, which is a cross-entropy
+    paper: Mapping[str, Any] = {}
+    if not call.tells_losses:
+        paper = published_figures(
+            asked.recorded, call.ledger, call.proxy_losses, begun.reference_losses
+        )
     decisions = published_decisions(call.model, asked, journal, call.ledger, call.folder)
     paper = with_decisions(paper, decisions)
     report("Deciding", 0, 1)
@@ -257,7 +272,7 @@ def _resumed(call: Call, journal: Journal, logged: LoggedVerification) -> Questi
     # A suspect without a digest has to answer as the one of that name that was interrupted
     if call.model.digest is None and not logged.closed:
         found = _try_out(call, images)
-        if not same_suspect(journal.trial, found.fingerprint):
+        if not same_suspect(journal.trial, found.fingerprint, found.outputs):
             raise SuspectError(
                 f"a verification of '{call.model.name}' was interrupted, and on unmarked images this "
                 "suspect answers otherwise than that one did. If it is another model, pass another name=: it "

@@ -36,7 +36,9 @@ SCORES: dict[str, Score] = {
 def deciding_scores() -> list[str]:
     """The names of those that a marking can be committed to."""
     return [
-        name for name, score in SCORES.items() if score.decides and score.access is Access.SCORES
+        name
+        for name, score in SCORES.items()
+        if score.decides and score.access is not Access.LABELS
     ]
 
 

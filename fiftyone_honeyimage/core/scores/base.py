@@ -14,10 +14,11 @@ from .references import FloatArray, References
 
 
 class Access(IntEnum):
-    """What a suspect has to give; each includes the ones before it."""
+    """What a suspect has to give: the class, one loss an image of whatever kind, or scores of the classes."""
 
     LABELS = 1
-    SCORES = 2
+    LOSSES = 2
+    SCORES = 3
 
 
 class Score(ABC):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .base import Score
+from .base import Access, Score
 from .references import FloatArray, References
 
 
 class Loss(Score):
-    """``-log p_y``, nats."""
+    """``-log p_y``, nats; of a suspect that tells one loss an image, that."""
 
     name = "loss"
     title = "By how surprised the model is by the right class"
+    access = Access.LOSSES
     is_recorded = True
 
     def of(

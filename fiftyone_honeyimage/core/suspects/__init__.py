@@ -3,6 +3,7 @@
 from .answers import MAX_LOSS, OUTPUTS, Answers
 from .base import CHANNELS, Preprocessing, Suspect
 from .callable_suspect import CallableSuspect
+from .denoising import DenoisingSuspect
 from .loading import SUSPECTS, kind_of, load_suspect, titles
 from .onnx import OnnxSuspect
 from .predictions import PredictionsSuspect
@@ -20,6 +21,7 @@ __all__ = [
     "Asking",
     "Cached",
     "CallableSuspect",
+    "DenoisingSuspect",
     "Logged",
     "OnnxSuspect",
     "PredictionsSuspect",

@@ -173,7 +173,7 @@ class Reader:
         if array.dtype.kind == "f" and self.outputs == "auto":
             raise BadAnswerError(
                 f"it answered with one {array.dtype} an image, and {self.num_classes} scores are needed; "
-                "if these are class indices, pass outputs='labels'"
+                "if these are class indices, pass outputs='labels', and if each is a loss, outputs='losses'"
             )
         bad = ~((array == np.floor(array)) & (array >= 0) & (array < self.num_classes))
         if bad.any():

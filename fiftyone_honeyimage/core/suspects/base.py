@@ -16,6 +16,7 @@ from torch import Tensor
 from ..errors import ParameterError
 from ..limits import check_choice
 from ..resizing import differentiable_resize, height_width
+from .answers import Outputs
 
 CHANNELS = ("RGB", "BGR")
 
@@ -34,6 +35,8 @@ class Suspect(ABC):
             of a service do
         preprocessing: how images become its input, None where that is its own affair
         device: where it is queried, None where that is its own affair
+        outputs: what its answers are where its kind tells, see :func:`~.query.query`; "auto" where it does not
+        blank_loss: of one that tells one loss an image, the mean loss of a model that knows nothing, where that is known
     """
 
     title: ClassVar[str] = ""
@@ -46,6 +49,8 @@ class Suspect(ABC):
     metered: bool = False
     preprocessing: Preprocessing | None = None
     device: torch.device | None = None
+    outputs: Outputs = "auto"
+    blank_loss: float | None = None
 
     @classmethod
     def opens(cls, target: Any) -> bool:
@@ -84,8 +89,8 @@ class Suspect(ABC):
             keys: B names of the images, for suspects that hold answers by name
 
         Returns:
-            logits or probabilities of shape ``(B, num_classes)``, or class indices of shape ``(B,)``;
-            :func:`~.query.query` checks them
+            logits or probabilities of shape ``(B, num_classes)``, class indices of shape ``(B,)``, or one loss an image
+            of shape ``(B,)``; :func:`~.query.query` checks them
         """
 
     def unanswerable(self, keys: Sequence[str]) -> set[str]:

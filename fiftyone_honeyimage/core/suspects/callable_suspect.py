@@ -49,7 +49,7 @@ class CallableSuspect(Suspect):
 
     def __init__(
         self,
-        model: nn.Module | Callable[[Tensor], Any],
+        model: nn.Module | Callable[..., Any],
         preprocessing: Preprocessing | None = None,
         *,
         device: torch.device | None = None,
@@ -83,7 +83,7 @@ class CallableSuspect(Suspect):
 
     def answer(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> np.ndarray:
         batch = self.preprocessing(images).to(self.device, self.dtype)
-        with torch.no_grad(), _evaluation_mode(self.model):
+        with torch.no_grad(), evaluation_mode(self.model):
             return as_array(self.model(batch))
 
     def _copied_to(self, model: nn.Module, device: torch.device) -> nn.Module:
@@ -139,7 +139,8 @@ def digest_of_state(module: nn.Module) -> str | None:
 
 
 @contextmanager
-def _evaluation_mode(model: object) -> Iterator[None]:
+def evaluation_mode(model: object) -> Iterator[None]:
+    """A module in evaluation mode in a block; every part's own mode comes back afterwards."""
     if not isinstance(model, nn.Module):
         yield
         return

@@ -54,6 +54,8 @@ class Competence:
         saturated: share of losses that are exactly 0, as of scores too extreme to be told apart
         hints: other normalisations that are far more accurate, in words → accuracy, of a suspect that knows
             enough without: one that is asked rightly may gain by them too, if it was trained for a short time
+        mean_loss: of a suspect that tells one loss an image; None of others
+        blank_loss: the mean loss of one that knows nothing, None where it is not known
     """
 
     num_images: int
@@ -63,12 +65,14 @@ class Competence:
     better: Mapping[str, float]
     saturated: float = 0.0
     hints: Mapping[str, float] = field(default_factory=dict)
+    mean_loss: float | None = None
+    blank_loss: float | None = None
 
     @property
     def is_wrong(self) -> bool:
         """Whether it looks asked in a wrong way, so that a verdict would mean nothing."""
         if self.accuracy is None:
-            return False
+            return self._is_like_blank
         if self.better:
             return True
         # Few images tell a model that knows little from one that knows nothing as seldom as from a good one
@@ -87,7 +91,13 @@ class Competence:
 
     def sentence(self) -> str:
         """What was found, for the record and for errors."""
-        if self.accuracy is None and self.num_images >= MIN_IMAGES:
+        if self.mean_loss is not None and self.blank_loss is not None:
+            return (
+                "The suspect tells one loss an image and no class, so that whether it is asked in the right way could "
+                f"be checked by its loss alone: {self.mean_loss:.3g} in the mean on {self.num_images} unmarked images; "
+                f"one that knows nothing has {self.blank_loss:.3g}."
+            )
+        if self.mean_loss is not None:
             return (
                 "The suspect tells one loss an image and no class, so that it could not be checked whether it is "
                 "asked in the right way."
@@ -113,7 +123,7 @@ class Competence:
         return text
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, safe for JSON."""
+        """Plain values, safe for JSON. Losses stand in the sentence alone."""
         return {
             "num_images": self.num_images,
             "accuracy": self.accuracy,
@@ -123,6 +133,13 @@ class Competence:
             "saturated": self.saturated,
             "hints": dict(self.hints),
         }
+
+    @property
+    def _is_like_blank(self) -> bool:
+        """Whether its losses are no lower than those of a model that knows nothing."""
+        if self.mean_loss is None or self.blank_loss is None:
+            return False
+        return self.mean_loss >= self.blank_loss
 
     @property
     def _is_like_constant(self) -> bool:
@@ -151,6 +168,7 @@ def judge(
     others: Mapping[str, np.ndarray] | None = None,
     normalisations: Mapping[str, np.ndarray] | None = None,
     losses: np.ndarray | None = None,
+    blank_loss: float | None = None,
 ) -> Competence:
     """Judges a suspect by its answers on unmarked images.
 
@@ -162,13 +180,17 @@ def judge(
         proxies: the proxies' out-of-fold accuracy, if known
         others (None): what it answers if it is asked in other ways, in words → int (m,), the first m images
         normalisations (None): the same for ways that differ in the normalisation alone
-        losses (None): float (n,), nats; NaN where there is none
+        losses (None): float (n,), nats, or the suspect's own; NaN where there is none
+        blank_loss (None): the mean loss of a suspect that tells losses alone and knows nothing
     """
     answered = predicted >= 0
     number = int(answered.sum())
     if losses is not None and not number:
-        number = int(np.isfinite(losses).sum())
-        return Competence(number, None, chance, proxies, {})
+        known = losses[np.isfinite(losses)]
+        mean = float(known.mean()) if len(known) >= MIN_IMAGES else None
+        return Competence(
+            len(known), None, chance, proxies, {}, mean_loss=mean, blank_loss=blank_loss
+        )
     if number < MIN_IMAGES:
         return Competence(number, None, chance, proxies, {})
     right = predicted == labels

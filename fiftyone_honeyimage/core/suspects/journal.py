@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import BaseFileLock, FileLock, Timeout
 
 from ..errors import LedgerError
 
@@ -39,14 +39,19 @@ class Journal:
         failures: (pair, side, image) → the reason
     """
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: Path, lock: BaseFileLock) -> None:
         self.path = path
-        self._descriptor = descriptor
+        self._lock = lock
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         self.verification_id: str | None = None
         self.trial: list[Any] | None = None
         self.answers: dict[Place, tuple[float, bool]] = {}
         self.failures: dict[Place, str] = {}
-        self.was_there = self._read()
+        try:
+            self.was_there = self._read()
+        except BaseException:
+            os.close(self._descriptor)
+            raise
 
     @classmethod
     def open(cls, ledger_path: Path, call: Mapping[str, Any]) -> Journal:
@@ -61,22 +66,19 @@ class Journal:
             OSError: if it cannot be written
         """
         path = journal_path(ledger_path, call)
-        while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-            try:
-                _lock(descriptor)
-            except OSError as error:
-                os.close(descriptor)
-                raise LedgerError(
-                    "the same verification is running at this moment; wait for it, or end it first"
-                ) from error
-            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
-                break
-            os.close(descriptor)  # its owner removed it meanwhile
+        lock = FileLock(
+            path.with_name(f".{path.name}.lock"), mode=0o600, timeout=0, thread_local=False
+        )
         try:
-            return cls(path, descriptor)
+            lock.acquire()
+        except Timeout as error:
+            raise LedgerError(
+                "the same verification is running at this moment; wait for it, or end it first"
+            ) from error
+        try:
+            return cls(path, lock)
         except BaseException:
-            os.close(descriptor)
+            lock.release()
             raise
 
     def begin(self, trial: Sequence[Any]) -> None:
@@ -134,15 +136,16 @@ class Journal:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+            self._lock.release()
 
     def remove(self) -> None:
         """Removes it: what it held is in the ledger and on the dataset."""
         if self._descriptor < 0:
             return
-        if sys.platform == "win32":
-            self.close()
+        os.close(self._descriptor)
+        self._descriptor = -1
         self.path.unlink(missing_ok=True)
-        self.close()
+        self._lock.release()
 
     def _write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         data = "".join(json.dumps(row) + "\n" for row in rows).encode()
@@ -223,18 +226,3 @@ def _read_all(descriptor: int) -> bytes:
     while part := os.read(descriptor, 1 << 20):
         parts.append(part)
     return b"".join(parts)
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(descriptor: int) -> None:
-        # far beyond the end: a lock there hinders nobody's reading
-        os.lseek(descriptor, 1 << 30, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

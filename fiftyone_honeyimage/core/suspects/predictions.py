@@ -14,12 +14,12 @@ from .callable_suspect import as_array
 
 
 class PredictionsSuspect(Suspect):
-    """Answers by key: for each image a row of scores, or the index of the predicted class.
+    """Answers by key: for each image a row of scores, the index of the predicted class, or one loss.
 
     Images without an answer (absent, or None) are marked failed, with or without ``skip_failures``.
 
     Args:
-        predictions: for each key a sequence of ``num_classes`` numbers, or one whole number
+        predictions: for each key a sequence of ``num_classes`` numbers, or one number
         name ("predictions"): what to call the model
 
     Raises:
@@ -63,16 +63,12 @@ class PredictionsSuspect(Suspect):
 def _checked(key: str, value: Any) -> np.ndarray:
     if isinstance(value, (bool, str)):
         raise SuspectError(
-            f"the prediction of {key!r} is {value!r}; give the class's index, or a row of scores"
+            f"the prediction of {key!r} is {value!r}; give the class's index, a row of scores, or a loss"
         )
     array = as_array(value) if isinstance(value, (Tensor, list, tuple)) else np.asarray(value)
-    if (
-        array.dtype.kind not in "iuf"
-        or array.ndim > 1
-        or (array.ndim == 0 and array.dtype.kind == "f")
-    ):
+    if array.dtype.kind not in "iuf" or array.ndim > 1:
         raise SuspectError(
             f"the prediction of {key!r} is {array.dtype} of shape {array.shape}; give the class's index, "
-            "or a row of scores"
+            "a row of scores, or a loss"
         )
     return array

@@ -49,7 +49,7 @@ class Asking:
     Args:
         suspect: from :func:`~.load_suspect`
         num_classes: the number of classes
-        outputs ("auto"): see :func:`query`
+        outputs ("auto"): see :func:`query`; "auto" is what the suspect says itself, if it does
         tolerance (0): how many images in a row may fail. With 0 a batch is never split, and its failure is
             an error; with None failures never are
         keep (None): is called with every usable answer before anything else is done with it; ``outputs`` must
@@ -66,6 +66,8 @@ class Asking:
     ) -> None:
         if outputs not in OUTPUTS:
             raise ParameterError(f"outputs is one of {', '.join(OUTPUTS)}; got {outputs!r}")
+        if outputs == "auto":
+            outputs = suspect.outputs
         self.suspect = suspect
         self.tolerance = tolerance
         self.keep = keep
@@ -221,7 +223,7 @@ def query(
         labels: int array (n,), the true classes in ``[0, num_classes)``
         num_classes: the number of classes
         batch_size (64): the number of images a query
-        outputs ("auto"): what the answers are: "auto", "logits", "probabilities" or "labels". With
+        outputs ("auto"): what the answers are: "auto", "logits", "probabilities", "labels" or "losses". With
             "labels", rows of scores are reduced to the class with the highest
         tolerance (0): how many images in a row may fail without an error; None for any number. See
             :class:`Asking` for what is tried before an image counts as failed

@@ -110,6 +110,10 @@ def enter_in_dataset(
         },
         {
             "images": record(images, sample_ids, honey_ids),
+            "asked": [
+                {name: image[name] for name in ("source", "source_sha256", "source_bytes")}
+                for image in manifest.get("probe_sources", ())
+            ],
             "metrics": metrics,
             "survival": manifest["survival"],
             "excluded": manifest["excluded"],

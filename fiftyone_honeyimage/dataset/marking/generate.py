@@ -221,7 +221,7 @@ def generate_honeyimages(
                 # Hours may have passed: whatever took the key meanwhile is not touched
                 catch_up(dataset)
                 check_new_key(dataset, honey_key, "honey_key")
-                check_still_free(dataset, honey_key, storage.read_manifest(partial)["images"])
+                check_still_free(dataset, honey_key, storage.read_manifest(partial))
                 count = earlier_commitments(dataset)
                 ledger = draw_coins_once(
                     partial,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import fiftyone as fo
@@ -21,23 +21,23 @@ def chosen_by_others(labeled: LabeledSamples, honey_key: str) -> np.ndarray:
     return np.array([bool(labeled.chosen.get(i, set()) - {honey_key}) for i in labeled.ids])
 
 
-def check_still_free(
-    dataset: fo.Dataset, honey_key: str, images: Sequence[Mapping[str, Any]]
-) -> None:
-    """Checks that no other marking was finished meanwhile that chose one of these images.
+def check_still_free(dataset: fo.Dataset, honey_key: str, manifest: Mapping[str, Any]) -> None:
+    """Checks that no other marking was finished meanwhile that chose one of its images.
 
     Args:
         dataset: the dataset
         honey_key: the marking that is about to draw its coins
-        images: of its manifest
+        manifest: of its folder
 
     Raises:
         InterruptedRunError: naming the other marking
     """
+    images = [*manifest["images"], *manifest.get("probe_sources", ())]
     for other in known_markings(dataset):
         if other.name == honey_key:
             continue
         taken = {image[name] for image in other.images for name in ("sample", "source_sha256")}
+        taken |= {image["source_sha256"] for image in other.asked}
         common = [i for i in images if i["source"] in taken or i["source_sha256"] in taken]
         if common:
             raise InterruptedRunError(

@@ -84,7 +84,8 @@ class ReleaseReport:
         num_relabelled: how many of them have another label than the original, as the method says
         num_withheld: how many images of the view were withheld
         num_other_honeyimages: HoneyImages of other markings that were left out
-        num_left_out: originals that were left out besides: other markings chose them, or they are copies
+        num_left_out: originals that were left out besides: other markings chose them, they are copies, or suspects will
+            be asked about them
             of what this one chose
         exposed_by: folders of earlier releases that hold the unmarked originals of this marking's images:
             whoever has one of them too can tell which images are marked

@@ -22,7 +22,7 @@ from pymongo.errors import PyMongoError
 
 from ...core.errors import HoneyImageError, ReleaseError, SamplesError
 from ..identity import DELETED, known_markings, originals, recorded_images
-from ..runs import MARKING, catch_up, changing, list_keys, root_dataset, run_config
+from ..runs import MARKING, catch_up, changing, find_results, list_keys, root_dataset, run_config
 
 if TYPE_CHECKING:
     from ...core.audit import AuditReport
@@ -225,6 +225,7 @@ def keep_in_mind(dataset: fo.Dataset, honey_key: str) -> None:
         "honey_key": honey_key,
         "releases": _entries(dataset, honey_key),
         "images": [{**image, "honey": None} for image in recorded_images(dataset, honey_key)],
+        "asked": (find_results(dataset, honey_key) or {}).get("asked", []),
     }
     others = [
         old for old in dataset.info.get(DELETED, ()) if old["commitment"] != config["commitment"]

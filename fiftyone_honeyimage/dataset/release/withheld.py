@@ -22,7 +22,8 @@ def to_release(labeled: LabeledSamples, opened: OpenMarking) -> LabeledSamples:
 
     A release of this marking must not publish what another withholds. It does not hold the other's
     released HoneyImages either: the other's verdict would fall on who only ever had this release. A file
-    with the bytes of a marked original stays out as well, under whatever id, for either twin alike.
+    with the bytes of a marked original stays out as well, under whatever id, for either twin alike, and so does an
+    image that suspects are asked about with a secret in it: who holds it knows the question.
 
     Args:
         labeled: the samples, HoneyImages left out
@@ -128,6 +129,7 @@ def _kept_out(marking: KnownMarking, ledger: Ledger) -> set[str]:
     digests = {
         image[name] for image in marking.images for name in ("source_sha256", "marked_sha256")
     }
+    digests |= {image["source_sha256"] for image in marking.asked}
     if marking.commitment == ledger.commitment:
         other: Ledger | None = ledger
     else:
@@ -136,6 +138,7 @@ def _kept_out(marking: KnownMarking, ledger: Ledger) -> set[str]:
         images = other.marked_images
         digests |= {image.source_sha256 for image in images}
         digests |= {image.marked_sha256 for image in images}
+        digests |= {image.source_sha256 for pair in other.pairs for image in pair.asked}
     return digests - {image.marked_sha256 for image in ledger.released_images()}
 
 

@@ -54,6 +54,8 @@ def ask_controls(
     """
     if outputs == "labels":
         return {"note": "a suspect that gives labels alone has no loss"}
+    if outputs == "losses":
+        return {"note": "a loss of the suspect's own has no gap to the proxy's"}
     dataset, config = opened.dataset, opened.marking.config
     hardness, label_field = config["hardness_field"], config["label_field"]
     for name in (hardness, label_field):

@@ -86,6 +86,11 @@ def evaluate_known_models(
         "device": device,
     }
     models = [open_suspect(dataset, marking, m, names, None, load) for m in (infringing, innocent)]
+    for model in models:
+        if model.outputs == "losses":
+            raise SuspectError(
+                f"'{model.name}' tells one loss an image; the loss gap needs logits or probabilities"
+            )
     released = opened.ledger.released_images()
     here = opened.in_dataset
     labeled = read_labels(samples, marking.config["label_field"])

@@ -160,14 +160,14 @@ def read_predictions(
     """Predictions on the samples of a view, by what stands at ``key_path``.
 
     A Classification with logits gives scores; one without gives its label alone; a list or vector
-    gives scores.
+    gives scores; a number a loss.
 
     Raises:
         SuspectError: if the field's type cannot hold predictions, or the logits' order contradicts
             the labels
     """
     kind = view._dataset.get_field(field_name)
-    if isinstance(kind, (fo.ListField, fo.VectorField, fo.ArrayField)):
+    if isinstance(kind, (fo.ListField, fo.VectorField, fo.ArrayField, fo.FloatField)):
         sources, rows = view.values([key_path, field_name])
         return {
             source: None if row is None else np.asarray(row, dtype=np.float64)
@@ -176,7 +176,7 @@ def read_predictions(
     if getattr(kind, "document_type", None) is not fo.Classification:
         raise SuspectError(
             f"field '{field_name}' holds no predictions: it must be a Classification, with logits if "
-            "there are any, or a list of scores"
+            "there are any, a list of scores, or a float, the loss on each"
         )
 
     sources, labels, logits = view.values([key_path, f"{field_name}.label", f"{field_name}.logits"])

@@ -12,5 +12,7 @@ def unmarked(dataset: fo.Dataset) -> fo.DatasetView:
 
     The original of any HoneyImage would show whoever holds a release with it which image is marked.
     """
-    images = [image for known in known_markings(dataset) for image in known.images]
-    return originals(dataset).exclude([image["sample"] for image in images if image["sample"]])
+    markings = known_markings(dataset)
+    images = [image["sample"] for known in markings for image in known.images if image["sample"]]
+    asked = [image["source"] for known in markings for image in known.asked]
+    return originals(dataset).exclude([*images, *asked])

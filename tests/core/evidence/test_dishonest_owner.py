@@ -274,7 +274,7 @@ def test_pairs_that_could_not_be_made_by_the_program(
     assert "lack 'bird'" in committed(unknown_label)
     assert "released must be a or b" in committed(no_coin)
     assert "released to nobody" in committed(nobody)
-    assert "must be a finite number" in committed(no_number)
+    assert "must be a loss, a finite number of at least 0" in committed(no_number)
     assert committed(another_index)
     assert committed(true_for_one)
 

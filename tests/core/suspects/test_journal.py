@@ -54,7 +54,7 @@ def test_it_is_the_owners_alone_and_goes_when_it_is_done(ledger):
     assert journal.path.stat().st_mode & 0o777 == 0o600
     journal.remove()
     journal.close()
-    assert os.listdir(ledger.parent) == ["ledger.json"]
+    assert {path.name for path in ledger.parent.glob("[!.]*")} == {"ledger.json"}
 
 
 def test_the_first_answer_counts(ledger):

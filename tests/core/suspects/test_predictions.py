@@ -77,7 +77,7 @@ def test_a_row_that_is_not_finite_names_its_image(trained_logits, real_digits):
         ({"a": [0.1, 0.9], "b": [0.1, 0.2, 0.7]}, r"'b' has shape \(3,\)"),
         ({"a": "cat"}, "'a' is 'cat'"),
         ({"a": True}, "'a' is True"),
-        ({"a": 0.7}, "float64"),
+        ({"a": 0.7 + 1j}, "complex128"),
         ({"a": [[0.1, 0.9]]}, r"shape \(1, 2\)"),
         ({"a": ["x", "y"]}, "'a'"),
         ({"a": {"label": 3}}, "'a'"),

@@ -1,0 +1,178 @@
+"""The page of :mod:`benchmarks.paper`: tables and plots of every result that lies in ``benchmarks/results/``.
+
+python -m benchmarks.paper_report
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from jinja2 import Environment
+from markupsafe import Markup
+from matplotlib import pyplot as plt
+
+from benchmarks.paper_table import shown
+from benchmarks.results_io import RESULTS
+
+matplotlib.use("svg")
+matplotlib.rcParams["svg.hashsalt"] = "honeyimage"  # the same figures give the same file
+
+PAGE = RESULTS.parent.parent / "docs" / "paper.html"
+
+_TEMPLATE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Every method on the same work</title>
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2em auto; padding: 0 1em; }
+table { border-collapse: collapse; font-size: 13px; } td, th { border: 1px solid #ccc; padding: 3px 7px; text-align: right; }
+td:first-child, th:first-child { text-align: left; } figure { display: inline-block; margin: 1em 1em 1em 0; vertical-align: top; }
+code { font-size: 12px; }
+</style></head><body>
+<h1>Every method on the same work</h1>
+<p>Each method marks 1 % of the images; one suspect is trained on public images and the release, others without it. AUROC, TPR and TNR
+are those of the method&rsquo;s published score, image by image, between a suspect that used the release and one that did not; the exact p is this
+project&rsquo;s verdict over all pairs. Intervals are Student&rsquo;s 95 % over seeds.</p>
+{% for result in results %}
+<h2>{{ result.title }}</h2>
+<p>{{ result.setting }}<br><code>{{ result.command }}</code></p>
+{% for plot in result.plots %}<figure>{{ plot }}</figure>{% endfor %}
+<table><tr>{% for name in result.columns %}<th>{{ name }}</th>{% endfor %}</tr>
+{% for row in result.rows %}<tr>{% for value in row %}<td>{{ value }}</td>{% endfor %}</tr>{% endfor %}
+</table>
+{% endfor %}
+</body></html>
+"""
+
+_COLUMNS = (
+    ("method or score", None),
+    ("AUROC", "auroc"),
+    ("the paper\u2019s", None),
+    ("TPR", "tpr"),
+    ("TNR", "tnr"),
+    ("TPR at 1 %", "tpr_at_0.01"),
+    ("TPR at 0.1 %", "tpr_at_0.001"),
+    ("right on the release (HL)", "hl"),
+    ("alike (STL)", "stl"),
+    ("accuracy lost, points", "accuracy_cost_points"),
+    ("seconds", "seconds"),
+)
+
+
+def read_results(folder: Path = RESULTS) -> list[dict[str, Any]]:
+    """Every result of :mod:`benchmarks.paper` in a folder."""
+    return [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("paper_*.json"))
+    ]
+
+
+def page(records: Sequence[Mapping[str, Any]]) -> str:
+    """The page, HTML."""
+    environment = Environment(autoescape=True)
+    results = [
+        {**_described(record), "plots": [Markup(plot) for plot in _plots(record)]}
+        for record in records
+    ]
+    return environment.from_string(_TEMPLATE).render(results=results)
+
+
+def _described(record: Mapping[str, Any]) -> dict[str, Any]:
+    cell = record["figures"]["cells"][0]
+    scale, summary = cell["scale"], record["figures"]["summary"]
+    rows = []
+    for name, entry in summary.items():
+        row = [name]
+        for _, key in _COLUMNS[1:]:
+            value = entry["paper_auroc"] if key is None else entry.get(key)
+            row.append("\u2013" if value is None else shown(value) if key else f"{value:g}")
+        innocent = _innocent(entry)
+        row.append(", ".join(f"{p:.1e}" for p in entry["p"]["infringing"]))
+        row.append(f"{min(innocent):.2g} of {len(innocent)}")
+        row.append(f"{entry['queries']:,}")
+        rows.append(row)
+    seeds = ", ".join(map(str, record["seeds"]))
+    return {
+        "title": f"{cell['data']}, {scale['name']}",
+        "setting": f"{scale['num_public']:,} public and {scale['num_private']:,} private images, {scale['num_test']:,} for tests, "
+        f"proxy {scale['proxy']}, suspect {scale['suspect']}, {scale['epochs']} epochs in batches of {scale['batch_size']}; seeds "
+        f"{seeds}; {record['device']['name']}",
+        "command": record["command"],
+        "columns": [
+            *(title for title, _ in _COLUMNS),
+            "exact p",
+            "least p of innocents",
+            "queries",
+        ],
+        "rows": rows,
+    }
+
+
+def _innocent(entry: Mapping[str, Any]) -> list[float]:
+    return [p for who, values in entry["p"].items() if who != "infringing" for p in values]
+
+
+def _plots(record: Mapping[str, Any]) -> list[str]:
+    summary = record["figures"]["summary"]
+    names = list(summary)[::-1]
+    places = np.arange(len(names))
+
+    def auroc(axes: Any) -> None:
+        for place, name in zip(places, names, strict=True):
+            found = summary[name]["auroc"]
+            low, high = found.get("interval", [found["mean"]] * 2)
+            axes.plot([low, high], [place, place], color="#888", lw=2)
+            axes.plot(found["mean"], place, "o", color="#1f77b4")
+            if summary[name]["paper_auroc"]:
+                axes.plot(summary[name]["paper_auroc"], place, "x", color="#d62728")
+        axes.axvline(0.5, color="#ccc", lw=1)
+        axes.set_xlabel("AUROC, image by image (cross: the paper\u2019s)")
+
+    def exact(axes: Any) -> None:
+        for place, name in zip(places, names, strict=True):
+            for values, colour in (
+                (_innocent(summary[name]), "#888"),
+                (summary[name]["p"]["infringing"], "#d62728"),
+            ):
+                axes.plot(-np.log10(values), [place] * len(values), "o", color=colour, ms=4)
+        axes.axvline(3, color="#ccc", lw=1)
+        axes.set_xlabel("\u2212log10 of the exact p (red: used the release; line: 0.001)")
+
+    def cost(axes: Any) -> None:
+        for place, name in zip(places, names, strict=True):
+            found = summary[name]["accuracy_cost_points"]
+            low, high = found.get("interval", [found["mean"]] * 2)
+            axes.plot([low, high], [place, place], color="#888", lw=2)
+            axes.plot(found["mean"], place, "o", color="#1f77b4")
+        axes.axvline(0, color="#ccc", lw=1)
+        axes.set_xlabel("test accuracy that the release costs, points")
+
+    return [_drawn(draw, places, names) for draw in (auroc, exact, cost)]
+
+
+def _drawn(draw: Any, places: np.ndarray, names: Sequence[str]) -> str:
+    figure, axes = plt.subplots(figsize=(5.2, 0.8 + 0.28 * len(names)))
+    draw(axes)
+    axes.set_yticks(places, names)
+    figure.tight_layout()
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    return text.getvalue().partition("<svg")[1] + text.getvalue().partition("<svg")[2]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--page", type=Path, default=PAGE)
+    args = parser.parse_args()
+    args.page.write_text(page(read_results(args.results)), encoding="utf-8")
+    print(f"{args.page} was written")
+
+
+if __name__ == "__main__":
+    main()

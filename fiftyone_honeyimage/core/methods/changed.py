@@ -1,0 +1,42 @@
+"""What the paper's ablations of generation share: hard images, changed by a step that takes no training."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..images import LazyImages
+from ..seeds import derive_seed
+from .unperturbed import Unperturbed
+
+if TYPE_CHECKING:
+    from .request import CraftRequest, CraftResult
+
+
+class Changed(Unperturbed):
+    """A method that changes each image by itself, both twins by the same step.
+
+    Source: the HoneyImage paper (arXiv 2508.00892) compares its marks with such changes of the same hard images; it does not
+    print their parameters.
+    """
+
+    @abstractmethod
+    def change(
+        self, image: np.ndarray, request: CraftRequest, rng: np.random.Generator
+    ) -> np.ndarray:
+        """A uint8 (H, W, 3) image as a release holds it, of the same shape."""
+
+    def most_changed(self, options: Any) -> float:
+        return 255.0
+
+    def craft(self, request: CraftRequest) -> CraftResult:
+        from .changed_images import finish_changed
+
+        def changed(row: int) -> np.ndarray:
+            image = request.candidates[row]  # raises IndexError at the end
+            rng = np.random.default_rng(derive_seed(request.seed, self.name, row))
+            return self.change(image, request, rng)
+
+        return finish_changed(request, LazyImages(len(request.candidates), changed))
