@@ -75,22 +75,17 @@ class Marking:
     def _visibility(self) -> list[str]:
         """How visible the HoneyImages are; nothing if they are the originals."""
         told = [
-            f"{words} {values[name]:{form}}"
-            for words, values, name, form in (
-                ("no value changed by more than", self.worst, "linf", ".3g"),
-                ("SSIM", self.metrics, "ssim", ".3f"),
-                ("at the most visible spot of all", self.worst, "worst_window", ".3f"),
-                ("PSNR in dB", self.metrics, "psnr", ".1f"),
-                ("LPIPS", self.metrics, "lpips", ".4f"),
+            words.format(values[name])
+            for words, values, name in (
+                ("no value changed by more than {:.3g} of 255", self.worst, "linf"),
+                ("SSIM {:.3f} (1: no change)", self.metrics, "ssim"),
+                ("{:.3f} at the most visible spot of all", self.worst, "worst_window"),
+                ("PSNR {:.1f} dB", self.metrics, "psnr"),
+                ("LPIPS {:.4f} (0: no change)", self.metrics, "lpips"),
             )
             if values.get(name) is not None
         ]
-        if not told:
-            return []
-        return [
-            f"How visible they are: {', '.join(told)} (values are 0 to 255; an SSIM of 1, an LPIPS of 0 and a high PSNR "
-            "mean no visible change)"
-        ]
+        return [f"How visible they are: {', '.join(told)}"] if told else []
 
     def _effect(self) -> list[str]:
         """What making them did to the proxies' losses; nothing where it was not measured."""
