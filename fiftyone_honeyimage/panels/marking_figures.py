@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..app.words import plan_rows
 from ..core.methods import method_words
 from .plot_style import GREY, LEGEND, ORANGE, Trace
 
@@ -56,6 +57,8 @@ def marking_rows(config: Mapping[str, Any], results: Mapping[str, Any]) -> list[
     gap = loss_gap_text(results.get("metrics") or {})
     if gap is not None:
         rows.append(("mean loss of the proxies", gap))
+    if pairs:
+        rows += plan_rows(config)
     rows.append(("commitment", commitment_text(config["commitment"])))
     if config.get("timestamp") is not None:
         rows.append(("time (UTC)", f"{config['timestamp']:%Y-%m-%d %H:%M}"))

@@ -6,7 +6,7 @@ Everything is read anew each time, so that what another window or process change
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -168,18 +168,28 @@ def pair_samples(dataset: fo.Dataset, honey_key: str) -> list[dict[str, Any]]:
     ]
 
 
-def exactness(dataset: fo.Dataset, verification: Verification) -> str:
-    """Which secret a verdict's exactness rests on, and how small a p so many pairs can reach."""
-    from ..core.evidence.reach import exactness_text
-    from ..core.methods import METHODS
+def marking_config(dataset: fo.Dataset, verification: Verification) -> Mapping[str, Any]:
+    """How the images were marked and what was committed; empty if the marking was deleted."""
     from ..dataset.marking.marking import load_marking
 
-    secret = "images"
     try:
-        method = load_marking(dataset, verification.honey_key).config["method"]
-        secret = METHODS[method].secret
-    except (HoneyImageError, KeyError):
-        pass  # the marking was deleted, or its method is none of today's
+        return load_marking(dataset, verification.honey_key).config
+    except HoneyImageError:
+        return {}
+
+
+def exactness(config: Mapping[str, Any], verification: Verification) -> str:
+    """Which secret a verdict's exactness rests on, and how small a p so many pairs can reach.
+
+    Args:
+        config: of the marking's run; empty if it was deleted
+        verification: of that marking
+    """
+    from ..core.evidence.reach import exactness_text
+    from ..core.methods import METHODS
+
+    method = METHODS.get(config.get("marking_method", ""))  # it may be none of today's
+    secret = "images" if method is None else method.secret
     return exactness_text(verification.verdict.test, len(verification.pairs), secret)
 
 

@@ -12,9 +12,8 @@ from itertools import product
 from statistics import median
 from typing import Any
 
-from ..app.words import table
+from ..app.words import plan_rows, table
 from ..core.evidence.decisions import read_decisions
-from ..core.evidence.exact_tests import TESTS
 from .plot_style import GREY, LEGEND, ORANGE, TRANSPARENT, Trace
 
 Pair = Mapping[str, Any]
@@ -46,8 +45,13 @@ def probability(value: float) -> str:
     return f"{value:.2g}"
 
 
-def summary_rows(verdict: Any) -> list[tuple[str, str]]:
-    """The figures behind a verdict."""
+def summary_rows(verdict: Any, config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The figures behind a verdict, and what was committed before the release.
+
+    Args:
+        verdict: a ``Verdict``
+        config: of the marking's run; empty where it was deleted
+    """
     corrected = (
         f"**{probability(verdict.p_adjusted)}**, as verification number {verdict.family_size} with "
         f"this ledger; uncorrected {probability(verdict.p_value)}"
@@ -61,7 +65,7 @@ def summary_rows(verdict: Any) -> list[tuple[str, str]]:
         ("significance level α", f"{verdict.alpha:g}"),
         ("effect", effect(verdict)),
         ("pairs of twins", pairs),
-        ("test", TESTS[verdict.test].title),
+        *plan_rows(config, verdict.test, verdict.kind),
     ]
 
 

@@ -54,9 +54,10 @@ def show_verdict(
     alert(panel, "verdict", headline, verdict.statement, severity)
     for number, notice in enumerate(data.notices(ctx.dataset, verification, state)):
         alert(panel, f"notice_{number}", notice.label, notice.text, notice.severity)
-    panel.md(table(("Figures", ""), figures.summary_rows(verdict)), name="figures")
+    config = data.marking_config(ctx.dataset, verification)
+    panel.md(table(("Figures", ""), figures.summary_rows(verdict, config)), name="figures")
     if verification.pairs:
-        panel.md(data.exactness(ctx.dataset, verification), name="exactness")
+        panel.md(data.exactness(config, verification), name="exactness")
     decisions = figures.decisions_markdown(verdict.paper)
     if decisions is not None:
         panel.md(decisions, name="decisions")

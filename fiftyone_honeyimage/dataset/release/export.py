@@ -107,6 +107,24 @@ class ReleaseReport:
     commitment: str
     release_digest: str
 
+    def __str__(self) -> str:
+        lines = [
+            f"{self.num_images:,} images in {self.export_dir}, {self.num_honeyimages:,} of them HoneyImages; "
+            f"{self.num_withheld:,} images were withheld"
+        ]
+        if self.num_relabelled:
+            lines.append(f"{self.num_relabelled:,} images have another label than their originals")
+        left_out = self.num_left_out + self.num_other_honeyimages
+        if left_out:
+            lines.append(
+                f"{left_out:,} images were left out besides: other markings chose them, or they are copies of marked ones"
+            )
+        lines += [
+            f"{folder} holds the unmarked originals: whoever has it too can tell which images are marked"
+            for folder in self.exposed_by
+        ]
+        return "\n".join(lines)
+
 
 def export_release(
     samples: fo.core.collections.SampleCollection,
