@@ -83,7 +83,7 @@ def compute_hardness(
     *,
     proxy: Proxy,
     input_size: int | None,
-    training: TrainingConfig | Mapping[str, Any] | None,
+    training: TrainingConfig | Mapping[str, Any] | str | None,
     seed: int,
     device: str | None,
     skip_failures: bool,
@@ -161,14 +161,17 @@ def compute_hardness(
     return summary
 
 
-def training_config(training: TrainingConfig | Mapping[str, Any] | None) -> TrainingConfig:
-    """The trainer's settings from a config, a mapping of changes to the default or to a named ``recipe``, or None.
+def training_config(training: TrainingConfig | Mapping[str, Any] | str | None) -> TrainingConfig:
+    """The trainer's settings from a config, a recipe's name, a mapping of changes to the default or to a named
+    ``recipe``, or None.
 
     Raises:
         ParameterError: if a name is unknown or a value is out of range
     """
     if training is None:
         return TrainingConfig()
+    if isinstance(training, str):
+        return TrainingConfig.named(training)
     if isinstance(training, Mapping):
         training = {str(name): value for name, value in training.items()}
         known = set(TrainingConfig.__dataclass_fields__)
@@ -182,4 +185,6 @@ def training_config(training: TrainingConfig | Mapping[str, Any] | None) -> Trai
     # Compared by name: a plugin and a script hold two copies of this class.
     if type(training).__name__ == TrainingConfig.__name__:
         return TrainingConfig(**asdict(training))
-    raise ParameterError(f"training must be a TrainingConfig or a mapping; found {shown(training)}")
+    raise ParameterError(
+        f"training must be a TrainingConfig, a mapping or a recipe's name; found {shown(training)}"
+    )

@@ -157,11 +157,14 @@ def sdk_defaults(function: Callable[..., Any], method: Any = None) -> dict[str, 
 def given(ctx: Any, function: Callable[..., Any]) -> dict[str, Any]:
     """The parameters of an SDK function that were given; its defaults stand for the others.
 
-    An emptied field of a form counts as not given.
+    An emptied field of a form counts as not given. A recipe that a form has chosen stands for the whole training:
+    the fields that it hides still hold what they held.
     """
     names = [*inspect.signature(function).parameters, *sdk_defaults(function, _method(ctx))]
     values = {name: ctx.params.get(name) for name in names}
     values = {name: value for name, value in values.items() if value not in (None, "", {})}
+    if ctx.params.get("recipe") not in (None, "", "default") and "training" in names:
+        values["training"] = ctx.params["recipe"]
     if isinstance(values.get("training"), Mapping):
         values["training"] = {
             name: value for name, value in values["training"].items() if value not in (None, "")

@@ -14,7 +14,8 @@ import torch
 from ..errors import ImageError
 from ..evidence.alpha_spending import holm
 from ..images import read_image
-from ..methods.honeyimage import HoneyImageOptions
+from ..methods import DEFAULT_METHOD, Method
+from ..methods.options import Options
 from ..models import Proxy
 from ..progress import Report, silent
 from ..resizing import resize_uint8
@@ -63,7 +64,8 @@ def audit_files(
     proxy: Proxy | None = "resnet_tiny",
     config: TrainingConfig | None = None,
     input_size: int = 32,
-    marks: HoneyImageOptions | None = None,
+    method: Method = DEFAULT_METHOD,
+    marks: Options | None = None,
     found: Sequence[Leak] = (),
     named: Sequence[Leak] = (),
     secrets: Collection[str] = (),
@@ -90,7 +92,8 @@ def audit_files(
         proxy ("resnet_tiny"): the model that is trained on the release; None for no model
         config (None): how it is trained
         input_size (32): side of its input in pixels
-        marks (None): how images are marked for practice, as the release was; ε = 4, smoothed by default
+        method (HoneyImages): how images are marked for practice, as the release was
+        marks (None): its options; its defaults by default
         found (()): leaks that are certain already, for the report
         named (()): what is to be named in the report and fails nothing
         secrets (()): words that must not be in the release, see :func:`.metadata.find_secrets`
@@ -150,8 +153,10 @@ def audit_files(
         sets = sets[np.sort(chosen)]
     detector = None
     if losses is not None and len(sets):
-        how = marks or HoneyImageOptions()
-        detector = _detector(release, loaded, known, losses, sets, how, seed, device, report)
+        how = marks or method.Options()
+        detector = _detector(
+            release, loaded, known, losses, sets, method, how, seed, device, report
+        )
         if detector is None:
             notes.append(
                 "nobody's own marks were learned from: too few unmarked images can be marked, or they are large"
@@ -240,7 +245,8 @@ def _detector(
     labels: Sequence[str | None],
     losses: ReleaseLosses,
     sets: np.ndarray,
-    marks: HoneyImageOptions,
+    method: Method,
+    marks: Options,
     seed: int,
     device: str | torch.device | None,
     report: Report,
@@ -265,6 +271,7 @@ def _detector(
             device=device,
             folder=Path(folder),
             report=report,
+            method=method,
         )
 
 

@@ -54,6 +54,14 @@ class Codec(ABC):
             return True
         return is_grey(self.original())
 
+    @cached_property
+    def transparent(self) -> bool:
+        """Whether part of the picture is transparent."""
+        if self.mode not in ("LA", "RGBA"):
+            return False
+        with Image.open(self.path) as image:
+            return image.getchannel("A").getextrema() != (255, 255)
+
     def encode(self, pixels: np.ndarray) -> bytes:
         """Returns a whole file that holds these pixels, or for lossy formats, is nearest to them.
 

@@ -13,6 +13,7 @@ import fiftyone as fo
 from ...core.audit import STAGES, AuditReport, Leak, audit_files
 from ...core.audit.files import is_image_name, list_files
 from ...core.audit.originals import Policies, altered_files
+from ...core.audit.practice import practised_method
 from ...core.audit.report import NUM_EXAMPLES
 from ...core.codecs import encoder_versions
 from ...core.errors import LedgerError, ReleaseError, SamplesError
@@ -20,7 +21,7 @@ from ...core.files import sha256_file
 from ...core.ledger.ledger import Ledger, load_ledger
 from ...core.ledger.sides import MarkedImage
 from ...core.limits import PROXY_SIZE, SEED, Real, check_path
-from ...core.methods.honeyimage import HoneyImageOptions
+from ...core.methods import most_changed
 from ...core.models import Proxy
 from ...core.pipeline.loading import for_each
 from ...core.progress import Report
@@ -32,9 +33,6 @@ from ..progress import Progress, StageBar
 from ..runs import root_dataset
 from ..samples import usual_size
 from .history import record_audit
-
-#: Trainings of the audit are short: it looks for what stands out at once
-EPOCHS = 15
 
 _ALPHA = Real(0, 0.5, without_least=True)
 
@@ -77,7 +75,7 @@ def audit_release(
     hardness_field: str | None,
     proxy: Proxy | None,
     input_size: int | None,
-    training: TrainingConfig | Mapping[str, Any] | None,
+    training: TrainingConfig | Mapping[str, Any] | str | None,
     alpha: float,
     seed: int,
     device: str | None,
@@ -86,7 +84,8 @@ def audit_release(
     """See :func:`fiftyone_honeyimage.audit_release`."""
     _ALPHA.check("alpha", alpha)
     SEED.check("seed", seed)
-    config = training_config({"epochs": EPOCHS} if training is None else training)
+    # Short: it looks for what stands out at once
+    config = training_config("quick" if training is None else training)
     if input_size is not None:
         PROXY_SIZE.check("input_size", input_size)
     if hardness_field is not None:
@@ -95,12 +94,13 @@ def audit_release(
     dataset = None if samples is None else root_dataset(samples)
     folder = exported_folder(export_dir, opened, dataset)
 
+    method, marks = practised_method(opened.header)
     with StageBar({"Finding HoneyImages": 5, **STAGES}, progress) as bar:
         found = find_images(folder, opened, bar.report)
         known = _Originals() if dataset is None else _read_samples(dataset, hardness_field, found)
         policies = Policies(
             thumbnails_dropped=opened.header.get("thumbnails") == "drop",
-            epsilon=opened.header.get("epsilon"),
+            epsilon=most_changed(opened.header.get("method"), opened.header),
             same_encoders=opened.header.get("encoders") == encoder_versions(),
         )
         others = {
@@ -127,7 +127,8 @@ def audit_release(
             input_size=input_size
             or usual_size([folder / name for name in sorted(found.marked)])
             or 32,
-            marks=HoneyImageOptions.read(opened.header),
+            method=method,
+            marks=marks,
             found=leaks,
             named=named,
             secrets=_secrets(opened, dataset),

@@ -25,6 +25,7 @@ from ...core.errors import HoneyImageError, ImageError, ParameterError, ReleaseE
 from ...core.files import advice_on, ensure_free_space
 from ...core.ledger.ledger import Ledger
 from ...core.ledger.release_digest import ReleaseFiles, read_release
+from ...core.methods import most_changed
 from ...core.pipeline.loading import for_each
 from ..checks import check_label_field
 from ..ledger_heads import check_head, note_head
@@ -229,7 +230,7 @@ def export_release(
             bar,
             reencoded=reencode == "all",
             thumbnails_dropped=drop,
-            epsilon=marking.config.get("epsilon"),
+            epsilon=most_changed(marking.config["marking_method"], marking.config),
         )
         # The files once more, as they are released: what is noted in the ledger is what was checked
         read = read_release(written_to)
