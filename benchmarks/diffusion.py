@@ -1,8 +1,9 @@
-"""A small denoising diffusion model in plain torch, for benchmarks and tests."""
+"""Small denoising diffusion models in plain torch, for benchmarks and tests."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -13,6 +14,9 @@ from fiftyone_honeyimage.core.precision import autocast
 
 #: Steps of the noise schedule
 NUM_STEPS = 1000
+
+#: Numbers that stand for a time step
+_EMBEDDING = 32
 
 
 def linear_schedule(num_steps: int = NUM_STEPS) -> Tensor:
@@ -87,6 +91,38 @@ class TinyUNet(nn.Module):
         return F.pixel_shuffle(self.leave(x), self.patch)
 
 
+class DenseDenoiser(nn.Module):
+    """Predicts the noise in small images by way of the image: a fully connected network, which learns by heart soon.
+
+    Args:
+        size: pixels a side
+        schedule: ᾱ, (T,)
+        width (256): of its two hidden layers
+    """
+
+    schedule: Tensor
+
+    def __init__(self, size: int, schedule: Tensor, width: int = 256) -> None:
+        super().__init__()
+        self.register_buffer("schedule", schedule)
+        numbers = 3 * size * size
+        self.layers = nn.Sequential(
+            nn.Linear(numbers + _EMBEDDING, width),
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
+            nn.Linear(width, numbers),
+        )
+
+    def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
+        """The noise in images (B, 3, size, size) at time steps (B,); as large."""
+        share = self.schedule[timesteps][:, None, None, None]
+        embedded = _sinusoids(timesteps, _EMBEDDING).to(x.dtype)
+        image = self.layers(torch.cat([x.flatten(1), embedded], dim=1)).view_as(x)
+        noise: Tensor = (x - share.sqrt() * image) / (1 - share).sqrt()
+        return noise
+
+
 def _sinusoids(timesteps: Tensor, width: int) -> Tensor:
     rates = torch.exp(-math.log(10_000) * torch.arange(width // 2) / (width // 2))
     angles = timesteps.float()[:, None] * rates.to(timesteps.device)
@@ -95,37 +131,37 @@ def _sinusoids(timesteps: Tensor, width: int) -> Tensor:
 
 def train_diffusion(
     images: np.ndarray,
+    build: Callable[[], nn.Module],
+    schedule: Tensor,
     *,
     epochs: int,
     seed: int,
-    width: int = 32,
-    patch: int = 1,
     batch_size: int = 64,
     learning_rate: float = 2e-3,
-    device: str | torch.device = "cpu",
-) -> tuple[TinyUNet, float]:
+    dtype: torch.dtype | None = None,
+) -> tuple[nn.Module, float]:
     """Trains a model to tell the noise in images, as published: any step, any noise, mean squared error.
 
-    Adam with a learning rate that falls to 0 as a cosine; convolutions in bfloat16. No image is mirrored or cropped.
+    Adam with a learning rate that falls to 0 as a cosine, on the CPU. No image is mirrored or cropped.
 
     Args:
         images: uint8 (N, S, S, 3)
+        build: makes the model
+        schedule: ᾱ, (T,)
         epochs: passes over the images
         seed: decides weights, order, steps and noise
-        width, patch: see :class:`TinyUNet`
+        dtype (None): of a lower precision, such as bfloat16, which is faster for convolutions
 
     Returns:
-        the model, in evaluation mode on the CPU, and its mean loss over the last tenth of the epochs
+        the model, in evaluation mode, and its mean loss over the last tenth of the epochs
 
     Source: Ho et al., NeurIPS 2020, algorithm 1.
     """
-    device = torch.device(device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = TinyUNet(width, patch).to(device)
+        model = build()
     generator = torch.Generator().manual_seed(seed)
     x = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).float() / 127.5 - 1
-    schedule = linear_schedule()
     optimizer = torch.optim.Adam(model.parameters(), learning_rate)
     batches = math.ceil(len(x) / batch_size)
     fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * batches)
@@ -133,13 +169,13 @@ def train_diffusion(
     for _ in range(epochs):
         total = 0.0
         for rows in torch.randperm(len(x), generator=generator).chunk(batches):
-            steps = torch.randint(0, NUM_STEPS, (len(rows),), generator=generator)
+            steps = torch.randint(0, len(schedule), (len(rows),), generator=generator)
             noise = torch.randn(x[rows].shape, generator=generator)
             share = schedule[steps][:, None, None, None]
             noisy = share.sqrt() * x[rows] + (1 - share).sqrt() * noise
-            with autocast(device, torch.bfloat16):
-                predicted = model(noisy.to(device), steps.to(device))
-            loss = F.mse_loss(predicted.float(), noise.to(device))
+            with autocast(torch.device("cpu"), dtype):
+                predicted = model(noisy, steps)
+            loss = F.mse_loss(predicted.float(), noise)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -147,4 +183,4 @@ def train_diffusion(
             fall.step()
             total += loss.item() * len(rows)
         losses.append(total / len(x))
-    return model.eval().cpu(), float(np.mean(losses[-max(1, epochs // 10) :]))
+    return model.eval(), float(np.mean(losses[-max(1, epochs // 10) :]))

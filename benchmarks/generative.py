@@ -1,12 +1,11 @@
 """Generative suspects: whether a diffusion model shows that it was trained on a release.
 
-The HoneyImage paper leaves generative models open. A seed splits images into three parts of a size: private ones, others and
-held-out ones. The private part is marked, coins are tossed, and a small diffusion model is trained on the release; an
-innocent one on the others. Both are asked for one denoising loss an image
-(:class:`fiftyone_honeyimage.core.suspects.DenoisingSuspect`) and judged by the exact test. Beside the verdict: the same test
-on the loss over that of a model trained on the held-out part, which would have to be committed before the coins, and
-is not offered; and the AUROC of the loss between all private images of the release and as many others (membership
-as published). A cell is a method and a seed, and is not computed again where its file is there.
+The HoneyImage paper leaves generative models open. A seed splits images into private ones and as many others. The private part
+is marked, coins are tossed, and a small diffusion model is trained on the release; an innocent one on the others. Both are asked for
+one denoising loss an image (:class:`fiftyone_honeyimage.core.suspects.DenoisingSuspect`) and judged by the exact test. Beside
+the verdict: the same test on the infringing model's loss over the innocent one's, which would have to be committed before the
+coins, and is not offered; and the AUROC of the loss between the release and others (membership as published). A cell is a
+method and a seed, and is not computed again where its file is there.
 
     python -m benchmarks.generative --data digits --scale smoke
     python -m benchmarks.generative --data digits --scale small --seeds 0 1 2 --cells build/generative
@@ -28,7 +27,7 @@ import numpy as np
 import torch
 
 from benchmarks.datasets import load_images
-from benchmarks.diffusion import TinyUNet, linear_schedule, train_diffusion
+from benchmarks.diffusion import DenseDenoiser, TinyUNet, linear_schedule, train_diffusion
 from benchmarks.power import Setting, mark
 from benchmarks.results_io import environment, write_results
 from fiftyone_honeyimage.core.evidence.pair_answers import PairAnswers
@@ -48,80 +47,96 @@ class Scale:
     """How much is trained.
 
     Attributes:
-        num_part: images of each of the three parts
+        num_part: images of each of the two parts
         num_pairs: as many private images are withheld
         epochs: of a diffusion model
-        width, patch: of :class:`benchmarks.diffusion.TinyUNet`
+        model: "dense" or "unet", of :mod:`benchmarks.diffusion`
+        width: of its layers
+        patch: of a U-Net
+        learning_rate: the largest
         proxy_epochs: of the classifiers that marking takes
     """
 
     num_part: int
     num_pairs: int
     epochs: int
-    width: int = 32
+    model: str = "dense"
+    width: int = 512
     patch: int = 1
+    learning_rate: float = 2e-3
     proxy_epochs: int = 20
+
+    def build(self, size: int) -> torch.nn.Module:
+        """A new model for images of so many pixels a side."""
+        if self.model == "unet":
+            return TinyUNet(self.width, self.patch)
+        return DenseDenoiser(size, linear_schedule(), self.width)
 
 
 SCALES = {
-    ("digits", "smoke"): Scale(120, 12, 2, width=16, proxy_epochs=2),
-    ("digits", "small"): Scale(300, 40, 600),
-    ("cifar10", "smoke"): Scale(120, 12, 1, width=16, patch=4, proxy_epochs=1),
-    ("cifar10", "small"): Scale(200, 40, 450, width=64, patch=4),
+    ("digits", "smoke"): Scale(120, 12, 4, width=64, proxy_epochs=2),
+    ("digits", "small"): Scale(599, 40, 600),
+    ("digits", "unet"): Scale(300, 40, 600, "unet", 32),
+    ("cifar10", "smoke"): Scale(120, 12, 1, "unet", 16, 4, proxy_epochs=1),
+    ("cifar10", "small"): Scale(500, 40, 200, learning_rate=1e-3),
+    ("cifar10", "unet"): Scale(300, 40, 300, "unet", 64, 4),
 }
 
 
+#: A diffusion model and its final loss
+Trained = tuple[torch.nn.Module, float]
+
+
 class World:
-    """One seed's images, and the models that no coin touches, kept in ``folder`` if one is given."""
+    """One seed's images, and the model that no coin touches, kept in ``folder`` if one is given."""
 
     def __init__(self, data: str, scale: Scale, seed: int, folder: Path | None) -> None:
         self.scale, self.seed, self.folder = scale, seed, folder
-        images, labels, self.classes, _ = load_images(data, 3 * scale.num_part)
+        images, labels, self.classes, _ = load_images(data, 2 * scale.num_part)
         order = np.random.default_rng(derive_seed(seed, "images")).permutation(len(images))
-        parts = [order[start * scale.num_part :][: scale.num_part] for start in range(3)]
-        self.private, self.others, self.held_out = (images[part] for part in parts)
-        self.labels = labels[parts[0]]
-        self._known: dict[str, tuple[TinyUNet, float]] = {}
+        private, others = np.split(order[: 2 * scale.num_part], 2)
+        self.private, self.others = images[private], images[others]
+        self.labels = labels[private]
+        self._innocent: Trained | None = None
 
-    def train(self, name: str, images: np.ndarray) -> tuple[TinyUNet, float]:
+    def train(self, name: str, images: np.ndarray) -> Trained:
         """A diffusion model and its final loss."""
-        scale = self.scale
         return train_diffusion(
             images,
-            epochs=scale.epochs,
+            lambda: self.scale.build(images.shape[1]),
+            linear_schedule(),
+            epochs=self.scale.epochs,
             seed=derive_seed(self.seed, name),
-            width=scale.width,
-            patch=scale.patch,
+            learning_rate=self.scale.learning_rate,
+            dtype=torch.bfloat16,
         )
 
-    def known(self, name: str) -> tuple[TinyUNet, float]:
-        """The "innocent" model or the "reference", trained once a seed."""
-        if name not in self._known:
-            self._known[name] = self._found(name) or self._kept(name)
-        return self._known[name]
+    def innocent(self) -> Trained:
+        """The model of the others, trained once a seed."""
+        if self._innocent is None:
+            self._innocent = self._found() or self._kept()
+        return self._innocent
 
-    def _found(self, name: str) -> tuple[TinyUNet, float] | None:
-        path = self._path(name)
+    def _found(self) -> Trained | None:
+        path = self._path()
         if path is None or not path.exists():
             return None
         held = torch.load(path, weights_only=True)
-        model = TinyUNet(self.scale.width, self.scale.patch)
+        model = self.scale.build(self.others.shape[1])
         model.load_state_dict(held["state"])
         return model.eval(), held["final_loss"]
 
-    def _kept(self, name: str) -> tuple[TinyUNet, float]:
-        model, final_loss = self.train(
-            name, {"innocent": self.others, "reference": self.held_out}[name]
-        )
-        if path := self._path(name):
+    def _kept(self) -> Trained:
+        model, final_loss = self.train("innocent", self.others)
+        if path := self._path():
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part")
             torch.save({"state": model.state_dict(), "final_loss": final_loss}, part)
             part.replace(path)
         return model, final_loss
 
-    def _path(self, name: str) -> Path | None:
-        return self.folder and self.folder / f"{name}-{self.seed}.pt"
+    def _path(self) -> Path | None:
+        return self.folder and self.folder / f"innocent-{self.seed}.pt"
 
 
 def run_cell(world: World, marking: str) -> dict[str, Any]:
@@ -146,8 +161,7 @@ def run_cell(world: World, marking: str) -> dict[str, Any]:
 
     models = {
         "infringing": world.train(f"infringing {marking}", release),
-        "innocent": world.known("innocent"),
-        "reference": world.known("reference"),
+        "innocent": world.innocent(),
     }
     suspects = {
         who: DenoisingSuspect(model, linear_schedule()) for who, (model, _) in models.items()
@@ -164,11 +178,8 @@ def run_cell(world: World, marking: str) -> dict[str, Any]:
         "num_pairs": len(pairs),
         "num_released": len(release),
         "final_loss": {who: final_loss for who, (_, final_loss) in models.items()},
-        "p": {who: _p_value(answers[who], coins) for who in ("infringing", "innocent")},
-        "p_over_reference": {
-            who: _p_value(answers[who] / answers["reference"], coins)
-            for who in ("infringing", "innocent")
-        },
+        "p": {who: _p_value(losses, coins) for who, losses in answers.items()},
+        "p_over_innocent": _p_value(answers["infringing"] / answers["innocent"], coins),
         "auroc_of_members": score_known_models(-own, -others).auroc,
         "loss": {"released": float(own.mean()), "others": float(others.mean())},
         "way": suspects["infringing"].way,
@@ -197,27 +208,29 @@ def _short(losses: np.ndarray) -> list[list[float]]:
 
 
 def summarise(cells: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """By data and marking, what each seed gave."""
+    """By data, model and marking, what each seed gave."""
     summary: dict[str, dict[str, Any]] = {}
-    for cell in sorted(cells, key=lambda cell: (cell["data"], cell["marking"], cell["seed"])):
-        row = summary.setdefault(f"{cell['data']}, {cell['marking']}", {})
+    order = sorted(cells, key=lambda cell: (cell["data"], cell["marking"], cell["seed"]))
+    for cell in order:
+        name = f"{cell['data']}, {cell['scale']['model']}, {cell['marking']}"
+        row = summary.setdefault(name, {})
         figures = {
             "seed": cell["seed"],
             "num_pairs": cell["num_pairs"],
             **{f"p {who}": p for who, p in cell["p"].items()},
-            **{f"p over reference {who}": p for who, p in cell["p_over_reference"].items()},
+            "p_over_innocent": cell["p_over_innocent"],
             "auroc_of_members": cell["auroc_of_members"],
             **{f"final loss {who}": loss for who, loss in cell["final_loss"].items()},
         }
-        for name, value in figures.items():
-            row.setdefault(name, []).append(value)
+        for figure, value in figures.items():
+            row.setdefault(figure, []).append(value)
     return summary
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", choices=["digits", "cifar10"], default="digits")
-    parser.add_argument("--scale", choices=["smoke", "small"], default="smoke")
+    parser.add_argument("--scale", choices=["smoke", "small", "unet"], default="smoke")
     parser.add_argument("--markings", nargs="+", choices=MARKINGS, default=list(MARKINGS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument(
@@ -248,7 +261,7 @@ def main() -> None:
             if path:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_json_atomic(path, cell)
-            shown = ("p", "p_over_reference", "auroc_of_members", "final_loss", "seconds")
+            shown = ("p", "p_over_innocent", "auroc_of_members", "final_loss", "seconds")
             print(args.data, marking, seed, {key: cell[key] for key in shown}, flush=True)
     summary = summarise(cells)
     for row, figures in summary.items():

@@ -55,6 +55,26 @@ class HardnessSummary:
     labels_judged: bool
     mean: float
 
+    def __str__(self) -> str:
+        skipped = f", {self.num_skipped:,} could not be read" if self.num_skipped else ""
+        lines = [
+            f"{self.num_images:,} images scored{skipped}: mean hardness {self.mean:.2f} nats, the more the harder",
+            f"Models that had not seen an image got {self.accuracy:.0%} of them right; always naming the largest class "
+            f"gets {self.chance:.0%}",
+        ]
+        if self.labels_judged:
+            lines.append(
+                f"{self.num_label_errors:,} labels look wrong: see the field '{self.label_error_field}'"
+            )
+        elif self.reliable:
+            lines.append("That is too few to call a label wrong")
+        else:
+            lines.append(
+                "That is too few for this hardness to mean much, or to call a label wrong: train for more epochs, or "
+                "take a stronger proxy or more images"
+            )
+        return "\n".join(lines)
+
 
 def compute_hardness(
     samples: fo.core.collections.SampleCollection,

