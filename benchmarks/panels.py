@@ -21,8 +21,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from app_page import launch_app
-from browser import LAUNCH_ARGUMENTS, find_browser
+from app_page import launch_app, open_browser
+from browser import find_browser
 
 from .panels_clicks import BUILTIN, EVALUATION, ITS_SAMPLES, OTHER_SAMPLES, SCENARIOS
 from .panels_dataset import SEED, build, media
@@ -70,15 +70,12 @@ def measure(
         the figures; times are in seconds
     """
     import fiftyone as fo
-    from playwright.sync_api import sync_playwright
 
     paths, labels = media(folder, max(num_images, *sizes))
     name = build(f"panels-{num_images}-{num_pairs}", paths, labels, num_images, num_pairs)
     few = min(num_pairs, BYTES_PAIRS)
     small = {size: build(f"panels-{size}-{few}", paths, labels, size, few) for size in sizes}
-    with launch_app(fo) as address, sync_playwright() as playwright:
-        playwright.selectors.set_test_id_attribute("data-cy")
-        browser = playwright.chromium.launch(executable_path=find_browser(), args=LAUNCH_ARGUMENTS)
+    with launch_app(fo) as address, open_browser(find_browser()) as browser:
         timings: dict[str, Any] = {}
         for scenario in SCENARIOS:
             timings[scenario.panel] = time_panel(browser, address, name, scenario, repeats)
@@ -91,7 +88,6 @@ def measure(
             for scenario in SCENARIOS
         }
         print(sent, flush=True)
-        browser.close()
     return {
         "num_images": num_images,
         "num_pairs": num_pairs,

@@ -38,12 +38,12 @@ def summarise(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for row, found in rows.items():
         names = list(found[0]["published"])
         entry: dict[str, Any] = {
-            name: _interval([cell["published"][name] for cell in found]) for name in names
+            name: interval([cell["published"][name] for cell in found]) for name in names
         }
-        entry["hl"] = _interval([cell["hl"] for cell in found])
+        entry["hl"] = interval([cell["hl"] for cell in found])
         if all(cell["stl"] is not None for cell in found):
-            entry["stl"] = _interval([cell["stl"] for cell in found])
-        entry["accuracy_cost_points"] = _interval(
+            entry["stl"] = interval([cell["stl"] for cell in found])
+        entry["accuracy_cost_points"] = interval(
             [
                 100 * (cell["test_accuracy_unprotected"] - cell["test_accuracy_infringing"])
                 for cell in found
@@ -51,7 +51,7 @@ def summarise(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         )
         entry["p"] = {who: [cell["p"][who] for cell in found] for who in found[0]["p"]}
         entry["queries"] = found[0]["queries"]
-        entry["seconds"] = _interval([cell.get("seconds", np.nan) for cell in found])
+        entry["seconds"] = interval([cell.get("seconds", np.nan) for cell in found])
         entry["seeds"] = [cell["seed"] for cell in found]
         entry["paper_auroc"] = PAPER_AUROC.get(found[0].get("data", "cifar10"), {}).get(row)
         summary[row] = entry
@@ -90,7 +90,7 @@ def format_table(summary: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _interval(values: Sequence[float]) -> dict[str, Any]:
+def interval(values: Sequence[float]) -> dict[str, Any]:
     """Mean and, from two seeds on, Student's 95 % interval."""
     array = np.asarray(values, np.float64)
     found: dict[str, Any] = {"mean": float(array.mean())}

@@ -88,7 +88,7 @@ def compute_hardness(
     hardness_field: str = "honey_hardness",
     proxy: Proxy = "wrn28_2",
     input_size: int | None = None,
-    training: TrainingConfig | Mapping[str, Any] | None = None,
+    training: TrainingConfig | Mapping[str, Any] | str | None = None,
     seed: int = 51,
     device: str | None = None,
     skip_failures: bool = False,
@@ -116,8 +116,9 @@ def compute_hardness(
             or a function from the number of classes to a ``torch.nn.Module`` that returns logits
         input_size (None): side of the proxies' input in pixels; the images' own size up to 64 by
             default
-        training (None): a ``TrainingConfig`` or a dict of changes to its defaults, such as
-            ``{"epochs": 30, "flip": False}``, or to a named recipe: ``{"recipe": "paper", "epochs": 30}``
+        training (None): a ``TrainingConfig``, a dict of changes to its defaults, such as
+            ``{"epochs": 30, "flip": False}``, or a recipe of ``core.training_config.RECIPES``: ``"quick"``,
+            ``"paper"``, or with changes ``{"recipe": "paper", "epochs": 30}``
         seed (51): same seed and device, same scores
         device (None): ``"cuda"``, ``"mps"`` or ``"cpu"``; chosen in this order by default
         skip_failures (False): whether to leave out images that cannot be read, and count them
@@ -163,7 +164,7 @@ def generate_honeyimages(
     exclude: Collection[str] = ("duplicates",),
     proxy: Proxy = "wrn28_2",
     input_size: int | None = None,
-    training: TrainingConfig | Mapping[str, Any] | None = None,
+    training: TrainingConfig | Mapping[str, Any] | str | None = None,
     alpha: float = 0.001,
     test: str = "signed_rank",
     output_dir: str | Path | None = None,
@@ -400,7 +401,7 @@ def audit_release(
     hardness_field: str | None = None,
     proxy: Proxy | None = "resnet_tiny",
     input_size: int | None = None,
-    training: TrainingConfig | Mapping[str, Any] | None = None,
+    training: TrainingConfig | Mapping[str, Any] | str | None = None,
     alpha: float = 0.01,
     seed: int = 51,
     device: str | None = None,
@@ -423,7 +424,7 @@ def audit_release(
             without it, images are compared that have about the same loss under the audit's own models
         proxy ("resnet_tiny"): the model to train; None for no model, which is faster
         input_size (None): side of its input in pixels; the images' own size up to 64 by default
-        training (None): see :func:`compute_hardness`; 15 epochs by default
+        training (None): see :func:`compute_hardness`; ``"quick"`` by default, 15 epochs
         alpha (0.01): the probability with which the metadata, or the pixels, are said to separate
             although the marks fell at random
         seed (51): same seed and device, same report

@@ -125,8 +125,8 @@ def _protect(args: argparse.Namespace) -> int:
         output_dir=args.output_dir,
         **choice,
     )
-    _say(f"HoneyImages and ledger: {marking.output_dir}")
-    _say(f"Commitment: {marking.commitment}")
+    _say(f"HoneyImages: {marking.output_dir}")
+    _report(marking)
     _report(export_release(samples, args.honey_key, args.export_dir))
     return 0
 

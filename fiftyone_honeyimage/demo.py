@@ -92,17 +92,19 @@ def run_demo(
     _assign_parts(dataset, seed)
     counts = dataset.count_sample_tags()
     print(
-        f"{len(dataset)} images: {counts[_PRIVATE]} private, {counts[_PUBLIC]} public, "
-        f"{counts[_TEST]} to measure accuracy"
+        f"{len(dataset):,} images: {counts[_PRIVATE]:,} private, which are protected; {counts[_PUBLIC]:,} public, which "
+        f"anybody may train on; {counts[_TEST]:,} to measure accuracy"
     )
 
     private = dataset.match_tags(_PRIVATE)
     training = {"epochs": epochs, "flip": source is not None}
     choice: dict[str, Any] = {"proxy": "resnet_tiny", "training": training, "seed": seed}
-    print("\n1. How hard is each image?")
-    print("  ", compute_hardness(private, label_field, **choice))
+    print("\n1. How hard is each private image for a model that has not seen it?")
+    _say(compute_hardness(private, label_field, **choice))
 
-    print("\n2. HoneyImages and their twins")
+    print(
+        "\n2. The hardest become HoneyImages, in pairs of twins; a secret coin withholds one of each pair"
+    )
     marking = generate_honeyimages(
         private,
         label_field,
@@ -112,15 +114,13 @@ def run_demo(
         output_dir=folder / "marking",
         **choice,
     )
-    print(f"   {marking.num_honeyimages} HoneyImages, {marking.num_pairs} of them with a twin")
-    print("   " + ", ".join(f"{k} {v:.3g}" for k, v in marking.metrics.items() if v is not None))
-    print(f"   commitment, to be published before the release: {marking.commitment}")
+    _say(marking)
 
-    print("\n3. The release")
+    print("\n3. The release: what the world gets")
     report = export_release(private, HONEY_KEY, folder / "release")
-    print(f"   {report.num_images} images in {report.export_dir}, {report.num_withheld} withheld")
+    _say(report)
 
-    print("\n4. Three suspects are trained")
+    print("\n4. Three suspects are trained, and asked about both twins of every pair")
     suspects = _verify_suspects(
         dataset,
         label_field,
@@ -135,9 +135,9 @@ def run_demo(
         private, HONEY_KEY, str(suspects[0].file), str(suspects[1].file), progress=False
     )
     print(
-        f"\nThe paper's measures, infringing against innocent: loss gap AUROC {paper.gap.auroc:.3f}, "
-        f"TPR {paper.gap.tpr:.2f}, TNR {paper.gap.tnr:.2f}; HL {paper.hl:.3f}"
+        "\n5. The infringing suspect beside the innocent one, as the HoneyImage paper compares them"
     )
+    _say(paper)
     print(f"\nFiles: {folder}\nTime: {time.monotonic() - start:.0f} s")
     return dataset, suspects
 
@@ -335,10 +335,24 @@ def _tensors(labeled: LabeledSamples) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _print_table(suspects: Sequence[Suspect]) -> None:
-    print(f"\n{'suspect':<20}{'accuracy':>9}  {'verdict':<13}{'p-value':>9}{'adjusted':>10}")
+    print(f"\n   {'suspect':<20}{'accuracy':>9}  {'verdict':<13}{'p':>9}{'corrected':>11}")
     for suspect in suspects:
         verdict = suspect.verification.verdict
         print(
-            f"{suspect.name:<20}{suspect.accuracy:>9.1%}  {verdict.verdict:<13}"
-            f"{verdict.p_value:>9.1e}{verdict.p_adjusted:>10.1e}"
+            f"   {suspect.name:<20}{suspect.accuracy:>9.1%}  {verdict.verdict:<13}"
+            f"{verdict.p_value:>9.1e}{verdict.p_adjusted:>11.1e}"
         )
+    last = suspects[-1].verification.verdict
+    _say(
+        "accuracy: on images that no suspect was trained on\n"
+        "p: how likely so much better answers on released than on withheld twins are by chance, for a model that did "
+        "not use the release\n"
+        "corrected: p times j(j + 1) for the j-th verification with one ledger, so that any innocent of all suspects is "
+        f"accused with probability at most α = {last.alpha:g}; derived where it is at most α"
+    )
+
+
+def _say(text: object) -> None:
+    """Prints lines below a heading."""
+    for line in str(text).split("\n"):
+        print(f"   {line}")

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from browser import LAUNCH_ARGUMENTS
+
 START_SECONDS = 120
 
 #: Of the mouse to meet a mark of a plot that may still be moving
@@ -190,10 +192,34 @@ def is_noise(text: str) -> bool:
     return any(re.search(pattern, text) for pattern in NOISE)
 
 
+@contextmanager
+def open_browser(path: str | None) -> Iterator[Any]:
+    """A headless Chromium in which :func:`open_page` opens pages, until the context ends.
+
+    Args:
+        path: of the browser, as ``browser.find_browser`` finds it
+    """
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # The App names its parts for tests in this attribute, not in Playwright's own: page.get_by_test_id("fo-grid")
+        playwright.selectors.set_test_id_attribute("data-cy")
+        browser = playwright.chromium.launch(executable_path=path, args=LAUNCH_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
 def open_page(
     browser: Any, address: str, dataset_name: str, width: int = 1280, height: int = 720
 ) -> AppPage:
-    """Opens a dataset in a browser context of its own. Nothing outside the App is fetched."""
+    """Opens a dataset in a browser context of its own. Nothing outside the App is fetched.
+
+    Args:
+        browser: what :func:`open_browser` gives, in which the App's parts are found by their names
+        address: of the App, as :func:`launch_app` gives it
+        dataset_name: the dataset, perhaps with a query such as ``?view=honey``
+        width, height: of the window in pixels
+    """
     context = browser.new_context(viewport={"width": width, "height": height})
     # Fonts and statistics come from elsewhere: an empty answer is no error, as a refused one would be
     context.route(lambda url: not url.startswith(address), lambda route: route.fulfill(body=""))

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from app_page import launch_app, open_page
-from browser import IN_CI, LAUNCH_ARGUMENTS, find_browser
+from app_page import launch_app, open_browser, open_page
+from browser import IN_CI, find_browser
 from PIL import Image
 from private_database import private_database
 
@@ -286,14 +286,8 @@ def browser(browser_path: str | None) -> Iterator[Any]:
             pytest.fail(reason)
         pytest.skip(reason)
 
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        # The App names its parts for tests in this attribute: page.get_by_test_id("fo-grid")
-        playwright.selectors.set_test_id_attribute("data-cy")
-        chromium = playwright.chromium.launch(executable_path=browser_path, args=LAUNCH_ARGUMENTS)
+    with open_browser(browser_path) as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="session")

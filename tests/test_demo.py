@@ -37,6 +37,15 @@ def test_demo_on_digits(clean, tmp_path, capsys):
         "innocent, stronger",
     ]
     table = capsys.readouterr().out
+    for words in (
+        "539 images scored: mean hardness",
+        "16 HoneyImages for a release, 16 pairs of twins",
+        f"Commitment, to be published before the release: {fhi.load_marking(dataset, 'demo').commitment}",
+        "16 of them HoneyImages; 16 images were withheld",
+        "no verdict rests on them",
+    ):
+        assert words in table
+    assert "Summary(" not in table, "no figure is printed without words"
     for suspect in suspects:
         assert suspect.file.is_file()
         assert f"{suspect.accuracy:.1%}" in table

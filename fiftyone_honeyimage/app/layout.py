@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import fiftyone as fo
@@ -52,24 +52,66 @@ def as_page(contents: types.Object) -> types.Property:
     return types.Property(contents, view=view)
 
 
-def show_plot(panel: types.Object, name: str, **options: Any) -> None:
+def show_plot(
+    panel: types.Object,
+    name: str,
+    label: str,
+    traces: Sequence[Mapping[str, Any]],
+    layout: Mapping[str, Any],
+    height: str = "320px",
+    **options: Any,
+) -> None:
     """A plot that is as wide as the window allows, and lets the mouse wheel scroll the panel.
 
     Args:
         panel: where to show it
-        name: of its property
+        name, label: of its property
+        traces, layout: as Plotly takes them
+        height ("320px"): of the plot
         options: of ``types.PlotlyView``
     """
-    props = {"plotly": {"useResizeHandler": True}}
-    panel.plot(name, config={"scrollZoom": False}, componentsProps=props, **options)
+    panel.plot(
+        name,
+        label=label,
+        data=traces,
+        layout=layout,
+        height=height,
+        config={"scrollZoom": False},
+        componentsProps={"plotly": {"useResizeHandler": True}},
+        **options,
+    )
+
+
+def button(
+    row: types.Object, name: str, label: str, handler: Any, main: bool = False, **options: Any
+) -> None:
+    """A button; the main one of a row stands out.
+
+    Args:
+        row: where to show it
+        name, label: of its property
+        handler: the panel's method that is called when it is pressed
+        main (False): whether it stands out
+        options: of ``types.Button``
+    """
+    variant = "contained" if main else "outlined"
+    row.btn(name, label=label, on_click=handler, variant=variant, **options)
+
+
+def button_row(panel: types.Object, name: str, gap: int = 1) -> types.Object:
+    """Where buttons stand side by side."""
+    return panel.h_stack(name, gap=gap, align_x="left")
+
+
+def alert(panel: types.Object, name: str, label: str, text: str, severity: str = "warning") -> None:
+    """A coloured note."""
+    panel.view(name, types.AlertView(label=label, description=text, severity=severity))
 
 
 def narrow_table(columns: Mapping[str, str], **options: Any) -> types.TableView:
     """A table that fits into half a small screen.
 
-    Args:
-        columns: what it is called in the data → what stands above it
-        options: of ``types.TableView``
+    ``columns`` are named in the data → what stands above them; ``options`` are of ``types.TableView``.
     """
     cell = {"sx": {"fontSize": "0.75rem", "padding": "6px 5px"}}
     props = {

@@ -22,6 +22,36 @@ def table(header: tuple[str, str], rows: Sequence[tuple[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def plan_rows(
+    config: Mapping[str, Any], test: str | None = None, kind: str = "scores"
+) -> list[tuple[str, str]]:
+    """What a marking's verdicts rest on: how answers are compared, what is allowed for, and the test.
+
+    Args:
+        config: of the marking's run, or an empty one where it is gone; earlier versions knew no score and no adjustment
+        test (None): that was used, the committed one by default
+        kind ("scores"): what a suspect answers; of "labels" neither score nor adjustment can be used
+    """
+    from ..core.evidence.adjustment import ADJUSTMENTS
+    from ..core.evidence.exact_tests import TESTS
+    from ..core.scores import SCORES
+
+    test = test or config.get("test", "signed_rank")
+    if kind == "labels":
+        compared = f"{SCORES['correct'].title}: the model tells no more"
+        allowed = "Nothing to allow for in labels alone"
+    else:
+        score, adjustment = config.get("score", "loss"), config.get("adjustment", "none")
+        compared = SCORES[score].title if score in SCORES else score
+        allowed = ADJUSTMENTS.get(adjustment, adjustment)
+    rows = [
+        ("how answers are compared", compared),
+        ("images that are harder than their twins", allowed),
+    ]
+    found = f"{TESTS[test].title}: {TESTS[test].meaning}" if test in TESTS else test
+    return [*(rows if config else []), ("test", found)]
+
+
 def time_text(seconds: float) -> str:
     """A duration in words, as precise as an estimate may be."""
     if seconds < 90:
@@ -32,11 +62,7 @@ def time_text(seconds: float) -> str:
 
 
 def weakness_text(results: Mapping[str, Any]) -> str:
-    """What cannot be relied on, because the proxies are too weak; empty if nothing is.
-
-    Args:
-        results: of the run
-    """
+    """What cannot be relied on, because the proxies are too weak; empty if nothing is."""
     if results["labels_judged"]:
         return ""
     right = (

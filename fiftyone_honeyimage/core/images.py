@@ -34,6 +34,9 @@ from .errors import ImageError
 #: JPEG covers the multi-picture files (MPO) of phones.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
+#: Rows that are worked on at a time, a multiple of the largest block of JPEG (32); bounds memory.
+_STRIP_ROWS = 256
+
 #: Pillow modes that become 8-bit RGB without loss of colour.
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX")
 
@@ -240,3 +243,16 @@ class _StrictTruncation:
 
 
 _strict_truncation = _StrictTruncation()
+
+
+def largest_change(original: np.ndarray, pixels: np.ndarray) -> int:
+    """The largest difference of any value of two uint8 images of one shape, a few rows at a time."""
+    return max(
+        int(np.abs(original[rows].astype(np.int16) - pixels[rows]).max())
+        for rows in strips(len(original))
+    )
+
+
+def strips(height: int) -> list[slice]:
+    """The rows of an image, a few at a time, which bounds memory."""
+    return [slice(top, min(top + _STRIP_ROWS, height)) for top in range(0, height, _STRIP_ROWS)]

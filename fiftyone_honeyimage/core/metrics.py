@@ -21,7 +21,7 @@ from torchvision import models
 
 from .device import choose_device, seeded
 from .errors import HoneyImageError, ImageError, ParameterError
-from .images import check_image
+from .images import check_image, largest_change, strips
 from .limits import check_path
 from .resizing import differentiable_resize
 
@@ -38,8 +38,8 @@ LEAST_SIMILARITY = 0.95
 #: Red, green and blue of brightness (ITU-R BT.601)
 BRIGHTNESS = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
-#: Rows that are compared at a time, and the largest side of what LPIPS compares at once.
-_STRIP_ROWS, _TILE_SIDE = 256, 1024
+#: The largest side of what LPIPS compares at once.
+_TILE_SIDE = 1024
 
 _BACKBONE_SUFFIXES = (".safetensors", ".pt", ".pth")
 
@@ -65,26 +65,18 @@ def linf(original: np.ndarray, marked: np.ndarray) -> int:
         ImageError: if these are no images, or differ in shape
     """
     _check_pair(original, marked)
-    return max(
-        int(np.abs(original[rows].astype(np.int16) - marked[rows]).max())
-        for rows in _strips(len(original))
-    )
+    return largest_change(original, marked)
 
 
 def psnr(original: np.ndarray, marked: np.ndarray) -> float:
     """The peak signal-to-noise ratio over all channels in dB, for a peak of 255; infinite if identical.
 
-    Args:
-        original: uint8 array of shape ``(height, width, 3)``
-        marked: the changed image, of the same shape
-
-    Raises:
-        ImageError: if these are no images, or differ in shape
+    Arguments and errors are those of :func:`linf`.
     """
     _check_pair(original, marked)
     squares = sum(
         int(((original[rows].astype(np.int32) - marked[rows]) ** 2).sum(dtype=np.int64))
-        for rows in _strips(len(original))
+        for rows in strips(len(original))
     )
     mse = squares / original.size
     return 10 * math.log10(255**2 / mse) if mse else math.inf
@@ -96,12 +88,7 @@ def ssim(original: np.ndarray, marked: np.ndarray) -> float:
     That is an 11x11 Gaussian window with sigma 1.5, K1 = 0.01, K2 = 0.03, a range of 255 and population
     covariances; of colour images, each channel is compared alone.
 
-    Args:
-        original: uint8 array of shape ``(height, width, 3)``, at least 11 pixels a side
-        marked: the changed image, of the same shape
-
-    Raises:
-        ImageError: if these are no images, differ in shape, or are smaller than the window
+    Arguments and errors are those of :func:`linf`; images that are smaller than the window are an error too.
     """
     _check_pair(original, marked)
     if min(original.shape[:2]) < SSIM_WINDOW:
@@ -119,17 +106,10 @@ def worst_window(original: np.ndarray, marked: np.ndarray) -> float | None:
     """The lowest structural similarity of any window of an image, at most 1: where a change shows most.
 
     The mean over an image says little of what is seen: a grid of dots in a clear sky beside a busy
-    foreground has a mean of 0.98.
-
-    Args:
-        original: uint8 array of shape ``(height, width, 3)``
-        marked: the changed image, of the same shape
+    foreground has a mean of 0.98. Arguments and errors are those of :func:`linf`.
 
     Returns:
         the lowest value of :func:`window_similarity`; None below 11 pixels a side
-
-    Raises:
-        ImageError: if these are no images, or differ in shape
     """
     _check_pair(original, marked)
     return min(
@@ -151,7 +131,7 @@ def window_similarity(
     if min(original.shape[:2]) < SSIM_WINDOW:
         return
     # Strips that overlap by a window give every window once
-    for rows in _strips(len(original) - SSIM_WINDOW + 1):
+    for rows in strips(len(original) - SSIM_WINDOW + 1):
         part = slice(rows.start, rows.stop + SSIM_WINDOW - 1)
         _, similarity = structural_similarity(
             original[part],
@@ -216,15 +196,7 @@ class LpipsMetric:
         self._model = _build(net, state, source).to(self.device)
 
     def __call__(self, original: np.ndarray, marked: np.ndarray) -> float:
-        """The distance of two images.
-
-        Args:
-            original: uint8 array of shape ``(height, width, 3)``
-            marked: the changed image, of the same shape
-
-        Raises:
-            ImageError: if these are no images, or differ in shape
-        """
+        """The distance of two images; arguments and errors are those of :func:`linf`."""
         _check_pair(original, marked)
         total = 0.0
         for tile in _tiles(*original.shape[:2]):
@@ -270,8 +242,7 @@ def compare_images(
     """How visible a change is, in every measure of this module, as values that JSON can hold.
 
     Args:
-        original: uint8 array of shape ``(height, width, 3)``
-        marked: the changed image, of the same shape
+        original, marked: see :func:`linf`
         lpips_metric (None): None leaves "lpips" and "stl" out, as None
 
     Returns:
@@ -283,9 +254,6 @@ def compare_images(
         -   "worst_window": the lowest SSIM of any window, see :func:`worst_window`, or None likewise
         -   "lpips": or None
         -   "stl": ``exp(-10 * LPIPS)``, see :func:`stealthiness`, or None
-
-    Raises:
-        ImageError: if these are no images, or differ in shape
     """
     ratio = psnr(original, marked)
     small = min(original.shape[:2]) < SSIM_WINDOW
@@ -308,11 +276,6 @@ def _check_pair(original: np.ndarray, marked: np.ndarray) -> None:
             f"the original has shape {original.shape} and the marked image {marked.shape}; a mark keeps "
             "the size"
         )
-
-
-def _strips(height: int) -> list[slice]:
-    """Rows a few at a time, which bounds memory whatever the image's size."""
-    return [slice(top, min(top + _STRIP_ROWS, height)) for top in range(0, height, _STRIP_ROWS)]
 
 
 def _tiles(height: int, width: int) -> list[tuple[slice, slice]]:

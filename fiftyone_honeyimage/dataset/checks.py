@@ -17,7 +17,7 @@ import fiftyone.core.media as fom
 import fiftyone.core.odm as foo
 
 from ..core.errors import ParameterError, SamplesError
-from ..core.limits import SEED, Whole, shown
+from ..core.limits import Whole, shown
 
 HONEYIMAGE_TAG = "honeyimage"
 
@@ -132,25 +132,6 @@ def whole_number(value: Any, what: str, least: int, most: float = math.inf) -> i
         ParameterError: if it is none
     """
     return Whole(least, most).check(what, value)
-
-
-def check_seed(seed: Any) -> None:
-    """Checks that a seed is one that every generator takes.
-
-    Raises:
-        ParameterError: if it is not
-    """
-    SEED.check("seed", seed)
-
-
-def check_output_folder(folder: Path, filepaths: Sequence[str], what: str) -> None:
-    """Checks that a folder can be made, and that it is not among the dataset's own media.
-
-    Raises:
-        ParameterError: if it exists, cannot be made or lies inside the dataset's media
-    """
-    check_new_folder(folder, what)
-    check_output_place(folder, filepaths, what)
 
 
 def check_new_folder(folder: Path, what: str) -> None:

@@ -55,6 +55,26 @@ class HardnessSummary:
     labels_judged: bool
     mean: float
 
+    def __str__(self) -> str:
+        skipped = f", {self.num_skipped:,} could not be read" if self.num_skipped else ""
+        lines = [
+            f"{self.num_images:,} images scored{skipped}: mean hardness {self.mean:.2f} nats, the more the harder",
+            f"Models that had not seen an image got {self.accuracy:.0%} of them right; always naming the largest class "
+            f"gets {self.chance:.0%}",
+        ]
+        if self.labels_judged:
+            lines.append(
+                f"{self.num_label_errors:,} labels look wrong: see the field '{self.label_error_field}'"
+            )
+        elif self.reliable:
+            lines.append("That is too few to call a label wrong")
+        else:
+            lines.append(
+                "That is too few for this hardness to mean much, or to call a label wrong: train for more epochs, or "
+                "take a stronger proxy or more images"
+            )
+        return "\n".join(lines)
+
 
 def compute_hardness(
     samples: fo.core.collections.SampleCollection,
@@ -63,7 +83,7 @@ def compute_hardness(
     *,
     proxy: Proxy,
     input_size: int | None,
-    training: TrainingConfig | Mapping[str, Any] | None,
+    training: TrainingConfig | Mapping[str, Any] | str | None,
     seed: int,
     device: str | None,
     skip_failures: bool,
@@ -141,14 +161,17 @@ def compute_hardness(
     return summary
 
 
-def training_config(training: TrainingConfig | Mapping[str, Any] | None) -> TrainingConfig:
-    """The trainer's settings from a config, a mapping of changes to the default or to a named ``recipe``, or None.
+def training_config(training: TrainingConfig | Mapping[str, Any] | str | None) -> TrainingConfig:
+    """The trainer's settings from a config, a recipe's name, a mapping of changes to the default or to a named
+    ``recipe``, or None.
 
     Raises:
         ParameterError: if a name is unknown or a value is out of range
     """
     if training is None:
         return TrainingConfig()
+    if isinstance(training, str):
+        return TrainingConfig.named(training)
     if isinstance(training, Mapping):
         training = {str(name): value for name, value in training.items()}
         known = set(TrainingConfig.__dataclass_fields__)
@@ -162,4 +185,6 @@ def training_config(training: TrainingConfig | Mapping[str, Any] | None) -> Trai
     # Compared by name: a plugin and a script hold two copies of this class.
     if type(training).__name__ == TrainingConfig.__name__:
         return TrainingConfig(**asdict(training))
-    raise ParameterError(f"training must be a TrainingConfig or a mapping; found {shown(training)}")
+    raise ParameterError(
+        f"training must be a TrainingConfig, a mapping or a recipe's name; found {shown(training)}"
+    )

@@ -156,14 +156,19 @@ def honeyimages(dataset: fo.Dataset, honey_key: str) -> fo.DatasetView:
 
 def originals(dataset: fo.Dataset) -> fo.DatasetView:
     """Every sample of a dataset that no marking added."""
-    return dataset.exclude(
-        [
-            image["honey"]
-            for known in known_markings(dataset)
-            for image in known.images
-            if image["honey"]
-        ]
-    )
+    images = [image for known in known_markings(dataset) for image in known.images]
+    return dataset.exclude([image["honey"] for image in images if image["honey"]])
+
+
+def unmarked(dataset: fo.Dataset) -> fo.DatasetView:
+    """The images that no marking has chosen, of which every release holds the same file.
+
+    The original of any HoneyImage would show whoever holds a release with it which image is marked.
+    """
+    markings = known_markings(dataset)
+    images = [image["sample"] for known in markings for image in known.images if image["sample"]]
+    asked = [image["source"] for known in markings for image in known.asked]
+    return originals(dataset).exclude([*images, *asked])
 
 
 @dataclass

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import fiftyone as fo
 import fiftyone.core.odm as foo
 
 from ..core.errors import LedgerError
 from ..core.ledger.ledger import Ledger
+from .runs import VERIFICATION, list_keys, run_config
 
 _COLLECTION = "honeyimage_ledgers"
 
@@ -36,6 +38,24 @@ def check_head(ledger: Ledger) -> None:
             f"{found['head'][:12]}… that was written to this marking's ledger. Restore the newest "
             "copy, or pass its place as ledger_path"
         )
+
+
+def check_log(dataset: fo.Dataset, ledger: Ledger) -> None:
+    """Checks that a ledger holds every verification of its marking that the dataset knows.
+
+    An older copy would count from the start again, and the levels add up to more than α.
+
+    Raises:
+        LedgerError: naming one that it does not hold, or see :func:`check_head`
+    """
+    for key in list_keys(dataset, VERIFICATION, commitment=ledger.commitment):
+        if run_config(dataset, key, VERIFICATION)["verification_id"] not in ledger.verifications:
+            raise LedgerError(
+                f"the ledger at '{ledger.path}' does not hold verification '{key}': it is an older or "
+                "another copy, which would not count it. Restore the newest copy, or pass its place as "
+                "ledger_path"
+            )
+    check_head(ledger)
 
 
 def _heads() -> Any:

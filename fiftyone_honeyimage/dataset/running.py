@@ -131,7 +131,7 @@ def _clear(path: Path, note: dict[str, Any]) -> None:
     parents = [Path(parent) for parent in note["parents"]]
     if not target.parent.is_dir():
         if target.parent in parents:  # not made yet, or removed again
-            _forget(path)
+            path.unlink(missing_ok=True)
         return  # else a drive that is not there now
     lock = FileLock(lock_path(target))
     try:
@@ -151,7 +151,7 @@ def _clear(path: Path, note: dict[str, Any]) -> None:
     if folder.exists():
         _logger.warning("'%s' is left of an export that was killed; delete it", folder)
     else:
-        _forget(path)
+        path.unlink(missing_ok=True)
 
 
 def _let_go(lock: FileLock, path: Path, parents: list[Path]) -> None:
@@ -160,8 +160,7 @@ def _let_go(lock: FileLock, path: Path, parents: list[Path]) -> None:
         path.unlink()
     lock.release()
     for parent in parents:
-        with suppress(OSError):  # not empty
-            parent.rmdir()
+        _remove_empty(parent)
 
 
 @contextmanager
@@ -181,7 +180,7 @@ def _noted(output_dir: Path, missing: list[Path]) -> Iterator[None]:
     finally:
         # Where something could not be removed, the note stays for the call after this process
         if not work_folder(output_dir).exists():
-            _forget(path)
+            path.unlink(missing_ok=True)
         for folder in made:
             _remove_empty(folder)
 
@@ -202,10 +201,6 @@ def _is_alive(note: dict[str, Any]) -> bool:
         return abs(psutil.Process(note["pid"]).create_time() - note["started"]) < 1
     except psutil.Error:
         return False
-
-
-def _forget(path: Path) -> None:
-    path.unlink(missing_ok=True)
 
 
 def _remove_empty(folder: Path) -> None:

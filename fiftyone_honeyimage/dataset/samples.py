@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import fiftyone as fo
 import numpy as np
 
-from ..core.errors import HoneyImageError, ImageError, SamplesError
+from ..core.errors import ImageError, SamplesError
 from ..core.images import read_image
 from ..core.limits import PROXY_SIZE
 from ..core.pipeline.labeled import LabeledSamples
@@ -120,13 +122,17 @@ def proxy_input_size(labeled: LabeledSamples, input_size: int | None) -> int:
     if input_size is not None:
         return PROXY_SIZE.check("input_size", input_size)
 
-    sides: list[int] = []
-    error: HoneyImageError | None = None
-    for path in labeled.filepaths[:: max(1, len(labeled) // 16)]:
-        try:
+    size = usual_size(labeled.filepaths)
+    if size is None:
+        read_image(labeled.filepaths[0])  # which says what is wrong with it
+        raise SamplesError("no image could be read")
+    return size
+
+
+def usual_size(paths: Sequence[str | Path]) -> int | None:
+    """The longer side of most images, 8 to 64 pixels, from some of them; None if none can be read."""
+    sides = []
+    for path in paths[:: max(1, len(paths) // 16)]:
+        with suppress(ImageError):
             sides.append(max(read_image(path).shape[:2]))
-        except ImageError as problem:
-            error = error or problem
-    if not sides:
-        raise error or SamplesError("no image could be read")
-    return int(min(64, max(8, int(np.median(sides)))))
+    return int(min(64, max(8, np.median(sides)))) if sides else None

@@ -34,21 +34,18 @@ REQUEST = "request.json"
 _logger = logging.getLogger(__name__)
 
 
-def default_output_dir(dataset: fo.Dataset, honey_key: str) -> Path:
-    """``<FiftyOne's default dataset folder>/honeyimage/<dataset>-<id>/<honey_key>``."""
-    name = f"{dataset.slug}-{str(dataset._doc.id)[-6:]}"
-    return Path(fo.config.default_dataset_dir).expanduser() / "honeyimage" / name / honey_key
-
-
 def output_folder(dataset: fo.Dataset, honey_key: str, output_dir: str | Path | None) -> Path:
     """The marking's folder, absolute.
+
+    By default ``<FiftyOne's default dataset folder>/honeyimage/<dataset>-<id>/<honey_key>``.
 
     Raises:
         ParameterError: if no folder can have this path
     """
-    if output_dir is None:
-        return default_output_dir(dataset, honey_key)
-    return check_path("output_dir", output_dir)
+    if output_dir is not None:
+        return check_path("output_dir", output_dir)
+    name = f"{dataset.slug}-{str(dataset._doc.id)[-6:]}"
+    return Path(fo.config.default_dataset_dir).expanduser() / "honeyimage" / name / honey_key
 
 
 def fingerprint(content: Mapping[str, Any]) -> str:
@@ -87,11 +84,7 @@ def making(output_dir: Path, request: Mapping[str, Any]) -> Iterator[Path]:
     """The partial folder of a run: the one an equal, interrupted run left, or a new one.
 
     If the run fails, the folder goes, unless it holds what took long and can be resumed: trained
-    models or finished images.
-
-    Args:
-        output_dir: the marking's folder
-        request: what decides the run's outcome; JSON-serialisable
+    models or finished images. ``request`` is what decides the run's outcome.
 
     Yields:
         the partial folder

@@ -21,11 +21,7 @@ def workspace() -> fo.Space:
 
 
 def beside_grid(*names: str) -> fo.Space:
-    """The grid on the left; on the right panels as tabs, of which the first is shown.
-
-    Args:
-        names: the panels', without the plugin's
-    """
+    """The grid on the left; on the right panels as tabs, of which the first is shown."""
     panels = [fo.Panel(type=name) for name in names]
     samples = fo.Panel(type="Samples", pinned=True)
     return fo.Space(
@@ -49,12 +45,7 @@ def save_workspace(samples: fo.core.collections.SampleCollection) -> bool:
 
 
 def group_in_sidebar(dataset: fo.Dataset, paths: Sequence[str]) -> None:
-    """Puts new fields into the sidebar's own group; the user's groups keep what they hold.
-
-    Args:
-        dataset: the dataset
-        paths: fields, or parts of embedded ones
-    """
+    """Puts new fields into the sidebar's own group; the user's groups keep what they hold."""
     groups = dataset.app_config.sidebar_groups
     if groups is None:
         groups = fo.DatasetAppConfig.default_sidebar_groups(dataset)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
@@ -30,26 +29,14 @@ class AttachMarking(foo.Operator):
         )
 
     def __call__(
-        self,
-        samples: fo.core.collections.SampleCollection,
-        ledger_path: str | Path,
-        folder: str | Path | None = None,
-        honey_key: str | None = None,
-        label_field: str | None = None,
+        self, samples: fo.core.collections.SampleCollection, *args: Any, **kwargs: Any
     ) -> Any:
         """Executes this operator from Python.
 
         Args:
-            samples, ledger_path, folder, honey_key, label_field: see
-                :func:`fiftyone_honeyimage.attach_marking`
+            samples, args, kwargs: see :func:`fiftyone_honeyimage.attach_marking` and :func:`.calls.call_like`
         """
-        params = {
-            "ledger_path": ledger_path,
-            "folder": folder,
-            "honey_key": honey_key,
-            "label_field": label_field,
-        }
-        return calls.call(self, samples, params)
+        return calls.call_like(run, self, samples, *args, **kwargs)
 
     def resolve_input(self, ctx: Any) -> types.Property:
         return form(ctx, _fill, "Attach HoneyImage marking", "Attach")

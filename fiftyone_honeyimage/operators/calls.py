@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import fiftyone as fo
@@ -12,6 +12,16 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from ..core.methods import METHODS
+
+#: Arguments of SDK functions that no queue could hold, or that an operator sets itself
+_ONLY_FROM_PYTHON = {
+    "checkpoint_dir",
+    "executor",
+    "export_media",
+    "progress",
+    "unpublished",
+    "user",
+}
 
 
 def operator_config(
@@ -69,7 +79,7 @@ def call(
     Args:
         operator: the operator
         samples: the dataset or view
-        params: its parameters; those that are None count as not given, paths are sent as text
+        params: its parameters; those that are None count as not given, others are sent as what JSON can hold
         delegate (False): whether to run it as a delegated operation
         delegation_target (None): the orchestrator, if delegated
 
@@ -81,23 +91,60 @@ def call(
         operator.uri,
         {
             **target,
-            "params": {
-                name: os.fspath(value) if isinstance(value, os.PathLike) else value
-                for name, value in params.items()
-                if value is not None
-            },
+            "params": {name: _plain(value) for name, value in params.items() if value is not None},
             "request_delegation": delegate,
             "delegation_target": delegation_target,
         },
     )
 
 
+def call_like(
+    function: Callable[..., Any],
+    operator: foo.Operator,
+    samples: fo.core.collections.SampleCollection,
+    *args: Any,
+    delegate: bool = False,
+    delegation_target: str | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Executes or delegates an operator with the arguments of the SDK's function that it runs.
+
+    Args:
+        function: the SDK's function, whose defaults hold
+        operator, samples, delegate (False), delegation_target (None): see :func:`call`
+        args, kwargs: what the function takes beside the samples, as far as an operator can be given it
+
+    Returns:
+        a ``fiftyone.operators.ExecutionResult``
+
+    Raises:
+        TypeError: for what the function does not take, or an operator cannot be given
+    """
+    bound = inspect.signature(function).bind(samples, *args, **kwargs)
+    own = _ONLY_FROM_PYTHON.intersection(bound.arguments)
+    if own:
+        raise TypeError(f"an operator cannot be given {', '.join(sorted(own))}")
+    bound.apply_defaults()
+    _, *given = bound.arguments.items()
+    params = {name: value for name, value in given if name not in _ONLY_FROM_PYTHON}
+    return call(operator, samples, params.pop("options", {}) | params, delegate, delegation_target)
+
+
+def _plain(value: Any) -> Any:
+    """A value as what JSON can hold."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, type):
+        return value.__name__
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
+        return value
+    return [_plain(each) for each in value]
+
+
 def sdk_defaults(function: Callable[..., Any], method: Any = None) -> dict[str, Any]:
     """The parameters of an SDK function that have a default; a method's options are among them.
 
-    Args:
-        function: the SDK's function
-        method (None): the marking method whose options it takes; the SDK's default where it is none
+    Those of ``method``, or of the SDK's default where it is none.
     """
     parameters = inspect.signature(function).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
@@ -110,11 +157,14 @@ def sdk_defaults(function: Callable[..., Any], method: Any = None) -> dict[str, 
 def given(ctx: Any, function: Callable[..., Any]) -> dict[str, Any]:
     """The parameters of an SDK function that were given; its defaults stand for the others.
 
-    An emptied field of a form counts as not given.
+    An emptied field of a form counts as not given. A recipe that a form has chosen stands for the whole training:
+    the fields that it hides still hold what they held.
     """
     names = [*inspect.signature(function).parameters, *sdk_defaults(function, _method(ctx))]
     values = {name: ctx.params.get(name) for name in names}
     values = {name: value for name, value in values.items() if value not in (None, "", {})}
+    if ctx.params.get("recipe") not in (None, "", "default") and "training" in names:
+        values["training"] = ctx.params["recipe"]
     if isinstance(values.get("training"), Mapping):
         values["training"] = {
             name: value for name, value in values["training"].items() if value not in (None, "")
@@ -134,10 +184,7 @@ def _method(ctx: Any) -> Any:
 def change_dataset(ctx: Any, function: Callable[..., Any], **more: Any) -> dict[str, Any]:
     """Calls an SDK function that changes the open dataset; the parameters that it was given.
 
-    Args:
-        ctx: the operator's context
-        function: the SDK's function
-        more: parameters that go by other names in the form
+    ``more`` are parameters that go by other names in the form.
     """
     params = given(ctx, function) | more
     function(ctx.dataset, **params)

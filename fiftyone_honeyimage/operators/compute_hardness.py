@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -31,41 +30,14 @@ class ComputeHardness(foo.Operator):
         )
 
     def __call__(
-        self,
-        samples: fo.core.collections.SampleCollection,
-        label_field: str,
-        hardness_field: str = "honey_hardness",
-        proxy: str = "wrn28_2",
-        input_size: int | None = None,
-        training: Mapping[str, Any] | None = None,
-        seed: int = 51,
-        device: str | None = None,
-        skip_failures: bool = False,
-        delegate: bool = False,
-        delegation_target: str | None = None,
+        self, samples: fo.core.collections.SampleCollection, *args: Any, **kwargs: Any
     ) -> Any:
         """Executes or delegates this operator from Python.
 
         Args:
-            samples, label_field, hardness_field, proxy, input_size, training, seed, device,
-                skip_failures: see :func:`fiftyone_honeyimage.compute_hardness`
-            delegate (False): whether to run it as a delegated operation
-            delegation_target (None): the orchestrator, if delegated
-
-        Returns:
-            a ``fiftyone.operators.ExecutionResult``
+            samples, args, kwargs: see :func:`fiftyone_honeyimage.compute_hardness` and :func:`.calls.call_like`
         """
-        params = {
-            "label_field": label_field,
-            "hardness_field": hardness_field,
-            "proxy": proxy,
-            "input_size": input_size,
-            "training": dict(training) if training else None,
-            "seed": seed,
-            "device": device,
-            "skip_failures": skip_failures,
-        }
-        return calls.call(self, samples, params, delegate, delegation_target)
+        return calls.call_like(run, self, samples, *args, **kwargs)
 
     def resolve_placement(self, ctx: Any) -> types.Placement:
         return placements.placement("Compute hardness", "hardness", placements.unavailable(ctx))

@@ -41,13 +41,7 @@ def cost(inputs: types.Object, cost: RunCost, lines: Sequence[str], seconds: flo
 
 
 def notice(inputs: types.Object, facts: Sequence[str], seconds: float | None = None) -> None:
-    """Shows what a run takes, and what becomes of it.
-
-    Args:
-        inputs: the form
-        facts: what it takes
-        seconds (None): what it is expected to take, if that is known
-    """
+    """Shows what a run takes, and what becomes of it."""
     text = "\n".join(f"- {fact}" for fact in (*facts, *_execution()))
     inputs.view("cost", types.Notice(label="What this run takes", description=text))
     _warn_if_too_long(inputs, seconds)
@@ -69,12 +63,7 @@ def _execution() -> list[str]:
 
 
 def _warn_if_too_long(inputs: types.Object, seconds: float | None) -> None:
-    """Warns if the App would not wait for the end of a run.
-
-    Args:
-        inputs: the form
-        seconds: what it is expected to take, if that is known
-    """
+    """Warns if the App would not wait for the end of a run."""
     limit = fo.config.operator_timeout
     if seconds is None or not limit or seconds < limit:
         return
@@ -99,10 +88,6 @@ def _patience() -> str:
 
 def training_time(ctx: Any, inputs: types.Object, training: ProxyTraining) -> float | None:
     """Has the speed of this machine measured while the form is open.
-
-    Args:
-        ctx, inputs: the form
-        training: what is to be trained
 
     Returns:
         seconds per image and epoch, or None while it is not known
@@ -153,12 +138,7 @@ def warn_if_powerless(
 ) -> None:
     """Warns if so few pairs of twins cannot convict any model.
 
-    Args:
-        inputs: the form
-        num_pairs: the pairs to be asked about
-        plan: the marking's plan
-        position: which verification it is
-        alpha (None): a smaller level than the plan's
+    ``position`` says which verification it is; ``alpha`` is a smaller level than the plan's.
     """
     from ..core.evidence.alpha_spending import alpha_effective
     from ..core.evidence.reach import can_reach, pairs_needed

@@ -110,9 +110,9 @@ def _consequence(ctx: Any, chosen: Any, files: bool) -> types.View:
             label="The result is taken off the dataset",
             description="The ledger keeps its record, and goes on counting it.",
         )
-    from ..dataset.verification.verification import known_verifications
+    from ..dataset.runs import VERIFICATION, list_keys
 
-    count = len(known_verifications(ctx.dataset, chosen.key))
+    count = len(list_keys(ctx.dataset, VERIFICATION, honey_key=chosen.key))
     what = f"Its HoneyImages, field, tag, saved view and {count} verifications leave the dataset."
     if files:
         return types.Error(

@@ -34,13 +34,7 @@ def worker_may_run(ctx: Any) -> bool:
 
 
 def elsewhere(inputs: types.Object, name: str, what: str) -> None:
-    """Says that this machine lacks something which the machine that runs this needs.
-
-    Args:
-        inputs: the form
-        name: of the property in it
-        what: what is not here
-    """
+    """Says that this machine lacks something which the machine that runs this needs."""
     inputs.view(
         name,
         types.Warning(

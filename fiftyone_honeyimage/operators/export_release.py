@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -46,42 +45,15 @@ class ExportRelease(foo.Operator):
         )
 
     def __call__(
-        self,
-        samples: fo.core.collections.SampleCollection,
-        honey_key: str,
-        export_dir: str | Path,
-        dataset_type: type | str | None = None,
-        label_field: str | None = None,
-        ledger_path: str | Path | None = None,
-        reencode: str = "marked",
-        names: str = "keep",
-        fields: Sequence[str] = (),
-        delegate: bool = False,
-        delegation_target: str | None = None,
+        self, samples: fo.core.collections.SampleCollection, *args: Any, **kwargs: Any
     ) -> Any:
         """Executes or delegates this operator from Python.
 
         Args:
-            samples, honey_key, export_dir, label_field, ledger_path, reencode, names, fields: see
-                :func:`fiftyone_honeyimage.export_release`
-            dataset_type (None): likewise, or its name
-            delegate (False): whether to run it as a delegated operation
-            delegation_target (None): the orchestrator, if delegated
-
-        Returns:
-            a ``fiftyone.operators.ExecutionResult``
+            samples, args, kwargs: see :func:`fiftyone_honeyimage.export_release` and :func:`.calls.call_like`;
+                ``dataset_type`` may be the name of a type
         """
-        params = {
-            "honey_key": honey_key,
-            "export_dir": str(export_dir),
-            "dataset_type": getattr(dataset_type, "__name__", dataset_type),
-            "label_field": label_field,
-            "ledger_path": ledger_path,
-            "reencode": reencode,
-            "names": names,
-            "fields": list(fields),
-        }
-        return calls.call(self, samples, params, delegate, delegation_target)
+        return calls.call_like(run, self, samples, *args, **kwargs)
 
     def resolve_placement(self, ctx: Any) -> types.Placement:
         from ..dataset.runs import MARKING

@@ -24,9 +24,7 @@ def errors_on(prop: types.Property) -> Iterator[None]:
 def errors_on_named(inputs: types.Object, default: types.Property) -> Iterator[None]:
     """Shows an error of the SDK on the property whose name it begins with.
 
-    Args:
-        inputs: the form
-        default: the property to show other errors on
+    Others are shown on ``default``.
     """
     try:
         yield

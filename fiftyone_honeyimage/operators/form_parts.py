@@ -24,11 +24,7 @@ def form(
 ) -> types.Property:
     """A form.
 
-    Args:
-        ctx: the operator's context
-        fill: asks what has to be asked, or says in the form why nothing can be done
-        label: its title
-        submit (None): what its button says
+    ``fill`` asks what has to be asked, or says why nothing can be done; ``submit`` is on its button.
     """
     # What a panel shows, pictures too, would be kept with every run that is scheduled from it
     ctx.params.pop("panel_state", None)
@@ -49,11 +45,7 @@ def dropdown(
 ) -> types.Property:
     """A choice of a value.
 
-    Args:
-        inputs, name: the form and the property in it
-        choices: the values
-        meanings (None): what they mean; by default ``choices`` tells it if it is a mapping
-        label, description, kwargs: see ``fiftyone.operators.types``
+    ``meanings`` say what the choices mean; by default ``choices`` does, if it is a mapping.
     """
     view = types.DropdownView(label=label, description=description)
     if meanings is None:
@@ -85,14 +77,7 @@ def multiple_choice(
     description: str,
     default: Sequence[str],
 ) -> types.Property:
-    """A choice of any number of values.
-
-    Args:
-        inputs, name: the form and the property in it
-        choices: the values
-        meanings (None): what they mean, if that is to be said
-        label, description, default: see ``fiftyone.operators.types``
-    """
+    """A choice of any number of values."""
     view = types.DropdownView(label=label, description=description, multiple=True)
     for value in choices:
         view.add_choice(value, label=value, description=(meanings or {}).get(value))
@@ -104,10 +89,7 @@ def section(
 ) -> bool:
     """A switch that unfolds further options; they stay in sight while one of them is changed.
 
-    Args:
-        ctx, inputs: the form
-        function: the SDK's function that takes the options
-        names: the options
+    ``names`` are options of the SDK's ``function``.
     """
     inputs.bool("advanced", default=False, label="Further options", view=types.SwitchView())
     if ctx.params.get("advanced"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
@@ -32,69 +30,14 @@ class GenerateHoneyImages(foo.Operator):
         )
 
     def __call__(
-        self,
-        samples: fo.core.collections.SampleCollection,
-        label_field: str,
-        honey_key: str,
-        method: str = "honeyimage",
-        num_honeyimages: int | None = None,
-        num_pairs: int | None = None,
-        hardness_field: str = "honey_hardness",
-        exclude: Sequence[str] = ("duplicates",),
-        proxy: str = "wrn28_2",
-        input_size: int | None = None,
-        training: Mapping[str, Any] | None = None,
-        alpha: float = 0.001,
-        test: str = "signed_rank",
-        output_dir: str | Path | None = None,
-        lpips_backbone: str | Path | None = None,
-        trade_off: int = 16,
-        reencode: str = "marked",
-        thumbnails: str = "exclude",
-        seed: int = 51,
-        device: str | None = None,
-        skip_failures: bool = False,
-        delegate: bool = False,
-        delegation_target: str | None = None,
-        **options: Any,
+        self, samples: fo.core.collections.SampleCollection, *args: Any, **kwargs: Any
     ) -> Any:
         """Executes or delegates this operator from Python.
 
         Args:
-            samples, label_field, honey_key, method, num_honeyimages, num_pairs, hardness_field,
-                exclude, proxy, input_size, training, alpha, test, output_dir, lpips_backbone, trade_off,
-                reencode, thumbnails, seed, device, skip_failures, options: see
-                :func:`fiftyone_honeyimage.generate_honeyimages`
-            delegate (False): whether to run it as a delegated operation
-            delegation_target (None): the orchestrator, if delegated
-
-        Returns:
-            a ``fiftyone.operators.ExecutionResult``
+            samples, args, kwargs: see :func:`fiftyone_honeyimage.generate_honeyimages` and :func:`.calls.call_like`
         """
-        params = {
-            "label_field": label_field,
-            "honey_key": honey_key,
-            "method": method,
-            "num_honeyimages": num_honeyimages,
-            "num_pairs": num_pairs,
-            "hardness_field": hardness_field,
-            "exclude": list(exclude),
-            **options,
-            "proxy": proxy,
-            "input_size": input_size,
-            "training": dict(training) if training else None,
-            "alpha": alpha,
-            "test": test,
-            "output_dir": output_dir,
-            "lpips_backbone": lpips_backbone,
-            "trade_off": trade_off,
-            "reencode": reencode,
-            "thumbnails": thumbnails,
-            "seed": seed,
-            "device": device,
-            "skip_failures": skip_failures,
-        }
-        return calls.call(self, samples, params, delegate, delegation_target)
+        return calls.call_like(run, self, samples, *args, **kwargs)
 
     def resolve_placement(self, ctx: Any) -> types.Placement:
         from ..dataset.runs import HARDNESS

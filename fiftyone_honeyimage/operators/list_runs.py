@@ -28,11 +28,7 @@ class ListRuns(foo.Operator):
         )
 
     def __call__(self, samples: fo.core.collections.SampleCollection) -> Any:
-        """Executes this operator from Python.
-
-        Args:
-            samples: the dataset
-        """
+        """Executes this operator from Python."""
         return calls.call(self, samples, {})
 
     def resolve_input(self, ctx: Any) -> types.Property:

@@ -12,7 +12,6 @@ from .. import generate_honeyimages as run
 from ..app.words import weakness_text
 from ..core.errors import HoneyImageError
 from ..core.methods import DEFAULT_METHOD, METHODS, Method
-from ..core.methods.options import Question
 from . import calls, cost_question, questions, training_questions
 from .form_errors import block, errors_on, errors_on_named, is_blocked
 from .form_parts import ask, dropdown, multiple_choice, once, section, view_key
@@ -50,9 +49,16 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
     _key(ctx, inputs)
     method = METHODS.get(str(calls.values(ctx, run)["method"]), DEFAULT_METHOD)
     numbers = _numbers(ctx, inputs, labeled, method)
-    _budget(inputs, method)
+    _ask_options(inputs, method, folded=False)
+    inputs.float(
+        "alpha",
+        default=calls.sdk_defaults(run)["alpha"],
+        label="Significance level α",
+        description="The probability with which an innocent model may be accused. Fixed by the "
+        "commitment",
+    )
     proxy = training_questions.proxy(ctx, inputs)
-    further = (*_FURTHER, *(question.name for question in _folded(method)))
+    further = (*_FURTHER, *(q.name for q in method.Options.questions() if q.folded))
     shown = section(ctx, inputs, run, further)
     training = training_questions.training(ctx, inputs, run, proxy, labeled, shown)
     if shown:
@@ -143,12 +149,11 @@ def _hardness(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) -> Any
             "Run *Compute hardness* first: HoneyImages are made from the hardest images.",
         )
         return None
-    default = name if name in fields else fields[-1]
     prop = dropdown(
         inputs,
         "hardness_field",
         fields,
-        default=default,
+        default=name if name in fields else fields[-1],
         label="Hardness field",
         description="The scores of Compute hardness",
     )
@@ -157,11 +162,8 @@ def _hardness(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) -> Any
         if weakness:
             inputs.md(weakness, name="weak_proxies")
     with errors_on(prop):
-        return once(
-            ctx,
-            ("hardness", view_key(samples), name),
-            lambda: read_hardness(samples, labeled, name),
-        )
+        key = ("hardness", view_key(samples), name)
+        return once(ctx, key, lambda: read_hardness(samples, labeled, name))
     return None
 
 
@@ -207,21 +209,10 @@ def _numbers(ctx: Any, inputs: types.Object, labeled: Any, method: Method) -> tu
     return images, pairs
 
 
-def _budget(inputs: types.Object, method: Method) -> None:
+def _ask_options(inputs: types.Object, method: Method, folded: bool) -> None:
     for question in method.Options.questions():
-        if not question.folded:
+        if question.folded == folded:
             ask(inputs, question)
-    inputs.float(
-        "alpha",
-        default=calls.sdk_defaults(run)["alpha"],
-        label="Significance level α",
-        description="The probability with which an innocent model may be accused. Fixed by the "
-        "commitment",
-    )
-
-
-def _folded(method: Method) -> list[Question]:
-    return [question for question in method.Options.questions() if question.folded]
 
 
 def _further(ctx: Any, inputs: types.Object, method: Method) -> None:
@@ -239,23 +230,17 @@ def _further(ctx: Any, inputs: types.Object, method: Method) -> None:
         default=defaults["method"],
         label="Method",
     )
-    for question in _folded(method):
-        ask(inputs, question)
-    dropdown(
-        inputs,
-        "test",
-        planned_tests(),
-        default=defaults["test"],
-        label="Test",
-        description="Fixed by the commitment",
-    )
+    _ask_options(inputs, method, folded=True)
+    fixed = "Fixed by the commitment"
+    tests = planned_tests()
+    dropdown(inputs, "test", tests, default=defaults["test"], label="Test", description=fixed)
     dropdown(
         inputs,
         "score",
         {name: SCORES[name].title for name in deciding_scores()},
         default=method.score,
         label="How answers are compared",
-        description="Fixed by the commitment",
+        description=fixed,
     )
     questions.reference_models(ctx, inputs, run)
     dropdown(
@@ -264,7 +249,7 @@ def _further(ctx: Any, inputs: types.Object, method: Method) -> None:
         ADJUSTMENTS,
         default=defaults["adjustment"],
         label="Images that are harder than their twins",
-        description="Fixed by the commitment",
+        description=fixed,
     )
     _exclude(ctx, inputs)
     inputs.str(
@@ -343,7 +328,7 @@ def _plan(values: Mapping[str, Any], inputs: types.Object, method: Method) -> Pl
             check_backbone_path(values["lpips_backbone"])
     with errors_on_named(inputs, anywhere):
         TRADE_OFF.check("trade_off", values["trade_off"])
-    with errors_on_named(inputs, inputs.properties["alpha"]):
+    with errors_on_named(inputs, anywhere):
         asked = {name: values[name] for name in ("alpha", "test", "adjustment")}
         plan = Plan(**asked, score=values["score"] or method.score, direction=method.direction)
         check_num_references(values["num_references"], plan.score)
@@ -369,10 +354,9 @@ def _check_candidates(
     asked = inputs.properties.get("exclude")
     if asked is not None and asked.invalid:
         return
-    options = None
-    with suppress(HoneyImageError):  # an option's own question tells what is wrong
+    try:
         options = method.Options.read(values)
-    if options is None:
+    except HoneyImageError:  # an option's own question tells what is wrong
         return
     with errors_on_named(inputs, inputs.properties["num_pairs"]):
         method.choose(
@@ -391,17 +375,15 @@ def _check_places(ctx: Any, inputs: types.Object, labeled: Any) -> bool:
     from ..dataset import storage
     from ..dataset.checks import check_key, check_new_folder, check_output_place
     from ..dataset.runs import MARKING, check_new_key, is_complete, made_by
-    from ..dataset.storage import output_folder
 
     key = ctx.params.get("honey_key") or questions.free_key(ctx.dataset, "honey")
     check_key(key, "honey_key")
     key_prop = inputs.properties["honey_key"]
     folder_prop = inputs.properties.get("output_dir", key_prop)
-    folder = None
     with errors_on(folder_prop):
-        folder = output_folder(ctx.dataset, key, ctx.params.get("output_dir") or None)
+        folder = storage.output_folder(ctx.dataset, key, ctx.params.get("output_dir") or None)
         check_output_place(folder, labeled.filepaths, "output_dir")
-    if folder is None or folder_prop.invalid:
+    if folder_prop.invalid:
         return False
     entering = made_by(ctx.dataset, key, MARKING) and not is_complete(ctx.dataset, key)
     if entering or storage.is_ours(folder):

@@ -27,11 +27,7 @@ class OpenWorkspace(foo.Operator):
         )
 
     def __call__(self, samples: fo.core.collections.SampleCollection) -> Any:
-        """Executes this operator from Python.
-
-        Args:
-            samples: the dataset
-        """
+        """Executes this operator from Python."""
         return calls.call(self, samples, {})
 
     def resolve_placement(self, ctx: Any) -> types.Placement:

@@ -49,9 +49,7 @@ def placement(label: str, icon: str, reason: str | None, asks: bool = True) -> t
 def unavailable(ctx: Any, needs: str | None = None) -> str | None:
     """Why nothing can be done with the open dataset, or not yet; None if it can.
 
-    Args:
-        ctx: the operator's context
-        needs (None): the method of a run that has to be there
+    ``needs`` is the method of a run that has to be there.
     """
     # By its id first, as FiftyOne does: the dataset may have been renamed since
     names = {"_id": ctx.dataset_id and ObjectId(ctx.dataset_id), "name": ctx.dataset_name}

@@ -83,11 +83,8 @@ def labeled_samples(
     from ..dataset.samples import read_labels
 
     with blocking(inputs, "These samples cannot be used"):
-        return once(
-            ctx,
-            ("labels", view_key(samples), label_field),
-            lambda: read_labels(samples, label_field, contents=False),
-        )
+        key = ("labels", view_key(samples), label_field)
+        return once(ctx, key, lambda: read_labels(samples, label_field, contents=False))
     return None
 
 
@@ -137,14 +134,7 @@ def marking(ctx: Any, inputs: types.Object) -> Marking | None:
         )
         return None
     key = ctx.params.get("honey_key") or keys[-1]
-    prop = dropdown(
-        inputs,
-        "honey_key",
-        keys,
-        default=keys[-1],
-        required=True,
-        label="Marking",
-    )
+    prop = dropdown(inputs, "honey_key", keys, default=keys[-1], required=True, label="Marking")
     with errors_on(prop):
         return load_marking(ctx.dataset, key)
     return None
@@ -153,10 +143,7 @@ def marking(ctx: Any, inputs: types.Object) -> Marking | None:
 def ledger(ctx: Any, inputs: types.Object, marking: Marking, shown: bool = False) -> Ledger | None:
     """Opens a marking's ledger, and asks for its place if it was moved.
 
-    Args:
-        ctx, inputs: the form
-        marking: the marking
-        shown (False): whether to ask for its place in any case
+    In any case if its other options are ``shown``.
 
     Returns:
         the ledger, or None with the reason in the form
@@ -228,14 +215,7 @@ def free_key(dataset: fo.Dataset, stem: str) -> str:
 
 
 def new_path(ctx: Any, folder: str, key: str, suffix: str = "") -> Path:
-    """A path that is still free, away from ledgers and releases so that nothing is published by mistake.
-
-    Args:
-        ctx: the operator's context
-        folder: below FiftyOne's default dataset folder
-        key: the run that it is for
-        suffix (""): of the file
-    """
+    """A path that is still free, away from ledgers and releases so that nothing is published by mistake."""
     parent = Path(fo.config.default_dataset_dir).expanduser() / folder
     stem = f"{ctx.dataset.slug}-{key}"
     number, path = 1, parent / f"{stem}{suffix}"
@@ -247,7 +227,7 @@ def new_path(ctx: Any, folder: str, key: str, suffix: str = "") -> Path:
 
 def seed(ctx: Any, inputs: types.Object, function: Callable[..., Any]) -> None:
     """Asks for the seed of an SDK's function."""
-    from ..dataset.checks import check_seed
+    from ..core.limits import SEED
 
     prop = inputs.int(
         "seed",
@@ -256,7 +236,7 @@ def seed(ctx: Any, inputs: types.Object, function: Callable[..., Any]) -> None:
         description="Same seed and device, same result",
     )
     with errors_on(prop):
-        check_seed(calls.values(ctx, function)["seed"])
+        SEED.check("seed", calls.values(ctx, function)["seed"])
 
 
 def device(ctx: Any, inputs: types.Object) -> None:

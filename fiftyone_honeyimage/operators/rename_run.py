@@ -28,14 +28,14 @@ class RenameRun(foo.Operator):
         )
 
     def __call__(
-        self, samples: fo.core.collections.SampleCollection, key: str, new_key: str
+        self, samples: fo.core.collections.SampleCollection, *args: Any, **kwargs: Any
     ) -> Any:
         """Executes this operator from Python.
 
         Args:
-            samples, key, new_key: see :func:`fiftyone_honeyimage.rename_run`
+            samples, args, kwargs: see :func:`fiftyone_honeyimage.rename_run` and :func:`.calls.call_like`
         """
-        return calls.call(self, samples, {"key": key, "new_key": new_key})
+        return calls.call_like(run, self, samples, *args, **kwargs)
 
     def resolve_input(self, ctx: Any) -> types.Property:
         return form(ctx, _fill, "Rename HoneyImage run", "Rename")

@@ -27,13 +27,7 @@ def scheduled(ctx: Any) -> types.Property | None:
 
 
 def output(markdown: str, label: str, alert: types.AlertView | None = None) -> types.Property:
-    """What a finished run shows.
-
-    Args:
-        markdown: the text
-        label: its title
-        alert (None): what stands above the text
-    """
+    """What a finished run shows."""
     outputs = types.Object()
     if alert is not None:
         outputs.view("verdict", alert)

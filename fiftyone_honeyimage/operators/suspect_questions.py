@@ -72,10 +72,7 @@ def several(
 ) -> None:
     """Asks for several values as text; a call from Python may give them as they are.
 
-    Args:
-        ctx, inputs, name: the form and the property in it
-        item (None): the type of one; text by default
-        kwargs: of the property
+    ``item`` is the type of one, text by default.
     """
     given = ctx.params.get(name)
     if isinstance(given, (list, tuple)):
@@ -100,10 +97,3 @@ def numbers(text: str, name: str) -> list[float]:
         return [float(part) for part in text.replace(",", " ").split()]
     except ValueError as error:
         raise ParameterError(f"{name} must be three numbers; found {shown(text)}") from error
-
-
-def plain(values: Any) -> Any:
-    """What a call was given as what JSON can hold."""
-    if values is None or isinstance(values, Mapping):
-        return values
-    return list(values)

@@ -35,6 +35,15 @@ _PROXIES = {
 }
 
 
+#: Recipes of training, in a curator's words
+_RECIPES = {
+    "default": "60 epochs, or as set below",
+    "quick": "15 epochs, for a first look",
+    "paper": "As the HoneyImage paper prints it: 150 epochs, and a weight decay with which models memorise little",
+    "paper_light_decay": "The same with the weight decay of others",
+}
+
+
 @dataclass(frozen=True)
 class ProxyTraining:
     """How a run trains its proxies, as far as its cost depends on it.
@@ -112,12 +121,7 @@ def training(
 ) -> ProxyTraining | None:
     """Asks how proxies are trained, where that is not folded.
 
-    Args:
-        ctx, inputs: the form
-        function: the SDK's function that trains them
-        proxy: the chosen architecture
-        labeled: the samples on which they are trained
-        shown: whether to ask; otherwise it is as given, or the SDK's default
+    Otherwise they are trained as given, or by the SDK's default.
 
     Returns:
         the training, or None with the reason in the form if it cannot be done
@@ -156,6 +160,7 @@ def _config(
     ctx: Any, inputs: types.Object, function: Callable[..., Any], shown: bool
 ) -> TrainingConfig | None:
     """Asks for the settings; None, with the reason in the form, if one is out of range."""
+    from ..core.limits import check_choice
     from ..core.training import TrainingConfig
     from ..dataset.hardness import training_config
 
@@ -164,6 +169,17 @@ def _config(
         changes = calls.values(ctx, function)["training"]
     defaults = TrainingConfig()
     settings = types.Object()
+    recipe = ctx.params.get("recipe") or "default"
+    if shown:
+        prop = dropdown(
+            inputs, "recipe", _RECIPES, default="default", label="Training of the proxies"
+        )
+        with errors_on(prop):
+            check_choice("recipe", recipe, _RECIPES)
+        if prop.invalid:
+            return None
+    if recipe != "default":
+        return training_config(recipe)
     if shown:
         settings.int("epochs", default=defaults.epochs, label="Epochs")
         settings.int("batch_size", default=defaults.batch_size, label="Batch size")
@@ -177,7 +193,7 @@ def _config(
             description="Switch it off where left and right differ, as with digits and text",
         )
         prop = inputs.define_property(
-            "training", settings, label="Training of the proxies", view=types.ObjectView()
+            "training", settings, label="Settings of the training", view=types.ObjectView()
         )
         if not isinstance(changes, Mapping):  # nothing that FiftyOne could look into
             with errors_on(prop):

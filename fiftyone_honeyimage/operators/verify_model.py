@@ -72,68 +72,14 @@ class VerifyModel(foo.Operator):
         )
 
     def __call__(
-        self,
-        samples: fo.core.collections.SampleCollection,
-        honey_key: str,
-        suspect: str | Path,
-        verify_key: str | None = None,
-        alpha: float | None = None,
-        classes: Sequence[str] | None = None,
-        outputs: str = "auto",
-        input_size: int | None = None,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
-        channels: str = "RGB",
-        batch_size: int = 64,
-        references: Sequence[str | Path] = (),
-        name: str | None = None,
-        pairs: str = "all",
-        num_pairs: int | None = None,
-        ledger_path: str | Path | None = None,
-        device: str | None = None,
-        skip_failures: bool = False,
-        insist: bool = False,
-        num_random: int | None = None,
-        delegate: bool = False,
-        delegation_target: str | None = None,
+        self, samples: fo.core.collections.SampleCollection, *args: Any, **kwargs: Any
     ) -> Any:
         """Executes or delegates this operator from Python.
 
         Args:
-            samples, honey_key, verify_key, alpha, classes, outputs, input_size, mean, std, channels,
-                batch_size, name, pairs, num_pairs, ledger_path, device, skip_failures, insist, num_random: see
-                :func:`fiftyone_honeyimage.verify_model`
-            suspect: the path of a TorchScript or ONNX file, or the name of a field
-            references (()): likewise
-            delegate (False): whether to run it as a delegated operation
-            delegation_target (None): the orchestrator, if delegated
-
-        Returns:
-            a ``fiftyone.operators.ExecutionResult``
+            samples, args, kwargs: see :func:`fiftyone_honeyimage.verify_model` and :func:`.calls.call_like`
         """
-        params = {
-            "honey_key": honey_key,
-            "suspect": str(suspect),
-            "verify_key": verify_key,
-            "alpha": alpha,
-            "classes": suspect_questions.plain(classes),
-            "outputs": outputs,
-            "input_size": input_size,
-            "mean": suspect_questions.plain(mean),
-            "std": suspect_questions.plain(std),
-            "channels": channels,
-            "batch_size": batch_size,
-            "references": [str(reference) for reference in references] or None,
-            "name": name,
-            "pairs": pairs,
-            "num_pairs": num_pairs,
-            "ledger_path": ledger_path,
-            "device": device,
-            "skip_failures": skip_failures,
-            "insist": insist,
-            "num_random": num_random,
-        }
-        return calls.call(self, samples, params, delegate, delegation_target)
+        return calls.call_like(run, self, samples, *args, **kwargs)
 
     def resolve_placement(self, ctx: Any) -> types.Placement:
         from ..dataset.runs import MARKING
@@ -218,7 +164,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     source = _suspect(ctx, inputs, marking)
     _key(ctx, inputs, marking)
     sizes = suspect_questions.marked_image_sizes(ctx, marking)
-    mixed = len(sizes) > 1 and source == _FILE
+    mixed = len(sizes) > 1 and source != _FIELD
     if mixed:
         suspect_questions.input_size(ctx, inputs, sizes)
     further = [name for name in _FURTHER if not (mixed and name == "input_size")]
@@ -251,7 +197,7 @@ def _suspect(ctx: Any, inputs: types.Object, marking: Any) -> str:
                 f"`dataset.load_saved_view('{marking.honey_key}').apply_model(model, 'suspect', "
                 "store_logits=True)`.",
             )
-            return _FIELD
+            return source
         dropdown(
             inputs,
             "suspect",
@@ -271,7 +217,7 @@ def _suspect(ctx: Any, inputs: types.Object, marking: Any) -> str:
             "that holds nothing else",
         )
     inputs.str("name", label="Name of the suspect", description="As you want to call it")
-    return _FIELD if source == _FIELD else _FILE
+    return source
 
 
 def _key(ctx: Any, inputs: types.Object, marking: Any) -> None:
@@ -304,13 +250,7 @@ def _further(ctx: Any, inputs: types.Object, size_asked: bool) -> None:
         description="In the order of its outputs, one a line. Empty: the dataset's, sorted",
         view=types.TextFieldView(multiline=True, rows=3),
     )
-    dropdown(
-        inputs,
-        "outputs",
-        OUTPUTS,
-        default=defaults["outputs"],
-        label="What it answers",
-    )
+    dropdown(inputs, "outputs", OUTPUTS, default=defaults["outputs"], label="What it answers")
     if not size_asked:
         suspect_questions.input_size(ctx, inputs)
     suspect_questions.several(

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
+from ..app.layout import button
+from ..core.errors import HoneyImageError
 from . import pending
 from .choices import is_echo
 
@@ -18,7 +20,8 @@ class HoneyImagePanel(foo.Panel):
     #: Operators that are waited for, if they are delegated
     AWAITED: ClassVar[tuple[str, ...]] = ()
 
-    #: The part of the state that holds the text of the note's field
+    #: The parts of the state that hold the key of the run that is shown, and the text of its note's field
+    KEY: ClassVar[str]
     NOTE: ClassVar[str]
 
     #: Events that are for the grid or for a form, and change nothing in the panel. Their handlers return
@@ -43,6 +46,14 @@ class HoneyImagePanel(foo.Panel):
 
     def on_run(self, ctx: Any) -> None:
         """A prompted operator was run or scheduled."""
+        result = ctx.params.get("result") or {}
+        if pending.was_scheduled(result):
+            ctx.ops.notify("Scheduled: the panel shows how far it is")
+        else:
+            self.open_on(ctx, result)
+
+    def open_on(self, ctx: Any, result: Mapping[str, Any]) -> None:
+        """Turns to what an operator has made."""
         raise NotImplementedError
 
     def on_tick(self, ctx: Any) -> None:
@@ -75,15 +86,40 @@ class HoneyImagePanel(foo.Panel):
         return done if written in (None, from_config(config).text) else []
 
     def show_pending(self, ctx: Any, panel: types.Object) -> None:
-        """Shows the runs that are waited for, and those that failed."""
-        pending.show_pending(
-            ctx,
-            panel,
-            self.AWAITED,
-            on_tick=self.on_tick,
-            on_dismiss=self.on_dismiss,
-            on_retry=self.on_retry,
+        """Shows the runs that are waited for and those that failed, and turns to one that has succeeded."""
+        for run in self.take_finished(ctx):
+            self.open_on(ctx, run.result)
+        pending.show_pending(ctx, panel, self)
+
+    def save_note(self, ctx: Any) -> None:
+        """Keeps the note that was written."""
+        from ..dataset.management.notes import write_note
+
+        key, text = ctx.panel.get_state(self.KEY), ctx.panel.get_state(self.NOTE)
+        try:
+            note = write_note(ctx.dataset, key, text or "", user=ctx.user_id)
+        except HoneyImageError as error:
+            ctx.ops.notify(f"The note was not saved: {error}", variant="error")
+            return
+        ctx.panel.set_state(self.NOTE, note.text)
+        ctx.ops.notify(
+            "The note is saved" if note.text else "The note is deleted", variant="success"
         )
+
+    def show_marking(self, ctx: Any) -> bool:
+        """Shows the saved view of the marking that is shown in the grid."""
+        raise NotImplementedError
+
+    def show_marking_button(self, ctx: Any, row: types.Object, name: str, honey_key: str) -> None:
+        """The button of :meth:`show_marking`, as long as there is such a view."""
+        there = ctx.dataset.has_saved_view(honey_key)
+        gone = None if there else f"The saved view '{honey_key}' was deleted"
+        label, handler = "Show all HoneyImages", self.show_marking
+        button(row, name, label, handler, disabled=not there, title=gone)
+
+    def compute_hardness(self, ctx: Any) -> bool:
+        """The first step towards a marking."""
+        return self.prompt(ctx, "compute_hardness")
 
     def set_view(self, ctx: Any, view: Any) -> bool:
         """Shows a view in the grid, if there is one."""

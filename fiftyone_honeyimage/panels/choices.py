@@ -57,11 +57,6 @@ def dropdown(
 def choose_run(
     ctx: Any, panel: types.Object, name: str, label: str, known: Sequence[str], handler: Any
 ) -> None:
-    """A choice among runs, the newest first; one that is gone stays chosen until another one is.
-
-    Args:
-        ctx, panel, name, label, handler: see :func:`dropdown`
-        known: the keys of the runs, oldest first
-    """
+    """A choice among runs, the newest first; one that is gone stays chosen until another one is."""
     choices = {key: key for key in reversed(known)}
     dropdown(ctx, panel, name, label, choices, ctx.panel.get_state(name) or known[-1], handler)

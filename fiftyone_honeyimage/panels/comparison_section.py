@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import fiftyone.operators.types as types
 from fiftyone import ViewField as F
 
+from ..app.layout import button, button_row
 from ..core.errors import HoneyImageError
 from . import pictures
 from .marking_figures import caption
 from .marking_section import POINT_FIELDS
-from .protect_runs import keys, problem
+from .problems import nothing_to_protect
+from .protect_runs import keys
 
 if TYPE_CHECKING:
     from .protect_panel import ProtectPanel
@@ -25,14 +27,7 @@ _PICTURES = {
 
 
 def show_comparison(ctx: Any, panel: types.Object, on: ProtectPanel, key: str) -> None:
-    """Shows the pictures of the sample at hand, four beside each other or two in turns.
-
-    Args:
-        ctx: the context of the event
-        panel: where to show them
-        on: whose methods are called when something is pressed
-        key: the marking
-    """
+    """Shows the pictures of the sample at hand, four beside each other or two in turns."""
     twin = at_hand(ctx, key)
     if twin is None:
         text = "There is no pair of images to compare: the HoneyImages or their originals were deleted."
@@ -53,15 +48,14 @@ def show_comparison(ctx: Any, panel: types.Object, on: ProtectPanel, key: str) -
         return
     panel.md(caption(twin), name="comparison_caption")
     shown = ctx.panel.get_state("flip")
-    row = panel.h_stack("comparison_actions", gap=1, align_x="left")
+    row = button_row(panel, "comparison_actions")
     if shown in ("original", "honeyimage"):
-        row.btn("flip", label="Flip", on_click=on.flip, variant="contained")
-        row.btn("unflip", label="Side by side", on_click=on.unflip, variant="outlined")
+        button(row, "flip", "Flip", on.flip, main=True)
+        button(row, "unflip", "Side by side", on.unflip)
     else:
-        row.btn("flip", label="Flip between them", on_click=on.flip, variant="outlined")
-    other = _other(ctx, twin)
-    label = f"Open the {_PICTURES[other].replace('Original', 'original')} at full size"
-    row.btn("open_full_size", label=label, on_click=on.open_full_size, variant="outlined")
+        button(row, "flip", "Flip between them", on.flip)
+    other = _PICTURES[_other(ctx, twin)].replace("Original", "original")
+    button(row, "open_full_size", f"Open the {other} at full size", on.open_full_size)
 
     if shown in ("original", "honeyimage"):
         panel.md(f"**{_PICTURES[shown]}**", name="flip_title")
@@ -88,7 +82,7 @@ def show_comparison(ctx: Any, panel: types.Object, on: ProtectPanel, key: str) -
 def send_pictures(ctx: Any) -> None:
     """Sends the pictures of the sample at hand, if there are any."""
     key = ctx.panel.get_state("honey_key")
-    if problem(ctx) is not None or key not in keys(ctx, "marking"):
+    if nothing_to_protect(ctx) is not None or key not in keys(ctx, "marking"):
         return
     twin = at_hand(ctx, key)
     if twin is None:

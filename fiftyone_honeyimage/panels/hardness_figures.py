@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-Trace = dict[str, Any]
+from .plot_style import GREY, LEGEND, Trace
 
 #: Bars of the hardness histogram. What is sent depends on this and :data:`MAX_CLASSES` alone.
 NUM_BINS = 30
@@ -28,7 +28,6 @@ _COLORS = (
     "#b8a800",
     "#8c6bb1",
 )
-_OTHER_COLOR = "#7a8794"
 _MARGIN = {"t": 16, "r": 16, "b": 64, "l": 64}
 
 
@@ -38,11 +37,7 @@ def bin_width(low: float, high: float) -> float:
 
 
 def shown_classes(counts: Mapping[tuple[str, int], int]) -> list[str]:
-    """The largest classes, which get a colour of their own, in order of their names.
-
-    Args:
-        counts: (class, number of the bar) → images
-    """
+    """The largest classes, which get a colour of their own, in order of their names."""
     totals: dict[str, int] = {}
     for (label, _), count in counts.items():
         totals[label] = totals.get(label, 0) + count
@@ -90,7 +85,7 @@ def histogram_traces(counts: Mapping[tuple[str, int], int], low: float, high: fl
                     for number in bars
                 ],
                 "textposition": "none",
-                "marker": {"color": _OTHER_COLOR if other else _COLORS[position]},
+                "marker": {"color": GREY if other else _COLORS[position]},
                 "hovertemplate": "%{y:,} images of %{text}<extra></extra>",
             }
         )
@@ -103,13 +98,7 @@ def histogram_layout(num_traces: int) -> dict[str, Any]:
         "barmode": "stack",
         "bargap": 0,
         "showlegend": num_traces > 1,
-        "legend": {
-            "orientation": "h",
-            "x": 0,
-            "y": 1.02,
-            "yanchor": "bottom",
-            "traceorder": "normal",
-        },
+        "legend": {**LEGEND, "traceorder": "normal"},
         "xaxis": {"title": {"text": "hardness, nats", "standoff": 8}},
         "yaxis": {"title": {"text": "images"}},
         "margin": {**_MARGIN, "t": 48 if num_traces > 1 else 16},
@@ -135,11 +124,7 @@ def parse_bar(bar: Any) -> tuple[int, int | None] | None:
 
 
 def hardness_rows(results: Mapping[str, Any], config: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What a hardness run found.
-
-    Args:
-        results, config: of the run
-    """
+    """What a hardness run found."""
     skipped = results["num_skipped"]
     images = f"{results['num_images']:,}"
     if skipped:

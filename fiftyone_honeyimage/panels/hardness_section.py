@@ -10,25 +10,18 @@ import fiftyone.operators.types as types
 from fiftyone import ViewField as F
 from fiftyone.operators.cache import execution_cache
 
-from ..app.layout import show_plot
+from ..app.layout import alert, button, button_row, show_plot
 from ..app.words import table, weakness_text
 from . import hardness_figures as figures
 from .choices import choose_run, dropdown
-from .protect_runs import alert, explain_missing, keys, label_fields, load_hardness, num_originals
+from .protect_runs import explain_missing, keys, label_fields, load_hardness, num_originals
 
 if TYPE_CHECKING:
     from .protect_panel import ProtectPanel
 
 
 def show_hardness(ctx: Any, panel: types.Object, on: ProtectPanel) -> None:
-    """Shows the chosen hardness run.
-
-    Args:
-        ctx: the context of the event
-        panel: where to show it
-        on: whose methods are called when something is pressed
-    """
-
+    """Shows the chosen hardness run."""
     panel.md("##### Hardness", name="hardness_title")
     known = keys(ctx, "hardness")
     if not known:
@@ -50,44 +43,34 @@ def show_hardness(ctx: Any, panel: types.Object, on: ProtectPanel) -> None:
     missing = [
         name for name in (run["field"], run["label_field"]) if not ctx.dataset.has_field(name)
     ]
+    scores = {} if missing else _scores(ctx, run)
+    stale = None
     if missing:
-        panel.md(
+        stale = (
             f"**Field '{missing[0]}' was deleted since.** The histogram needs it; compute hardness "
-            "again to bring it back.",
-            name="hardness_stale",
+            "again to bring it back."
         )
-        _buttons(panel, on, num_errors=None)
-        return
-    scores = _scores(ctx, run)
-    if not scores["num_scored"]:
-        panel.md(
+    elif not scores["num_scored"]:
+        stale = (
             f"**Field '{run['field']}' is empty.** The scored samples were deleted, or their scores "
-            "were; compute hardness again.",
-            name="hardness_stale",
+            "were; compute hardness again."
         )
+    if stale is not None:
+        panel.md(stale, name="hardness_stale")
         _buttons(panel, on, num_errors=None)
         return
     _show_unscored(ctx, panel, scores["num_scored"])
     fields = label_fields(ctx)
     if len(fields) > 1:
-        choices = {name: name for name in fields}
-        dropdown(
-            ctx,
-            panel,
-            "label_field",
-            "Classes of",
-            choices,
-            run["label_field"],
-            on.on_choose_label_field,
-        )
+        choices, handler = {name: name for name in fields}, on.on_choose_label_field
+        dropdown(ctx, panel, "label_field", "Classes of", choices, run["label_field"], handler)
     traces = figures.histogram_traces(scores["counts"], scores["low"], scores["high"])
     show_plot(
         panel,
         "hardness_histogram",
-        label="Hardness by class: click a bar, or drag over several, to see their images",
-        data=traces,
-        layout=figures.histogram_layout(len(traces)),
-        height="320px",
+        "Hardness by class: click a bar, or drag over several, to see their images",
+        traces,
+        figures.histogram_layout(len(traces)),
         on_click=on.on_click_bar,
         on_selected=on.on_select_bars,
     )
@@ -105,16 +88,11 @@ def show_hardness(ctx: Any, panel: types.Object, on: ProtectPanel) -> None:
 
 
 def _buttons(panel: types.Object, on: ProtectPanel, num_errors: int | None) -> None:
-    row = panel.h_stack("hardness_actions", gap=1, align_x="left")
+    row = button_row(panel, "hardness_actions")
     if num_errors:
-        row.btn(
-            "show_label_errors",
-            label="Show suspected label errors",
-            on_click=on.show_label_errors,
-            variant="outlined",
-        )
-    row.btn("show_hardest", label="Show hardest", on_click=on.show_hardest, variant="outlined")
-    row.btn("delete_hardness", label="Delete…", on_click=on.delete_hardness, variant="outlined")
+        button(row, "show_label_errors", "Show suspected label errors", on.show_label_errors)
+    button(row, "show_hardest", "Show hardest", on.show_hardest)
+    button(row, "delete_hardness", "Delete…", on.delete_hardness)
 
 
 def _defaults(run: Mapping[str, Any]) -> tuple[str, str]:
@@ -141,7 +119,6 @@ def _show_unscored(ctx: Any, panel: types.Object, num_scored: int) -> None:
             f"{unscored:,} samples have no score",
             "They were added since, could not be read, or lay outside the view that was scored. They "
             "cannot become HoneyImages until hardness is computed again.",
-            "warning",
         )
 
 
@@ -165,9 +142,7 @@ def label_error_view(ctx: Any) -> fo.DatasetView | None:
 def bars_view(ctx: Any, bars: Sequence[Any]) -> fo.DatasetView | None:
     """The images of some bars, the hardest first; None if none of them is there.
 
-    Args:
-        ctx: the context of the event
-        bars: their ids, see :func:`.hardness_figures.parse_bar`
+    ``bars`` are their ids, see :func:`.hardness_figures.parse_bar`.
     """
     run = load_hardness(ctx)
     parsed = [found for found in map(figures.parse_bar, bars) if found is not None]

@@ -12,17 +12,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from .verification_figures import (
-    LEGEND,
-    MIN_LOSS,
-    RELEASED_COLOR,
-    TRANSPARENT,
-    WITHHELD_COLOR,
-    Pair,
-    Trace,
-    needs_logarithm,
-    usable,
-)
+from .plot_style import GREY, LEGEND, ORANGE, TRANSPARENT, Trace
+from .verification_figures import MIN_LOSS, Pair, needs_logarithm, usable
 
 _NUM_BINS = 20
 
@@ -33,38 +24,23 @@ def histogram_traces(pairs: Sequence[Pair]) -> list[Trace]:
     The bars' ids are ``bin:<role>:<number>``; :func:`bar_pairs` finds their pairs.
     """
     edges, bins = _loss_bins(pairs)
-    colors = {"released": RELEASED_COLOR, "withheld": WITHHELD_COLOR}
     return [
-        {
-            "type": "bar",
-            "name": f"{role} twins",
-            "x": [number + 0.5 for number in range(len(edges) - 1)],
-            "y": [len(members) for members in bins[role]],
-            "ids": [f"bin:{role}:{number}" for number in range(len(edges) - 1)],
-            "text": _bin_texts(edges),
-            "textposition": "none",
-            "marker": {"color": colors[role]},
-            "opacity": 0.75,
-            "hovertemplate": f"%{{y}} {role} twins with a loss of %{{text}}<extra></extra>",
-        }
-        for role in ("released", "withheld")
+        _bars(
+            f"{role} twins",
+            edges,
+            [len(members) for members in bins[role]],
+            f"bin:{role}",
+            color,
+            f"%{{y}} {role} twins with a loss of %{{text}}",
+        )
+        for role, color in (("released", ORANGE), ("withheld", GREY))
     ]
 
 
 def histogram_layout(pairs: Sequence[Pair], unit: str = "nats") -> dict[str, Any]:
     """The layout of :func:`histogram_traces`."""
     edges, _ = _loss_bins(pairs)
-    return {
-        "barmode": "group",
-        "bargap": 0.05,
-        "xaxis": {"title": {"text": f"loss, {unit}"}, **_edge_ticks(edges)},
-        "yaxis": {"title": {"text": "twins"}},
-        "showlegend": True,
-        "legend": LEGEND,
-        **TRANSPARENT,
-        "margin": {"t": 40, "r": 16, "b": 64, "l": 56},
-        "clickmode": "event",
-    }
+    return _layout(f"loss, {unit}", edges, {"title": {"text": "twins"}})
 
 
 def bar_pairs(point: str, pairs: Sequence[Pair]) -> list[int]:
@@ -84,45 +60,27 @@ def gap_traces(honey_gaps: Sequence[float], random_gaps: Sequence[float]) -> lis
     what they hold.
     """
     edges = bin_edges([*honey_gaps, *random_gaps])
-    names = {"honey": "HoneyImages", "random": "random unmarked images"}
-    colors = {"honey": RELEASED_COLOR, "random": WITHHELD_COLOR}
-    traces = []
-    for kind, gaps in (("honey", honey_gaps), ("random", random_gaps)):
-        counts = [len(members) for members in binned(gaps, edges)]
-        traces.append(
-            {
-                "type": "bar",
-                "name": f"{names[kind]} ({len(gaps):,})",
-                "x": [number + 0.5 for number in range(len(counts))],
-                "y": [count / max(len(gaps), 1) for count in counts],
-                "ids": [f"gap:{kind}:{number}" for number in range(len(counts))],
-                "text": _bin_texts(edges),
-                "textposition": "none",
-                "marker": {"color": colors[kind]},
-                "opacity": 0.75,
-                "hovertemplate": f"%{{y:.0%}} of {names[kind]}: %{{text}}<extra></extra>",
-            }
+    return [
+        _bars(
+            f"{name} ({len(gaps):,})",
+            edges,
+            [len(members) / max(len(gaps), 1) for members in binned(gaps, edges)],
+            f"gap:{kind}",
+            color,
+            f"%{{y:.0%}} of {name}: %{{text}}",
         )
-    return traces
+        for kind, name, gaps, color in (
+            ("honey", "HoneyImages", honey_gaps, ORANGE),
+            ("random", "random unmarked images", random_gaps, GREY),
+        )
+    ]
 
 
 def gap_layout(honey_gaps: Sequence[float], random_gaps: Sequence[float]) -> dict[str, Any]:
     """The layout of :func:`gap_traces`."""
+    title = "loss gap (loss of the proxy less loss of the suspect), nats"
     edges = bin_edges([*honey_gaps, *random_gaps])
-    return {
-        "barmode": "group",
-        "bargap": 0.05,
-        "xaxis": {
-            "title": {"text": "loss gap (loss of the proxy less loss of the suspect), nats"},
-            **_edge_ticks(edges),
-        },
-        "yaxis": {"title": {"text": "share of images"}, "tickformat": ".0%"},
-        "showlegend": True,
-        "legend": LEGEND,
-        **TRANSPARENT,
-        "margin": {"t": 40, "r": 16, "b": 64, "l": 56},
-        "clickmode": "event",
-    }
+    return _layout(title, edges, {"title": {"text": "share of images"}, "tickformat": ".0%"})
 
 
 def gap_members(
@@ -142,15 +100,12 @@ def bin_edges(values: Sequence[float], logarithmic: bool = False) -> list[float]
     """Edges of bins of equal width, on a logarithmic scale if asked for, that hold all values."""
     low, high = min(values), max(values)
     if logarithmic:
-        first, last = math.log10(max(low, MIN_LOSS)), math.log10(max(high, MIN_LOSS))
-        if last - first < 1e-9:
-            first, last = first - 0.5, last + 0.5
-        width = (last - first) / _NUM_BINS
-        return [10 ** (first + width * number) for number in range(_NUM_BINS + 1)]
+        low, high = math.log10(max(low, MIN_LOSS)), math.log10(max(high, MIN_LOSS))
     if high - low < 1e-9:
         low, high = low - 0.5, high + 0.5
     width = (high - low) / _NUM_BINS
-    return [low + width * number for number in range(_NUM_BINS + 1)]
+    edges = [low + width * number for number in range(_NUM_BINS + 1)]
+    return [10**edge for edge in edges] if logarithmic else edges
 
 
 def binned(values: Sequence[float], edges: Sequence[float]) -> list[list[int]]:
@@ -172,18 +127,45 @@ def _loss_bins(pairs: Sequence[Pair]) -> tuple[list[float], dict[str, list[list[
     return edges, {role: binned(values, edges) for role, values in losses.items()}
 
 
-def _edge_ticks(edges: Sequence[float]) -> dict[str, Any]:
-    """Ticks at every fifth edge of bars that stand one beside the other."""
-    numbers = list(range(0, len(edges), 5))
+def _bars(
+    name: str, edges: Sequence[float], heights: Sequence[float], ids: str, color: str, hover: str
+) -> Trace:
+    """Bars that stand one beside the other, one a bin."""
+    numbers = range(len(edges) - 1)
     return {
+        "type": "bar",
+        "name": name,
+        "x": [number + 0.5 for number in numbers],
+        "y": list(heights),
+        "ids": [f"{ids}:{number}" for number in numbers],
+        "text": [f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges)],
+        "textposition": "none",
+        "marker": {"color": color},
+        "opacity": 0.75,
+        "hovertemplate": f"{hover}<extra></extra>",
+    }
+
+
+def _layout(title: str, edges: Sequence[float], y_axis: dict[str, Any]) -> dict[str, Any]:
+    """Of two kinds of bars, with ticks at every fifth edge."""
+    numbers = list(range(0, len(edges), 5))
+    x_axis = {
+        "title": {"text": title},
         "tickvals": numbers,
         "ticktext": [f"{edges[number]:.2g}" for number in numbers],
         "range": [0, len(edges) - 1],
     }
-
-
-def _bin_texts(edges: Sequence[float]) -> list[str]:
-    return [f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges)]
+    return {
+        "barmode": "group",
+        "bargap": 0.05,
+        "xaxis": x_axis,
+        "yaxis": y_axis,
+        "showlegend": True,
+        "legend": LEGEND,
+        **TRANSPARENT,
+        "margin": {"t": 40, "r": 16, "b": 64, "l": 56},
+        "clickmode": "event",
+    }
 
 
 def _parse(point: str, prefix: str, kinds: Sequence[str]) -> tuple[str | None, int]:

@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..app.words import plan_rows
 from ..core.methods import method_words
-
-Trace = dict[str, Any]
+from .plot_style import GREY, LEGEND, ORANGE, Trace
 
 #: Points of the visibility plot: a plot of more is no clearer, and slow to send.
 MAX_POINTS = 2000
 
-_PAIR_COLOR = "#ffb020"
-_OTHER_COLOR = "#7a8794"
 _CURVE_COLOR = "#56b4e9"
 _MARGIN = {"t": 16, "r": 16, "b": 64, "l": 64}
 
@@ -40,11 +38,7 @@ _MEASURES = {
 
 
 def marking_rows(config: Mapping[str, Any], results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What a marking consists of.
-
-    Args:
-        config, results: of the run
-    """
+    """What a marking consists of."""
     pairs = config["num_pairs"]
     images = config["num_honeyimages"]
     candidates = len(results["images"])
@@ -63,6 +57,8 @@ def marking_rows(config: Mapping[str, Any], results: Mapping[str, Any]) -> list[
     gap = loss_gap_text(results.get("metrics") or {})
     if gap is not None:
         rows.append(("mean loss of the proxies", gap))
+    if pairs:
+        rows += plan_rows(config)
     rows.append(("commitment", commitment_text(config["commitment"])))
     if config.get("timestamp") is not None:
         rows.append(("time (UTC)", f"{config['timestamp']:%Y-%m-%d %H:%M}"))
@@ -151,8 +147,8 @@ def visibility_traces(points: Sequence[Mapping[str, Any]]) -> list[Trace]:
     drawn = [p for p in points if p["psnr"] is not None and p["proxy_loss"] is not None]
     traces = []
     for name, color, group in (
-        ("with a twin", _PAIR_COLOR, [p for p in drawn if p["pair"] is not None]),
-        ("without a twin", _OTHER_COLOR, [p for p in drawn if p["pair"] is None]),
+        ("with a twin", ORANGE, [p for p in drawn if p["pair"] is not None]),
+        ("without a twin", GREY, [p for p in drawn if p["pair"] is None]),
     ):
         if group:
             traces.append(
@@ -163,7 +159,7 @@ def visibility_traces(points: Sequence[Mapping[str, Any]]) -> list[Trace]:
                     "x": [point["psnr"] for point in group],
                     "y": [point["proxy_loss"] for point in group],
                     "ids": [point["source"] for point in group],
-                    "text": [_point_text(point) for point in group],
+                    "text": ["<br>".join(_facts(point)) for point in group],
                     "marker": {"color": color, "size": 8},
                     "hovertemplate": "%{text}<extra></extra>",
                 }
@@ -175,7 +171,7 @@ def visibility_layout(num_traces: int) -> dict[str, Any]:
     """The layout of :func:`visibility_traces`."""
     return {
         "showlegend": num_traces > 1,
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        "legend": LEGEND,
         "xaxis": {"title": {"text": "PSNR, dB (to the right: less visible)", "standoff": 8}},
         "yaxis": {"title": {"text": "loss of the proxy, nats"}, "rangemode": "tozero"},
         "margin": {**_MARGIN, "t": 40 if num_traces > 1 else 16},
@@ -229,7 +225,7 @@ def trade_off_traces(trade_off: Mapping[str, Any], measure: str) -> list[Trace]:
             [trade_off["produced"]],
             name="this marking",
             mode="markers",
-            marker={"color": _PAIR_COLOR, "size": 13, "symbol": "star"},
+            marker={"color": ORANGE, "size": 13, "symbol": "star"},
         ),
     ]
 
@@ -255,7 +251,7 @@ def trade_off_layout(measure: str) -> dict[str, Any]:
         axis["autorange"] = "reversed"
     return {
         "showlegend": True,
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        "legend": LEGEND,
         "xaxis": axis,
         "yaxis": {"title": {"text": "mean loss gap, nats"}},
         "margin": {**_MARGIN, "t": 48},
@@ -280,27 +276,17 @@ def trade_off_text(trade_off: Mapping[str, Any]) -> str:
 
 def caption(point: Mapping[str, Any]) -> str:
     """One HoneyImage's figures, in a line."""
-    facts = [f"{name} {value}" for name, value in _facts(point)]
-    pair = "no twin" if point["pair"] is None else f"pair {point['pair']}"
-    return ", ".join([pair, *facts])
+    return ", ".join(_facts(point))
 
 
-def _facts(point: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _facts(point: Mapping[str, Any]) -> list[str]:
     forms = (
-        ("L∞", "linf", "{:g}"),
-        ("PSNR", "psnr", "{:.1f} dB"),
-        ("SSIM", "ssim", "{:.4f}"),
-        ("most visible spot", "worst_window", "{:.4f}"),
-        ("LPIPS", "lpips", "{:.4f}"),
-        ("proxy loss", "proxy_loss", "{:.3g} nats"),
+        ("linf", "L∞ {:g}"),
+        ("psnr", "PSNR {:.1f} dB"),
+        ("ssim", "SSIM {:.4f}"),
+        ("worst_window", "most visible spot {:.4f}"),
+        ("lpips", "LPIPS {:.4f}"),
+        ("proxy_loss", "proxy loss {:.3g} nats"),
     )
-    return [
-        (label, form.format(point[name]))
-        for label, name, form in forms
-        if point.get(name) is not None
-    ]
-
-
-def _point_text(point: Mapping[str, Any]) -> str:
-    title = "no twin" if point["pair"] is None else f"pair {point['pair']}"
-    return "<br>".join([title, *(f"{name} {value}" for name, value in _facts(point))])
+    facts = [form.format(point[name]) for name, form in forms if point.get(name) is not None]
+    return ["no twin" if point["pair"] is None else f"pair {point['pair']}", *facts]

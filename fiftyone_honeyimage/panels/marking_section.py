@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fiftyone as fo
 import fiftyone.operators.types as types
 
-from ..app.layout import show_plot
+from ..app.layout import alert, button, button_row, show_plot
 from ..app.words import table
 from ..core.errors import HoneyImageError
 from . import marking_figures as figures
 from .choices import choose_run, dropdown
-from .protect_runs import alert, explain_missing, keys, load_marking, num_originals
+from .protect_runs import explain_missing, keys, load_marking, num_originals
 
 if TYPE_CHECKING:
     from .protect_panel import ProtectPanel
@@ -24,17 +24,7 @@ POINT_FIELDS = ("pair", "linf", "psnr", "ssim", "worst_window", "lpips", "proxy_
 
 
 def show_marking(ctx: Any, panel: types.Object, on: ProtectPanel) -> dict[str, Any] | None:
-    """Shows the chosen marking.
-
-    Args:
-        ctx: the context of the event
-        panel: where to show it
-        on: whose methods are called when something is pressed
-
-    Returns:
-        the marking, or None if there is none of which more can be shown
-    """
-
+    """Shows the chosen marking, and returns it; None if there is none of which more can be shown."""
     panel.md("##### Marking", name="marking_title")
     known = keys(ctx, "marking")
     if not known:
@@ -65,7 +55,7 @@ def show_marking(ctx: Any, panel: types.Object, on: ProtectPanel) -> dict[str, A
         return None
     points = _points(ctx.dataset, run["key"])
     for number, (label, text) in enumerate(_stale(ctx.dataset, run, points)):
-        alert(panel, f"marking_stale_{number}", label, text, "warning")
+        alert(panel, f"marking_stale_{number}", label, text)
     _buttons(ctx, panel, on, run)
     _show_note(panel, on, run)
     run["points"] = points
@@ -75,13 +65,7 @@ def show_marking(ctx: Any, panel: types.Object, on: ProtectPanel) -> dict[str, A
 def show_visibility(
     ctx: Any, panel: types.Object, on: ProtectPanel, run: Mapping[str, Any]
 ) -> None:
-    """Shows how visible a marking is, what survives of it, and what other budgets would give.
-
-    Args:
-        ctx, panel, on: see :func:`show_marking`
-        run: what it returned
-    """
-
+    """Shows how visible a marking is, what survives of it, and what other budgets would give."""
     results = run["results"]
     panel.md("##### Visibility and effect", name="visibility_title")
     panel.md(
@@ -103,19 +87,11 @@ def _buttons(
     ctx: Any, panel: types.Object, on: ProtectPanel, run: Mapping[str, Any] | None
 ) -> None:
     """What can be done with a marking; with one that cannot be read, only deleting it."""
-    row = panel.h_stack("marking_actions", gap=1, align_x="left")
+    row = button_row(panel, "marking_actions")
     if run is not None:
-        has_view = ctx.dataset.has_saved_view(run["key"])
-        row.btn(
-            "show_marking",
-            label="Show all HoneyImages",
-            on_click=on.show_marking,
-            variant="outlined",
-            disabled=not has_view,
-            title=None if has_view else f"The saved view '{run['key']}' was deleted",
-        )
-        row.btn("rename_marking", label="Rename…", on_click=on.rename_marking, variant="outlined")
-    row.btn("delete_marking", label="Delete…", on_click=on.delete_marking, variant="outlined")
+        on.show_marking_button(ctx, row, "show_marking", run["key"])
+        button(row, "rename_marking", "Rename…", on.rename_marking)
+    button(row, "delete_marking", "Delete…", on.delete_marking)
 
 
 def _show_note(panel: types.Object, on: ProtectPanel, run: Mapping[str, Any]) -> None:
@@ -132,8 +108,7 @@ def _show_note(panel: types.Object, on: ProtectPanel, run: Mapping[str, Any]) ->
         description=about,
         view=types.FieldView(componentsProps={"field": {"multiline": True, "minRows": 1}}),
     )
-    row = panel.h_stack("note_actions", gap=1, align_x="left")
-    row.btn("save_note", label="Save note", on_click=on.save_note, variant="outlined")
+    button(button_row(panel, "note_actions"), "save_note", "Save note", on.save_note)
 
 
 def _show_trade_off(
@@ -154,10 +129,9 @@ def _show_trade_off(
     show_plot(
         panel,
         "trade_off",
-        label="What another ε would give: loss gap against visibility",
-        data=figures.trade_off_traces(trade_off, measure),
-        layout=figures.trade_off_layout(measure),
-        height="320px",
+        "What another ε would give: loss gap against visibility",
+        figures.trade_off_traces(trade_off, measure),
+        figures.trade_off_layout(measure),
     )
     panel.md(figures.trade_off_text(trade_off), name="trade_off_text")
 
@@ -177,44 +151,32 @@ def _show_points(
     label = "Each HoneyImage: click one to see it beside its original"
     if len(points) > figures.MAX_POINTS:
         label += f" ({figures.MAX_POINTS:,} of {len(points):,} drawn)"
-    show_plot(
-        panel,
-        "visibility",
-        label=label,
-        data=traces,
-        layout=figures.visibility_layout(len(traces)),
-        height="320px",
-        on_click=on.on_click_point,
-    )
+    layout = figures.visibility_layout(len(traces))
+    show_plot(panel, "visibility", label, traces, layout, on_click=on.on_click_point)
 
 
 def _points(dataset: fo.Dataset, key: str) -> list[dict[str, Any]]:
     """Every HoneyImage that is still in the dataset; the coins play no part."""
     from ..dataset.identity import honeyimages
 
-    names = ("id", "filepath", f"{key}.source", *(f"{key}.{name}" for name in POINT_FIELDS))
+    names = ("source", *POINT_FIELDS)
     honey = honeyimages(dataset, key).sort_by(f"{key}.source")
-    columns = honey.values(list(names))
-    return [
-        dict(zip(("id", "filepath", "source", *POINT_FIELDS), row, strict=True))
-        for row in zip(*columns, strict=True)
-    ]
+    columns = honey.values(["id", "filepath", *(f"{key}.{name}" for name in names)])
+    rows = zip(*columns, strict=True)
+    return [dict(zip(("id", "filepath", *names), row, strict=True)) for row in rows]
 
 
 def _stale(
     dataset: fo.Dataset, run: Mapping[str, Any], points: Sequence[Mapping[str, Any]]
-) -> list[tuple[str, str]]:
+) -> Iterator[tuple[str, str]]:
     """What changed since the marking was made: a label and what to do, each."""
-    found = []
     expected = len(run["results"]["images"])
     gone = expected - len(points)
     if gone > 0:
-        found.append(
-            (
-                f"{gone:,} of {expected:,} HoneyImages were deleted from the dataset",
-                "Their files and the ledger still hold them, and a release still does; they are "
-                "missing here only. Generate a new marking to have all of them.",
-            )
+        yield (
+            f"{gone:,} of {expected:,} HoneyImages were deleted from the dataset",
+            "Their files and the ledger still hold them, and a release still does; they are "
+            "missing here only. Generate a new marking to have all of them.",
         )
     images = run["results"]["images"]
     names = ["filepath", "id"]
@@ -224,30 +186,24 @@ def _stale(
     originals = dataset.select([image["sample"] for image in images if image["sample"]])
     paths, sources, *labels = originals.values(names)
     if len(sources) < expected:
-        found.append(
-            (
-                f"{expected - len(sources):,} of {expected:,} marked originals were deleted",
-                "A release would miss their HoneyImages. Add the samples again from a backup, or "
-                "generate a new marking.",
-            )
+        yield (
+            f"{expected - len(sources):,} of {expected:,} marked originals were deleted",
+            "A release would miss their HoneyImages. Add the samples again from a backup, or "
+            "generate a new marking.",
         )
     added = num_originals(dataset) - run["results"].get("num_images", 0)
     if added > 0:
-        found.append(
-            (
-                f"{added:,} samples are not covered by this marking",
-                "They were added since, could not be read, or lay outside the view that was marked. "
-                "A release holds them as they are. To mark some of them, compute hardness again and "
-                "generate a new marking.",
-            )
+        yield (
+            f"{added:,} samples are not covered by this marking",
+            "They were added since, could not be read, or lay outside the view that was marked. "
+            "A release holds them as they are. To mark some of them, compute hardness again and "
+            "generate a new marking.",
         )
     if not labels:
-        found.append(
-            (
-                f"Label field '{label_field}' was deleted",
-                "A release needs the labels that the images were marked with. Restore the field, or "
-                "generate a new marking with another one.",
-            )
+        yield (
+            f"Label field '{label_field}' was deleted",
+            "A release needs the labels that the images were marked with. Restore the field, or "
+            "generate a new marking with another one.",
         )
     else:
         source_of = {image["honey"]: image["sample"] for image in images}
@@ -258,12 +214,10 @@ def _stale(
             for source, label in zip(sources, labels[0], strict=True)
         )
         if relabelled:
-            found.append(
-                (
-                    f"{relabelled:,} marked originals have another label now",
-                    "A release needs the labels that they were marked with. Restore them, or generate a "
-                    "new marking.",
-                )
+            yield (
+                f"{relabelled:,} marked originals have another label now",
+                "A release needs the labels that they were marked with. Restore them, or generate a "
+                "new marking.",
             )
     for what, files in (
         ("HoneyImage", [point["filepath"] for point in points]),
@@ -271,13 +225,10 @@ def _stale(
     ):
         missing = [path for path in files if not os.path.isfile(path)]
         if missing:
-            found.append(
-                (
-                    f"{len(missing):,} {what} files are missing",
-                    f"The first is `{missing[0]}`. Put them back before a release or a verification.",
-                )
+            yield (
+                f"{len(missing):,} {what} files are missing",
+                f"The first is `{missing[0]}`. Put them back before a release or a verification.",
             )
-    return found
 
 
 def _show_ledger(panel: types.Object, run: Mapping[str, Any]) -> None:

@@ -1,8 +1,7 @@
 """Delegated runs that a panel waits for: shown while they wait and run, announced when they end.
 
-A panel calls :func:`finished_since` and then :func:`show_pending` in ``render``, which FiftyOne runs
-after every event, and :func:`dismiss` when that button is pressed. The App is asked to come back only
-while a run is pending. Everything is read from FiftyOne's queue, so it does not matter who scheduled a
+A panel calls :func:`take_finished` and then :func:`show_pending` in ``render``, which FiftyOne runs
+after every event. The App is asked to come back only while a run is pending. Everything is read from FiftyOne's queue, so it does not matter who scheduled a
 run: this window, another one, or the SDK.
 """
 
@@ -10,17 +9,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import fiftyone.operators.types as types
 from bson import ObjectId
 
+from ..app.layout import alert, button, button_row
 from ..app.words import START_WORKER, time_text
 
 if TYPE_CHECKING:
     from fiftyone.factory.repos import DelegatedOperationDocument
+
+    from .base import HoneyImagePanel
 
 #: The operators that are delegated unless the user decides otherwise
 LONG_OPERATORS = (
@@ -106,17 +108,12 @@ class FinishedRun:
     label: str
     failed: bool
     reason: str | None
-    result: Mapping[str, Any] = field(default_factory=dict)
-    params: Mapping[str, Any] = field(default_factory=dict)
+    result: Mapping[str, Any]
+    params: Mapping[str, Any]
 
 
-def pending_runs(ctx: Any, operators: Sequence[str] = LONG_OPERATORS) -> list[PendingRun]:
-    """The runs of some operators on the open dataset that have not ended, oldest first.
-
-    Args:
-        ctx: the context of a panel's event
-        operators (LONG_OPERATORS): names of operators of this plugin
-    """
+def pending_runs(ctx: Any, operators: Sequence[str]) -> list[PendingRun]:
+    """The runs of some operators of this plugin on the open dataset that have not ended, oldest first."""
     found = _operations(ctx, operators, _PENDING_STATES)
     if not found:
         return []
@@ -125,33 +122,10 @@ def pending_runs(ctx: Any, operators: Sequence[str] = LONG_OPERATORS) -> list[Pe
     return [_pending(document, now, busy) for document in found]
 
 
-def finished_since(ctx: Any, operators: Sequence[str] = LONG_OPERATORS) -> list[FinishedRun]:
-    """The runs that were pending when the panel was last shown and have ended since.
-
-    The panel's next :func:`show_pending` forgets them: each is handed out once.
-
-    Args:
-        ctx, operators: see :func:`pending_runs`
-    """
-    known = {run_id for run_id in ctx.panel.get_state(_STATE) or () if ObjectId.is_valid(run_id)}
-    if not known:
-        return []
-    ended = _operations(
-        ctx,
-        operators,
-        ("completed", "failed"),
-        _id={"$in": [ObjectId(run_id) for run_id in sorted(known)]},
-    )
-    return [_finished(document) for document in ended]
-
-
 def failed_runs(ctx: Any, operators: Sequence[str] = LONG_OPERATORS) -> list[FinishedRun]:
     """The failed runs of the last week that nobody dismissed, oldest first.
 
     A failure is history once a later run of the same operator has succeeded.
-
-    Args:
-        ctx, operators: see :func:`pending_runs`
     """
     since = datetime.now(timezone.utc) - _MAX_AGE
     failed = _operations(ctx, operators, ("failed",), failed_at={"$gt": since})
@@ -173,64 +147,48 @@ def failed_runs(ctx: Any, operators: Sequence[str] = LONG_OPERATORS) -> list[Fin
     return [_finished(document) for document in recent if str(document.id) not in dismissed]
 
 
-def show_pending(
-    ctx: Any,
-    panel: types.Object,
-    operators: Sequence[str],
-    *,
-    on_tick: Callable[[Any], None],
-    on_dismiss: Callable[[Any], None],
-    on_retry: Callable[[Any], None] | None = None,
-) -> bool:
+def show_pending(ctx: Any, panel: types.Object, on: HoneyImagePanel) -> None:
     """Shows pending and failed runs, and has the App come back while a run is pending.
 
-    Args:
-        ctx: the context of a panel's event
-        panel: where to show them, best first of all
-        operators: names of operators of this plugin
-        on_tick: the panel's method that is called every two seconds; it need not do anything, because
-            ``render`` follows
-        on_dismiss: the panel's method that calls :func:`dismiss`
-        on_retry (None): the panel's method that calls :func:`retry`; without it there is no such
-            button
-
-    Returns:
-        whether a run is pending
+    The methods of ``on`` are called every two seconds, and when something is pressed.
     """
     if ctx.dataset is None:
-        return False
-    runs = pending_runs(ctx, operators)
+        return
+    runs = pending_runs(ctx, on.AWAITED)
     ids = [run.id for run in runs]
     if ids != (ctx.panel.get_state(_STATE) or []):
         ctx.panel.set_state(_STATE, ids)
     for number, run in enumerate(runs):
         _show_run(panel, f"pending_{number}", run)
     if runs:
-        timer = types.TimerView(interval=INTERVAL, on_interval=on_tick)
+        timer = types.TimerView(interval=INTERVAL, on_interval=on.on_tick)
         panel.view("pending_timer", timer)
-    for number, failed in enumerate(failed_runs(ctx, operators)):
-        _show_failure(panel, f"failed_{number}", failed, on_dismiss, on_retry)
-    return bool(runs)
+    for number, failed in enumerate(failed_runs(ctx, on.AWAITED)):
+        _show_failure(panel, f"failed_{number}", failed, on)
 
 
-def notify(ctx: Any, finished: Sequence[FinishedRun]) -> None:
-    """Tells the user that runs have ended."""
-    for run in finished:
+def take_finished(ctx: Any, operators: Sequence[str]) -> list[FinishedRun]:
+    """The runs that were pending when the panel was last shown and have succeeded since.
+
+    The user is told of all that ended, and the App to look again. The panel's next :func:`show_pending`
+    forgets them: each is handed out once.
+    """
+    known = {run_id for run_id in ctx.panel.get_state(_STATE) or () if ObjectId.is_valid(run_id)}
+    if not known:
+        return []
+    ended = _operations(
+        ctx,
+        operators,
+        ("completed", "failed"),
+        _id={"$in": [ObjectId(run_id) for run_id in sorted(known)]},
+    )
+    done = []
+    for run in map(_finished, ended):
         if run.failed:
             ctx.ops.notify(f"Failed: {run.label}", variant="error")
         else:
             ctx.ops.notify(f"Finished: {run.label}", variant="success")
-
-
-def take_finished(ctx: Any, operators: Sequence[str]) -> list[FinishedRun]:
-    """The runs that have succeeded since: the user is told of all that ended, and the App to look again.
-
-    Args:
-        ctx, operators: see :func:`finished_since`
-    """
-    finished = finished_since(ctx, operators)
-    notify(ctx, finished)
-    done = [run for run in finished if not run.failed]
+            done.append(run)
     if done:
         from ..dataset.runs import catch_up
 
@@ -275,14 +233,8 @@ def error_line(error: Any) -> str:
 
 def _show_run(panel: types.Object, name: str, run: PendingRun) -> None:
     if not run.running:
-        panel.view(
-            name,
-            types.AlertView(
-                label=f"**{run.label}** waits in the queue",
-                description=_waiting(run),
-                severity="info" if run.has_worker else "warning",
-            ),
-        )
+        severity = "info" if run.has_worker else "warning"
+        alert(panel, name, f"**{run.label}** waits in the queue", _waiting(run), severity)
         return
 
     parts = [run.stage or "starting"]
@@ -291,19 +243,16 @@ def _show_run(panel: types.Object, name: str, run: PendingRun) -> None:
     panel.md(f"**{run.label}** is running: {', '.join(parts)}", name=name)
     panel.float(f"{name}_progress", default=run.progress or 0.0, view=types.ProgressView())
     if run.seconds_silent > SILENCE:
-        panel.view(
+        alert(
+            panel,
             f"{name}_silent",
-            types.AlertView(
-                label=f"No news for {time_text(run.seconds_silent)}",
-                description="If its worker was stopped, give the run up with "
-                f"`fiftyone delegated fail {run.id}` in a terminal, then start it again.",
-                severity="warning",
-            ),
+            f"No news for {time_text(run.seconds_silent)}",
+            "If its worker was stopped, give the run up with "
+            f"`fiftyone delegated fail {run.id}` in a terminal, then start it again.",
         )
 
 
 def _waiting(run: PendingRun) -> str:
-
     how = (
         "start one in a terminal, on this machine or on one that reaches the same database and files: "
         f"`{START_WORKER}`"
@@ -314,30 +263,17 @@ def _waiting(run: PendingRun) -> str:
     return f"For {waited}, and no worker has taken it, so none seems to be running: {how}"
 
 
-def _show_failure(
-    panel: types.Object,
-    name: str,
-    run: FinishedRun,
-    on_dismiss: Callable[[Any], None],
-    on_retry: Callable[[Any], None] | None,
-) -> None:
+def _show_failure(panel: types.Object, name: str, run: FinishedRun, on: HoneyImagePanel) -> None:
     reason = run.reason or ""
     if reason[-1:] not in ".!?":
         reason += "."
-    panel.view(
-        name,
-        types.AlertView(
-            label=f"**{run.label}** failed",
-            description=f"{reason} Mend that and run it again; `fiftyone delegated info {run.id}` in a "
-            "terminal tells more.",
-            severity="error",
-        ),
+    advice = (
+        f"Mend that and run it again; `fiftyone delegated info {run.id}` in a terminal tells more."
     )
-    row = panel.h_stack(f"{name}_actions", gap=2, align_x="left")
-    params = {"run_id": run.id}
-    if on_retry is not None:
-        row.btn("retry", label="Run again…", on_click=on_retry, params=params, variant="outlined")
-    row.btn("dismiss", label="Dismiss", on_click=on_dismiss, params=params, variant="outlined")
+    alert(panel, name, f"**{run.label}** failed", f"{reason} {advice}", "error")
+    row = button_row(panel, f"{name}_actions", gap=2)
+    button(row, "retry", "Run again…", on.on_retry, params={"run_id": run.id})
+    button(row, "dismiss", "Dismiss", on.on_dismiss, params={"run_id": run.id})
 
 
 def _service() -> Any:
@@ -355,10 +291,7 @@ def _operations(
 ) -> list[DelegatedOperationDocument]:
     """Entries of the queue for the open dataset, whatever it is called now, oldest first.
 
-    Args:
-        ctx, operators: see :func:`pending_runs`
-        states: those to look for
-        conditions: further conditions, in the database's own language
+    ``conditions`` are in the database's own language.
     """
     if ctx.dataset is None:
         return []
@@ -384,14 +317,13 @@ def _pending(document: DelegatedOperationDocument, now: datetime, busy: bool) ->
     queued = _utc(document.queued_at) or _utc(document.scheduled_at) or now
     waited = _seconds(now, queued)
     status = document.status
-    progress = None if status is None else status.progress
     return PendingRun(
         id=str(document.id),
         operator=document.operator.rpartition("/")[2],
         label=document.label or document.operator,
         running=running,
         stage=(status.label or None) if status is not None else None,
-        progress=progress,
+        progress=None if status is None else status.progress,
         seconds_left=_seconds_left(document, now) if running else None,
         seconds_waited=waited,
         seconds_silent=_silence(document, now) if running else 0.0,

@@ -29,11 +29,7 @@ def difference(original: np.ndarray, marked: np.ndarray, factor: int) -> np.ndar
 
 
 def comparison(original: np.ndarray, marked: np.ndarray) -> dict[str, str]:
-    """The pictures of a comparison as data URLs, by name.
-
-    Args:
-        original, marked: uint8 (H, W, 3), of one size
-    """
+    """The pictures of a comparison as data URLs, by name."""
     pictures = {"original": original, "honeyimage": marked}
     for factor in FACTORS:
         pictures[f"difference_{factor}"] = difference(original, marked, factor)

@@ -14,15 +14,14 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 from fiftyone.operators.categories import Categories
 
-from ..app.layout import as_page, open_panel
-from ..core.errors import HoneyImageError
-from . import pending
+from ..app.layout import as_page, button, button_row, open_panel
 from .base import HoneyImagePanel
 from .choices import choose_run
 from .comparison_section import at_hand, open_other, send_pictures, show_comparison, show_pair
 from .hardness_section import bars_view, hardest_view, label_error_view, show_hardness
 from .marking_section import show_marking, show_visibility
-from .protect_runs import choose, choose_newest, explain_missing, keys, load_marking, problem
+from .problems import nothing_to_protect
+from .protect_runs import choose, choose_newest, explain_missing, keys, load_marking
 from .release_section import newest_releases, show_releases, was_released
 
 _HELP = """
@@ -48,7 +47,7 @@ class ProtectPanel(HoneyImagePanel):
     #: The verification panel waits for the others
     AWAITED = ("compute_hardness", "generate_honeyimages", "export_release", "audit_release")
 
-    NOTE = "marking_note"
+    KEY, NOTE = "honey_key", "marking_note"
 
     OUTSIDE = frozenset(
         {
@@ -184,22 +183,6 @@ class ProtectPanel(HoneyImagePanel):
             return False
         return self.set_view(ctx, ctx.dataset.load_saved_view(key))
 
-    def save_note(self, ctx: Any) -> None:
-        """Keeps the note that was typed."""
-        from ..dataset.management.notes import write_note
-
-        key, text = ctx.panel.get_state("honey_key"), ctx.panel.get_state(self.NOTE)
-        try:
-            write_note(ctx.dataset, key, text or "", user=ctx.user_id)
-        except HoneyImageError as error:
-            ctx.ops.notify(f"The note was not saved: {error}", variant="error")
-        else:
-            ctx.ops.notify("The note is saved", variant="success")
-
-    def compute_hardness(self, ctx: Any) -> bool:
-        """The first step."""
-        return self.prompt(ctx, "compute_hardness")
-
     def generate_honeyimages(self, ctx: Any) -> bool:
         """The second step, with the hardness that is shown."""
         params = self._shown(ctx, hardness_field="hardness_key")
@@ -245,12 +228,7 @@ class ProtectPanel(HoneyImagePanel):
         run = load_marking(ctx)
         return None if run is None else run["config"]
 
-    def on_run(self, ctx: Any) -> None:
-        """A prompted operator was run or scheduled."""
-        result = ctx.params.get("result") or {}
-        if pending.was_scheduled(result):
-            ctx.ops.notify("Scheduled: the panel shows how far it is")
-            return
+    def open_on(self, ctx: Any, result: Mapping[str, Any]) -> None:
         choose(ctx, result)
         self._start_note(ctx)
         send_pictures(ctx)
@@ -274,8 +252,8 @@ class ProtectPanel(HoneyImagePanel):
         if ctx.panel.get_state("beside_sample") and ctx.current_sample is not None:
             self._show_sample(ctx, panel)
         else:
-            self._show_pending(ctx, panel)
-            found = problem(ctx)
+            self.show_pending(ctx, panel)
+            found = nothing_to_protect(ctx)
             if found is None:
                 self._show_all(ctx, panel)
             else:
@@ -285,16 +263,7 @@ class ProtectPanel(HoneyImagePanel):
     def _show_problem(self, panel: types.Object, label: str, text: str) -> None:
         """Says why this dataset cannot be protected."""
         panel.md(f"**{label}**\n\n{text}", name="empty")
-        row = panel.h_stack("actions", gap=1, align_x="left")
-        row.btn("refresh", label="Refresh", on_click=self.refresh, variant="outlined")
-
-    def _show_pending(self, ctx: Any, panel: types.Object) -> None:
-        """Shows the runs that are waited for, and opens the panel on what one of them has made."""
-        for run in self.take_finished(ctx):
-            choose(ctx, run.result)
-            self._start_note(ctx)
-            send_pictures(ctx)
-        self.show_pending(ctx, panel)
+        button(button_row(panel, "actions"), "refresh", "Refresh", self.refresh)
 
     def _show_sample(self, ctx: Any, panel: types.Object) -> None:
         """What there is to see beside an open sample."""
@@ -340,9 +309,8 @@ class ProtectPanel(HoneyImagePanel):
             # Beside the grid of a small window, no more than three stand in a row
             if number % _BUTTONS_A_ROW == 0:
                 row_name = "actions" if number == 0 else f"actions_{number // _BUTTONS_A_ROW}"
-                row = panel.h_stack(row_name, gap=1, align_x="left")
-            variant = "contained" if name == following else "outlined"
-            row.btn(name, label=label, on_click=handler, variant=variant)
+                row = button_row(panel, row_name)
+            button(row, name, label, handler, main=name == following)
 
     def _at_hand(self, ctx: Any) -> dict[str, Any] | None:
         key = ctx.panel.get_state("honey_key")

@@ -14,32 +14,6 @@ import fiftyone.operators.types as types
 from ..core.errors import HoneyImageError
 
 
-def problem(ctx: Any) -> tuple[str, str] | None:
-    """Why this dataset cannot be protected: a label and what to do; None if it can."""
-    if ctx.dataset is None:
-        return "No dataset is open", "Open a dataset first."
-    from ..dataset.checks import check_collection, classification_fields
-
-    if not len(ctx.dataset):
-        return (
-            "This dataset is empty",
-            "Add images with their labels, for example with `fo.Dataset.from_dir`, then press Refresh.",
-        )
-    try:
-        check_collection(ctx.dataset)
-    except HoneyImageError as error:
-        text = str(error)
-        return "This dataset cannot be protected", f"{text[:1].upper()}{text[1:]}."
-    if not classification_fields(ctx.dataset):
-        return (
-            "There are no labels",
-            "HoneyImages keep the label of their original, so a field of type Classification is "
-            "needed; this dataset has none. Add one, for example "
-            "`sample['ground_truth'] = fo.Classification(label='cat')`, then press Refresh.",
-        )
-    return None
-
-
 def keys(ctx: Any, kind: str) -> list[str]:
     """Every run of a kind, ``hardness`` or ``marking``, oldest first."""
     from ..dataset.runs import HARDNESS, MARKING, list_keys
@@ -69,11 +43,6 @@ def choose(ctx: Any, result: Any) -> None:
         shown = next((key for key in (*named, ctx.panel.get_state(state)) if key in known), None)
         ctx.panel.set_state(state, shown or (known[-1] if known else None))
     ctx.panel.set_state("sample", None)
-
-
-def alert(panel: types.Object, name: str, label: str, text: str, severity: str) -> None:
-    """A coloured note."""
-    panel.view(name, types.AlertView(label=label, description=text, severity=severity))
 
 
 def explain_missing(ctx: Any, panel: types.Object, kind: str, state: str, operator: str) -> None:

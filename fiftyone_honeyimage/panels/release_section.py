@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import fiftyone.operators.types as types
 
-from ..app.layout import narrow_table
+from ..app.layout import alert, button, button_row, narrow_table
 from . import release_figures as figures
-from .protect_runs import alert
 
 if TYPE_CHECKING:
     from ..dataset.release.history import Release
@@ -17,14 +16,7 @@ if TYPE_CHECKING:
 
 
 def show_releases(ctx: Any, panel: types.Object, on: ProtectPanel, run: Mapping[str, Any]) -> None:
-    """Shows the releases of a marking.
-
-    Args:
-        ctx: the context of the event
-        panel: where to show them
-        on: whose methods are called when something is pressed
-        run: the marking
-    """
+    """Shows the releases of a marking."""
     panel.md("##### Releases", name="release_title")
     releases = newest_releases(ctx, run["key"])
     if not releases:
@@ -46,8 +38,8 @@ def show_releases(ctx: Any, panel: types.Object, on: ProtectPanel, run: Mapping[
     panel.list("releases", types.Object(), view=table)
     ctx.panel.set_data("releases", figures.rows(releases))
     panel.md(f"The newest: {figures.details(releases[0])}", name="release_details")
-    row = panel.h_stack("release_actions", gap=1, align_x="left")
-    row.btn("audit_release", label="Audit release…", on_click=on.audit_release, variant="outlined")
+    row = button_row(panel, "release_actions")
+    button(row, "audit_release", "Audit release…", on.audit_release)
 
 
 def was_released(ctx: Any, honey_key: str) -> bool:

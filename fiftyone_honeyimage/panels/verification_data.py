@@ -6,6 +6,7 @@ Everything is read anew each time, so that what another window or process change
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -117,27 +118,24 @@ def unfinished(dataset: fo.Dataset, honey_key: str) -> list[Any]:
     ]
 
 
-def notices(dataset: fo.Dataset, verification: Verification, state: LedgerState) -> list[Notice]:
+def notices(
+    dataset: fo.Dataset, verification: Verification, state: LedgerState
+) -> Iterator[Notice]:
     """What has changed since the verification: its ledger, its samples, their files and labels."""
-    found = []
     if state.ledger is None:
-        found.append(
-            Notice(
-                "The ledger cannot be used",
-                f"{state.reason} This verdict stands as it was recorded, but without the ledger no "
-                "evidence can be exported and no model verified.",
-            )
+        yield Notice(
+            "The ledger cannot be used",
+            f"{state.reason} This verdict stands as it was recorded, but without the ledger no "
+            "evidence can be exported and no model verified.",
         )
     elif not _holds(state.ledger, verification.config.get("ledger_head")):
-        found.append(
-            Notice(
-                "The ledger is older than this verification",
-                f"`{state.ledger.path}` does not hold it: an older copy was put back. Restore the "
-                "newest one; with this one, earlier verifications would not be counted.",
-                "error",
-            )
+        yield Notice(
+            "The ledger is older than this verification",
+            f"`{state.ledger.path}` does not hold it: an older copy was put back. Restore the "
+            "newest one; with this one, earlier verifications would not be counted.",
+            "error",
         )
-    return found + _sample_notices(dataset, verification, state.ledger)
+    yield from _sample_notices(dataset, verification, state.ledger)
 
 
 def pair_samples(dataset: fo.Dataset, honey_key: str) -> list[dict[str, Any]]:
@@ -170,18 +168,28 @@ def pair_samples(dataset: fo.Dataset, honey_key: str) -> list[dict[str, Any]]:
     ]
 
 
-def exactness(dataset: fo.Dataset, verification: Verification) -> str:
-    """Which secret a verdict's exactness rests on, and how small a p so many pairs can reach."""
-    from ..core.evidence.reach import exactness_text
-    from ..core.methods import METHODS
+def marking_config(dataset: fo.Dataset, verification: Verification) -> Mapping[str, Any]:
+    """How the images were marked and what was committed; empty if the marking was deleted."""
     from ..dataset.marking.marking import load_marking
 
-    secret = "images"
     try:
-        method = load_marking(dataset, verification.honey_key).config["method"]
-        secret = METHODS[method].secret
-    except (HoneyImageError, KeyError):
-        pass  # the marking was deleted, or its method is none of today's
+        return load_marking(dataset, verification.honey_key).config
+    except HoneyImageError:
+        return {}
+
+
+def exactness(config: Mapping[str, Any], verification: Verification) -> str:
+    """Which secret a verdict's exactness rests on, and how small a p so many pairs can reach.
+
+    Args:
+        config: of the marking's run; empty if it was deleted
+        verification: of that marking
+    """
+    from ..core.evidence.reach import exactness_text
+    from ..core.methods import METHODS
+
+    method = METHODS.get(config.get("marking_method", ""))  # it may be none of today's
+    secret = "images" if method is None else method.secret
     return exactness_text(verification.verdict.test, len(verification.pairs), secret)
 
 
@@ -219,21 +227,19 @@ def _holds(ledger: Ledger, head: str | None) -> bool:
 
 def _sample_notices(
     dataset: fo.Dataset, verification: Verification, ledger: Ledger | None
-) -> list[Notice]:
+) -> Iterator[Notice]:
     key = verification.honey_key
     if not dataset.has_field(key):
-        return [
-            Notice(
-                f"Field '{key}' was deleted",
-                "The grid's sidebar shows nothing of the pairs without it. Neither the verdict nor a release "
-                "depends on it. *Attach HoneyImage marking* brings it back from the ledger.",
-            )
-        ]
+        yield Notice(
+            f"Field '{key}' was deleted",
+            "The grid's sidebar shows nothing of the pairs without it. Neither the verdict nor a release "
+            "depends on it. *Attach HoneyImage marking* brings it back from the ledger.",
+        )
+        return
     from ..dataset.identity import recorded_images
 
     asked = {int(row["pair"]) for row in verification.pairs}
     samples = [row for row in pair_samples(dataset, key) if row["pair"] in asked]
-    found = []
     expected = sum(image["pair"] in asked for image in recorded_images(dataset, key))
     for role, name, advice in (
         (
@@ -245,31 +251,24 @@ def _sample_notices(
     ):
         gone = expected - sum(row["role"] == role for row in samples)
         if gone > 0:
-            found.append(
-                Notice(
-                    f"{gone:,} of {expected:,} {name} of the pairs were deleted from the dataset",
-                    f"{advice} They cannot be shown here.",
-                )
+            yield Notice(
+                f"{gone:,} of {expected:,} {name} of the pairs were deleted from the dataset",
+                f"{advice} They cannot be shown here.",
             )
     missing = [row["filepath"] for row in samples if not os.path.isfile(row["filepath"])]
     if missing:
-        found.append(
-            Notice(
-                f"{len(missing):,} image files of the pairs are missing",
-                f"The first is `{missing[0]}`. The verdict stands, but they cannot be shown, and the "
-                "suspect cannot be asked again. Put them back from a backup.",
-            )
+        yield Notice(
+            f"{len(missing):,} image files of the pairs are missing",
+            f"The first is `{missing[0]}`. The verdict stands, but they cannot be shown, and the "
+            "suspect cannot be asked again. Put them back from a backup.",
         )
     changed = _num_relabeled(samples, asked, ledger)
     if changed:
-        found.append(
-            Notice(
-                f"The labels of {changed:,} samples of the pairs were edited since",
-                "The verdict rests on the labels at the time of the marking, which the release "
-                "carries. Mark the dataset again before you release it with the new labels.",
-            )
+        yield Notice(
+            f"The labels of {changed:,} samples of the pairs were edited since",
+            "The verdict rests on the labels at the time of the marking, which the release "
+            "carries. Mark the dataset again before you release it with the new labels.",
         )
-    return found
 
 
 def _num_relabeled(samples: list[dict[str, Any]], asked: set[int], ledger: Ledger | None) -> int:

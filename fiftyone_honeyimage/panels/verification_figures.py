@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import product
 from statistics import median
 from typing import Any
 
-from ..app.words import table
+from ..app.words import plan_rows, table
 from ..core.evidence.decisions import read_decisions
-from ..core.evidence.exact_tests import TESTS
+from .plot_style import GREY, LEGEND, ORANGE, TRANSPARENT, Trace
 
 Pair = Mapping[str, Any]
-Trace = dict[str, Any]
 
-RELEASED_COLOR = "#ffb020"
-WITHHELD_COLOR = "#7a8794"
 _FAINT = "#7a879480"
 
 #: Stands for a loss of 0 on a logarithmic axis, nats
@@ -28,12 +26,7 @@ MIN_LOSS = 1e-9
 #: Rows of the table of pairs that are shown at a time
 ROWS_A_PAGE = 20
 
-#: A plot shows the theme's background, and does not cover the words below it
-TRANSPARENT = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
-
-#: A legend in one line above the plot
-LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
-
+#: By whether a suspect is right on the released twin, and on the withheld one
 _CATEGORIES = {
     "both": "right on both twins",
     "released": "right on the released twin only",
@@ -52,11 +45,12 @@ def probability(value: float) -> str:
     return f"{value:.2g}"
 
 
-def summary_rows(verdict: Any) -> list[tuple[str, str]]:
-    """The figures behind a verdict.
+def summary_rows(verdict: Any, config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The figures behind a verdict, and what was committed before the release.
 
     Args:
         verdict: a ``Verdict``
+        config: of the marking's run; empty where it was deleted
     """
     corrected = (
         f"**{probability(verdict.p_adjusted)}**, as verification number {verdict.family_size} with "
@@ -71,7 +65,7 @@ def summary_rows(verdict: Any) -> list[tuple[str, str]]:
         ("significance level α", f"{verdict.alpha:g}"),
         ("effect", effect(verdict)),
         ("pairs of twins", pairs),
-        ("test", TESTS[verdict.test].title),
+        *plan_rows(config, verdict.test, verdict.kind),
     ]
 
 
@@ -87,11 +81,7 @@ def effect(verdict: Any) -> str:
 
 
 def provenance_rows(verification: Any) -> list[tuple[str, str]]:
-    """What was verified, with what, when.
-
-    Args:
-        verification: a ``Verification``
-    """
+    """What was verified, with what, when."""
     config = verification.config
     rows = [
         ("suspect", verification.suspect_name),
@@ -102,30 +92,22 @@ def provenance_rows(verification: Any) -> list[tuple[str, str]]:
         rows.append(("time (UTC)", f"{verification.timestamp:%Y-%m-%d %H:%M}"))
     given = {
         "run by": config.get("user"),
-        "commitment, made before the release": _code(config.get("commitment")),
-        "digest of the ledger, this verification included": _code(config.get("ledger_head")),
-        "entry in the ledger": _code(config.get("verification_id")),
+        "commitment, made before the release": _digest(config.get("commitment")),
+        "digest of the ledger, this verification included": _digest(config.get("ledger_head")),
+        "entry in the ledger": _digest(config.get("verification_id")),
         "seed of the marking": config.get("seed"),
         "version": config.get("version"),
+        "with": ", ".join(
+            f"{name} {version or 'unknown'}"
+            for name, version in (config.get("versions") or {}).items()
+        ),
     }
-    rows += [(label, str(value)) for label, value in given.items() if value not in (None, "")]
-    versions = config.get("versions") or {}
-    if versions:
-        rows.append(
-            (
-                "with",
-                ", ".join(f"{name} {version or 'unknown'}" for name, version in versions.items()),
-            )
-        )
-    return rows
+    return rows + [(label, str(value)) for label, value in given.items() if value not in (None, "")]
 
 
-def _code(value: Any) -> str | None:
-    return _digest(value) if value else None
-
-
-def _digest(value: str) -> str:
-    """A digest in lines of 32 digits, which fit into a narrow panel."""
+def _digest(value: str | None) -> str:
+    """A digest in lines of 32 digits, which fit into a narrow panel; empty without one."""
+    value = value or ""
     lines = [value[start : start + 32] for start in range(0, len(value), 32)]
     return " ".join(f"`{line}`" for line in lines)
 
@@ -148,7 +130,7 @@ def loss_traces(pairs: Sequence[Pair]) -> list[Trace]:
         "name": "equal losses",
         "x": ends,
         "y": ends,
-        "line": {"color": WITHHELD_COLOR, "dash": "dot", "width": 1},
+        "line": {"color": GREY, "dash": "dot", "width": 1},
         "hoverinfo": "skip",
     }
     points = {
@@ -163,7 +145,7 @@ def loss_traces(pairs: Sequence[Pair]) -> list[Trace]:
             f"<br>released {pair['released_loss']:.4g}"
             for pair in shown
         ],
-        "marker": {"color": RELEASED_COLOR, "size": 9},
+        "marker": {"color": ORANGE, "size": 9},
         "hovertemplate": "%{text}<extra></extra>",
     }
     return [diagonal, points]
@@ -191,11 +173,7 @@ def loss_layout(pairs: Sequence[Pair], unit: str = "nats") -> dict[str, Any]:
 
 
 def random_text(random_images: Mapping[str, Any]) -> str:
-    """What the random images are, or why there are none.
-
-    Args:
-        random_images: as kept with the verification
-    """
+    """What the random images are, or why there are none."""
     gaps = random_images.get("gaps") or []
     if gaps:
         return (
@@ -260,12 +238,7 @@ def _answer(pair: Pair, role: str) -> str:
 def categories(pairs: Sequence[Pair]) -> dict[str, list[int]]:
     """The pairs by which of their sides were classified correctly, mostly: category → numbers of pairs."""
     found: dict[str, list[int]] = {name: [] for name in _CATEGORIES}
-    names = {
-        (True, True): "both",
-        (True, False): "released",
-        (False, True): "withheld",
-        (False, False): "neither",
-    }
+    names = dict(zip(product((True, False), repeat=2), _CATEGORIES, strict=True))
     for pair in usable(pairs):
         if pair["released_correct"] is None:
             continue  # a suspect that tells losses alone
@@ -282,8 +255,8 @@ def accuracy_traces(pairs: Sequence[Pair]) -> list[Trace]:
     bars = ("released twins", "withheld twins")
     both = len(found["both"])
     return [
-        _stacked("both", bars, [both / total, both / total], WITHHELD_COLOR),
-        _stacked("released", bars, [len(found["released"]) / total, 0.0], RELEASED_COLOR),
+        _stacked("both", bars, [both / total, both / total], GREY),
+        _stacked("released", bars, [len(found["released"]) / total, 0.0], ORANGE),
         _stacked("withheld", bars, [0.0, len(found["withheld"]) / total], _FAINT),
     ]
 
@@ -314,7 +287,7 @@ def e_value_traces(verdict: Any) -> list[Trace]:
             "name": "e-value",
             "x": list(range(1, count + 1)),
             "y": list(verdict.e_values),
-            "line": {"color": RELEASED_COLOR},
+            "line": {"color": ORANGE},
         },
         {
             "type": "scatter",
@@ -322,7 +295,7 @@ def e_value_traces(verdict: Any) -> list[Trace]:
             "name": "accuses",
             "x": [1, max(count, 2)],
             "y": [1 / level, 1 / level],
-            "line": {"color": WITHHELD_COLOR, "dash": "dot"},
+            "line": {"color": GREY, "dash": "dot"},
             "hovertemplate": "%{y:.3g}<extra></extra>",
         },
     ]

@@ -8,21 +8,21 @@ itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 from fiftyone.operators.categories import Categories
 
-from ..app.layout import as_page
-from ..core.errors import HoneyImageError
-from . import comparison_figures, loss_histograms, pending
+from ..app.layout import as_page, button, button_row
+from . import loss_histograms
 from . import verification_data as data
 from . import verification_figures as figures
 from . import verification_sections as sections
 from .base import HoneyImagePanel
 from .choices import choose_run
+from .problems import no_verification
 
 if TYPE_CHECKING:
     from ..dataset.verification.verification import Verification
@@ -54,7 +54,7 @@ class VerificationPanel(HoneyImagePanel):
     #: The protection panel waits for the others
     AWAITED = ("verify_model",)
 
-    NOTE = "note"
+    KEY, NOTE = "verify_key", "note"
 
     OUTSIDE = frozenset(
         {
@@ -148,7 +148,8 @@ class VerificationPanel(HoneyImagePanel):
         verification = _load(ctx)
         if verification is None or not isinstance(row, int):
             return
-        suspects = _family(ctx, verification)
+        ledger = _ledger(ctx, verification).ledger
+        suspects = data.family(ctx.dataset, verification.honey_key, ledger)
         if 0 <= row < len(suspects):
             _open_suspect(ctx, suspects[row].key)
 
@@ -168,10 +169,6 @@ class VerificationPanel(HoneyImagePanel):
         verification = _load(ctx) if _keys(ctx) else None
         params = {} if verification is None else {"honey_key": verification.honey_key}
         return self.prompt(ctx, "verify_model", params)
-
-    def compute_hardness(self, ctx: Any) -> bool:
-        """The first step towards a marking."""
-        return self.prompt(ctx, "compute_hardness")
 
     def generate_honeyimages(self, ctx: Any) -> bool:
         """The second step."""
@@ -193,29 +190,11 @@ class VerificationPanel(HoneyImagePanel):
         params = {"key": ctx.panel.get_state("verify_key")}
         return self.prompt(ctx, "delete_run", params, on_success=self.on_deleted)
 
-    def save_note(self, ctx: Any) -> None:
-        """Keeps the note that was written."""
-        from ..dataset.management.notes import write_note
-
-        key = ctx.panel.get_state("verify_key")
-        try:
-            note = write_note(ctx.dataset, key, ctx.panel.get_state("note") or "", user=ctx.user_id)
-        except HoneyImageError as error:
-            ctx.ops.notify(f"The note was not saved: {error}", variant="error")
-            return
-        ctx.panel.set_state("note", note.text)
-        ctx.ops.notify("The note is saved" if note.text else "The note is deleted")
-
     def noted_config(self, ctx: Any) -> Mapping[str, Any] | None:
         verification = _load(ctx) if ctx.panel.get_state("section") == "record" else None
         return None if verification is None else verification.config
 
-    def on_run(self, ctx: Any) -> None:
-        """A prompted operator was run or scheduled."""
-        result = ctx.params.get("result") or {}
-        if pending.was_scheduled(result):
-            ctx.ops.notify("Scheduled: the panel shows how far it is")
-            return
+    def open_on(self, ctx: Any, result: Mapping[str, Any]) -> None:
         if result.get("verify_key") in _keys(ctx):
             _choose(ctx, result["verify_key"])
         else:
@@ -237,20 +216,13 @@ class VerificationPanel(HoneyImagePanel):
 
     def render(self, ctx: Any) -> types.Property:
         panel = types.Object()
-        self._pending(ctx, panel)
-        problem = _problem(ctx)
+        self.show_pending(ctx, panel)
+        problem = no_verification(ctx)
         if problem is not None:
             self._empty(panel, *problem)
         else:
             self._verification(ctx, panel)
         return as_page(panel)
-
-    def _pending(self, ctx: Any, panel: types.Object) -> None:
-        """Shows the runs that are waited for, and opens the panel on one that has succeeded."""
-        for run in self.take_finished(ctx):
-            if run.result.get("verify_key") in _keys(ctx):
-                _choose(ctx, run.result["verify_key"])
-        self.show_pending(ctx, panel)
 
     def _empty(self, panel: types.Object, label: str, text: str, steps: tuple[str, ...]) -> None:
         """Says why there is nothing to show, and how to go on."""
@@ -260,16 +232,10 @@ class VerificationPanel(HoneyImagePanel):
             "generate_honeyimages": ("Generate HoneyImages…", self.generate_honeyimages),
             "verify": ("Verify a model…", self.verify),
         }
-        row = panel.h_stack("steps", gap=2, align_x="left")
+        row = button_row(panel, "steps", gap=2)
         for number, step in enumerate(steps):
-            label, handler = buttons[step]
-            row.btn(
-                step,
-                label=label,
-                on_click=handler,
-                variant="contained" if number == 0 else "outlined",
-            )
-        row.btn("refresh", label="Refresh", on_click=self.refresh, variant="outlined")
+            button(row, step, *buttons[step], main=number == 0)
+        button(row, "refresh", "Refresh", self.refresh)
 
     def _verification(self, ctx: Any, panel: types.Object) -> None:
         keys = _keys(ctx)
@@ -292,8 +258,7 @@ class VerificationPanel(HoneyImagePanel):
                 "the model again.",
                 name="unreadable",
             )
-            row = panel.h_stack("run_actions", gap=1, align_x="left")
-            row.btn("delete", label="Delete…", on_click=self.delete, variant="outlined")
+            button(button_row(panel, "run_actions"), "delete", "Delete…", self.delete)
             return
         section = ctx.panel.get_state("section")
         section = section if section in _SECTIONS else "verdict"
@@ -310,93 +275,28 @@ class VerificationPanel(HoneyImagePanel):
             sections.show_record(panel, self, verification)
 
     def _actions(self, panel: types.Object, verification: Verification | None, state: Any) -> None:
-        row = panel.h_stack("actions", gap=1, align_x="left")
-        row.btn("verify", label="Verify a model…", on_click=self.verify, variant="contained")
+        row = button_row(panel, "actions")
+        button(row, "verify", "Verify a model…", self.verify, main=True)
         reason = None
         if verification is None:
             reason = "There is no result to export"
         elif state.ledger is None:
             reason = state.reason
-        row.btn(
+        button(
+            row,
             "export_evidence",
-            label="Export evidence…",
-            on_click=self.export_evidence,
-            variant="outlined",
+            "Export evidence…",
+            self.export_evidence,
             disabled=reason is not None,
             title=reason,
         )
-        row.btn("refresh", label="Refresh", on_click=self.refresh, variant="outlined")
+        button(row, "refresh", "Refresh", self.refresh)
 
     def _sections(self, panel: types.Object, shown: str) -> None:
-        row = panel.h_stack("sections", gap=1, align_x="left")
+        row = button_row(panel, "sections")
         for section, label in _SECTIONS.items():
-            row.btn(
-                f"section_{section}",
-                label=label,
-                on_click=self.on_section,
-                params={"section": section},
-                variant="contained" if section == shown else "outlined",
-            )
-
-
-def _begun(ctx: Any, names: Sequence[str]) -> str:
-    """What is said of verifications that the ledger counts and that have no verdict."""
-    counted = (
-        f"The ledger counts {len(names):,} that began and gave no verdict yet ({', '.join(names)})"
-    )
-    runs = pending.pending_runs(ctx, ("verify_model",))
-    if any(run.running for run in runs):
-        return (
-            f"{counted}. One is running now: its verdict will show here. Do not start it again "
-            "meanwhile, which would count as another verification."
-        )
-    return (
-        f"{counted}: stopped half-way, or running elsewhere. What the suspect was shown stays counted; "
-        "if it was stopped, verify it again."
-    )
-
-
-def _problem(ctx: Any) -> tuple[str, str, tuple[str, ...]] | None:
-    """Why there is no verification to show: a label, what to do, and the steps to offer."""
-    if ctx.dataset is None:
-        return "No dataset is open", "Open a dataset first.", ()
-    from ..dataset.checks import check_collection, classification_fields
-    from ..dataset.runs import HARDNESS, MARKING, list_keys
-
-    try:
-        check_collection(ctx.dataset)
-    except HoneyImageError as error:
-        text = str(error)
-        return "This dataset cannot be verified", f"{text[:1].upper()}{text[1:]}.", ()
-    if _keys(ctx):
-        return None
-    markings = list_keys(ctx.dataset, MARKING)
-    if markings:
-        text = (
-            "This dataset is marked. When you suspect a model of having been trained on a release "
-            "of it, verify it: a model file or a field of its predictions is enough."
-        )
-        begun = [s.name for key in markings for s in data.unfinished(ctx.dataset, key)]
-        if begun:
-            text += f"\n\n{_begun(ctx, begun)}"
-        return "No model has been verified yet", text, ("verify",)
-    if not classification_fields(ctx.dataset):
-        return (
-            "There are no labels",
-            "HoneyImages keep the label of their original, so a field of type Classification is "
-            "needed; this dataset has none. Add one, for example "
-            "`sample['ground_truth'] = fo.Classification(label='cat')`, then press Refresh.",
-            (),
-        )
-    steps = ("compute_hardness", "generate_honeyimages")
-    if list_keys(ctx.dataset, HARDNESS):
-        steps = ("generate_honeyimages", "compute_hardness")
-    return (
-        "This dataset is not marked yet",
-        "Compute hardness, generate HoneyImages and export a protected release. A model that was "
-        "trained on the release can then be told from one that was not.",
-        steps,
-    )
+            name, params = f"section_{section}", {"section": section}
+            button(row, name, label, self.on_section, main=section == shown, params=params)
 
 
 def _keys(ctx: Any) -> list[str]:
@@ -412,10 +312,7 @@ def _choose_newest(ctx: Any) -> None:
 def _choose(ctx: Any, key: str | None, section: str | None = None) -> None:
     """Turns to a verification, its first page and its note.
 
-    Args:
-        ctx: the context of the event
-        key: the verification; None if there is none
-        section (None): what to show of it; by default the verdict, unless it is shown already
+    By default its verdict is shown, unless it is shown already.
     """
     from ..dataset.management.notes import from_config
 
@@ -450,11 +347,6 @@ def _ledger(ctx: Any, verification: Verification) -> data.LedgerState:
     return data.open_ledger(
         ctx.dataset, verification.honey_key, verification.config.get("ledger_path")
     )
-
-
-def _family(ctx: Any, verification: Verification) -> list[comparison_figures.ComparedSuspect]:
-    state = _ledger(ctx, verification)
-    return data.family(ctx.dataset, verification.honey_key, state.ledger)
 
 
 def _show_pairs(ctx: Any, points: list[Any]) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import fiftyone.operators.types as types
 
-from ..app.layout import narrow_table, show_plot
+from ..app.layout import alert, button, button_row, narrow_table, show_plot
 from ..app.words import VERDICTS, table
 from ..core.ledger.protocol import loss_unit
 from . import comparison_figures, loss_histograms
@@ -50,22 +50,14 @@ def show_verdict(
 
     verdict = verification.verdict
     headline, severity = VERDICTS[verdict.verdict]
-    panel.view(
-        "verdict",
-        types.AlertView(
-            label=f"**{headline}:** {verification.suspect_name}",
-            description=verdict.statement,
-            severity=severity,
-        ),
-    )
+    headline = f"**{headline}:** {verification.suspect_name}"
+    alert(panel, "verdict", headline, verdict.statement, severity)
     for number, notice in enumerate(data.notices(ctx.dataset, verification, state)):
-        panel.view(
-            f"notice_{number}",
-            types.AlertView(label=notice.label, description=notice.text, severity=notice.severity),
-        )
-    panel.md(table(("Figures", ""), figures.summary_rows(verdict)), name="figures")
+        alert(panel, f"notice_{number}", notice.label, notice.text, notice.severity)
+    config = data.marking_config(ctx.dataset, verification)
+    panel.md(table(("Figures", ""), figures.summary_rows(verdict, config)), name="figures")
     if verification.pairs:
-        panel.md(data.exactness(ctx.dataset, verification), name="exactness")
+        panel.md(data.exactness(config, verification), name="exactness")
     decisions = figures.decisions_markdown(verdict.paper)
     if decisions is not None:
         panel.md(decisions, name="decisions")
@@ -76,75 +68,33 @@ def show_verdict(
 
 
 def _plots(panel: types.Object, on: VerificationPanel, verification: Verification) -> None:
+    verdict, pairs = verification.verdict, verification.pairs
     unit = loss_unit(verification.config)
-    verdict = verification.verdict
-    usable = figures.usable(verification.pairs)
-    if not verification.pairs:
+    # Points and bars stand for pairs
+    handlers = {"on_click": on.on_click_point, "on_selected": on.on_select_points}
+    if not pairs:
         panel.md(_NO_PAIRS, name="no_pairs")
-    elif not usable:
+    elif not figures.usable(pairs):
         panel.md(
             "**Every pair had a failed query**, so there is nothing to plot. Make sure that the "
             "suspect answers, then verify it again.",
             name="no_answers",
         )
     elif verdict.kind == "scores":
-        _plot(
-            panel,
-            on,
-            "pairs",
-            "Loss on released against withheld twins",
-            figures.loss_traces(verification.pairs),
-            figures.loss_layout(verification.pairs, unit),
-        )
-        _plot(
-            panel,
-            on,
-            "histogram",
-            "How the losses are distributed",
-            loss_histograms.histogram_traces(verification.pairs),
-            loss_histograms.histogram_layout(verification.pairs, unit),
-            height="280px",
-        )
+        label = "Loss on released against withheld twins"
+        traces, layout = figures.loss_traces(pairs), figures.loss_layout(pairs, unit)
+        show_plot(panel, "pairs", label, traces, layout, "360px", **handlers)
+        label = "How the losses are distributed"
+        traces = loss_histograms.histogram_traces(pairs)
+        layout = loss_histograms.histogram_layout(pairs, unit)
+        show_plot(panel, "histogram", label, traces, layout, "280px", **handlers)
     else:
-        _plot(
-            panel,
-            on,
-            "pairs",
-            "Accuracy on released and withheld twins",
-            figures.accuracy_traces(verification.pairs),
-            figures.accuracy_layout(),
-        )
+        label = "Accuracy on released and withheld twins"
+        traces, layout = figures.accuracy_traces(pairs), figures.accuracy_layout()
+        show_plot(panel, "pairs", label, traces, layout, "360px", **handlers)
     if verdict.e_values:
-        show_plot(
-            panel,
-            "e_values",
-            label="Evidence, pair by pair",
-            data=figures.e_value_traces(verdict),
-            layout=figures.e_value_layout(),
-            height="280px",
-        )
-
-
-def _plot(
-    panel: types.Object,
-    on: VerificationPanel,
-    name: str,
-    label: str,
-    traces: list[figures.Trace],
-    layout: dict[str, Any],
-    height: str = "360px",
-) -> None:
-    """A plot whose points and bars stand for pairs."""
-    show_plot(
-        panel,
-        name,
-        label=label,
-        data=traces,
-        layout=layout,
-        height=height,
-        on_click=on.on_click_point,
-        on_selected=on.on_select_points,
-    )
+        traces, layout = figures.e_value_traces(verdict), figures.e_value_layout()
+        show_plot(panel, "e_values", "Evidence, pair by pair", traces, layout, "280px")
 
 
 def show_pairs(
@@ -167,32 +117,11 @@ def show_pairs(
             "the withheld less loss on the released twin.",
             name="pair_legend",
         )
-    row = panel.h_stack("pair_actions", gap=1, align_x="left")
-    row.btn(
-        "previous",
-        label="Previous",
-        on_click=on.on_page,
-        params={"page": page - 1},
-        disabled=page == 0,
-        variant="outlined",
-    )
-    row.btn(
-        "next",
-        label="Next",
-        on_click=on.on_page,
-        params={"page": page + 1},
-        disabled=page + 1 >= pages,
-        variant="outlined",
-    )
-    has_view = ctx.dataset.has_saved_view(verification.honey_key)
-    row.btn(
-        "marking",
-        label="Show all HoneyImages",
-        on_click=on.show_marking,
-        variant="outlined",
-        disabled=not has_view,
-        title=None if has_view else f"The saved view '{verification.honey_key}' was deleted",
-    )
+    row = button_row(panel, "pair_actions")
+    for name, label, target in (("previous", "Previous", page - 1), ("next", "Next", page + 1)):
+        there = 0 <= target < pages
+        button(row, name, label, on.on_page, params={"page": target}, disabled=not there)
+    on.show_marking_button(ctx, row, "marking", verification.honey_key)
     panel.md(f"Page {page + 1} of {pages}", name="page_text")
 
 
@@ -215,12 +144,7 @@ def show_gap(
             name="no_gap",
         )
         return
-    panel.view(
-        "paper",
-        types.AlertView(
-            label="The paper's figures never decide", description=paper, severity="warning"
-        ),
-    )
+    alert(panel, "paper", "The paper's figures never decide", paper)
     _, honey = data.honey_gaps(ctx.dataset, verification, state.ledger)
     random = verification.random_images
     if not honey:
@@ -234,10 +158,9 @@ def show_gap(
     show_plot(
         panel,
         "gaps",
-        label="Loss gap: HoneyImages against random images",
-        data=loss_histograms.gap_traces(honey, gaps),
-        layout=loss_histograms.gap_layout(honey, gaps),
-        height="320px",
+        "Loss gap: HoneyImages against random images",
+        loss_histograms.gap_traces(honey, gaps),
+        loss_histograms.gap_layout(honey, gaps),
         on_click=on.on_click_gap,
     )
     panel.md(figures.random_text(random), name="random_text")
@@ -270,20 +193,20 @@ def show_comparison(
     show_plot(
         panel,
         "evidence",
-        label="Evidence: beyond the line α a model is derived",
-        data=comparison_figures.evidence_traces(suspects),
-        layout=comparison_figures.evidence_layout(suspects),
-        height=comparison_figures.height(suspects),
+        "Evidence: beyond the line α a model is derived",
+        comparison_figures.evidence_traces(suspects),
+        comparison_figures.evidence_layout(suspects),
+        comparison_figures.height(suspects),
         on_click=on.on_click_suspect,
     )
     for kind in comparison_figures.effect_kinds(suspects):
         show_plot(
             panel,
             f"effects_{kind}",
-            label="Effect with its 95 % interval",
-            data=comparison_figures.effect_traces(suspects, kind),
-            layout=comparison_figures.effect_layout(kind),
-            height=comparison_figures.height(comparison_figures.with_effect(suspects, kind)),
+            "Effect with its 95 % interval",
+            comparison_figures.effect_traces(suspects, kind),
+            comparison_figures.effect_layout(kind),
+            comparison_figures.height(comparison_figures.with_effect(suspects, kind)),
             on_click=on.on_click_suspect,
         )
     panel.md(comparison_figures.explanation(suspects, state.ledger is not None), name="explanation")
@@ -303,8 +226,8 @@ def show_record(panel: types.Object, on: VerificationPanel, verification: Verifi
     if note.text and note.time is not None:
         who = f" by {note.user}" if note.user else ""
         panel.md(f"Last saved{who}, {note.time:%Y-%m-%d %H:%M} UTC", name="note_time")
-    row = panel.h_stack("run_actions", gap=1, align_x="left")
-    row.btn("save_note", label="Save note", on_click=on.save_note, variant="contained")
-    row.btn("rename", label="Rename…", on_click=on.rename, variant="outlined")
-    row.btn("delete", label="Delete…", on_click=on.delete, variant="outlined")
+    row = button_row(panel, "run_actions")
+    button(row, "save_note", "Save note", on.save_note, main=True)
+    button(row, "rename", "Rename…", on.rename)
+    button(row, "delete", "Delete…", on.delete)
     panel.md(table(("Provenance", ""), figures.provenance_rows(verification)), name="provenance")

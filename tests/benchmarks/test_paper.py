@@ -14,6 +14,7 @@ import pytest
 from benchmarks import paper, paper_report
 from benchmarks.datasets import data_root
 from benchmarks.paper_table import format_table, summarise
+from benchmarks.paper_world import SCALES, kept_together
 from fiftyone_honeyimage.core.methods import METHODS
 from fiftyone_honeyimage.core.scores import SCORES
 
@@ -43,7 +44,7 @@ def test_intervals_are_students_over_seeds_beside_the_papers_value() -> None:
         {"badnets": found}
     )
 
-    setting = {"name": "small", **asdict(paper.SCALES["small"])}
+    setting = {"name": "small", **asdict(SCALES["small"])}
     record = {
         "figures": {
             "summary": {"badnets": found, "<b>": found},
@@ -63,14 +64,14 @@ def test_intervals_are_students_over_seeds_beside_the_papers_value() -> None:
 def test_pictures_of_one_thing_are_not_split() -> None:
     rng = np.random.default_rng(0)
     shown = rng.integers(0, 40, 100)
-    order, ends = paper._kept_together(rng.permutation(100), np.array([30, 60, 80]), shown)
+    order, ends = kept_together(rng.permutation(100), np.array([30, 60, 80]), shown)
     assert sorted(order) == list(range(100))
     parts = [set(shown[part]) for part in np.split(order, ends)]
     assert sum(map(len, parts)) == len(set(shown))
     assert all(abs(end - wanted) < 8 for end, wanted in zip(ends, (30, 60, 80), strict=True))
     # Each a thing of its own: nothing changes
     order = rng.permutation(100)
-    same, ends = paper._kept_together(order, np.array([30, 60]), np.arange(100))
+    same, ends = kept_together(order, np.array([30, 60]), np.arange(100))
     assert (same == order).all()
     assert ends.tolist() == [30, 60]
 
@@ -90,7 +91,7 @@ def test_smoke_runs_every_row_and_goes_on_where_it_was_cut_off(
         str(tmp_path / "models"),
     ]
     monkeypatch.setattr(sys, "argv", command)
-    paper.main()
+    paper.BENCHMARK.main()
     written = {path.name: path.read_bytes() for path in cells.iterdir()}
     assert len(written) == len(paper.ROWS)
     for content in written.values():
@@ -105,7 +106,7 @@ def test_smoke_runs_every_row_and_goes_on_where_it_was_cut_off(
     monkeypatch.setattr(
         sys, "argv", [*command, "--rows", "unperturbed", "--set", "selection=random"]
     )
-    paper.main()
+    paper.BENCHMARK.main()
     own = json.loads((cells / "cifar10-smoke-unperturbed-selection=random-0.json").read_text())
     assert own["row"] == "unperturbed selection=random"
     assert own["published"]["auroc_of_loss"] != own["published"]["auroc"]
@@ -114,7 +115,7 @@ def test_smoke_runs_every_row_and_goes_on_where_it_was_cut_off(
 
     (cells / "cifar10-smoke-random-0.json").unlink()
     capsys.readouterr()
-    paper.main()
+    paper.BENCHMARK.main()
     assert "random 0" in capsys.readouterr().out
     kept = {path.name: path.read_bytes() for path in cells.iterdir()}
     assert set(kept) == set(written)

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import fiftyone_honeyimage as fhi
+from fiftyone_honeyimage.core.audit.practice import practised_method
 from fiftyone_honeyimage.core.images import read_image
 from fiftyone_honeyimage.core.ledger.evidence_file import check_evidence
-from fiftyone_honeyimage.core.methods import METHODS
+from fiftyone_honeyimage.core.methods import METHODS, most_changed
 
 NUM_PAIRS = 12
 
@@ -34,6 +35,12 @@ def test_from_a_dataset_to_the_checked_evidence(
     assert (report.num_images, report.num_honeyimages) == (60 - NUM_PAIRS, NUM_PAIRS)
 
     ledger = marking.load_ledger()
+    audit = fhi.audit_release(folder, ledger, samples=dataset, proxy=None, progress=False)
+    assert audit.num_marked == NUM_PAIRS
+    assert not audit.found, "however large a change is, nothing but the pixels tells it"
+    assert practised_method(ledger.header)[0].name == name
+    assert most_changed(name, ledger.header) == (8 if name == "adv" else None)
+
     pixels = {
         read_image(marking.output_dir / image.file).tobytes(): int(image.label)
         for image in ledger.released_images()

@@ -41,6 +41,7 @@ def test_weak_proxies_call_no_label_wrong(scored: Any) -> None:
     assert not summary.reliable
     assert not summary.labels_judged
     assert summary.num_label_errors == 0
+    assert "too few for this hardness to mean much" in str(summary)
     results = dataset.load_run_results("honey_hardness", cache=False)
     assert (results.reliable, results.labels_judged) == (False, False)
 

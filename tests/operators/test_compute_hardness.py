@@ -217,6 +217,27 @@ def test_further_options_stay_in_sight_while_changed(
     assert form.errors() == {}
 
 
+def test_a_recipe_stands_for_the_whole_training(
+    make_digits_dataset: Callable[..., Any], resolve: Any, execute: Any
+) -> None:
+    questions = importlib.import_module("fiftyone_honeyimage.operators.training_questions")
+    recipes = importlib.import_module("fiftyone_honeyimage.core.training_config").RECIPES
+    assert set(questions._RECIPES) == set(recipes)
+    dataset = make_digits_dataset(num=24, size=8)
+    # The fields that the App showed before still hold the defaults
+    shown = {"epochs": 60, "batch_size": 128, "learning_rate": 0.1, "flip": True}
+    given = {**TINY, "training": shown, "recipe": "paper"}
+    form = resolve("compute_hardness", dataset, **given)
+    assert form.errors() == {}
+    assert "training" not in form.properties
+    assert "150 epochs" in form.text("cost")
+    assert list(resolve("compute_hardness", dataset, recipe="theirs").errors()) == ["recipe"]
+
+    execute("compute_hardness", dataset, label_field="ground_truth", **{**given, "recipe": "quick"})
+    dataset.reload()
+    assert dataset.get_run_info("honey_hardness").config.training["epochs"] == 15
+
+
 def test_form_explains_unusable_samples(
     fo: Any, make_digits_dataset: Callable[..., Any], resolve: Any
 ) -> None:

@@ -167,7 +167,7 @@ USUAL: dict[str, tuple[Any, ...]] = {
     "ledger_path": ("<ledger>", ""),
     "lpips_backbone": ("",),
     "mean": ("0.5, 0.5, 0.5", [0.5, 0.5, 0.5]),
-    "method": ("honeyimage", "unperturbed"),
+    "method": ("honeyimage", "unperturbed", "crop", "mixup", "adv"),
     "name": ("größe", "their model"),
     "names": ("keep", "renumber"),
     "new_key": ("spring", "autumn_2"),
@@ -182,6 +182,7 @@ USUAL: dict[str, tuple[Any, ...]] = {
     "pairs": ("all", "unused"),
     "path": ("new.json", "a folder/new.json"),
     "proxy": ("resnet_tiny", "vgg11_bn", "torchvision:resnet18"),
+    "recipe": ("quick", "paper", "default"),
     "reencode": ("all", "marked"),
     "references": ("guess\nrows", ["rows"]),
     "robust": (True, False),
@@ -227,7 +228,7 @@ class Case:
     stops: tuple[str, ...] = ()
 
 
-_TRAINING_FIELDS = ("proxy", "input_size", "training", "seed", "device", "skip_failures")
+_TRAINING_FIELDS = ("proxy", "input_size", "recipe", "training", "seed", "device", "skip_failures")
 _TARGET = ("view_target", "label_field", "advanced")
 
 CASES = (

@@ -269,7 +269,8 @@ def test_no_search_opens_what_deletes(fo: Any) -> None:
 
 
 def test_no_text_puts_the_setting_on_the_worker() -> None:
-    files = [ROOT / "README.md", ROOT / "skills" / "honeyimage" / "SKILL.md"]
+    files = [ROOT / "docs" / "app.md", ROOT / "skills" / "honeyimage" / "SKILL.md"]
+    files += [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     files += sorted((ROOT / "fiftyone_honeyimage").rglob("*.py"))
     texts = {path: path.read_text(encoding="utf-8") for path in files}
     told = {path for path, text in texts.items() if "ALLOW_LEGACY_ORCHESTRATORS" in text}

@@ -51,6 +51,22 @@ def test_a_marking_without_pairs_warns() -> None:
     rows = dict(figures.marking_rows({**CONFIG, "num_pairs": 0}, {"images": [{}] * 1200}))
 
     assert "no verdict can rest" in rows["pairs of twins"]
+    assert "test" not in rows
+
+
+def test_what_a_verdict_will_rest_on_is_told_in_words() -> None:
+    images = {"images": [{}] * 1800}
+    committed = {"test": "e_process", "score": "lira_online", "adjustment": "references"}
+    rows = dict(figures.marking_rows({**CONFIG, **committed}, images))
+
+    assert rows["how answers are compared"].startswith("LiRA online: models that have seen")
+    assert rows["images that are harder than their twins"].startswith("Allows for how hard")
+    assert rows["test"].startswith("sequential betting test: Asks pair by pair")
+    # Runs of earlier versions name neither score nor adjustment; what they name may be of none today
+    old = dict(figures.marking_rows({**CONFIG, "test": "of_old"}, images))
+    assert old["how answers are compared"] == "By how surprised the model is by the right class"
+    assert old["images that are harder than their twins"] == "Compares the answers as they are"
+    assert old["test"] == "of_old"
 
 
 def test_sides_of_several_images_withhold_as_many() -> None:

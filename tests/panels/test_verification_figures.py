@@ -12,6 +12,7 @@ import pytest
 from fiftyone_honeyimage.app.words import VERDICTS
 from fiftyone_honeyimage.core.evidence.plan import Plan
 from fiftyone_honeyimage.core.evidence.verdict import Verdict, decide
+from fiftyone_honeyimage.panels import verification_data as data
 from fiftyone_honeyimage.panels import verification_figures as figures
 
 
@@ -36,7 +37,8 @@ def verdict(**kwargs: Any) -> Verdict:
 
 def test_rows_hold_every_figure() -> None:
     given = verdict()
-    rows = dict(figures.summary_rows(given))
+    config = {"test": "signed_rank", "score": "confidence", "adjustment": "references"}
+    rows = dict(figures.summary_rows(given, config))
 
     assert rows["p-value"] == (
         f"**{2 * 3 * given.p_value:.2g}**, as verification number 2 with this ledger; uncorrected "
@@ -46,6 +48,28 @@ def test_rows_hold_every_figure() -> None:
     assert rows["pairs of twins"].startswith("14 used, 1 with a failed query, 3 not used")
     low, high = given.effect_interval
     assert rows["effect"].startswith(f"**{given.effect_size:+.2g}** ({low:+.2g} to {high:+.2g})")
+    assert rows["how answers are compared"].endswith("on a scale that tells sure answers apart")
+    assert rows["images that are harder than their twins"].startswith("Allows for how hard")
+    assert rows["test"] == "exact signed-rank test: Asks about all pairs and tests once"
+
+
+def test_of_labels_alone_neither_score_nor_adjustment_was_used() -> None:
+    given = replace(verdict(), kind="labels", test="sign")
+    config = {"test": "signed_rank", "score": "confidence", "adjustment": "references"}
+    rows = dict(figures.summary_rows(given, config))
+
+    assert rows["how answers are compared"].startswith("By whether the class is right")
+    assert "labels alone" in rows["images that are harder than their twins"]
+    assert rows["test"].startswith("exact sign test on labels")
+    # The marking was deleted: what is left is the test, which the verdict tells
+    assert "how answers are compared" not in dict(figures.summary_rows(given, {}))
+
+
+def test_the_secret_of_a_verdict_is_that_of_its_method() -> None:
+    given = SimpleNamespace(verdict=verdict(), pairs=[{}] * 15)
+
+    assert "which of the two patches" in data.exactness({"marking_method": "badnets"}, given)
+    assert "which of the two images" in data.exactness({}, given)
 
 
 def test_an_undefined_effect_is_said() -> None:

@@ -12,8 +12,7 @@ import json
 import os
 import re
 import xml.etree.ElementTree as ElementTree
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
@@ -135,10 +134,7 @@ def record_features(
         Feature("labels: order of fields", STRUCTURE, [" ".join(o) for o in records.order]),
         Feature("labels: place of the record", NUMBER, records.positions),
     ]
-    paths: dict[str, None] = {}
-    for entry in records.flat:
-        paths.update(dict.fromkeys(entry))
-    for path in paths:
+    for path in dict.fromkeys(path for entry in records.flat for path in entry):
         values = [entry.get(path) for entry in records.flat]
         last = path.rpartition(".")[2]
         if last in _PROPERTIES:
@@ -205,6 +201,11 @@ class _Index:
             if not slash:
                 break
         return None
+
+    def named(self, values: Iterable[Any]) -> Iterator[int]:
+        """The images that some values mean."""
+        texts = (value for value in values if isinstance(value, str) and 0 < len(value) < 4096)
+        return (row for row in map(self.by_text, texts) if row is not None)
 
     def by_key(self, text: str) -> int | None:
         """An image by its path or its name, with or without the extension."""
@@ -279,16 +280,10 @@ def _walk(content: Any, index: _Index, path: str) -> Iterator[tuple[str, int, in
         where, place, key, value = stack.pop()
         row = None if key is None else index.by_key(key)
         if row is None and isinstance(value, dict):
-            row = next(
-                filter(_is_row, (index.by_text(v) for v in value.values() if _text(v))), None
-            )
+            row = next(index.named(value.values()), None)
         if row is None and isinstance(value, list):
-            row = next(filter(_is_row, (index.by_text(v) for v in value if _text(v))), None)
-            if (
-                row is not None
-                and sum(_text(v) and index.by_text(v) is not None for v in value) > 1
-            ):
-                row = None  # a list of images, not a record of one
+            named = list(index.named(value))
+            row = named[0] if len(named) == 1 else None  # a list of images is no record of one
         if row is not None:
             yield where, place, row, value
         elif isinstance(value, dict):
@@ -301,14 +296,6 @@ def _walk(content: Any, index: _Index, path: str) -> Iterator[tuple[str, int, in
         elif isinstance(value, list):
             base = where if key is None else f"{where}/{key}" if where else key
             stack.extend(reversed([(base, n, None, v) for n, v in enumerate(value)]))
-
-
-def _is_row(row: int | None) -> bool:
-    return row is not None
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) < 4096
 
 
 def _add(records: Records, row: int, path: str, value: Any) -> None:
@@ -341,13 +328,11 @@ def _flatten(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _label_paths(records: Records) -> list[str]:
-    counts: Counter[str] = Counter()
-    for entry in records.flat:
-        counts.update(entry.keys())
+    paths = dict.fromkeys(path for entry in records.flat for path in entry)
     return [
         path
         for wanted in _LABEL_NAMES
-        for path in counts
+        for path in paths
         if path.rpartition(".")[2] == wanted or path.rpartition("/")[2] == wanted
     ]
 

@@ -11,39 +11,27 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import ImageError, ParameterError
+from ..errors import ImageError
 from ..evidence.alpha_spending import holm
 from ..images import read_image
-from ..methods.honeyimage import HoneyImageOptions
+from ..methods import DEFAULT_METHOD, Method
+from ..methods.options import Options
 from ..models import Proxy
 from ..progress import Report, silent
 from ..resizing import resize_uint8
 from ..training import TrainingConfig
 from .annotations import read_records
-from .compression import compression_features
 from .encoding import MAX_PIXELS
-from .features import Feature
 from .matching import match
 from .metadata import ALPHA, Release, audit_metadata, find_secrets, read_release, release_labels
-from .model_loss import FILTERS, ReleaseLosses, filtered_shares, release_losses
+from .model_loss import ReleaseLosses, release_losses
 from .originals import Policies
-from .pixels import (
-    classify,
-    colour_correlation,
-    nearest_distances,
-    noise_level,
-    outlyingness,
-    residual_features,
-)
 from .practice import MarkDetector, practise
-from .report import LOSS, PIXELS, AuditReport, Leak, Separation
-from .separation import TestResult, class_auroc, matched_auroc, rank_test
+from .report import AuditReport, Leak, Separation
+from .separations import loss_separations, pixel_separations
 
 #: Marked images beyond so many are not looked at pixel by pixel; their number would sharpen nothing
 MAX_SETS = 300
-
-#: Side of the thumbnails in which near duplicates are looked for
-_THUMBNAIL = 16
 
 #: The steps of an audit, with their usual share of its time
 STAGES = {
@@ -76,7 +64,8 @@ def audit_files(
     proxy: Proxy | None = "resnet_tiny",
     config: TrainingConfig | None = None,
     input_size: int = 32,
-    marks: HoneyImageOptions | None = None,
+    method: Method = DEFAULT_METHOD,
+    marks: Options | None = None,
     found: Sequence[Leak] = (),
     named: Sequence[Leak] = (),
     secrets: Collection[str] = (),
@@ -103,7 +92,8 @@ def audit_files(
         proxy ("resnet_tiny"): the model that is trained on the release; None for no model
         config (None): how it is trained
         input_size (32): side of its input in pixels
-        marks (None): how images are marked for practice, as the release was; ε = 4, smoothed by default
+        method (HoneyImages): how images are marked for practice, as the release was
+        marks (None): its options; its defaults by default
         found (()): leaks that are certain already, for the report
         named (()): what is to be named in the report and fails nothing
         secrets (()): words that must not be in the release, see :func:`.metadata.find_secrets`
@@ -163,17 +153,20 @@ def audit_files(
         sets = sets[np.sort(chosen)]
     detector = None
     if losses is not None and len(sets):
-        how = marks or HoneyImageOptions()
-        detector = _detector(release, loaded, known, losses, sets, how, seed, device, report)
+        how = marks or method.Options()
+        detector = _detector(
+            release, loaded, known, losses, sets, method, how, seed, device, report
+        )
         if detector is None:
             notes.append(
                 "nobody's own marks were learned from: too few unmarked images can be marked, or they are large"
             )
-    rows = _pixel_rows(release, loaded, known, sets, metadata.lossy_sizes, detector, seed, report)
+    sizes = metadata.lossy_sizes
+    rows = pixel_separations(release, loaded.images, sets, sizes, detector, seed, report)
     if losses is not None:
         by_class = sets if hardness is not None else match(marked, known, seed=seed)
         by_class = _readable_sets(by_class, ~np.isnan(losses.held_out))
-        rows += _loss_rows(release, losses, known, by_class)
+        rows += loss_separations(release, losses, known, by_class)
     if not rows:
         notes.append("no pixels were compared: no HoneyImage has an unmarked image of its class")
     elif len(sets) < 10:
@@ -252,7 +245,8 @@ def _detector(
     labels: Sequence[str | None],
     losses: ReleaseLosses,
     sets: np.ndarray,
-    marks: HoneyImageOptions,
+    method: Method,
+    marks: Options,
     seed: int,
     device: str | torch.device | None,
     report: Report,
@@ -277,6 +271,7 @@ def _detector(
             device=device,
             folder=Path(folder),
             report=report,
+            method=method,
         )
 
 
@@ -289,181 +284,9 @@ def _readable_sets(sets: np.ndarray, usable: np.ndarray) -> np.ndarray:
     return kept[kept[:, 1] >= 0] if kept.shape[1] > 1 else kept[:0]
 
 
-def _pixel_rows(
-    release: Release,
-    loaded: _Loaded,
-    labels: Sequence[str | None],
-    sets: np.ndarray,
-    lossy_sizes: Sequence[Feature],
-    detector: MarkDetector | None,
-    seed: int,
-    report: Report,
-) -> list[Separation]:
-    used = np.unique(sets[sets >= 0])
-    if not len(used):
-        return []
-    count = len(release.names)
-    noise, colour = np.full(count, np.nan), np.full(count, np.nan)
-    residuals = compression = np.empty((0, 0))
-    for number, row in enumerate(used, start=1):
-        path = release.folder / release.names[row]
-        pixels = read_image(path)
-        noise[row], colour[row] = noise_level(pixels), colour_correlation(pixels)
-        found = residual_features(pixels), compression_features(path, pixels)
-        if number == 1:
-            residuals, compression = (np.zeros((count, len(values))) for values in found)
-        residuals[row], compression[row] = found
-        if number % 16 == 0 or number == len(used):
-            report("Looking at pixels", number, len(used))
-
-    rows = []
-    for name, features, detail in (
-        ("noise classifier", residuals, "co-occurrences and high-pass residuals, cross-validated"),
-        (
-            "compression classifier",
-            compression,
-            "traces of an earlier JPEG compression, cross-validated",
-        ),
-    ):
-        classified = classify(features, sets, seed=seed)
-        if classified is not None:
-            result = TestResult("permutation", classified.p_value, 0.0)
-            rows.append(
-                _row(name, PIXELS, classified.scores, result, release, labels, sets, detail)
-            )
-
-    if detector is not None:
-        suspicion = np.full(count, np.nan)
-        suspicion[used] = detector.score(np.hstack([residuals, compression])[used])
-        detail = (
-            f"learned from {detector.num_practised} images of the release that were marked for it"
-        )
-        rows.append(_tested("own marks", PIXELS, suspicion, release, labels, sets, detail))
-    rows.append(
-        _tested("noise level", PIXELS, noise, release, labels, sets, "mean high-pass residual")
-    )
-    rows.append(
-        _tested(
-            "colour noise",
-            PIXELS,
-            colour,
-            release,
-            labels,
-            sets,
-            "correlation of the channels' high-pass residuals",
-        )
-    )
-    unlike = np.full(count, np.nan)
-    unlike[used] = outlyingness(residuals[used])
-    rows.append(
-        _tested(
-            "unusual noise",
-            PIXELS,
-            unlike,
-            release,
-            labels,
-            sets,
-            "distance from the other images' co-occurrences and residuals; nothing was learned",
-        )
-    )
-    size = max(1, min(_THUMBNAIL, int(loaded.images.shape[-1])))
-    thumbnails = torch.nn.functional.interpolate(
-        loaded.images.float(), size=(size, size), mode="bilinear", antialias=True
-    )
-    distances = nearest_distances(thumbnails.flatten(1).numpy(), used)
-    rows.append(
-        _tested(
-            "nearness to another image",
-            PIXELS,
-            -distances,
-            release,
-            labels,
-            sets,
-            "difference to the most similar image of the release, 16×16 pixels",
-        )
-    )
-    for feature in lossy_sizes:
-        values = np.asarray(feature.values, dtype=np.float64)
-        if not feature.is_constant:
-            detail = "bytes of the coded pixels beside those of the pixels coded again"
-            rows.append(_tested(feature.name, PIXELS, values, release, labels, sets, detail))
-    return rows
-
-
-def _loss_rows(
-    release: Release,
-    losses: ReleaseLosses,
-    labels: Sequence[str | None],
-    sets: np.ndarray,
-) -> list[Separation]:
-    usable = ~np.isnan(losses.trained)
-    filters = []
-    for values, name in ((losses.trained, "trained on it"), (losses.held_out, "not trained on it")):
-        dropped = filtered_shares(values[usable], release.marked[usable])
-        text = ", ".join(
-            f"{share:.0%} {part:.0%}" for share, part in zip(FILTERS, dropped, strict=True)
-        )
-        filters.append(
-            f"under a model {name}; dropping the images of highest loss drops of the HoneyImages: {text}"
-        )
-    memorised = "how much training on an image lowers its loss"
-    return [
-        _tested("loss, trained", LOSS, losses.trained, release, labels, sets, filters[0]),
-        _tested("loss, held out", LOSS, losses.held_out, release, labels, sets, filters[1]),
-        _tested("loss, memorised", LOSS, losses.memorised, release, labels, sets, memorised),
-    ]
-
-
-def _tested(
-    name: str,
-    group: str,
-    values: np.ndarray,
-    release: Release,
-    labels: Sequence[str | None],
-    sets: np.ndarray,
-    detail: str,
-) -> Separation:
-    return _row(name, group, values, rank_test(values, sets), release, labels, sets, detail)
-
-
-def _row(
-    name: str,
-    group: str,
-    values: np.ndarray,
-    result: TestResult,
-    release: Release,
-    labels: Sequence[str | None],
-    sets: np.ndarray,
-    detail: str,
-    inflation: float = 1.0,
-) -> Separation:
-    auroc = matched_auroc(values, sets, inflation)
-    return Separation(
-        feature=name,
-        group=group,
-        test=result.name,
-        auroc=None if auroc is None else auroc.value,
-        interval=None if auroc is None else (auroc.low, auroc.high),
-        auroc_class=class_auroc(values, release.marked, labels) if group == LOSS else None,
-        p_value=result.p_value,
-        p_adjusted=1.0,
-        separates=False,
-        detail=detail,
-    )
-
-
 def _corrected(rows: Sequence[Separation], alpha: float) -> list[Separation]:
     adjusted = holm([row.p_value for row in rows])
     return [
         replace(row, p_adjusted=p, separates=p <= alpha)
         for row, p in zip(rows, adjusted, strict=True)
     ]
-
-
-def check_alpha(alpha: float) -> float:
-    """Raises :class:`ParameterError` unless ``alpha`` is a probability between 0 and 0.5."""
-    if not isinstance(alpha, (int, float)) or isinstance(alpha, bool) or not 0 < alpha <= 0.5:
-        raise ParameterError(
-            f"alpha must be a probability above 0 and at most 0.5; found {alpha!r}"
-        )
-    return float(alpha)

@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image, JpegImagePlugin
 from scipy.fft import dctn
 
+from ..codecs.base import save
 from .pixels import centre
 
 _QUALITIES = (50, 60, 70, 80, 85, 90, 95)
@@ -120,12 +121,10 @@ def _change(image: np.ndarray, **options: Any) -> float:
 
 
 def _recompress(image: np.ndarray, **options: Any) -> np.ndarray:
-    buffer = io.BytesIO()
-    mode = Image.fromarray(image)
+    picture = Image.fromarray(image)
     if options.get("subsampling") == -1:  # a grey file
-        mode, options = mode.convert("L"), {**options, "subsampling": 0}
-    mode.save(buffer, format="JPEG", **options)
-    with Image.open(buffer) as written:
+        picture, options = picture.convert("L"), {**options, "subsampling": 0}
+    with Image.open(io.BytesIO(save(picture, "JPEG", **options))) as written:
         return np.asarray(written.convert("RGB"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zlib
 from collections.abc import Hashable, Sequence
@@ -14,8 +15,10 @@ import numpy as np
 from PIL import Image, JpegImagePlugin
 
 from ..codecs import RewrittenError, open_codec
+from ..codecs.base import save
 from ..errors import ImageError
-from .containers import Container, read_container
+from .container import Container
+from .containers import read_container
 from .features import CONTENT, NUMBER, Feature
 
 #: Formats in which the size is free once the pixels are given. In JPEG and lossy WebP, the coded values *are*
@@ -76,7 +79,7 @@ def encoding_features(
     for part in (sets[:, :2], sets[:, 2:]):
         for members in part:
             rows = [int(row) for row in members if row >= 0]
-            cost = sum(num_pixels(containers[row]) for row in rows)
+            cost = sum(math.prod(containers[row].size) for row in rows)
             if cost > left and found:
                 skipped += part.shape[1] == 2
                 continue
@@ -122,11 +125,6 @@ def _comes_back(path: Path) -> Hashable:
     return True
 
 
-def num_pixels(container: Container) -> int:
-    width, height = container.content.get("width"), container.content.get("height")
-    return int(width) * int(height) if isinstance(width, int) and isinstance(height, int) else 0
-
-
 def _recode(path: Path, container: Container) -> Recoded | None:
     if container.format not in ("jpeg", "webp", *_LOSSLESS):
         return None
@@ -162,13 +160,13 @@ def _compare(
             "progressive": "SOF2" in str(container.structure.get("jpeg.frame")),
             "optimize": "made" in str(container.structure.get("jpeg.Huffman tables")),
         }
-        written = _save(image, "JPEG", **options)
+        written = save(image, "JPEG", **options)
     elif container.format == "webp":
-        written = _save(image, "WEBP", lossless=lossless)
+        written = save(image, "WEBP", lossless=lossless)
     elif container.format == "tiff":
-        written = _save(image, "TIFF", compression=image.info.get("compression"))
+        written = save(image, "TIFF", compression=image.info.get("compression"))
     else:
-        written = _save(image, "GIF")
+        written = save(image, "GIF")
     same = lossless and written == data
     return ("default" if same else "other"), read_container(written).payload, np.nan
 
@@ -179,7 +177,7 @@ def _compare_png(data: bytes, image: Image.Image) -> tuple[str, int, float]:
     plain.info.clear()
     size, filters = 0, 1.0
     for level in _PNG_LEVELS:
-        stream = _png_stream(_save(plain, "PNG", compress_level=level))
+        stream = _png_stream(save(plain, "PNG", compress_level=level))
         if stream == own:
             return f"level {level}", len(stream), 1.0
         if not size:
@@ -205,12 +203,6 @@ def _agreeing_filters(own: bytes, other: bytes, image: Image.Image) -> float:
         return 0.0  # interlaced, or of another bit depth
     stride = len(rows[0]) // image.height
     return float((rows[0][::stride] == rows[1][::stride]).mean())
-
-
-def _save(image: Image.Image, file_format: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format=file_format, **options)
-    return buffer.getvalue()
 
 
 def _statistics(image: Image.Image) -> tuple[float, float]:

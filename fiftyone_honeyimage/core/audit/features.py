@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .containers import describe
-from .report import METADATA, Separation
+from .container import describe
+from .report import METADATA, NUM_EXAMPLES, Separation
 from .separation import (
     TestResult,
     block_test,
@@ -25,9 +25,6 @@ from .separation import (
 STRUCTURE = "structure"
 CONTENT = "content"
 NUMBER = "number"
-
-#: Marked files that a finding names
-_NUM_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -60,14 +57,6 @@ class Feature:
         return len(set(self.values)) < 2
 
 
-@dataclass
-class Scored:
-    """Tests of one feature, before they are corrected for each other."""
-
-    feature: Feature
-    results: list[TestResult]
-
-
 def score_features(
     features: Sequence[Feature],
     names: Sequence[str],
@@ -92,24 +81,19 @@ def score_features(
     Returns:
         a :class:`.report.Separation` for each feature that varies, the smallest p-value first
     """
-    scored = [
-        Scored(feature, _test(feature, marked, labels, sets, alpha))
+    tested = [
+        (feature, _test(feature, marked, labels, sets, alpha), feature.name in inherited)
         for feature in features
         if not feature.is_constant
     ]
     least = [
         result.min_p_value
-        for entry in scored
-        if entry.feature.name not in inherited
-        for result in entry.results
+        for _, results, is_inherited in tested
+        for result in results
+        if not is_inherited
     ]
     factor = tarone_factor(least, alpha)
-    rows = [
-        _separation(
-            entry, names, marked, labels, sets, alpha, factor, entry.feature.name in inherited
-        )
-        for entry in scored
-    ]
+    rows = [_separation(*each, names, marked, labels, sets, alpha, factor) for each in tested]
     return sorted(rows, key=lambda row: row.p_value)
 
 
@@ -172,41 +156,35 @@ def _least(carries: np.ndarray, sets: np.ndarray) -> float:
 
 
 def _separation(
-    entry: Scored,
+    feature: Feature,
+    results: Sequence[TestResult],
+    is_inherited: bool,
     names: Sequence[str],
     marked: np.ndarray,
     labels: Sequence[str | None],
     sets: np.ndarray,
     alpha: float,
     factor: int,
-    is_inherited: bool,
 ) -> Separation:
-    feature = entry.feature
-    best = min(
-        entry.results, key=lambda result: result.p_value, default=TestResult("rank", 1.0, 1.0)
-    )
+    best = min(results, key=lambda result: result.p_value, default=TestResult("rank", 1.0, 1.0))
     values = _as_numbers(feature, best)
     auroc = None if values is None else matched_auroc(values, sets)
+    value = None if auroc is None else auroc.value
     adjusted = min(1.0, factor * best.p_value)
     separates = adjusted <= alpha and not is_inherited
-    examples = [names[row] for row in best.rows if marked[row]][:_NUM_EXAMPLES]
+    detail = "as in the originals" if is_inherited else ""
+    examples = [names[row] for row in best.rows if marked[row]][:NUM_EXAMPLES]
     return Separation(
         feature=feature.name,
         group=METADATA,
         test=best.name,
-        auroc=None if auroc is None else auroc.value,
+        auroc=value,
         interval=None if auroc is None else (auroc.low, auroc.high),
         auroc_class=None if values is None else class_auroc(values, marked, labels),
         p_value=best.p_value,
         p_adjusted=adjusted,
         separates=separates,
-        detail=(
-            _detail(feature, best, None if auroc is None else auroc.value)
-            if separates
-            else "as in the originals"
-            if is_inherited
-            else ""
-        ),
+        detail=_detail(feature, best, value) if separates else detail,
         files=tuple(examples) if separates else (),
     )
 

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from ..progress import Report, silent
-from .containers import Container, read_container
+from .container import Container
+from .containers import read_container
 from .features import CONTENT, NUMBER, STRUCTURE, Feature
 from .report import Leak
 
@@ -147,7 +148,11 @@ def _stat_features(
         Feature("links", STRUCTURE, [state.st_nlink for state in states]),
         Feature("extended attributes", STRUCTURE, [_attributes(folder / name) for name in names]),
         Feature("allocated blocks", STRUCTURE, [_spare_blocks(state) for state in states]),
-        Feature("order: of the inodes", NUMBER, _inode_places(names, labels, states)),
+        Feature(
+            "order: of the inodes",
+            NUMBER,
+            _places(names, labels, lambda row: states[row].st_ino),
+        ),
     ]
 
 
@@ -170,13 +175,6 @@ def _spare_blocks(state: os.stat_result) -> int | None:
     if blocks is None or not unit:
         return None
     return int(blocks - -(-state.st_size // unit) * unit // 512)
-
-
-def _inode_places(
-    names: Sequence[str], labels: Sequence[str | None], states: Sequence[os.stat_result]
-) -> list[float]:
-    """Each file's place among those of its folder and class by its number on the disk, from 0 to 1."""
-    return _places(names, labels, lambda row: states[row].st_ino)
 
 
 def folder_times(folder: Path, names: Sequence[str]) -> list[Leak]:
@@ -252,7 +250,4 @@ def _places(
 
 
 def _keys(values: Sequence[dict[str, Any]]) -> list[str]:
-    found: dict[str, Hashable] = {}
-    for entry in values:
-        found.update(dict.fromkeys(entry))
-    return list(found)
+    return list(dict.fromkeys(key for entry in values for key in entry))

@@ -11,9 +11,9 @@ from collections.abc import Collection, Hashable, Sequence
 
 import numpy as np
 
-from .containers import describe
+from .container import describe
 from .features import NUMBER, Feature
-from .report import Leak
+from .report import NUM_EXAMPLES, Leak
 
 #: What an export sets alike for all files; of images that nobody marked, none has another value by nature
 _SET_BY_EXPORT = (
@@ -29,8 +29,6 @@ _SET_BY_EXPORT = (
     "time: fraction",
     "time: modified",
 )
-
-_NUM_EXAMPLES = 5
 
 
 def lone_values(
@@ -67,7 +65,7 @@ def lone_values(
             f"{'values' if len(values) > 1 else 'the value'} that no other file has: "
             + ", ".join(f"'{describe(value)}'" for value in sorted(values, key=str)[:3])
         )
-        leak = Leak(feature.name, text, tuple(names[row] for row in lone[:_NUM_EXAMPLES]))
+        leak = Leak(feature.name, text, tuple(names[row] for row in lone[:NUM_EXAMPLES]))
         certain = shared == 1 and feature.name.startswith(_SET_BY_EXPORT)
         (leaks if certain else named).append(leak)
     return leaks, named

@@ -14,7 +14,6 @@ import numpy as np
 from ..errors import ParameterError, ReleaseError
 from ..progress import Report, silent
 from .annotations import Records, read_labels, read_records, record_features
-from .containers import Container
 from .encoding import MAX_PIXELS, encoding_features
 from .features import Feature, score_features
 from .files import file_features, folder_times, is_image_name, list_files
@@ -31,8 +30,6 @@ ALPHA = 0.01
 #: The same for a release that is stopped before it appears: exporting again would change little, so
 #: that false alarms have to be rare
 EXPORT_ALPHA = 1e-4
-
-_NUM_EXAMPLES = 5
 
 _WORD = re.compile(rb"[0-9A-Za-z_-]{8,}")
 _OWN_NAME = b"honeyimage"
@@ -63,8 +60,6 @@ class MetadataAudit:
         rows: features that vary, tested
         constant: names of features that do not
         sets: int (S, K), which files were compared
-        labels: the class of each file
-        containers: what each file says besides its pixels
         lossy_sizes: the size of lossy files given their pixels, which is a feature of the pixels
         certain: leaks that need no test: what marked files do not have in common with their originals, and
             what lies in the folder or in label files and does not belong there
@@ -75,8 +70,6 @@ class MetadataAudit:
     rows: list[Separation]
     constant: list[str]
     sets: np.ndarray
-    labels: list[str | None]
-    containers: list[Container]
     lossy_sizes: list[Feature]
     certain: list[Leak]
     named: list[Leak]
@@ -209,7 +202,7 @@ def audit_metadata(
         release.folder, names, containers, sets, max_pixels
     )
     sizes = [
-        (os.path.getsize(release.folder / name), *_size(container))
+        (os.path.getsize(release.folder / name), *container.size)
         for name, container in zip(names, containers, strict=True)
     ]
     features += [*encoded, *record_features(records, names, sizes)]
@@ -234,8 +227,6 @@ def audit_metadata(
         rows=rows,
         constant=[feature.name for feature in features if feature.is_constant],
         sets=sets,
-        labels=known,
-        containers=containers,
         lossy_sizes=lossy_sizes,
         certain=[
             *changed_features(release.folder, names, containers, originals, policies),
@@ -307,8 +298,3 @@ def _relative(folder: Path, path: str | os.PathLike[str]) -> str:
     if path.is_absolute():
         path = Path(os.path.relpath(path, folder))
     return path.as_posix()
-
-
-def _size(container: Container) -> tuple[int, int]:
-    width, height = container.content.get("width"), container.content.get("height")
-    return (int(str(width)), int(str(height))) if width is not None else (0, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,17 +10,17 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ..codecs import RewrittenError, open_codec, written_like_marked
-from ..codecs.base import Codec, largest_change
+from ..codecs.base import Codec
 from ..codecs.previews import without_previews
 from ..errors import ImageError, ParameterError
-from ..images import read_image, read_image_bytes
-from .containers import Container, describe, read_container
+from ..files import sha256_bytes
+from ..images import largest_change, read_image, read_image_bytes
+from .container import Container, describe
+from .containers import read_container
 from .encoding import encoder_of
 from .features import Feature
 from .files import container_features
-from .report import Leak
-
-_NUM_EXAMPLES = 5
+from .report import NUM_EXAMPLES, Leak
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ def changed_features(
         Leak(
             key,
             f"{len(found)} HoneyImages differ from their originals: {found[0][1]}",
-            tuple(name for name, _ in found[:_NUM_EXAMPLES]),
+            tuple(name for name, _ in found[:NUM_EXAMPLES]),
         )
         for key, found in sorted(changed.items())
     ]
@@ -239,9 +238,9 @@ def altered_files(
         if digest in used or not rest:
             continue
         try:
-            kept.add(_sha256(written_like_marked(path, anew=False, drop=drop)))
-            anew.add(_sha256(written_like_marked(path, anew=True, drop=drop)))
-            pixels.add(_sha256(read_image(path).tobytes()))
+            kept.add(sha256_bytes(written_like_marked(path, anew=False, drop=drop)))
+            anew.add(sha256_bytes(written_like_marked(path, anew=True, drop=drop)))
+            pixels.add(sha256_bytes(read_image(path).tobytes()))
         except (ImageError, OSError):
             continue
     is_anew = any(digests[name] in anew - kept for name in rest)
@@ -254,7 +253,7 @@ def altered_files(
     if is_anew or drop:
         for name in sorted(same):
             written = written_like_marked(originals[digests[name]], anew=is_anew, drop=drop)
-            if _sha256(written) != digests[name]:
+            if sha256_bytes(written) != digests[name]:
                 altered.append(name)
     leaks: list[Leak] = []
     named: list[Leak] = []
@@ -265,7 +264,7 @@ def altered_files(
                 "other files",
                 f"{len(altered)} files that are no HoneyImages have the pixels of their originals and "
                 "other bytes, so that they were written otherwise than the HoneyImages",
-                tuple(altered[:_NUM_EXAMPLES]),
+                tuple(altered[:NUM_EXAMPLES]),
             )
         )
     if unknown:
@@ -274,7 +273,7 @@ def altered_files(
                 "other files",
                 f"{len(unknown)} files that are no HoneyImages are no longer among the originals, with "
                 "which they could be compared",
-                tuple(unknown[:_NUM_EXAMPLES]),
+                tuple(unknown[:NUM_EXAMPLES]),
             )
         )
     return leaks, named, is_anew
@@ -282,13 +281,9 @@ def altered_files(
 
 def _pixels_of(path: Path) -> str:
     try:
-        return _sha256(read_image(path).tobytes())
+        return sha256_bytes(read_image(path).tobytes())
     except ImageError:
         return ""
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _all_of(container: Container) -> dict[str, Hashable]:

@@ -1,7 +1,7 @@
 """The stranger who has this tool: he marks images himself, and learns from them what marks look like.
 
-He needs no mark of the owner's. Of the release's images he takes some, marks them with models that he trained on
-the release, and has each of them twice, without and with a mark: what differs is the mark alone, and not the
+He needs no mark of the owner's. Of the release's images he takes some, marks them as the owner did, with models that he
+trained on the release, and has each of them twice, without and with a mark: what differs is the mark alone, and not the
 scene, so that a few dozen teach more than as many marked images among strange ones. Then he sorts the release.
 
 The scores that come out have seen neither the HoneyImages nor the images that they are compared with, so the rank
@@ -10,9 +10,10 @@ test needs no correction for learning.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +22,11 @@ from sklearn.covariance import ledoit_wolf
 from ..codecs import Codec, decoded_sources, open_codec
 from ..device import choose_device
 from ..errors import ImageError
-from ..images import read_image
+from ..images import LazyImages, read_image
+from ..methods import DEFAULT_METHOD, METHODS, Method
 from ..methods.crafting import Crafting
-from ..methods.honeyimage import HoneyImageOptions
+from ..methods.options import Options
 from ..methods.request import CraftRequest
-from ..methods.room import budget_of, has_room
 from ..progress import Report, silent
 from .compression import compression_features
 from .pixels import residual_features
@@ -67,12 +68,25 @@ def detector_features(path: Path, image: np.ndarray) -> np.ndarray:
     return np.concatenate([residual_features(image), compression_features(path, image)])
 
 
+def practised_method(values: Mapping[str, Any]) -> tuple[Method, Options]:
+    """What a stranger practises: the release's own method, HoneyImages where its sides share secrets or nothing changes.
+
+    Args:
+        values: ``method`` and its options among others, such as a ledger's header
+    """
+    method = METHODS.get(values.get("method", ""), DEFAULT_METHOD)
+    if method.shares_secrets or not method.changes_pixels:
+        method = DEFAULT_METHOD
+    return method, method.Options.read(values)
+
+
 def choose_practice(
     paths: Sequence[Path],
     allowed: np.ndarray,
-    settings: HoneyImageOptions,
+    settings: Options,
     seed: int,
     most: int = MOST,
+    method: Method = DEFAULT_METHOD,
 ) -> tuple[list[int], list[Codec]]:
     """Images that can be marked, at random, and their codecs; fewer where they are large.
 
@@ -82,6 +96,7 @@ def choose_practice(
         settings: of the marks
         seed: of the choice
         most (200): how many at most
+        method (HoneyImages): how they are marked
     """
     rows: list[int] = []
     codecs: list[Codec] = []
@@ -91,12 +106,11 @@ def choose_practice(
             break
         try:
             codec = open_codec(paths[row])
-            cell, spill = codec.cell(grey=settings.smoothing > 0)
-            budget = budget_of(codec.original(), settings.epsilon, cell, spill)
+            roomy = method.has_room(codec, settings)
         except ImageError:
             continue
-        pixels += budget.size
-        if has_room(budget):
+        pixels += codec.width * codec.height
+        if roomy:
             rows.append(row)
             codecs.append(codec)
     return rows, codecs
@@ -108,12 +122,14 @@ def mark_for_practice(
     num_classes: int,
     models: tuple[torch.nn.Module, torch.nn.Module],
     input_size: int,
-    settings: HoneyImageOptions,
+    settings: Options,
     *,
     seed: int,
     device: str | torch.device | None = None,
     folder: Path,
     report: Report | None = None,
+    method: Method = DEFAULT_METHOD,
+    partners: Sequence[np.ndarray] = (),
 ) -> list[np.ndarray]:
     """Marks images with two finished models and returns their features.
 
@@ -128,12 +144,13 @@ def mark_for_practice(
         device (None): where to search
         folder: where a marked file lies while it is looked at
         report (None): called with the stage "Marking for practice"
+        method (HoneyImages): how they are marked
+        partners (()): see :class:`..methods.request.CraftRequest`
 
     Returns:
         K arrays (D,), see :func:`detector_features`
     """
     report = report or silent
-    where = choose_device(device)
     blank = torch.zeros((1, 3, input_size, input_size), dtype=torch.uint8)
     request = CraftRequest(
         candidates=decoded_sources(codecs),
@@ -142,31 +159,43 @@ def mark_for_practice(
         rest_labels=labels[:1],
         num_classes=num_classes,
         codecs=codecs,
-        options=HoneyImageOptions(
-            epsilon=settings.epsilon,
-            step_size=2.5 * settings.epsilon / _ROUNDS,
-            num_steps=_ROUNDS,
-            smoothing=settings.smoothing,
-        ),
+        partners=partners,
+        options=settings,
         seed=seed,
         device=device,
     )
-    crafting = Crafting(request, where)
+    if method.num_models == 1:
+        result = method.craft(replace(request, out_model=models[0]))
+        images, files = result.images, result.encoded
+        report("Marking for practice", 1, 1)
+    else:
+        images, files = _ascend(request, models, report)
+    for model in models:
+        model.cpu()
+    assert files is not None  # there are codecs
+    features = []
+    for number, codec in enumerate(codecs):
+        path = folder / f"practice{codec.path.suffix}"
+        path.write_bytes(files[number])
+        features.append(detector_features(path, images[number]))
+    return features
+
+
+def _ascend(
+    request: CraftRequest, models: tuple[torch.nn.Module, torch.nn.Module], report: Report
+) -> tuple[Sequence[np.ndarray], Sequence[bytes] | None]:
+    """HoneyImages from models that stay as they are, and their files."""
+    request = request.with_options(
+        step_size=2.5 * request.options.epsilon / _ROUNDS, num_steps=_ROUNDS, robust=False
+    )
+    crafting = Crafting(request, choose_device(request.device))
     seen = crafting.see_all()
-    targets = torch.as_tensor(labels, dtype=torch.int64)
+    targets = torch.as_tensor(request.candidate_labels, dtype=torch.int64)
     for step in range(_ROUNDS):
         crafting.ascend(seen, targets, *models, step)
         report("Marking for practice", step + 1, _ROUNDS)
     images, files, *_ = crafting.finish_all()
-    for model in models:
-        model.cpu()
-    assert files is not None  # there are codecs
-    result = []
-    for number, codec in enumerate(codecs):
-        path = folder / f"practice{codec.path.suffix}"
-        path.write_bytes(files[number])
-        result.append(detector_features(path, images[number]))
-    return result
+    return images, files
 
 
 def learn_detector(plain: np.ndarray, marked: np.ndarray) -> MarkDetector:
@@ -201,12 +230,13 @@ def practise(
     half_models: Sequence[torch.nn.Module],
     whole_model: torch.nn.Module,
     input_size: int,
-    settings: HoneyImageOptions,
+    settings: Options,
     *,
     seed: int,
     device: str | torch.device | None,
     folder: Path,
     report: Report | None = None,
+    method: Method = DEFAULT_METHOD,
 ) -> MarkDetector | None:
     """Marks some images of a release and learns to tell them from what they were.
 
@@ -218,20 +248,23 @@ def practise(
         half: int (N,), the half, 0 or 1, that an image was in when models were trained; others are left out
         half_models: the model of each half
         whole_model: the model of all images
-        input_size, settings, seed, device, folder, report: see :func:`mark_for_practice`
+        input_size, settings, seed, device, folder, report, method: see :func:`mark_for_practice`
 
     Returns:
         the detector, or None with fewer than 30 images that can be marked
     """
-    rows, codecs = choose_practice(paths, allowed & (half >= 0), settings, seed)
+    rows, codecs = choose_practice(paths, allowed & (half >= 0), settings, seed, method=method)
     if len(rows) < LEAST:
         return None
+    others = np.setdiff1d(np.flatnonzero(allowed), rows)
+    mixed = np.random.default_rng(seed).choice(others if len(others) else rows, len(rows))
     plain, marked = [], []
     for number in (0, 1):
         chosen = [place for place, row in enumerate(rows) if half[row] == number]
         if not chosen:
             continue
         own = [rows[place] for place in chosen]
+        partners = [paths[row] for row in mixed[chosen]]
         plain += [detector_features(paths[row], read_image(paths[row])) for row in own]
         marked += mark_for_practice(
             [codecs[place] for place in chosen],
@@ -244,5 +277,11 @@ def practise(
             device=device,
             folder=folder,
             report=report,
+            method=method,
+            partners=_read_lazily(partners),
         )
     return learn_detector(np.array(plain), np.array(marked))
+
+
+def _read_lazily(paths: Sequence[Path]) -> LazyImages:
+    return LazyImages(len(paths), lambda row: read_image(paths[row]))

@@ -11,6 +11,9 @@ METADATA = "metadata"
 PIXELS = "pixels"
 LOSS = "loss"
 
+#: Marked files that a finding names
+NUM_EXAMPLES = 5
+
 
 @dataclass(frozen=True)
 class Leak:
@@ -164,7 +167,7 @@ class AuditReport:
         if not self.signals:
             return "nothing tells HoneyImages apart"
         found = sorted(self.signals, key=lambda row: row.p_adjusted)
-        words = ", ".join(f"{_plain(row.feature)}{_share(row)}" for row in found)
+        words = ", ".join(f"{_PLAIN.get(row.feature, row.feature)}{_share(row)}" for row in found)
         return f"HoneyImages can be told apart, not for certain, by {words}"
 
     @property
@@ -194,27 +197,18 @@ class AuditReport:
     def markdown(self) -> str:
         """Tables of the leaks and of the pixel features."""
         parts = []
-        if self.leaks:
-            rows = [f"| {_cell(leak.feature)} | {_cell(leak.reason)} |" for leak in self.leaks]
-            parts.append("\n".join(["| Leak | |", "| --- | --- |", *rows]))
-        if self.named:
-            rows = [f"| {_cell(leak.feature)} | {_cell(leak.reason)} |" for leak in self.named]
-            parts.append("\n".join(["| To look at | |", "| --- | --- |", *rows]))
+        for title, leaks in (("Leak", self.leaks), ("To look at", self.named)):
+            if leaks:
+                rows = [f"| {_cell(leak.feature)} | {_cell(leak.reason)} |" for leak in leaks]
+                parts.append("\n".join([f"| {title} | |", "| --- | --- |", *rows]))
         if self.pixels:
             rows = [
                 f"| {_cell(row.feature)} | {_auroc_text(row)} | {_number(row.auroc_class)} | "
                 f"{row.p_adjusted:.2g} | {_cell(row.detail)} |"
                 for row in self.pixels
             ]
-            parts.append(
-                "\n".join(
-                    [
-                        "| Pixels | AUROC, similar images | AUROC, same class | p | |",
-                        "| --- | --- | --- | --- | --- |",
-                        *rows,
-                    ]
-                )
-            )
+            head = "| Pixels | AUROC, similar images | AUROC, same class | p | |"
+            parts.append("\n".join([head, "| --- | --- | --- | --- | --- |", *rows]))
         parts += [f"- {note}" for note in self.notes]
         return "\n\n".join(parts)
 
@@ -243,10 +237,6 @@ _PLAIN = {
     "nearness to another image": "how near they are to another image",
     "size of the coded pixels": "the size of their coded pixels",
 }
-
-
-def _plain(feature: str) -> str:
-    return _PLAIN.get(feature, feature)
 
 
 def _share(row: Separation) -> str:

@@ -35,7 +35,6 @@ def find_strays(
         leaks, and what is named and fails nothing: plain documents that name no image, and empty folders
     """
     unknown, documents = [], []
-    hidden_images = [name for name in names if _is_hidden(name)]
     for name in others:
         path = PurePosixPath(name)
         if _is_hidden(name):
@@ -46,7 +45,7 @@ def find_strays(
             documents.append(name)
         else:
             unknown.append(name)
-    unknown += hidden_images
+    unknown += filter(_is_hidden, names)
     for root, folders, files in os.walk(folder):
         base = Path(root).relative_to(folder)
         unknown += [

@@ -12,13 +12,10 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ImageError
-from ..images import check_image, read_image, read_image_bytes
+from ..images import check_image, largest_change, read_image, read_image_bytes, strips
 
 #: How far the pixels of a trial are moved, in 0–255 units; more than any usual mark
 _TRIAL = 16
-
-#: Rows that are worked on at a time, a multiple of the largest block of JPEG (32); bounds memory.
-STRIP_ROWS = 256
 
 
 class RewrittenError(ImageError):
@@ -56,6 +53,14 @@ class Codec(ABC):
         if self.mode in ("L", "LA"):
             return True
         return is_grey(self.original())
+
+    @cached_property
+    def transparent(self) -> bool:
+        """Whether part of the picture is transparent."""
+        if self.mode not in ("LA", "RGBA"):
+            return False
+        with Image.open(self.path) as image:
+            return image.getchannel("A").getextrema() != (255, 255)
 
     def encode(self, pixels: np.ndarray) -> bytes:
         """Returns a whole file that holds these pixels, or for lossy formats, is nearest to them.
@@ -142,7 +147,7 @@ class Codec(ABC):
         """What is left of a change once it is written and read again, up to rounding and clipping.
 
         Args:
-            change: float32 (h, W, 3), of all rows or of a strip of :data:`STRIP_ROWS`
+            change: float32 (h, W, 3), of all rows or of a strip of :func:`..images.strips`
 
         Returns:
             float32 (h, W, 3); of lossless formats, the change itself
@@ -204,14 +209,6 @@ class Codec(ABC):
         return Image.merge(self.mode, [*colours.split(), alpha])
 
 
-def largest_change(original: np.ndarray, pixels: np.ndarray) -> int:
-    """The largest difference of any value of two uint8 images of one shape, a few rows at a time."""
-    return max(
-        int(np.abs(original[rows].astype(np.int16) - pixels[rows]).max())
-        for rows in strips(len(original))
-    )
-
-
 def check_change_kept(
     original: np.ndarray, pixels: np.ndarray, epsilon: float, name: str | os.PathLike[str]
 ) -> None:
@@ -249,11 +246,6 @@ def is_grey(pixels: np.ndarray) -> bool:
     """Whether the three channels are equal everywhere."""
     red = pixels[:, :, 0]
     return bool((red == pixels[:, :, 1]).all() and (red == pixels[:, :, 2]).all())
-
-
-def strips(height: int, rows: int = STRIP_ROWS) -> list[slice]:
-    """The rows of an image, a few at a time."""
-    return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
 
 
 def save(image: Image.Image, file_format: str, **options: object) -> bytes:

@@ -16,8 +16,9 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ImageError
+from ..images import strips
 from . import jpeg_segments
-from .base import Codec, strips
+from .base import Codec
 from .jpeg_blocks import JpegBlocks
 from .jpeg_huffman import ScanComponent, encode_scan, has_every_code
 from .jpeg_segments import PROGRESSIVE, SOF, Segments

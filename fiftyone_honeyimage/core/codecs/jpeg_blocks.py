@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from scipy.fft import dctn, idctn
 
-from .base import strips
+from ..images import strips
 from .jpeg_segments import Segments, stores_rgb
 
 #: RGB to Y, Cb, Cr without offsets (ITU-T T.871).

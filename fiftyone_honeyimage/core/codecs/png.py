@@ -94,8 +94,7 @@ def read_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
     chunks = []
     position = len(SIGNATURE)
     while position + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, position)
-        kind = data[position + 4 : position + 8]
+        length, kind = struct.unpack_from(">I4s", data, position)
         chunks.append((kind, data[position + 8 : position + 8 + length]))
         position += 12 + length
         if kind == b"IEND":

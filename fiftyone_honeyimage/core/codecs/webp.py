@@ -67,10 +67,7 @@ def split_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
     chunks = []
     position = 12
     while position + 8 <= len(data):
-        kind, length = (
-            data[position : position + 4],
-            struct.unpack_from("<I", data, position + 4)[0],
-        )
+        kind, length = struct.unpack_from("<4sI", data, position)
         chunks.append((kind, data[position + 8 : position + 8 + length]))
         position += 8 + length + length % 2
     return chunks

@@ -11,7 +11,7 @@ and whichever pairs fail.
 Why the slope is not fitted to the suspect's answers, as covariance adjustment does elsewhere. A line through the
 origin takes the very memory that is looked for as a part of hardness: a suspect that knows all released sides answers
 with the hardness of the withheld ones. On the answers of three real trainings a fitted slope, by least squares or least
-absolute deviations, made p larger (``benchmarks/power.py``, README). And whoever could make chosen queries fail would
+absolute deviations, made p larger (``benchmarks/power.py``, docs/measured.md). And whoever could make chosen queries fail would
 move it. One half is what such a suspect calls for: its answers follow the references on one side of the two.
 
 Source: difficulty calibration of membership inference, Watson et al., ICLR 2022, with a slope of 1; covariance

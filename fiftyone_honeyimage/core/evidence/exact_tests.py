@@ -98,9 +98,7 @@ class StratifiedSignedRank(Test):
 
     name = "stratified_signed_rank"
     title = "exact signed-rank test over strata of hardness"
-    meaning = (
-        "Likewise, ranking each pair among pairs as hard as it, with weights that are fixed now"
-    )
+    meaning = "Asks about all pairs and tests once, ranking each among pairs as hard as it, with committed weights"
     for_labels = "sign"
     stratified = True
 

@@ -191,6 +191,10 @@ class Plan:
             raise ParameterError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
         return TESTS[self.test].for_labels if kind == "labels" else self.test
 
+    def score_for(self, kind: str) -> str:
+        """Returns the score for a suspect that answers with "scores" or "labels", which tell only whether they are right."""
+        return "correct" if kind == "labels" else self.score
+
     def is_adjusted(self, kind: str) -> bool:
         """Whether a suspect's answers of this kind are adjusted."""
         return kind == "scores" and self.adjustment != "none"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ..scores import SCORES
 from .exact_tests import TESTS
 
 DERIVED = "derived"
@@ -21,6 +22,7 @@ def word_verdict(
     p_adjusted: float,
     alpha: float,
     *,
+    score: str = "loss",
     adjusted: bool = False,
 ) -> str:
     """Returns one or two sentences that hold as they stand, for readers who are no statisticians.
@@ -31,6 +33,7 @@ def word_verdict(
         test: the test's name in a verdict
         counts: the numbers of pairs that were answered and that failed
         p_value, p_adjusted, alpha: of the verdict
+        score ("loss"): the name of the score that the test compares, told unless it is what was recorded of an answer
         adjusted (False): whether the test allows for how hard each image is
     """
     if verdict == INCONCLUSIVE:
@@ -39,9 +42,14 @@ def word_verdict(
         )
     num_pairs, num_failed = counts
     lost = f" and {num_failed} more that failed and count against it" if num_failed else ""
-    allowing = ", allowing for how hard each image is to other models," if adjusted else ""
+    how = [TESTS[test].title]
+    if not SCORES[score].is_recorded:
+        how.append(f'by the score "{SCORES[score].title}"')
+    if adjusted:
+        how.append("allowing for how hard each image is to other models")
+    with_what = ", ".join(how) + ("," if len(how) > 1 else "")
     figures = (
-        f"{TESTS[test].title}{allowing} on {num_pairs} pairs of twins{lost}, p = {p_value:.2g}, corrected for all "
+        f"{with_what} on {num_pairs} pairs of twins{lost}, p = {p_value:.2g}, corrected for all "
         f"verifications with this ledger {p_adjusted:.2g}, significance level {alpha:g}"
     )
     if verdict == DERIVED:

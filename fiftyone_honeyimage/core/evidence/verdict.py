@@ -213,8 +213,9 @@ def decide(
     decided = DERIVED if p_adjusted <= level else NOT_SHOWN
     verdict = INCONCLUSIVE if reason else decided
     counts, adjusted = (differences.size, num_failed), plan.is_adjusted(kind)
+    score = plan.score_for(kind)
     statement = word_verdict(
-        verdict, reason, test, counts, p_value, p_adjusted, level, adjusted=adjusted
+        verdict, reason, test, counts, p_value, p_adjusted, level, score=score, adjusted=adjusted
     )
     return Verdict(
         verdict=verdict,
@@ -251,7 +252,7 @@ def tested_differences(
     Args:
         plan, answers, released, covariates, references: see :func:`judge`
     """
-    score = SCORES["correct" if answers.kind == "labels" else plan.score]
+    score = SCORES[plan.score_for(answers.kind)]
     differences = answers.score_differences(released, score, references, plan.score_fit)
     if plan.is_adjusted(answers.kind):
         differences = adjust(

@@ -331,8 +331,8 @@ class Checker:
 
     def _plan_facts(self) -> list[tuple[str, str]]:
         """What was committed of the comparison: test, weights, score and adjustment."""
-        plan, is_labels = self.plan, self.answers.kind == "labels"
-        score = SCORES["correct" if is_labels else plan.score]
+        plan = self.plan
+        score = SCORES[plan.score_for(self.answers.kind)]
         adjustment = plan.adjustment if plan.is_adjusted(self.answers.kind) else "none"
         facts = [
             ("committed: level and test", f"{plan.alpha:g}, {TESTS[plan.test].title}"),

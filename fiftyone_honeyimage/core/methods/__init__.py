@@ -43,4 +43,18 @@ def method_words(name: str, options: Mapping[str, Any]) -> str:
     return METHODS[name].words(options) if name in METHODS else name
 
 
-__all__ = ["DEFAULT_METHOD", "METHODS", "Method", "method_words"]
+def most_changed(name: str | None, options: Mapping[str, Any]) -> float | None:
+    """The largest change of any value that a method promises, 0–255; None for any change, or if it is not registered.
+
+    Args:
+        name: the method's
+        options: its own among others
+    """
+    if name not in METHODS:
+        return None
+    method = METHODS[name]
+    most = method.most_changed(method.Options.read(options))
+    return most if most < 255 else None
+
+
+__all__ = ["DEFAULT_METHOD", "METHODS", "Method", "method_words", "most_changed"]

@@ -49,6 +49,7 @@ class Method(ABC):
         Options: its parameters, a subclass of :class:`.options.Options`
         score: what a suspect's answers are compared as unless a marking says otherwise, a name in ``SCORES``
         changes_pixels: whether an image needs room for a mark
+        no_room: what an image without room is, in words
         changes_labels: whether a release gives marked images other labels
         shares_secrets: whether a side is several images with one secret, ``num_honeyimages // num_pairs`` of them
         direction: whether a model that learned a side does better on it ("lower" loss) or worse ("higher"), see
@@ -62,6 +63,9 @@ class Method(ABC):
     Options: ClassVar[type[Options]]
     score: ClassVar[str] = "loss"
     changes_pixels: ClassVar[bool] = True
+    no_room: ClassVar[str] = (
+        "flat, dark or saturated nearly everywhere, where a change would be seen"
+    )
     changes_labels: ClassVar[bool] = False
     shares_secrets: ClassVar[bool] = False
     direction: ClassVar[str] = "lower"
@@ -129,7 +133,7 @@ class Method(ABC):
         return 0
 
     def has_room(self, codec: Codec, options: Any) -> bool:
-        """Whether an image can hold a mark that no eye finds."""
+        """Whether an image can hold a mark; those that cannot are never chosen."""
         return True
 
     def words(self, values: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from ..seeds import derive_seed
 from .unperturbed import Unperturbed
 
 if TYPE_CHECKING:
+    from ..codecs.base import Codec
     from .request import CraftRequest, CraftResult
 
 
@@ -22,11 +23,21 @@ class Changed(Unperturbed):
     print their parameters.
     """
 
+    changes_pixels = True
+    no_room = "transparent in part, and a changed picture would no longer fit what is transparent"
+
     @abstractmethod
-    def change(
-        self, image: np.ndarray, request: CraftRequest, rng: np.random.Generator
-    ) -> np.ndarray:
-        """A uint8 (H, W, 3) image as a release holds it, of the same shape."""
+    def change(self, request: CraftRequest, row: int, rng: np.random.Generator) -> np.ndarray:
+        """A candidate as a release holds it, uint8 (H, W, 3), of the same shape.
+
+        Args:
+            request: what was asked for
+            row: which candidate
+            rng: its own generator
+        """
+
+    def has_room(self, codec: Codec, options: Any) -> bool:
+        return not codec.transparent
 
     def most_changed(self, options: Any) -> float:
         return 255.0
@@ -35,8 +46,7 @@ class Changed(Unperturbed):
         from .changed_images import finish_changed
 
         def changed(row: int) -> np.ndarray:
-            image = request.candidates[row]  # raises IndexError at the end
             rng = np.random.default_rng(derive_seed(request.seed, self.name, row))
-            return self.change(image, request, rng)
+            return self.change(request, row, rng)  # raises IndexError at the end
 
         return finish_changed(request, LazyImages(len(request.candidates), changed))

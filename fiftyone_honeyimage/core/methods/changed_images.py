@@ -44,13 +44,15 @@ def finish_changed(
     if out_model is None:
         out_model = train_out_model(request)
     encoded = files
-    images: Sequence[np.ndarray] = [np.array(image, copy=True) for image in changed]
     if request.codecs is not None and encoded is None:
         folder = request.checkpoint_dir / "files" if request.checkpoint_dir else None
         encoded = FinishedFiles(len(changed), folder)
         for row, (codec, image) in enumerate(zip(request.codecs, changed, strict=True)):
             encoded.put(row, codec.encode(image))
-    if encoded is not None:
+    images: Sequence[np.ndarray]
+    if encoded is None:
+        images = [np.array(image, copy=True) for image in changed]
+    else:
         images = decoded_files(encoded)
     size = int(request.rest.shape[-1])
     device = choose_device(request.device)

@@ -34,16 +34,11 @@ class Crop(Changed):
     title = "Hard images, cropped: the change is seen"
     Options = CropOptions
 
-    def change(
-        self, image: np.ndarray, request: CraftRequest, rng: np.random.Generator
-    ) -> np.ndarray:
+    def change(self, request: CraftRequest, row: int, rng: np.random.Generator) -> np.ndarray:
         from ..resizing import resize_uint8
+        from .transforms import random_part
 
+        image = request.candidates[row]
         height, width = image.shape[:2]
-        kept = [max(1, round(request.options.share * side)) for side in (height, width)]
-        top, left = (
-            int(rng.integers(side - own + 1))
-            for side, own in zip((height, width), kept, strict=True)
-        )
-        part = image[top : top + kept[0], left : left + kept[1]]
-        return resize_uint8(np.ascontiguousarray(part), (height, width))
+        rows, columns = (random_part(side, request.options.share, rng) for side in (height, width))
+        return resize_uint8(np.ascontiguousarray(image[rows, columns]), (height, width))

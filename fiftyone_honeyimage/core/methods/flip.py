@@ -18,7 +18,5 @@ class Flip(Changed):
     name = "flip"
     title = "Hard images, mirrored"
 
-    def change(
-        self, image: np.ndarray, request: CraftRequest, rng: np.random.Generator
-    ) -> np.ndarray:
-        return np.ascontiguousarray(image[:, ::-1])
+    def change(self, request: CraftRequest, row: int, rng: np.random.Generator) -> np.ndarray:
+        return np.ascontiguousarray(request.candidates[row][:, ::-1])

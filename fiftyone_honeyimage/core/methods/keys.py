@@ -22,7 +22,7 @@ from ..limits import Choice, Whole
 from ..seeds import derive_seed
 from .base import Method, RunSize
 from .options import Options, option
-from .selection import RULES, Candidates, select_candidates
+from .selection import RULES, Candidates, left_over, select_candidates
 
 if TYPE_CHECKING:
     from .request import CraftRequest, CraftResult
@@ -136,21 +136,18 @@ class KeyMethod(Method):
             files_a_side=files,
         )
         rng = np.random.default_rng(derive_seed(seed, "keys", "images"))
-        free = np.ones(len(labels), dtype=bool)
-        free[found.rows] = False
-        for mask in excluded.values():
-            free &= ~mask
-        if free.sum() < options.num_probes:
+        free = left_over(found, len(labels), excluded)
+        if len(free) < options.num_probes:
             raise SamplesError(
                 f"num_probes={options.num_probes} images to ask about are not left beside {len(found.rows)} that "
-                f"get a secret; {int(free.sum())} are. Ask for fewer of either, or exclude less"
+                f"get a secret; {len(free)} are. Ask for fewer of either, or exclude less"
             )
         return Candidates(
             singles=found.singles,
             pairs=found.pairs[rng.permutation(len(found.pairs))],
             excluded=found.excluded,
             files_a_side=files,
-            probes=np.sort(rng.choice(np.flatnonzero(free), options.num_probes, replace=False)),
+            probes=np.sort(rng.choice(free, options.num_probes, replace=False)),
         )
 
     def craft(self, request: CraftRequest) -> CraftResult:

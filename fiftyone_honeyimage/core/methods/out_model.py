@@ -16,7 +16,9 @@ from .request import CraftRequest
 
 
 def train_out_model(request: CraftRequest) -> torch.nn.Module:
-    """``f_out``: a proxy trained on the rest alone, from a checkpoint if there is one."""
+    """``f_out``: a proxy trained on the rest alone, as given or from a checkpoint if there is one."""
+    if request.out_model is not None:
+        return request.out_model.eval()
     size = int(request.rest.shape[-1])
     seed = derive_seed(request.seed, "f_out")
     model = build_model(request.proxy, request.num_classes, input_size=size, seed=seed)

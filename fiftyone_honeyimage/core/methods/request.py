@@ -29,6 +29,8 @@ class CraftRequest:
         sides: int64 (M, 2, F), which candidates sides a and b of each pair hold
         probe_sources: uint8 (H, W, 3) arrays of the images that the method chose to be asked about, read one at a time
         probe_labels: int64 (P,), their classes
+        partners: uint8 (H, W, 3) arrays, for each candidate an image that is mixed into it, of any size; read one at
+            a time; empty for most methods
         rest: uint8 (N, 3, S, S), the images that are not candidates, at the proxy's input size
         rest_labels: int64 (N,)
         num_classes: the number of classes
@@ -42,6 +44,7 @@ class CraftRequest:
         report: progress
         executor, trained_dir: who trains the out-model and the first in-model, and where they are found again; see
             ``executor`` and ``checkpoint_dir`` of :func:`..training.train_models`
+        out_model: a finished model to take for the out-model; None trains one
     """
 
     candidates: Sequence[np.ndarray]
@@ -62,6 +65,8 @@ class CraftRequest:
     sides: np.ndarray = field(default_factory=lambda: np.empty((0, 2, 1), dtype=np.int64))
     probe_sources: Sequence[np.ndarray] = ()
     probe_labels: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    partners: Sequence[np.ndarray] = ()
+    out_model: torch.nn.Module | None = None
 
     def __post_init__(self) -> None:
         if self.codecs is not None and len(self.codecs) != len(self.candidates):

@@ -28,6 +28,8 @@ class Candidates:
         excluded: how many images each exclusion took out of the ranking
         files_a_side: F, images that share a side's secret
         probes: int64 (P,), images that a suspect will be asked about with a secret in them; no release holds them
+        partners: int64 (N + M·F,), for each of :attr:`rows` an image that is mixed into it and that a release holds
+            as it is; empty for most methods
     """
 
     singles: np.ndarray
@@ -35,6 +37,7 @@ class Candidates:
     excluded: Mapping[str, int] = field(default_factory=dict)
     files_a_side: int = 1
     probes: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    partners: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     @property
     def rows(self) -> np.ndarray:
@@ -136,6 +139,23 @@ def select_candidates(
     left = ranking[~np.isin(ranking, pairs)]
     singles = left[_taken(len(left), num_honeyimages - num_twins, rule, rng)].astype(np.int64)
     return Candidates(singles=singles, pairs=pairs, excluded=counts, files_a_side=files_a_side)
+
+
+def left_over(
+    candidates: Candidates, num_images: int, excluded: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """Rows that were neither chosen nor left out, int64, ascending.
+
+    Args:
+        candidates: what was chosen
+        num_images: K
+        excluded: see :func:`select_candidates`
+    """
+    free = np.ones(num_images, dtype=bool)
+    free[candidates.rows] = False
+    for mask in excluded.values():
+        free &= ~mask
+    return np.flatnonzero(free)
 
 
 def _taken(num: int, wanted: int, rule: str, rng: np.random.Generator) -> np.ndarray:

@@ -99,12 +99,15 @@ def _differentiable_crop(x: torch.Tensor, rng: np.random.Generator) -> torch.Ten
 
 
 def _crop(height: int, width: int, rng: np.random.Generator) -> tuple[slice, slice, bool]:
-    parts = []
-    for length in (height, width):
-        kept = max(1, round(CROP * length))
-        start = int(rng.integers(length - kept + 1))
-        parts.append(slice(start, start + kept))
-    return parts[0], parts[1], bool(rng.integers(2))
+    rows, columns = random_part(height, CROP, rng), random_part(width, CROP, rng)
+    return rows, columns, bool(rng.integers(2))
+
+
+def random_part(length: int, share: float, rng: np.random.Generator) -> slice:
+    """A share of a side, anywhere on it, one pixel at least."""
+    kept = max(1, round(share * length))
+    start = int(rng.integers(length - kept + 1))
+    return slice(start, start + kept)
 
 
 def _three_quarters(length: int) -> int:

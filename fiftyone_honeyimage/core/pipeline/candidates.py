@@ -173,8 +173,7 @@ def _refusal(path: str, request: Mapping[str, Any]) -> _Refusal | None:
         return None
     return _Refusal(
         "no_room",
-        f"{path} is flat, dark or saturated nearly everywhere, where a change would be seen; "
-        "method='unperturbed' changes no pixel and takes such images",
+        f"{path} is {method.no_room}; method='unperturbed' changes no pixel and takes such images",
     )
 
 

@@ -71,7 +71,10 @@ def make_images(
 
     rows = candidates.rows
     rest = np.setdiff1d(np.arange(len(kept)), rows)
-    probes = [loaded.samples.filepaths[row] for row in candidates.probes]
+    probes, partners = (
+        _read_lazily([loaded.samples.filepaths[row] for row in further])
+        for further in (candidates.probes, candidates.partners)
+    )
     codecs = [open_codec(loaded.samples.filepaths[row]) for row in rows]
     num_classes = len(labeled.classes)
     ensure_free_space(partial, _disk_bytes(codecs, proxy, num_classes, request["input_size"]))
@@ -84,8 +87,9 @@ def make_images(
         codecs=codecs,
         candidate_labels=loaded.samples.labels[rows],
         sides=candidates.sides,
-        probe_sources=LazyImages(len(probes), lambda row: read_image(probes[row])),
+        probe_sources=probes,
         probe_labels=loaded.samples.labels[candidates.probes],
+        partners=partners,
         rest=keep_rows(loaded.images, rest),
         rest_labels=loaded.samples.labels[rest],
         num_classes=num_classes,
@@ -151,6 +155,10 @@ def make_images(
     manifest["failures"] = loaded.failures
     # Written last: a manifest says that every image that it lists is there.
     write_json_atomic(partial / MANIFEST, manifest)
+
+
+def _read_lazily(paths: Sequence[str]) -> LazyImages:
+    return LazyImages(len(paths), lambda row: read_image(paths[row]))
 
 
 def _relative_size(codecs: Sequence[Codec], input_size: int) -> float:

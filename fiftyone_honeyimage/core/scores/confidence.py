@@ -22,7 +22,7 @@ class Confidence(Score):
     """
 
     name = "confidence"
-    title = "Likewise, on a scale that tells sure answers apart"
+    title = "By how surprised the model is, on a scale that tells sure answers apart"
 
     def of(
         self, values: npt.ArrayLike, reference: npt.ArrayLike | References | None = None

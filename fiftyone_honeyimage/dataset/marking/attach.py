@@ -18,7 +18,7 @@ from ...core.limits import check_path
 from .. import storage
 from ..checks import HONEYIMAGE_TAG, check_collection, check_label_field
 from ..identity import DELETED, known_markings
-from ..ledger_heads import check_head, note_head
+from ..ledger_heads import check_log, note_head
 from ..runs import (
     MARKING,
     VERIFICATION,
@@ -137,7 +137,7 @@ def check_attachable(
         config = run_config(dataset, known[0], MARKING) if known else ledger.header
         label_field = config["label_field"]
     check_label_field(dataset, label_field)
-    check_known_verifications(dataset, ledger)
+    check_log(dataset, ledger)
     return ledger, place, key, label_field
 
 
@@ -197,21 +197,6 @@ def attached_key(dataset: fo.Dataset, ledger: Ledger, honey_key: str | None) -> 
         return key  # so was its field
     check_new_key(dataset, key, "honey_key")
     return key
-
-
-def check_known_verifications(dataset: fo.Dataset, ledger: Ledger) -> None:
-    """Checks that the ledger holds every verification of this marking that the dataset knows.
-
-    Raises:
-        LedgerError: naming one that it lacks
-    """
-    for key in list_keys(dataset, VERIFICATION, commitment=ledger.commitment):
-        if run_config(dataset, key, VERIFICATION)["verification_id"] not in ledger.verifications:
-            raise LedgerError(
-                f"the ledger at '{ledger.path}' does not hold verification '{key}': it is an older or "
-                "another copy, which would not count it. Pass the newest copy"
-            )
-    check_head(ledger)
 
 
 def check_same_dataset(dataset: fo.Dataset, ledger: Ledger, num_found: int) -> None:
@@ -298,11 +283,6 @@ def _same_images(images: Sequence[Mapping[str, Any]], ledger: Ledger) -> bool:
     return bool(images) and {(i["source"], i["marked_sha256"]) for i in images} == held
 
 
-def _fields_of(dataset: fo.Dataset, ledger: Ledger) -> list[str]:
-    """The fields that this marking has or had on the dataset."""
-    return [name for name in dataset.get_field_schema() if _is_field_of(dataset, name, ledger)]
-
-
 def _is_field_of(dataset: fo.Dataset, name: str, ledger: Ledger) -> bool:
     if not made_by(dataset, name, MARKING):
         return False
@@ -311,7 +291,8 @@ def _is_field_of(dataset: fo.Dataset, name: str, ledger: Ledger) -> bool:
 
 def _take_off(dataset: fo.Dataset, ledger: Ledger, key: str) -> None:
     """Takes off a marking's field and saved view, under whatever key; its run and samples stay."""
-    for name in _fields_of(dataset, ledger):
+    own = [name for name in dataset.get_field_schema() if _is_field_of(dataset, name, ledger)]
+    for name in own:
         if name in dataset.list_saved_views():
             dataset.delete_saved_view(name)
         if name != key:

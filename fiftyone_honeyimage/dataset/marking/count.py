@@ -33,10 +33,7 @@ def earlier_commitments(dataset: fo.Dataset) -> list[str]:
 def count_marking(dataset: fo.Dataset, commitment: str, earlier: Sequence[str]) -> None:
     """Counts a marking, for good.
 
-    Args:
-        dataset: the dataset
-        commitment: of its ledger
-        earlier: what :func:`earlier_commitments` gave, on which the ledger rests
+    ``earlier`` is what :func:`earlier_commitments` gave, on which the ledger rests.
 
     Raises:
         InterruptedRunError: if another marking was counted meanwhile

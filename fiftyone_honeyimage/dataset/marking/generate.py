@@ -64,7 +64,7 @@ def generate_honeyimages(
     options: Mapping[str, Any],
     proxy: Proxy,
     input_size: int | None,
-    training: TrainingConfig | Mapping[str, Any] | None,
+    training: TrainingConfig | Mapping[str, Any] | str | None,
     alpha: float,
     test: str,
     score: str | None,

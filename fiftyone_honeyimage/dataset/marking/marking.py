@@ -62,6 +62,43 @@ class Marking:
     config: Mapping[str, Any] = field(default_factory=dict)
     timestamp: Any = None
 
+    def __str__(self) -> str:
+        lines = [
+            f"{self.num_honeyimages:,} HoneyImages for a release, {self.num_pairs:,} pairs of twins to verify models with",
+            *self._visibility(),
+            *self._effect(),
+            f"Ledger, to be backed up and kept secret: {self.ledger_path}",
+            f"Commitment, to be published before the release: {self.commitment}",
+        ]
+        return "\n".join(lines)
+
+    def _visibility(self) -> list[str]:
+        """How visible the HoneyImages are; nothing if they are the originals."""
+        told = [
+            words.format(values[name])
+            for words, values, name in (
+                ("no value changed by more than {:.3g} of 255", self.worst, "linf"),
+                ("SSIM {:.3f} (1: no change)", self.metrics, "ssim"),
+                ("{:.3f} at the most visible spot of all", self.worst, "worst_window"),
+                ("PSNR {:.1f} dB", self.metrics, "psnr"),
+                ("LPIPS {:.4f} (0: no change)", self.metrics, "lpips"),
+            )
+            if values.get(name) is not None
+        ]
+        return [f"How visible they are: {', '.join(told)}"] if told else []
+
+    def _effect(self) -> list[str]:
+        """What making them did to the proxies' losses; nothing where it was not measured."""
+        before, after, inside = (
+            self.metrics.get(name) for name in ("original_loss", "proxy_loss", "in_loss")
+        )
+        if before is None or after is None or inside is None:
+            return []
+        return [
+            f"What they do: a model trained without them has a loss of {after:.2f} nats on them ({before:.2f} on their "
+            f"originals), one trained with them {inside:.2f}"
+        ]
+
     def view(self) -> fo.DatasetView:
         """The HoneyImages beside their originals."""
         return fo.load_dataset(self.dataset_name).load_saved_view(self.honey_key)

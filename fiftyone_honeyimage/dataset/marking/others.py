@@ -24,11 +24,6 @@ def chosen_by_others(labeled: LabeledSamples, honey_key: str) -> np.ndarray:
 def check_still_free(dataset: fo.Dataset, honey_key: str, manifest: Mapping[str, Any]) -> None:
     """Checks that no other marking was finished meanwhile that chose one of its images.
 
-    Args:
-        dataset: the dataset
-        honey_key: the marking that is about to draw its coins
-        manifest: of its folder
-
     Raises:
         InterruptedRunError: naming the other marking
     """

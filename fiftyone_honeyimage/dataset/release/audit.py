@@ -3,42 +3,38 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fiftyone as fo
-import numpy as np
 
 from ...core.audit import STAGES, AuditReport, Leak, audit_files
-from ...core.audit.audit import check_alpha
 from ...core.audit.files import is_image_name, list_files
 from ...core.audit.originals import Policies, altered_files
+from ...core.audit.practice import practised_method
+from ...core.audit.report import NUM_EXAMPLES
 from ...core.codecs import encoder_versions
-from ...core.errors import ImageError, LedgerError, ReleaseError, SamplesError
+from ...core.errors import LedgerError, ReleaseError, SamplesError
 from ...core.files import sha256_file
-from ...core.images import read_image
 from ...core.ledger.ledger import Ledger, load_ledger
 from ...core.ledger.sides import MarkedImage
-from ...core.limits import PROXY_SIZE, check_path
-from ...core.methods.honeyimage import HoneyImageOptions
+from ...core.limits import PROXY_SIZE, SEED, Real, check_path
+from ...core.methods import most_changed
 from ...core.models import Proxy
 from ...core.pipeline.loading import for_each
 from ...core.progress import Report
 from ...core.training import TrainingConfig
-from ..checks import check_seed, media_folders
+from ..checks import media_folders
 from ..hardness import training_config
 from ..identity import originals
 from ..progress import Progress, StageBar
 from ..runs import root_dataset
+from ..samples import usual_size
 from .history import record_audit
 
-#: Trainings of the audit are short: it looks for what stands out at once
-EPOCHS = 15
-
-_NUM_PROBES = 16
-_NUM_EXAMPLES = 5
+_ALPHA = Real(0, 0.5, without_least=True)
 
 
 @dataclass(frozen=True)
@@ -79,16 +75,17 @@ def audit_release(
     hardness_field: str | None,
     proxy: Proxy | None,
     input_size: int | None,
-    training: TrainingConfig | Mapping[str, Any] | None,
+    training: TrainingConfig | Mapping[str, Any] | str | None,
     alpha: float,
     seed: int,
     device: str | None,
     progress: Progress,
 ) -> AuditReport:
     """See :func:`fiftyone_honeyimage.audit_release`."""
-    check_alpha(alpha)
-    check_seed(seed)
-    config = training_config({"epochs": EPOCHS} if training is None else training)
+    _ALPHA.check("alpha", alpha)
+    SEED.check("seed", seed)
+    # Short: it looks for what stands out at once
+    config = training_config("quick" if training is None else training)
     if input_size is not None:
         PROXY_SIZE.check("input_size", input_size)
     if hardness_field is not None:
@@ -97,12 +94,13 @@ def audit_release(
     dataset = None if samples is None else root_dataset(samples)
     folder = exported_folder(export_dir, opened, dataset)
 
+    method, marks = practised_method(opened.header)
     with StageBar({"Finding HoneyImages": 5, **STAGES}, progress) as bar:
         found = find_images(folder, opened, bar.report)
         known = _Originals() if dataset is None else _read_samples(dataset, hardness_field, found)
         policies = Policies(
             thumbnails_dropped=opened.header.get("thumbnails") == "drop",
-            epsilon=opened.header.get("epsilon"),
+            epsilon=most_changed(opened.header.get("method"), opened.header),
             same_encoders=opened.header.get("encoders") == encoder_versions(),
         )
         others = {
@@ -126,8 +124,11 @@ def audit_release(
             policies=policies,
             proxy=proxy,
             config=config,
-            input_size=input_size or _usual_size(folder, sorted(found.marked)),
-            marks=HoneyImageOptions.read(opened.header),
+            input_size=input_size
+            or usual_size([folder / name for name in sorted(found.marked)])
+            or 32,
+            method=method,
+            marks=marks,
             found=leaks,
             named=named,
             secrets=_secrets(opened, dataset),
@@ -185,11 +186,6 @@ def open_ledger(ledger: str | Path | Ledger) -> Ledger:
 def find_images(folder: Path, ledger: Ledger, report: Report) -> FoundImages:
     """Finds the HoneyImages of a ledger in a release by their digests.
 
-    Args:
-        folder: the release
-        ledger: the marking's
-        report: called with the stage "Finding HoneyImages"
-
     Raises:
         ReleaseError: if a HoneyImage that the ledger lists as released is not there byte by byte
     """
@@ -243,7 +239,7 @@ def _strangers(
             name for digest in wanted for name in files.get(digest, []) if name not in marked
         )
         if names:
-            leaks.append(Leak(feature, f"{len(names)} {reason}", tuple(names[:_NUM_EXAMPLES])))
+            leaks.append(Leak(feature, f"{len(names)} {reason}", tuple(names[:NUM_EXAMPLES])))
     return leaks
 
 
@@ -321,14 +317,3 @@ def _secrets(ledger: Ledger, dataset: fo.Dataset | None) -> set[str]:
     if dataset is not None:
         secrets.update(dataset.values("id"))
     return secrets
-
-
-def _usual_size(folder: Path, names: Sequence[str]) -> int:
-    """The side of the model's input: the images' own up to 64 pixels."""
-    sides = []
-    for name in names[:: max(1, len(names) // _NUM_PROBES)]:
-        try:
-            sides.append(max(read_image(folder / name).shape[:2]))
-        except ImageError:
-            continue
-    return int(min(64, max(8, np.median(sides)))) if sides else 32

@@ -13,7 +13,7 @@ from ...core.ledger.ledger import Ledger
 from ...core.ledger.marked_files import find_wrong_file
 from ...core.limits import check_choice, check_path
 from ...core.pipeline.labeled import LabeledSamples
-from ..checks import check_output_folder
+from ..checks import check_new_folder, check_output_place
 from ..marking.marking import Marking, OpenMarking
 from .files import RESTORE
 
@@ -29,7 +29,8 @@ def release_folder(export_dir: str | Path, labeled: LabeledSamples, marking: Mar
         ParameterError: if it exists, cannot be made, or lies among the media or beside the ledger
     """
     folder = check_path("export_dir", export_dir)
-    check_output_folder(folder, labeled.filepaths, "export_dir")
+    check_new_folder(folder, "export_dir")
+    check_output_place(folder, labeled.filepaths, "export_dir")
     if marking.output_dir in folder.parents:
         raise ParameterError(
             f"export_dir '{folder}' lies beside the secret ledger, in the marking's own folder; choose "

@@ -25,6 +25,7 @@ from ...core.errors import HoneyImageError, ImageError, ParameterError, ReleaseE
 from ...core.files import advice_on, ensure_free_space
 from ...core.ledger.ledger import Ledger
 from ...core.ledger.release_digest import ReleaseFiles, read_release
+from ...core.methods import most_changed
 from ...core.pipeline.loading import for_each
 from ..checks import check_label_field
 from ..ledger_heads import check_head, note_head
@@ -84,9 +85,8 @@ class ReleaseReport:
         num_relabelled: how many of them have another label than the original, as the method says
         num_withheld: how many images of the view were withheld
         num_other_honeyimages: HoneyImages of other markings that were left out
-        num_left_out: originals that were left out besides: other markings chose them, they are copies, or suspects will
-            be asked about them
-            of what this one chose
+        num_left_out: originals that were left out besides: other markings chose them, they are copies of what this
+            one chose, or suspects will be asked about them
         exposed_by: folders of earlier releases that hold the unmarked originals of this marking's images:
             whoever has one of them too can tell which images are marked
         seconds: how long it took
@@ -107,6 +107,24 @@ class ReleaseReport:
     seconds: float
     commitment: str
     release_digest: str
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.num_images:,} images in {self.export_dir}, {self.num_honeyimages:,} of them HoneyImages; "
+            f"{self.num_withheld:,} images were withheld"
+        ]
+        if self.num_relabelled:
+            lines.append(f"{self.num_relabelled:,} images have another label than their originals")
+        left_out = self.num_left_out + self.num_other_honeyimages
+        if left_out:
+            lines.append(
+                f"{left_out:,} images were left out besides: other markings chose them, or they are copies of marked ones"
+            )
+        lines += [
+            f"{folder} holds the unmarked originals: whoever has it too can tell which images are marked"
+            for folder in self.exposed_by
+        ]
+        return "\n".join(lines)
 
 
 def export_release(
@@ -212,7 +230,7 @@ def export_release(
             bar,
             reencoded=reencode == "all",
             thumbnails_dropped=drop,
-            epsilon=marking.config.get("epsilon"),
+            epsilon=most_changed(marking.config["marking_method"], marking.config),
         )
         # The files once more, as they are released: what is noted in the ledger is what was checked
         read = read_release(written_to)

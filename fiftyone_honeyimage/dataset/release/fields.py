@@ -83,12 +83,6 @@ def check_fields(
 ) -> None:
     """Checks the allow-list of further fields.
 
-    Args:
-        samples: the dataset or view
-        fields: their names
-        label_field: that is released anyway
-        kind (None): the dataset type, if it is known
-
     Raises:
         ParameterError: if one does not exist, or would tell something about the marking, or does not fit
             the type

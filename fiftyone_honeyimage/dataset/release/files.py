@@ -113,12 +113,6 @@ def check_names(kind: type, labeled: LabeledSamples, names: str, folder: Path) -
 
     Looks at all originals, so that an error tells no coin.
 
-    Args:
-        kind: the dataset type
-        labeled: all originals
-        names: ``"keep"`` or ``"renumber"``
-        folder: the release
-
     Raises:
         ReleaseError: naming the first sample or class, and saying what to do
     """

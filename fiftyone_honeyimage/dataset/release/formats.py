@@ -59,7 +59,8 @@ def check_dataset_type(kind: type, fields: Sequence[str]) -> None:
     Raises:
         ParameterError: saying what is possible
     """
-    _check_names(fields)
+    if not isinstance(fields, (list, tuple)) or not all(isinstance(name, str) for name in fields):
+        raise ParameterError(f"fields must be a list of names of fields; found {shown(fields)}")
     if kind not in DATASET_TYPES:
         raise ParameterError(
             f"dataset_type {getattr(kind, '__name__', kind)} cannot hold a release; use one of "
@@ -80,11 +81,6 @@ def dataset_type_named(name: Any) -> type:
     """
     names = [kind.__name__ for kind in DATASET_TYPES]
     return DATASET_TYPES[names.index(check_choice("dataset_type", name, names))]
-
-
-def _check_names(fields: Any) -> None:
-    if not isinstance(fields, (list, tuple)) or not all(isinstance(name, str) for name in fields):
-        raise ParameterError(f"fields must be a list of names of fields; found {shown(fields)}")
 
 
 def write(

@@ -84,9 +84,7 @@ def list_releases(
 ) -> list[Release]:
     """See :func:`fiftyone_honeyimage.list_releases`.
 
-    Args:
-        samples, honey_key: see there
-        last (None): how many of the newest to list, all by default
+    Of the ``last`` newest, or of all.
     """
     dataset = root_dataset(samples)
     catch_up(dataset)
@@ -260,12 +258,6 @@ def record_audit(
     """Notes the outcome of an audit in the run of the marking that the ledger belongs to.
 
     Without a dataset, or where the dataset has no such marking, there is nothing to note it on.
-
-    Args:
-        dataset: the working dataset, or None
-        ledger: that the release was audited with
-        export_dir: the folder, absolute
-        report: of the audit
     """
     if dataset is None:
         return

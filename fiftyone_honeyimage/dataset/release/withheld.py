@@ -25,10 +25,6 @@ def to_release(labeled: LabeledSamples, opened: OpenMarking) -> LabeledSamples:
     with the bytes of a marked original stays out as well, under whatever id, for either twin alike, and so does an
     image that suspects are asked about with a secret in it: who holds it knows the question.
 
-    Args:
-        labeled: the samples, HoneyImages left out
-        opened: the marking that is released
-
     Raises:
         ReleaseError: if another marking chose an image of this one
     """

@@ -14,10 +14,10 @@ from ...core.evidence.published import loss_gaps
 from ...core.images import read_image
 from ...core.limits import NUM_RANDOM
 from ...core.suspects import Suspect, load_suspect, query
+from ..identity import unmarked
 from ..marking.marking import OpenMarking
 from ..progress import StageBar
 from .suspects import read_predictions
-from .unmarked import unmarked
 
 #: Random unmarked images that a suspect at hand is asked about, for the paper's plot
 DEFAULT_NUM_RANDOM = 50

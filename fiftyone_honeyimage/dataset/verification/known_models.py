@@ -40,6 +40,23 @@ class KnownModels:
     hl_honeyimages: float
     stl: float | None
 
+    def __str__(self) -> str:
+        gap, how = self.gap, "" if self.gap.threshold_source == "given" else ", the best for these"
+        lines = [
+            "The published measures, image by image; no verdict rests on them:",
+            f"AUROC {gap.auroc:.3f}: how often an image's loss gap is larger for the model that used the release than for "
+            "the one that did not (0.5: chance)",
+            f"TPR {gap.tpr:.2f}, TNR {gap.tnr:.2f}: images on which the one is accused and the other is not, at a "
+            f"threshold of {gap.threshold:.2f} nats{how}",
+            f"HL {self.hl:.3f}: share of the release that the model which used it gets right; of its HoneyImages "
+            f"{self.hl_honeyimages:.3f}",
+        ]
+        if self.stl is not None:
+            lines.append(
+                f"STL {self.stl:.3f}: how like their originals the HoneyImages are (1: no difference)"
+            )
+        return "\n".join(lines)
+
 
 def evaluate_known_models(
     samples: fo.core.collections.SampleCollection,

@@ -12,6 +12,7 @@ from ...core.errors import HoneyImageError
 from ...core.images import read_image
 from ...core.ledger.ledger import Ledger
 from ...core.pipeline.surroundings import Surroundings
+from ..identity import unmarked
 from ..ledger_heads import note_head
 from ..marking.marking import Marking
 from ..runs import (
@@ -22,7 +23,6 @@ from ..runs import (
     run_config,
     run_results,
 )
-from .unmarked import unmarked
 
 
 class DatasetSurroundings(Surroundings):

@@ -17,9 +17,8 @@ from ...core.ledger.ledger import Ledger
 from ...core.limits import QUERY_BATCH, SUSPECT_SIZE, check_choice, check_flag, check_text, shown
 from ...core.suspects import OUTPUTS, Preprocessing, Suspect, kind_of, load_suspect, titles
 from ...core.suspects.protocol import class_indices
-from ..identity import recorded_images
+from ..identity import recorded_images, unmarked
 from ..marking.marking import Marking
-from .unmarked import unmarked
 
 
 def suspect_classes(

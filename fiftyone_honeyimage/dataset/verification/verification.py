@@ -15,7 +15,7 @@ from ...core.ledger.evidence_file import check_new_evidence
 from ...core.ledger.evidence_file import export_evidence as write_evidence
 from ...core.limits import check_path
 from ..marking.marking import open_marking
-from ..runs import VERIFICATION, list_keys, root_dataset, run_config, run_results
+from ..runs import VERIFICATION, root_dataset, run_config, run_results
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,6 @@ def load_verification(
         timestamp=config["timestamp"],
         random_images=results.get("random_images") or {},
     )
-
-
-def known_verifications(dataset: fo.Dataset, honey_key: str) -> list[str]:
-    """Keys of the verifications of one marking, oldest first."""
-    return list_keys(dataset, VERIFICATION, honey_key=honey_key)
 
 
 def next_verify_key(dataset: fo.Dataset, honey_key: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import fiftyone as fo
 
-from ...core.errors import LedgerError, ParameterError
+from ...core.errors import ParameterError
 from ...core.files import locked
 from ...core.pipeline.pair_choice import check_choice
 from ...core.pipeline.roles import pair_table
@@ -18,7 +18,7 @@ from ...core.pipeline.verify import Call, begin, decide
 from ...core.suspects.journal import Journal
 from ...version import __version__
 from .. import storage
-from ..ledger_heads import check_head
+from ..ledger_heads import check_log
 from ..marking.marking import OpenMarking, load_marking, open_ledger
 from ..marking.provenance import provenance
 from ..progress import Progress, StageBar
@@ -30,14 +30,13 @@ from ..runs import (
     check_new_key,
     list_keys,
     root_dataset,
-    run_config,
     save_results,
     save_run,
 )
 from .controls import ask_controls, num_controls
 from .surroundings import DatasetSurroundings
 from .suspects import check_asking, open_suspect, suspect_classes
-from .verification import Verification, known_verifications, load_verification, next_verify_key
+from .verification import Verification, load_verification, next_verify_key
 
 _logger = logging.getLogger(__name__)
 
@@ -90,7 +89,7 @@ def verify_model(
     check_new_key(dataset, verify_key, "verify_key")
     ledger = open_ledger(marking, ledger_path)
     opened = OpenMarking(dataset, marking, ledger)
-    check_log(opened)
+    check_log(dataset, ledger)
     level = ledger.plan.alpha_for(alpha)
     names = suspect_classes(marking, classes)
     check_choice(pairs, num_pairs)
@@ -191,25 +190,6 @@ def verify_model(
             with changing(dataset):
                 save_results(dataset, verify_key, {**results, "random_images": gaps})
     return load_verification(dataset, verify_key)
-
-
-def check_log(opened: OpenMarking) -> None:
-    """Checks that a ledger holds every verification of its marking that the dataset knows.
-
-    An older copy would count from the start again, and the levels add up to more than α.
-
-    Raises:
-        LedgerError: naming one that it does not hold
-    """
-    dataset, ledger = opened.dataset, opened.ledger
-    for key in known_verifications(dataset, opened.marking.honey_key):
-        if run_config(dataset, key, VERIFICATION)["verification_id"] not in ledger.verifications:
-            raise LedgerError(
-                f"the ledger at '{ledger.path}' does not hold verification '{key}': it is an older or "
-                "another copy, which would not count it. Restore the newest copy, or pass its place as "
-                "ledger_path"
-            )
-    check_head(ledger)
 
 
 def free_key(dataset: fo.Dataset, verify_key: str, honey_key: str) -> str:

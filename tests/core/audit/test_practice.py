@@ -6,9 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 
 from fiftyone_honeyimage.core.audit import audit_files
-from fiftyone_honeyimage.core.audit.practice import choose_practice, learn_detector
+from fiftyone_honeyimage.core.audit.practice import (
+    choose_practice,
+    learn_detector,
+    practised_method,
+)
 from fiftyone_honeyimage.core.codecs import decoded_sources, open_codec
 from fiftyone_honeyimage.core.methods import METHODS
 from fiftyone_honeyimage.core.methods.honeyimage import HoneyImageOptions
@@ -19,11 +24,11 @@ from fiftyone_honeyimage.core.training import TrainingConfig
 SETTINGS = {"config": TrainingConfig(epochs=4, batch_size=32), "device": "cpu", "input_size": 8}
 
 
-def mark(release: Any, epsilon: float) -> None:
+def mark(release: Any, options: Any, name: str = "honeyimage") -> None:
     """Marks the release's marked files as the tool does, with proxies that the audit does not know."""
     codecs = [open_codec(release.path(name)) for name in release.marked]
     others = [name for name in release.names if name not in release.marked]
-    result = METHODS["honeyimage"].craft(
+    result = METHODS[name].craft(
         CraftRequest(
             candidates=decoded_sources(codecs),
             codecs=codecs,
@@ -35,7 +40,8 @@ def mark(release: Any, epsilon: float) -> None:
             config=TrainingConfig(epochs=4, batch_size=32),
             seed=99,
             device="cpu",
-            options=HoneyImageOptions(epsilon=epsilon, step_size=epsilon / 4, num_steps=8),
+            options=options,
+            partners=[release.arrays[other] for other in others],
         )
     )
     for name, image in zip(release.marked, result.images, strict=True):
@@ -57,11 +63,29 @@ def test_strong_marks_are_found_by_who_makes_his_own(make_release: Callable[...,
     assert clean.interval[0] < 0.6
     assert "marked for it" in clean.detail
 
-    mark(release, 16.0)
+    mark(release, HoneyImageOptions(epsilon=16.0, step_size=4.0, num_steps=8))
     found = own_marks(audit_files(release.folder, release.marked, marks=marks, **SETTINGS))
     assert found.separates
     assert found.auroc > 0.75
     assert found.auroc > clean.auroc
+
+
+@pytest.mark.parametrize("name", ["crop", "mixup"])
+def test_a_stranger_makes_the_marks_of_the_releases_own_method(
+    make_release: Callable[..., Any], name: str
+) -> None:
+    release = make_release(num=180, num_marked=20)
+    mark(release, METHODS[name].Options(), name)
+    found = own_marks(audit_files(release.folder, release.marked, method=METHODS[name], **SETTINGS))
+    assert found.separates
+    assert found.auroc > 0.8
+
+
+def test_which_method_a_stranger_practises() -> None:
+    for name, wanted in (("crop", "crop"), ("badnets", "honeyimage"), ("none", "honeyimage")):
+        method, options = practised_method({"method": name, "share": 0.5, "epsilon": 3})
+        assert method.name == wanted
+        assert options == method.Options(**({"share": 0.5} if wanted == "crop" else {"epsilon": 3}))
 
 
 def test_too_few_images_to_learn_from_are_said(make_release: Callable[..., Any]) -> None:

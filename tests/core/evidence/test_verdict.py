@@ -50,6 +50,22 @@ def test_derived() -> None:
     )
 
 
+def test_a_statement_tells_what_was_committed() -> None:
+    plan = Plan(test="e_process", score="lira_offline")
+    given = {"kind": "scores", "num_left": 0}
+    said = decide(plan, rising(20), **given).statement
+    assert (
+        '(sequential betting test, by the score "LiRA offline: how sure the model is, beside models that have not '
+        'seen an image", on 20 pairs of twins, p = ' in said
+    )
+    both = Plan(score="confidence", adjustment="references")
+    said = decide(both, rising(20), **given).statement
+    assert 'sure answers apart", allowing for how hard each image is to other models, on 20' in said
+    labels = (np.ones(20, bool), np.zeros(20, bool))
+    said = decide(both, labels, kind="labels", num_left=0).statement
+    assert "(exact sign test on labels on 20 pairs of twins" in said
+
+
 def test_not_shown() -> None:
     verdict = verdict_on(rising(20) * np.resize([1, -1], 20))
     assert verdict.verdict == "not shown"
