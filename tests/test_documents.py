@@ -97,7 +97,7 @@ def _shape(line: str) -> str:
 
 def test_the_reference_of_operators_runs(run: Callable[..., Any], digits: Any) -> None:
     images = digits[0][900:960, :, :, None].repeat(3, axis=3)
-    unet = train_denoiser(np.ascontiguousarray(images), seed=0, steps=200)
+    unet = train_denoiser(np.ascontiguousarray(images), seed=0, epochs=200)
     assert len(_blocks("docs/operators.md", "python")) >= 6
     run("docs/operators.md", unet=unet, scheduler=SimpleNamespace(alphas_cumprod=SCHEDULE))
 
