@@ -20,7 +20,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
 def ledger_stays(fresh: Any):
     """Checks that a refused suspect leaves the ledger, the runs and the folder beside it as they were."""
     dataset, _, ledger = fresh
-    before = ledger.read_bytes(), dataset.list_runs(), [p for p in sorted(ledger.parent.iterdir()) if p.suffix != ".lock"]
+    before = (
+        ledger.read_bytes(),
+        dataset.list_runs(),
+        [p for p in sorted(ledger.parent.iterdir()) if p.suffix != ".lock"],
+    )
     yield
     beside = [path for path in sorted(ledger.parent.iterdir()) if path.suffix != ".lock"]
     assert (ledger.read_bytes(), dataset.list_runs(), beside) == before
