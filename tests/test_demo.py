@@ -138,7 +138,7 @@ def test_command_line_from_a_dataset_to_checked_evidence(make_digits_dataset, tm
     assert Path(marking, "ledger.json").read_bytes() == ledger
     assert main(["check", evidence]) == 0
     printed = capsys.readouterr().out
-    assert "Commitment: " in printed
+    assert "Commitment, to be published before the release: " in printed
     assert '"verdict": "not shown"' in printed
     assert Path(release).is_dir()
 

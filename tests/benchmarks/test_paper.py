@@ -108,7 +108,7 @@ def test_smoke_runs_every_row_and_goes_on_where_it_was_cut_off(
     )
     paper.BENCHMARK.main()
     own = json.loads(
-        (cells / "cifar10-smoke-unperturbed-selection=random-0.json").read_text("utf-8")
+        (cells / "cifar10-smoke-unperturbed-selection=random-0.json").read_text(encoding="utf-8")
     )
     assert own["row"] == "unperturbed selection=random"
     assert own["published"]["auroc_of_loss"] != own["published"]["auroc"]
