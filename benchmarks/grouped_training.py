@@ -16,7 +16,7 @@ import copy
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,47 +26,10 @@ from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
 from benchmarks.results_io import write_results
 from fiftyone_honeyimage.core.models import build_model
+from fiftyone_honeyimage.core.side_by_side import put_side_by_side
 
 STEPS = 12
 WARM_UP = 3
-
-
-class GroupedLinear(nn.Module):
-    """K linear layers side by side: (B, K·C) → (B, K, classes)."""
-
-    def __init__(self, layers: Sequence[nn.Linear]) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.stack([layer.weight.detach() for layer in layers]))
-        self.bias = nn.Parameter(torch.stack([layer.bias.detach() for layer in layers]))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        number, _, channels = self.weight.shape
-        return torch.einsum("bkc,koc->bko", x.view(-1, number, channels), self.weight) + self.bias
-
-
-def grouped(models: Sequence[nn.Module]) -> nn.Module:
-    """One network that computes all of them: (B, K·3, S, S) → (B, K, classes)."""
-    whole = copy.deepcopy(models[0])
-    for name, module in list(whole.named_modules()):
-        parts = [dict(model.named_modules())[name] for model in models]
-        new: nn.Module
-        if isinstance(module, nn.Conv2d):
-            new = copy.deepcopy(module)
-            new.groups = len(models)
-            new.in_channels *= len(models)
-            new.out_channels *= len(models)
-            new.weight = nn.Parameter(torch.cat([part.weight.detach() for part in parts]))
-        elif isinstance(module, nn.BatchNorm2d):
-            new = nn.BatchNorm2d(module.num_features * len(models))
-            new.weight = nn.Parameter(torch.cat([part.weight.detach() for part in parts]))
-            new.bias = nn.Parameter(torch.cat([part.bias.detach() for part in parts]))
-        elif isinstance(module, nn.Linear):
-            new = GroupedLinear(parts)  # type: ignore[arg-type]
-        else:
-            continue
-        parent, _, leaf = name.rpartition(".")
-        setattr(whole.get_submodule(parent), leaf, new)
-    return whole
 
 
 def one_after_the_other(models: list[nn.Module], images: torch.Tensor, labels: torch.Tensor) -> Any:
@@ -86,7 +49,10 @@ def one_after_the_other(models: list[nn.Module], images: torch.Tensor, labels: t
 
 
 def in_groups(models: list[nn.Module], images: torch.Tensor, labels: torch.Tensor) -> Any:
-    whole = grouped(models).to(images.device).train()
+    shown = images[0, :4].mul(255).byte().cpu()
+    whole = put_side_by_side([model.cpu() for model in models], shown)
+    assert whole is not None
+    whole.to(images.device).train()
     optimizer = torch.optim.SGD(whole.parameters(), 0.01, momentum=0.9)
     side_by_side = images.transpose(0, 1).flatten(1, 2).contiguous()
 

@@ -121,12 +121,16 @@ def _plots(record: Mapping[str, Any]) -> list[str]:
     names = list(summary)[::-1]
     places = np.arange(len(names))
 
-    def auroc(axes: Any) -> None:
+    def intervals(axes: Any, figure: str) -> None:
         for place, name in zip(places, names, strict=True):
-            found = summary[name]["auroc"]
+            found = summary[name][figure]
             low, high = found.get("interval", [found["mean"]] * 2)
             axes.plot([low, high], [place, place], color="#888", lw=2)
             axes.plot(found["mean"], place, "o", color="#1f77b4")
+
+    def auroc(axes: Any) -> None:
+        intervals(axes, "auroc")
+        for place, name in zip(places, names, strict=True):
             if summary[name]["paper_auroc"]:
                 axes.plot(summary[name]["paper_auroc"], place, "x", color="#d62728")
         axes.axvline(0.5, color="#ccc", lw=1)
@@ -143,11 +147,7 @@ def _plots(record: Mapping[str, Any]) -> list[str]:
         axes.set_xlabel("\u2212log10 of the exact p (red: used the release; line: 0.001)")
 
     def cost(axes: Any) -> None:
-        for place, name in zip(places, names, strict=True):
-            found = summary[name]["accuracy_cost_points"]
-            low, high = found.get("interval", [found["mean"]] * 2)
-            axes.plot([low, high], [place, place], color="#888", lw=2)
-            axes.plot(found["mean"], place, "o", color="#1f77b4")
+        intervals(axes, "accuracy_cost_points")
         axes.axvline(0, color="#ccc", lw=1)
         axes.set_xlabel("test accuracy that the release costs, points")
 

@@ -106,13 +106,15 @@ def train_together(tasks: Sequence[dict[str, Any]]) -> None:
         ParameterError: as :func:`.fleet.train_one` does
     """
     left = [task for task in tasks if not is_finished(task["checkpoint"])]
+    if not left:
+        return
     models = [pickle.loads(task["model"]) for task in left]
-    whole = put_side_by_side(models, read_data(left[0]["data"])["images"]) if left else None
+    content = read_data(left[0]["data"])
+    whole = put_side_by_side(models, content["images"])
     if whole is None:
         for task in left:
             train_one(**task)
         return
-    content = read_data(left[0]["data"])
     summaries = _train(
         whole,
         models,
