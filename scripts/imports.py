@@ -57,7 +57,7 @@ def draw(graph: Graph) -> str:
     folders = {
         folder: targets for folder, targets in by_folder(_packages_only(graph)).items() if targets
     }
-    lines = ["```mermaid", "flowchart TB", "  sdk[SDK: fiftyone_honeyimage]"]
+    lines = ["```mermaid", "flowchart TB", "  package[fiftyone_honeyimage]", "  sdk[SDK]"]
     for group in ("core", "dataset"):
         members = sorted({n for n in _all(folders) if n.startswith(f"{group}.")})
         lines.append(f"  subgraph {group}")
@@ -104,7 +104,7 @@ def _reach(folders: Graph, start: str) -> set[str]:
 
 
 def _id(name: str) -> str:
-    return name.replace(".", "_").strip("_") or "sdk"
+    return name.replace(".", "_").strip("_") or "package"
 
 
 def _name(path: Path, root: Path) -> str:

@@ -31,6 +31,7 @@ LAYERS = (
     "dataset.verification",
     "dataset.management",
     "public",
+    "sdk",
     "",
     "app",
     "operators",

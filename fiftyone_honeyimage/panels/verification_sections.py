@@ -183,7 +183,7 @@ def show_comparison(
         "verdict": "Verdict",
         "p": "p",
         "level": "Level",
-        "holm": "p, Holm",
+        "holm": "p if all are judged together (Holm)",
         "pairs": "Pairs",
         "effect": "Effect (95 %)",
     }

@@ -182,5 +182,5 @@ def test_what_goes_wrong_later(
     window.press("Loss gap")
     window.page.get_by_text("needs the ledger").first.wait_for()
     window.press("Compare")
-    window.page.get_by_text("p, Holm").first.wait_for()
+    window.page.get_by_text("p if all are judged together (Holm)").first.wait_for()
     screens(window, "missing-compare")

@@ -15,8 +15,9 @@ from typing import Any
 from ..errors import LedgerError
 from ..evidence.pair_answers import PairAnswers
 from ..files import write_json_atomic
-from .checker import Checker, EvidenceCheck
+from .checker import Checker
 from .comparisons import compare_head, compare_images, compare_release
+from .evidence_check import EvidenceCheck, sum_up
 from .hashes import format_name, hash_answers, parse_json, read_version
 from .ledger import Ledger
 
@@ -163,7 +164,7 @@ def check_evidence(
         if images is not None:
             checker.add(compare_images(images, checker.pairs))
     given = (("commitment", commitment), ("head", head), ("release", release), ("images", images))
-    return checker.result(tuple(name for name, value in given if value is not None))
+    return sum_up(checker, tuple(name for name, value in given if value is not None))
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -1,12 +1,8 @@
 """The owner's secret record of a marking: images, coins, releases and every verification ever made.
 
-What is fixed at the marking is bound by a *commitment*: a SHA-256 over the list of leaf hashes, one
-for the header, each single HoneyImage, each pair and the query order. Every leaf is hashed with 32
-random bytes of its own, so that the hashes tell nothing about the coins, and single leaves can be
-opened as evidence while the others stay secret.
-
-What grows is a log, chained by hashes from the commitment on: of releases, and of verifications,
-each written down before its first query with how the suspect will be asked, and never removed.
+What is fixed at the marking is bound by a commitment, see :mod:`.committed`. What grows is a log, chained
+by hashes from the commitment on: of releases, and of verifications, each written down before its first query
+with how the suspect will be asked, and never removed.
 
 A damaged or edited file is found out. Whoever holds the ledger can write a consistent other one: only
 a commitment published before the release, and a published head of the log, bind the owner. Nothing
@@ -17,32 +13,22 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from ..errors import LedgerError, ParameterError
 from ..evidence.pair_answers import PairAnswers
-from ..evidence.plan import Plan
 from ..evidence.statement import DERIVED
 from ..evidence.twins import KINDS
-from ..evidence.verdict import Verdict, judge, tested_differences
+from ..evidence.verdict import Verdict, judge
 from ..files import locked
-from ..scores import SideReferences
+from .committed import CommittedMarking
 from .file import keep_private, read_ledger_file, refuse_links, write_ledger_file
 from .hashes import (
     check_text,
     hash_answers,
-    hash_leaf,
-    hash_leaves,
-    is_digest,
-    list_leaves,
-    read_version,
 )
-from .header import check_header
 from .log import (
     Log,
     LoggedRelease,
@@ -57,61 +43,22 @@ from .log import (
 )
 from .protocol import check_protocol, loss_unit
 from .sides import (
-    EVERYBODY,
-    MarkedImage,
-    check_images,
     image_entry,
     pair_entry,
-    read_pair,
-    read_query_order,
 )
 
 
-class Ledger:
+class Ledger(CommittedMarking):
     """A ledger as it is on disk. Made by :func:`.creation.create_ledger` and
     :func:`load_ledger`.
 
     Attributes:
-        path: its file
-        header: what the marking was made from and with, and the plan
-        version: of its format
-        plan: the plan of the verifications
-        singles: HoneyImages without a twin, all released
-        pairs: the pairs of twins; ``pairs[i].index == i``
-        query_order: (pair, twin to be queried first), in the order of the queries
-        salts: one for each leaf: header, singles, pairs, query order
-        leaf_hashes: the hash of each leaf
-        commitment: the hash over the leaf hashes, to be published before the release
         log: the entries so far
     """
 
     def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
-        self.path = path
-        self.header: dict[str, Any] = content["header"]
-        self.plan = Plan.from_dict(self.header["plan"])
-        self.singles = [MarkedImage(**entry) for entry in content["singles"]]
-        self.version = read_version(self.header.get("format"), "ledger")
-        self.pairs = [read_pair(entry, self.version) for entry in content["pairs"]]
-        self.query_order = read_query_order(content["query_order"], len(self.pairs))
-        self.salts: list[str] = content["salts"]
-        self.commitment: str = content["commitment"]
+        super().__init__(path, content)
         self.log: list[dict[str, Any]] = content["log"]
-
-        check_header(self.header, len(self.singles), len(self.pairs))
-        check_images(self.singles, [(pair.a, pair.b) for pair in self.pairs])
-
-        leaves = self.leaves()
-        if len(self.salts) != len(leaves) or not all(map(is_digest, self.salts)):
-            raise LedgerError(f"{path} was altered: it has {len(leaves)} leaves but other salts")
-        self.leaf_hashes = [
-            hash_leaf(leaf, salt, self.version)
-            for leaf, salt in zip(leaves, self.salts, strict=True)
-        ]
-        if hash_leaves(self.leaf_hashes, self.version) != self.commitment:
-            raise LedgerError(
-                f"{path} was altered: its content does not fit its commitment. Restore the file "
-                "that was written at the marking"
-            )
         self._known = self._read_log(self.log)
         if not all("private" in entry for entry in self.log):
             raise LedgerError(f"{path} was altered: details of its log are missing")
@@ -137,90 +84,6 @@ class Ledger:
     def pairs_left(self) -> list[int]:
         """The pairs that no verification has used, in the committed order."""
         return unspent(self.query_order, self.verifications.values())
-
-    def leaves(self) -> list[dict[str, Any]]:
-        """Returns what is committed to, in the order of the leaf hashes."""
-        return list_leaves(
-            self.header,
-            [image_entry(image) for image in self.singles],
-            [pair_entry(pair, self.version) for pair in self.pairs],
-            [list(step) for step in self.query_order],
-        )
-
-    def queries(self, pairs: Iterable[int]) -> list[tuple[int, str, MarkedImage]]:
-        """Returns (pair, "a" or "b", image) of every query to make, in the committed order.
-
-        Which twin comes first was drawn apart from the coins: a suspect whose answers depend on
-        the order cannot favour the released twins by chance or by intent.
-        """
-        wanted = set(pairs)
-        return [
-            (index, twin, image)
-            for index, first in self.query_order
-            if index in wanted
-            for twin in (first, "b" if first == "a" else "a")
-            for image in self.pairs[index].side(twin).asked
-        ]
-
-    @property
-    def marked_images(self) -> list[MarkedImage]:
-        """Every HoneyImage, withheld ones too, in an order that knows no coin.
-
-        Errors are kept with a delegated operation. One that only a released twin can cause, or that names
-        the released one of two first, would tell which it is.
-        """
-        return [*self.singles, *(image for pair in self.pairs for image in pair.images)]
-
-    def released_images(self, recipient: str = EVERYBODY) -> list[MarkedImage]:
-        """Returns every HoneyImage in a recipient's release: singles, then released sides.
-
-        Raises:
-            LedgerError: if nobody of that name has one; so do the other methods that take a recipient
-        """
-        self.check_recipient(recipient)
-        sides = [pair.released_side(recipient) for pair in self.pairs]
-        return [*self.singles, *(image for side in sides for image in side.files)]
-
-    def withheld_images(self, recipient: str = EVERYBODY) -> list[MarkedImage]:
-        """Returns the images that this recipient must not have."""
-        self.check_recipient(recipient)
-        sides = [pair.withheld_side(recipient) for pair in self.pairs]
-        return [image for side in sides for image in side.files]
-
-    def released(self, recipient: str = EVERYBODY) -> dict[int, str]:
-        """Returns a recipient's coins: for each pair's index, which side was released."""
-        self.check_recipient(recipient)
-        return {pair.index: pair.released[recipient] for pair in self.pairs}
-
-    def check_recipient(self, recipient: str = EVERYBODY) -> None:
-        """Raises LedgerError unless this recipient has a release; by default that which everybody gets."""
-        if all(recipient in pair.released for pair in self.pairs):
-            return
-        known = sorted({who for pair in self.pairs for who in pair.released})
-        if recipient == EVERYBODY:
-            raise LedgerError(
-                f"{self.path} has no release for everybody, but one each for {', '.join(known)[:200]}: releases and "
-                "verifications by recipient are not supported by this version. Mark the dataset anew without "
-                "recipients"
-            )
-        raise LedgerError(
-            f"{self.path} has no release for {recipient!r}; it has those of: "
-            f"{', '.join(who or 'everybody' for who in known)[:200]}"
-        )
-
-    def differences(self, answers: PairAnswers) -> npt.NDArray[np.float64]:
-        """What the planned test is made with, of the pairs that did not fail, shape (n,)."""
-        return tested_differences(
-            self.plan, answers, self.released(), self.covariates(), self.references()
-        )
-
-    def covariates(self) -> dict[int, tuple[Mapping[str, float], Mapping[str, float]]]:
-        """Returns what was committed of both sides of each pair beside their images."""
-        return {pair.index: (pair.a.covariates, pair.b.covariates) for pair in self.pairs}
-
-    def references(self) -> dict[int, tuple[SideReferences | None, SideReferences | None]]:
-        """Returns what reference models said of both sides of each pair, as committed; None without them."""
-        return {pair.index: (pair.a.references, pair.b.references) for pair in self.pairs}
 
     def position(self, verification_id: str) -> int:
         """Returns which verification it is: all that were opened before count.
