@@ -82,7 +82,8 @@ def pixel_separations(
         classified = classify(features, sets, seed=seed)
         if classified is not None:
             result = TestResult("permutation", classified.p_value, 0.0)
-            rows.append(_row(name, PIXELS, classified.scores, result, sets, detail))
+            inflation = classified.inflation
+            rows.append(_row(name, PIXELS, classified.scores, result, sets, detail, inflation))
 
     tested: list[tuple[str, np.ndarray, str]] = []
     if detector is not None:
@@ -148,9 +149,15 @@ def loss_separations(
 
 
 def _row(
-    name: str, group: str, values: np.ndarray, result: TestResult, sets: np.ndarray, detail: str
+    name: str,
+    group: str,
+    values: np.ndarray,
+    result: TestResult,
+    sets: np.ndarray,
+    detail: str,
+    inflation: float = 1.0,
 ) -> Separation:
-    auroc = matched_auroc(values, sets)
+    auroc = matched_auroc(values, sets, inflation)
     return Separation(
         feature=name,
         group=group,

@@ -6,14 +6,16 @@ import io
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fiftyone_honeyimage.core.audit import STAGES, AuditReport, audit_files
+from fiftyone_honeyimage.core.audit import STAGES, AuditReport, audit_files, separations
 from fiftyone_honeyimage.core.audit.model_loss import filtered_shares
+from fiftyone_honeyimage.core.audit.pixels import classify
 from fiftyone_honeyimage.core.errors import ReleaseError
 from fiftyone_honeyimage.core.training import TrainingConfig
 
@@ -69,6 +71,30 @@ def test_clean_release(make_release: Callable[..., Any]) -> None:
     )
     assert report.summary().startswith(report.headline)
     assert "| noise level |" in report.markdown()
+
+
+def test_intervals_of_classifiers_are_widened(
+    make_release: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what their folds have in common; those of features that were not learned are as they were."""
+    release = make_release(num=150, num_marked=15)
+
+    def widths(inflation: float) -> dict[str, float]:
+        def as_if(*arguments: Any, **named: Any) -> Any:
+            found = classify(*arguments, **named)
+            assert found is not None
+            return replace(found, inflation=inflation)
+
+        monkeypatch.setattr(separations, "classify", as_if)
+        report = audit_files(release.folder, release.marked, proxy=None)
+        rows = [row for row in report.pixels if row.interval is not None]
+        return {row.feature: row.interval[1] - row.interval[0] for row in rows}
+
+    plain, wide = widths(1.0), widths(2.0)
+    learned = {name for name in plain if name.endswith("classifier")}
+    assert learned == {"noise classifier", "compression classifier"}
+    for name, width in plain.items():
+        assert wide[name] > 1.2 * width if name in learned else wide[name] == width
 
 
 @pytest.mark.parametrize("seed", range(8))
