@@ -193,7 +193,7 @@ def _check(args: argparse.Namespace) -> int:
         for line in lines:
             _say(line, f"{title:<12}")
     for name, value in result.facts:
-        _say(value, f"{name:<20}")
+        _say(value, f"{name:<27} ")
     if result.ok and result.verdict is not None:
         _say(f"{result.verdict.verdict}: {result.verdict.statement}")
     else:

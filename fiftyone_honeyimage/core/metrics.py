@@ -299,7 +299,7 @@ def _download(net: str) -> Mapping[str, Tensor]:
         raise LpipsUnavailable(
             f"LPIPS needs torchvision's weights {weights}, and they cannot be downloaded ({e}). Fetch "
             f"{weights.url} on a machine with a connection, and put the file into {cache} or pass its path "
-            "as backbone_file"
+            "as lpips_backbone"
         ) from e
 
 

@@ -22,12 +22,19 @@ class StageBar:
         progress (None): whether to render a bar (True/False), the FiftyOne default (None), or a
             callback that gets the bar, as everywhere in FiftyOne; the callback can read the stage
             from ``bar.stage``
+        others (None): the stage in whose share every stage goes on that is none of these, such as a method's own
 
     Use it as a context manager and pass :meth:`report` down.
     """
 
-    def __init__(self, stages: Mapping[str, float], progress: Progress = None) -> None:
+    def __init__(
+        self,
+        stages: Mapping[str, float],
+        progress: Progress = None,
+        others: str | None = None,
+    ) -> None:
         self._stages = dict(stages)
+        self._others = others or next(iter(self._stages))
         self._total = sum(self._stages.values()) or 1.0
         # The bar's units are shares of the whole: how many there are, or are done in a second, tells nobody anything
         self._bar = fou.ProgressBar(
@@ -56,8 +63,9 @@ class StageBar:
         names = list(self._stages)
         # Stages that a run finds already finished are never announced: whatever stands before the
         # current one counts as done.
-        before = sum(self._stages[name] for name in names[: names.index(stage)])
-        share = before + self._stages[stage] * (done / total if total else 1.0)
+        known = stage if stage in self._stages else self._others
+        before = sum(self._stages[name] for name in names[: names.index(known)])
+        share = before + self._stages[known] * (done / total if total else 1.0)
         self._reached = max(self._reached, int(_UNITS * share / self._total))
         self._bar.stage = stage
         self._bar.set_iteration(self._reached, suffix=stage)

@@ -301,8 +301,9 @@ def _further(ctx: Any, inputs: types.Object, size_asked: bool) -> None:
         "skip_failures",
         default=False,
         label="Go on even if the suspect fails on image after image",
-        description="A failed image is asked again, and then its pair counts against you. Otherwise four "
-        "failures in a row stop the verification, which the same settings go on with",
+        description="A failed image is asked again, and then its pair counts against you. Otherwise "
+        "failures on two pairs in a row, or on more than a quarter of all pairs, stop the verification, which the same "
+        "settings go on with",
     )
 
 

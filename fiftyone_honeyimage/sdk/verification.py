@@ -81,7 +81,8 @@ def verify_model(
         ledger_path (None): the ledger's place, if it was moved
         device (None): where to query
         skip_failures (False): an image that fails is asked again, and then counts its pair against the
-            owner. False stops when four in a row failed, as the suspect is out of order then; True goes on
+            owner. False stops when those of two pairs in a row failed, as the suspect is out of order then, or when
+            more than a quarter of the pairs have a failed image, before anything is concluded; True goes on
         insist (False): whether to verify a suspect that looks asked in a wrong way; the record says so
         num_random (None): random unmarked images to ask about after the verdict, for the paper's plot
             of loss gaps. One query each; they spend no pair and enter neither verdict nor ledger. 50 by

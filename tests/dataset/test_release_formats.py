@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 import fiftyone_honeyimage as fhi
 from fiftyone_honeyimage.core.files import sha256_file
+from fiftyone_honeyimage.dataset.release.formats import TIME_STAMP
 
 TYPES = [
     "ImageClassificationDirectoryTree",
@@ -138,6 +140,24 @@ def test_carried_fields_are_those_of_the_originals_with_ids_of_their_own(fo, mar
     released = {s["boxes"]["detections"][0]["_id"]["$oid"] for s in samples}
     assert len(released) == 27
     assert own.isdisjoint(released)
+
+
+def test_ids_tell_neither_when_nor_by_whom_a_release_was_written(fo, marked, tmp_path):
+    """The driver's own hold the second, the process, and a counter, which samples' ids share."""
+    dataset, _ = marked
+    folder = tmp_path / "release"
+    kind = fo.types.FiftyOneDataset
+    fhi.export_release(
+        dataset, "honey", folder, dataset_type=kind, fields=["boxes"], progress=False
+    )
+    text = "".join(
+        (folder / name).read_text(encoding="utf-8") for name in ("samples.json", "metadata.json")
+    )
+    found = re.findall(r'"\$oid": ?"([0-9a-f]{24})"', text)
+    assert len(found) > 3 * 27
+    assert {oid[:8] for oid in found} == {f"{TIME_STAMP:08x}"}
+    assert not {oid[8:18] for oid in found} & {i[8:18] for i in dataset.values("id")}
+    assert len({oid[18:] for oid in found}) > 27
 
 
 @pytest.mark.parametrize(

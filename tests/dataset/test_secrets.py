@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import fiftyone_honeyimage as fhi
-from fiftyone_honeyimage.core.files import sha256_file
+from fiftyone_honeyimage.core.files import sha256_bytes, sha256_file
 from fiftyone_honeyimage.core.images import read_image
 from fiftyone_honeyimage.core.pipeline.folder import read_manifest
 
@@ -33,6 +33,32 @@ def _asked(marking: Any) -> set[str]:
 
 def _digests(folder: Path) -> set[str]:
     return {sha256_file(path) for path in folder.rglob("*.png")}
+
+
+def test_the_order_of_a_release_follows_from_nothing_public(marked: Any, tmp_path: Path) -> None:
+    """The commitment is published, and evidence on some pairs opens ids from which others can be guessed."""
+    dataset, marking = marked
+    folder = tmp_path / "release"
+    fhi.export_release(dataset, "honey", folder, progress=False)
+    ledger = marking.load_ledger()
+    id_of = {i.marked_sha256: i.sample_id for i in ledger.released_images()}
+    originals = dataset.match_tags("honeyimage", bool=False)
+    marked_ids = {i.sample_id for i in ledger.marked_images}
+    id_of |= {
+        sha256_file(path): sample_id
+        for sample_id, path in zip(*originals.values(["id", "filepath"]), strict=True)
+        if sample_id not in marked_ids
+    }
+    files = sorted(folder.rglob("*.png"), key=lambda path: path.name)
+    order = [id_of[sha256_file(path)] for path in files]
+
+    def by(secret: str) -> list[str]:
+        return sorted(order, key=lambda i: sha256_bytes(f"{secret}/{i}".encode()))
+
+    assert order == by(sha256_bytes("".join(ledger.salts).encode()))
+    assert order != by(ledger.commitment)
+    opened = [ledger.salts[0], *ledger.salts[2:]]  # all but one pair's
+    assert order != by(sha256_bytes("".join(opened).encode()))
 
 
 def test_no_release_holds_a_test_image(marked: Any, mark: Any, tmp_path: Path) -> None:

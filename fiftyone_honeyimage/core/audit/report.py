@@ -15,6 +15,10 @@ LOSS = "loss"
 NUM_EXAMPLES = 5
 
 
+#: The AUROC from which on pixels give the marks away
+NEARLY_CERTAIN = 0.95
+
+
 @dataclass(frozen=True)
 class Leak:
     """Something besides the pixels that tells marked from unmarked files; a release must have none.
@@ -168,7 +172,16 @@ class AuditReport:
             return "nothing tells HoneyImages apart"
         found = sorted(self.signals, key=lambda row: row.p_adjusted)
         words = ", ".join(f"{_PLAIN.get(row.feature, row.feature)}{_share(row)}" for row in found)
-        return f"HoneyImages can be told apart, not for certain, by {words}"
+        how = "nearly for certain" if self.pixels_tell else "not for certain"
+        return f"HoneyImages can be told apart, {how}, by {words}"
+
+    @property
+    def pixels_tell(self) -> bool:
+        """Whether a pixel feature alone ranks nearly all HoneyImages on one side of similar images."""
+        return any(
+            row.auroc is not None and max(row.auroc, 1 - row.auroc) >= NEARLY_CERTAIN
+            for row in self.signals
+        )
 
     @property
     def headline(self) -> str:
@@ -177,8 +190,8 @@ class AuditReport:
 
     @property
     def severity(self) -> str:
-        """How the App shows it: "error" for leaks, "warning" if the pixels give something away, else "success"."""
-        if not self.passed:
+        """How the App shows it: "error" for leaks and for pixels that tell nearly all, "warning" if the pixels give something away, else "success"."""
+        if not self.passed or self.pixels_tell:
             return "error"
         return "warning" if self.signals else "success"
 

@@ -13,6 +13,7 @@ from .crop import Crop
 from .flip import Flip
 from .honeyimage import HoneyImage
 from .mixup import Mixup
+from .radioactive import Radioactive
 from .ubw_c import UBWC
 from .ubw_p import UBWP
 from .unperturbed import Unperturbed
@@ -27,6 +28,7 @@ METHODS: dict[str, Method] = {
         Blended(),
         UBWP(),
         UBWC(),
+        Radioactive(),
         Adversarial(),
         Mixup(),
         Crop(),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..limits import Choice, Whole
-from .keys import KeyMethod, TargetOptions, draw_targets
+from .keys import TargetOptions, TriggerMethod, draw_targets
 from .options import Options, option
 from .patches import draw_patch, put_patch
 
@@ -45,7 +45,7 @@ class BadNetsOptions(TargetOptions):
     place: str = option("anywhere", Choice(PLACES), label="Where the patch lies")
 
 
-class BadNets(KeyMethod):
+class BadNets(TriggerMethod):
     """See the module."""
 
     name = "badnets"

@@ -16,6 +16,7 @@ from ..limits import Real, Whole
 from .badnets import BadNets
 from .keys import TargetOptions
 from .options import option
+from .patches import in_its_colours
 
 
 @dataclass(frozen=True)
@@ -58,5 +59,5 @@ class Blended(BadNets):
         drawn = np.random.default_rng(int(key["pattern"], 16))
         fields = drawn.integers(0, 256, (key["cells"], key["cells"], 3), dtype=np.uint8)
         pattern = resize_uint8(fields, image.shape[:2]).astype(np.float64)
-        blended = (1 - options.blend) * image + options.blend * pattern
+        blended = (1 - options.blend) * image + options.blend * in_its_colours(pattern, image)
         return np.rint(blended).astype(np.uint8)

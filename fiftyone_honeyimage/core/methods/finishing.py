@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import binary_dilation
 
-from ..codecs.base import Codec, decode, strips
+from ..codecs.base import Codec, decode, is_grey, strips
 from ..files import write_atomic
 from ..images import LazyImages
 from ..metrics import LEAST_SIMILARITY, SSIM_WINDOW, window_similarity
@@ -59,7 +59,8 @@ def finish(
     Lossless formats hold the rounded perturbation. For lossy ones, what lies outside is taken back from
     the perturbation a few times; then it is made smaller in cells of 8x8 pixels around each value that is
     still outside, and dropped in blocks of 32x32 where that does not help. So is, in all formats, what can be
-    seen: the perturbation of windows that are less like the original's than ``least_similarity``.
+    seen: the perturbation of windows that are less like the original's than ``least_similarity``. A grey picture
+    stays grey.
 
     Args:
         codec: the file's codec; None for pixels without a file
@@ -69,6 +70,10 @@ def finish(
         budget: float (H, W), how much each pixel may change, or one number for all, 0–255 units
         least_similarity: of each window, see :func:`..metrics.window_similarity`
     """
+    if is_grey(original):
+        # Whatever has a colour among grey pictures is marked
+        mean = np.rint(levels.mean(axis=2, keepdims=True)).astype(levels.dtype)
+        levels = np.broadcast_to(mean, original.shape)
     budget = np.broadcast_to(np.asarray(budget, dtype=np.float32), original.shape[:2])
     if codec is None or codec.lossless:
         pixels = np.empty_like(original)

@@ -15,10 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..device import choose_device
-from ..resizing import differentiable_resize
-from .finishing import FinishedFiles, decoded_files, finish
+from .bounded_changes import write_changes
 from .out_model import thumbnails, train_out_model
-from .perturbation import Scale
 from .request import CraftRequest
 
 #: β, the weight of the entropy
@@ -26,9 +24,6 @@ BETA = 2.0
 
 #: The first step of signed Adam, in [0, 1]; a tenth of it after 3/8, 5/8 and 7/8 of the steps
 STEP_SIZE = 0.025
-
-#: Levels of ε in which a change is kept
-_LEVELS = 100
 
 Put = Callable[[np.ndarray, Mapping[str, Any], Any], np.ndarray]
 
@@ -52,8 +47,7 @@ def match_gradients(
     size = int(request.rest.shape[-1])
     options = request.options
     number = min(options.num_sources, len(request.rest))
-    levels: dict[int, np.ndarray] = {}
-    scale = Scale.of(options.epsilon, options.epsilon / _LEVELS)
+    changes: dict[int, Tensor] = {}
     for pair, (sides, both) in enumerate(zip(request.sides, keys, strict=True)):
         rows = np.sort(rng.choice(len(request.rest), number, replace=False))
         sources = request.rest[rows].permute(0, 2, 3, 1).numpy()
@@ -70,10 +64,9 @@ def match_gradients(
                 epsilon=options.epsilon,
                 num_steps=options.num_steps,
             )
-            for place, one in zip(places, change.cpu(), strict=True):
-                levels[int(place)] = np.rint(one.numpy() / scale.unit).astype(scale.dtype)
+            changes.update(zip(map(int, places), change.cpu(), strict=True))
         request.report("Matching gradients", pair + 1, len(keys))
-    return {**_written(request, levels, scale), "out_model": model}
+    return {**write_changes(request, changes, options.epsilon), "out_model": model}
 
 
 def match_side(
@@ -131,28 +124,3 @@ def cosine(given: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
     dot = torch.stack([(a * b).sum() for a, b in zip(given, wanted, strict=True)]).sum()
     norms = [torch.stack([(a * a).sum() for a in each]).sum().sqrt() for each in (given, wanted)]
     return dot / (norms[0] * norms[1]).clamp_min(1e-12)
-
-
-def _written(
-    request: CraftRequest, levels: Mapping[int, np.ndarray], scale: Scale
-) -> dict[str, Any]:
-    """The images, and their files where there are codecs, with no value further than ε from the original's."""
-    codecs = request.codecs or [None] * len(request.candidates)  # type: ignore[list-item]
-    folder = request.checkpoint_dir / "files" if request.checkpoint_dir else None
-    files = FinishedFiles(len(codecs), folder)
-    images = []
-    for row, codec in enumerate(codecs):
-        original = request.candidates[row]
-        native = differentiable_resize(
-            torch.from_numpy(levels[row].astype(np.float32)).unsqueeze(0), original.shape[:2]
-        )[0]
-        own = native.round().permute(1, 2, 0).numpy().astype(scale.dtype)
-        # As published: ε alone bounds a change, also where it can be seen
-        finished = finish(codec, original, own, scale, request.options.epsilon, -1.0)
-        if finished.data is None:
-            images.append(finished.pixels)
-        else:
-            files.put(row, finished.data)
-    if request.codecs is None:
-        return {"changed": images}
-    return {"changed": decoded_files(files), "files": files}

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -22,7 +22,13 @@ from ..limits import Choice, Whole
 from ..seeds import derive_seed
 from .base import Method, RunSize
 from .options import Options, option
-from .selection import RULES, Candidates, left_over, select_candidates
+from .selection import (
+    RULES,
+    Candidates,
+    left_over,
+    select_by_class,
+    select_candidates,
+)
 
 if TYPE_CHECKING:
     from .request import CraftRequest, CraftResult
@@ -68,18 +74,19 @@ class TargetOptions(KeyOptions):
 
 
 class KeyMethod(Method):
-    """A method whose sides are keys."""
+    """A method whose sides are keys.
+
+    Attributes:
+        one_class: whether all images of a pair of keys are of one class, and keep it
+    """
 
     Options: ClassVar[type[Options]] = KeyOptions
     shares_secrets = True
+    one_class: ClassVar[bool] = False
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, options: Any) -> dict[str, Any]:
         """A new key: JSON's own types."""
-
-    @abstractmethod
-    def put(self, image: np.ndarray, key: Mapping[str, Any], options: Any) -> np.ndarray:
-        """A uint8 (H, W, 3) image with a key in it, a new array."""
 
     def labels(
         self, request: CraftRequest, targets: np.ndarray, rng: np.random.Generator
@@ -89,6 +96,8 @@ class KeyMethod(Method):
 
     def targets(self, request: CraftRequest, rng: np.random.Generator) -> np.ndarray:
         """int64 (M,): the class that a suspect is asked about with each pair's keys; -1 for the images' own."""
+        if self.one_class:
+            return np.array(request.candidate_labels)[request.sides[:, 0, 0]]
         return np.full(len(request.sides), -1)
 
     def default_num_honeyimages(self, num_images: int, num_pairs: int) -> int:
@@ -122,33 +131,41 @@ class KeyMethod(Method):
                 f"target_class must be the number of a class, 0 to {num_classes - 1}, or {ANY_CLASS}; "
                 f"found {target}"
             )
-        if target != ANY_CLASS:
-            excluded = {**excluded, "target_class": labels == target}
         files = self.files_a_side(num_honeyimages, num_pairs)
-        found = select_candidates(
-            hardness,
-            labels,
-            num_honeyimages=num_honeyimages,
-            num_pairs=num_pairs,
-            excluded=excluded,
-            rule=options.selection,
-            seed=seed,
-            files_a_side=files,
-        )
         rng = np.random.default_rng(derive_seed(seed, "keys", "images"))
+        if self.one_class and num_pairs:
+            of_others = {} if target == ANY_CLASS else {"other_classes": labels != target}
+            found = select_by_class(
+                hardness,
+                labels,
+                num_pairs=num_pairs,
+                files_a_side=files,
+                excluded={**excluded, **of_others},
+                rule=options.selection,
+                seed=seed,
+            )
+        else:
+            if target != ANY_CLASS:
+                excluded = {**excluded, "target_class": labels == target}
+            found = select_candidates(
+                hardness,
+                labels,
+                num_honeyimages=num_honeyimages,
+                num_pairs=num_pairs,
+                excluded=excluded,
+                rule=options.selection,
+                seed=seed,
+                files_a_side=files,
+            )
+            found = replace(found, pairs=found.pairs[rng.permutation(len(found.pairs))])
         free = left_over(found, len(labels), excluded)
         if len(free) < options.num_probes:
             raise SamplesError(
                 f"num_probes={options.num_probes} images to ask about are not left beside {len(found.rows)} that "
                 f"get a secret; {len(free)} are. Ask for fewer of either, or exclude less"
             )
-        return Candidates(
-            singles=found.singles,
-            pairs=found.pairs[rng.permutation(len(found.pairs))],
-            excluded=found.excluded,
-            files_a_side=files,
-            probes=np.sort(rng.choice(free, options.num_probes, replace=False)),
-        )
+        probes = np.sort(rng.choice(free, options.num_probes, replace=False))
+        return replace(found, probes=probes)
 
     def craft(self, request: CraftRequest) -> CraftResult:
         """Draws the keys and puts them into the images; both sides by the same steps."""
@@ -162,31 +179,21 @@ class KeyMethod(Method):
             (self.draw(rng, request.options), self.draw(rng, request.options))
             for _ in request.sides
         ]
+        asked = [_asked_about(request, int(target)) for target in targets]
+        crafted = self.crafted(request, keys, rng)
         probes = []
-        for both, target in zip(keys, targets, strict=True):
-            asked = [
-                (source, int(own) if target < 0 else int(target))
-                for source, own in enumerate(request.probe_labels)
-                if own != target
-            ]
-            if not asked:
-                raise SamplesError(
-                    f"all {len(request.probe_labels)} images to ask about are of the target class {target}; ask "
-                    "for more (num_probes=), or for another target_class"
-                )
-            probes.append(
-                tuple(
-                    [
-                        Probe(
-                            source,
-                            self.put(request.probe_sources[source], key, request.options),
-                            label,
-                        )
-                        for source, label in asked
-                    ]
-                    for key in both
-                )
+        for both, wanted in zip(keys, asked, strict=True):
+            sources = [source for source, _ in wanted]
+            a, b = (
+                [
+                    Probe(source, image, label)
+                    for (source, label), image in zip(
+                        wanted, self.asked_about(request, key, sources, crafted), strict=True
+                    )
+                ]
+                for key in both
             )
+            probes.append((a, b))
         return finish_changed(
             request,
             labels=labels,
@@ -194,14 +201,46 @@ class KeyMethod(Method):
                 (_with_target(a, target), _with_target(b, target))
                 for (a, b), target in zip(keys, targets, strict=True)
             ],
-            probes=probes,  # type: ignore[arg-type]
-            **self.crafted(request, keys, rng),
+            probes=probes,
+            **crafted,
         )
 
+    @abstractmethod
     def crafted(
         self, request: CraftRequest, keys: list[tuple[dict[str, Any], dict[str, Any]]], rng: Any
     ) -> dict[str, Any]:
         """The changed images, as :func:`.changed_images.finish_changed` takes them."""
+
+    @abstractmethod
+    def asked_about(
+        self,
+        request: CraftRequest,
+        key: Mapping[str, Any],
+        sources: Sequence[int],
+        crafted: Mapping[str, Any],
+    ) -> list[np.ndarray]:
+        """The images that a suspect is asked about, of these probe sources with a key in them.
+
+        ``crafted`` is what :meth:`crafted` returned.
+        """
+
+    def num_asked(self, options: Any) -> int:
+        return int(options.num_probes)
+
+    def passes(self, size: RunSize, options: Any) -> int:
+        return (size.num_images - size.num_marked) * size.epochs
+
+
+class TriggerMethod(KeyMethod):
+    """A method whose keys are put into one image at a time, and stay visible there."""
+
+    @abstractmethod
+    def put(self, image: np.ndarray, key: Mapping[str, Any], options: Any) -> np.ndarray:
+        """A uint8 (H, W, 3) image with a key in it, a new array."""
+
+    def crafted(
+        self, request: CraftRequest, keys: list[tuple[dict[str, Any], dict[str, Any]]], rng: Any
+    ) -> dict[str, Any]:
         key_of = {
             int(place): key
             for sides, both in zip(request.sides, keys, strict=True)
@@ -215,11 +254,33 @@ class KeyMethod(Method):
 
         return {"changed": LazyImages(len(request.candidates), changed)}
 
-    def num_asked(self, options: Any) -> int:
-        return int(options.num_probes)
+    def asked_about(
+        self,
+        request: CraftRequest,
+        key: Mapping[str, Any],
+        sources: Sequence[int],
+        crafted: Mapping[str, Any],
+    ) -> list[np.ndarray]:
+        return [self.put(request.probe_sources[row], key, request.options) for row in sources]
 
-    def passes(self, size: RunSize, options: Any) -> int:
-        return (size.num_images - size.num_marked) * size.epochs
+
+def _asked_about(request: CraftRequest, target: int) -> list[tuple[int, int]]:
+    """Which probe sources a suspect is asked about and as which class: those of other classes as the target class.
+
+    Raises:
+        SamplesError: if there are none
+    """
+    asked = [
+        (source, int(own) if target < 0 else target)
+        for source, own in enumerate(request.probe_labels)
+        if own != target
+    ]
+    if not asked:
+        raise SamplesError(
+            f"all {len(request.probe_labels)} images to ask about are of the target class {target}; ask "
+            "for more (num_probes=), or for another target_class"
+        )
+    return asked
 
 
 def _with_target(key: Mapping[str, Any], target: int) -> dict[str, Any]:

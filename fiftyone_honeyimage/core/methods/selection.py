@@ -141,6 +141,57 @@ def select_candidates(
     return Candidates(singles=singles, pairs=pairs, excluded=counts, files_a_side=files_a_side)
 
 
+def select_by_class(
+    hardness: np.ndarray,
+    labels: np.ndarray,
+    *,
+    num_pairs: int,
+    files_a_side: int,
+    excluded: Mapping[str, np.ndarray],
+    rule: str,
+    seed: int,
+) -> Candidates:
+    """As :func:`select_candidates`, with all images of a pair of sides in one class, and no singles.
+
+    The pairs are dealt out to the classes in turn, as far as each has images; those of a class get its images at random.
+
+    Raises:
+        SamplesError: if there are too few images
+    """
+    allowed = np.ones(len(labels), dtype=bool)
+    for mask in excluded.values():
+        allowed &= ~mask
+    rng = np.random.default_rng(seed)
+    classes = rng.permutation(np.unique(labels[allowed]))
+    room = {int(c): int((allowed & (labels == c)).sum()) // (2 * files_a_side) for c in classes}
+    turns = [label for turn in range(num_pairs) for label in room if room[label] > turn]
+    if len(turns) < num_pairs:
+        raise SamplesError(
+            f"{num_pairs} pairs of {files_a_side} and {files_a_side} images, those of a pair all of one class, are asked "
+            f"for; only {len(turns)} can be formed. Ask for fewer pairs, for fewer images, or exclude less"
+        )
+    pairs = []
+    for label in sorted(set(turns[:num_pairs])):
+        wanted = turns[:num_pairs].count(label)
+        found = select_candidates(
+            hardness,
+            labels,
+            num_honeyimages=wanted * files_a_side,
+            num_pairs=wanted,
+            excluded={**excluded, "other_classes": labels != label},
+            rule=rule,
+            seed=seed,
+            files_a_side=files_a_side,
+        )
+        pairs.append(rng.permutation(found.pairs))
+    return Candidates(
+        singles=np.empty(0, dtype=np.int64),
+        pairs=np.concatenate(pairs) if pairs else np.empty((0, 2), dtype=np.int64),
+        excluded={name: int(mask.sum()) for name, mask in excluded.items()},
+        files_a_side=files_a_side,
+    )
+
+
 def left_over(
     candidates: Candidates, num_images: int, excluded: Mapping[str, np.ndarray]
 ) -> np.ndarray:

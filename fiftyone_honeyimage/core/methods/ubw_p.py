@@ -14,7 +14,7 @@ import numpy as np
 
 from ..limits import Choice, Whole
 from .badnets import PLACES
-from .keys import KeyMethod, KeyOptions
+from .keys import KeyOptions, TriggerMethod
 from .options import option
 from .patches import draw_patch, put_patch
 
@@ -38,7 +38,7 @@ class PatchOptions(KeyOptions):
     place: str = option("anywhere", Choice(PLACES), label="Where the patch lies")
 
 
-class UBWP(KeyMethod):
+class UBWP(TriggerMethod):
     """See the module."""
 
     name = "ubw_p"

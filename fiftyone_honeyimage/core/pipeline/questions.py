@@ -29,6 +29,10 @@ Query = tuple[int, str, MarkedImage]
 #: verification stops where it is
 TOLERANCE = 2
 
+#: The share of the pairs that may have a failed query. A suspect that refuses whatever it has not seen fails on one side
+#: of every pair and never twice in a row: concluded, it would cost a place in the ledger each time and prove nothing
+MOST_FAILED = 0.25
+
 
 class Questions:
     """The queries of one verification and the suspect's answers so far. It knows no coin.
@@ -112,7 +116,10 @@ class Questions:
         else:
             end = self._ask_in_turn(asking, report, journal, suffices)
         self._note_failures(asking, journal)
-        return self._collected(journal, self._queries[:end])
+        answers = self._collected(journal, self._queries[:end])
+        if not skip_failures:
+            self._refuse_many_failures(answers, journal)
+        return answers
 
     def replay(self, journal: Journal) -> PairAnswers:
         """The answers of a verification that was concluded, from its journal."""
@@ -144,6 +151,18 @@ class Questions:
         for (index, side, _), loss in zip(self._queries, answers.losses, strict=True):
             losses.setdefault((index, side), []).append(float(loss))
         return {key: float(np.mean(values)) for key, values in losses.items()}
+
+    def _refuse_many_failures(self, answers: PairAnswers, journal: Journal) -> None:
+        failed, number = answers.num_failed, len(answers.pairs)
+        if failed <= max(TOLERANCE, int(MOST_FAILED * number)):
+            return
+        reason = next(iter(self.failures.values()), "no reason is known")
+        journal.ask_again()
+        raise SuspectError(
+            f"{failed} of {number} pairs have an image that the suspect did not answer ({reason}). The same call asks "
+            "about those images again; with skip_failures=True it concludes without them, and each of those pairs counts "
+            "against you"
+        )
 
     def _ask_in_turn(
         self, asking: Asking, report: Report, journal: Journal, suffices: Suffices

@@ -123,6 +123,11 @@ class Journal:
             self._write(rows)
             self._take(rows)
 
+    def ask_again(self) -> None:
+        """Forgets failures, so that the same call asks about these images again; answers stay."""
+        self._write([{"asked_again": True}])
+        self.failures = {}
+
     def __enter__(self) -> Journal:
         return self
 
@@ -175,7 +180,7 @@ class Journal:
             for row in rows:
                 if "verification" in row:
                     self.verification_id = row["verification"]
-            self._take([row for row in rows if "pair" in row])
+            self._take([row for row in rows if "pair" in row or "asked_again" in row])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise LedgerError(
                 f"{self.path}, the answers of a verification under way, was altered ({error!r}); restore it "
@@ -185,6 +190,9 @@ class Journal:
 
     def _take(self, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:
+            if "asked_again" in row:
+                self.failures = {}
+                continue
             place = (int(row["pair"]), str(row["twin"]), int(row["image"]))
             if "failed" in row:
                 self.failures[place] = row["failed"]

@@ -289,7 +289,10 @@ def cause_of(error: BaseException) -> str:
     An interpreter within another (TorchScript, a remote worker) prints its traceback first and the cause
     last; a native library says what happened first and advises later.
     """
-    text = str(error).strip()
+    try:
+        text = str(error).strip()
+    except Exception:
+        text = "an error that cannot be told in words"
     if isinstance(error, (ParameterError, SuspectError)):
         return text
     name = type(error).__name__

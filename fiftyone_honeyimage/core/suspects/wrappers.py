@@ -21,6 +21,7 @@ from tenacity import retry_if_not_exception_type, stop_after_attempt, wait_chain
 from ..errors import SuspectError
 from ..files import write_atomic
 from ..limits import Real
+from .answers import BadAnswerError
 from .base import Suspect
 
 #: Seconds before each further try of a suspect whose failures may pass (a busy service, too many
@@ -76,7 +77,8 @@ class Wrapper(Suspect):
 class Retrying(Wrapper):
     """Asks again where a failure may pass: twice with pauses if it is ``metered``, else once and at once.
 
-    What is no failure of a service, such as a :class:`TypeError` in a function, is raised as it is.
+    What is no failure of a service, such as a :class:`TypeError` in a function, is raised as it is. Where all tries fail, an
+    answer that cannot be used says more than that a service was busy when it was asked again: it is what is raised.
     """
 
     def answer(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> np.ndarray:
@@ -88,7 +90,21 @@ class Retrying(Wrapper):
             sleep=lambda seconds: time.sleep(seconds),
             reraise=True,
         )
-        return tries(self.suspect.answer, images, keys)
+        unusable: list[BadAnswerError] = []
+
+        def once() -> np.ndarray:
+            try:
+                return self.suspect.answer(images, keys)
+            except BadAnswerError as error:
+                unusable.append(error)
+                raise
+
+        try:
+            return tries(once)
+        except Exception as error:
+            if not unusable:
+                raise
+            raise unusable[0] from error
 
 
 class RateLimited(Wrapper):

@@ -198,7 +198,8 @@ def generate_honeyimages(
             "Measuring the trade-off": 2,
             "Writing": 1,
         }
-        with StageBar(stages, progress) as bar, storage.making(folder, request) as partial:
+        bar = StageBar(stages, progress, others="Crafting HoneyImages")
+        with bar, storage.making(folder, request) as partial:
             if not (partial / storage.MANIFEST).exists():
                 make_images(
                     partial,

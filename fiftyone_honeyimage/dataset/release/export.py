@@ -118,7 +118,7 @@ class ReleaseReport:
         left_out = self.num_left_out + self.num_other_honeyimages
         if left_out:
             lines.append(
-                f"{left_out:,} images were left out besides: other markings chose them, or they are copies of marked ones"
+                f"{left_out:,} images were left out besides: other markings chose them, suspects will be asked about them, or they are copies of marked ones"
             )
         lines += [
             f"{folder} holds the unmarked originals: whoever has it too can tell which images are marked"

@@ -9,7 +9,7 @@ documents.
 from __future__ import annotations
 
 import csv
-import random
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -171,18 +171,18 @@ def _write_fiftyone(
     carried: Sequence[CarriedField],
 ) -> None:
     media = _media_exporter(folder)
-    dataset_id = ObjectId()
+    dataset_id = _new_id()
     fresh: dict[ObjectId, ObjectId] = {}
 
     def sample(file: ReleasedFile, path: str) -> dict[str, Any]:
         _, name = media.export(path)
         return {
-            "_id": ObjectId(),
+            "_id": _new_id(),
             "filepath": f"data/{name}",
             "tags": [],
             "_media_type": "image",
-            "_rand": random.random(),
-            label_field: fo.Classification(label=file.label).to_dict(),
+            "_rand": secrets.SystemRandom().random(),
+            label_field: {**fo.Classification(label=file.label).to_dict(), "_id": _new_id()},
             **{field.name: _with_fresh_ids(field.raw(file.sample_id), fresh) for field in carried},
             "_dataset_id": dataset_id,
             "created_at": _date(),
@@ -246,7 +246,7 @@ def _forget_working_dataset(field: foo.SampleFieldDocument) -> None:
 def _with_fresh_ids(value: Any, fresh: dict[ObjectId, ObjectId]) -> Any:
     """A copy of a stored value in which every id of the working dataset is another, the same one everywhere."""
     if isinstance(value, ObjectId):
-        return fresh.setdefault(value, ObjectId())
+        return fresh.setdefault(value, _new_id())
     if isinstance(value, Mapping):
         return {name: _with_fresh_ids(inner, fresh) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -258,6 +258,11 @@ def _media_exporter(folder: Path) -> foud.MediaExporter:
     exporter = foud.MediaExporter(True, export_path=str(folder / "data"))
     exporter.setup()
     return exporter
+
+
+def _new_id() -> ObjectId:
+    """An id that tells neither when nor by which process it was made, as those of the driver do."""
+    return ObjectId(TIME_STAMP.to_bytes(4, "big") + secrets.token_bytes(8))
 
 
 def _date() -> datetime:

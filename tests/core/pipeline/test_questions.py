@@ -148,6 +148,42 @@ def test_a_pair_that_is_refused_as_a_whole_stops_nothing(asked: Any, tmp_path: P
             questions(down).ask(down, journal)
 
 
+class _Looks(Grey):
+    """Answers on what it holds, and never on one side of a pair, until it is told to."""
+
+    honest = False
+
+    def answer(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> np.ndarray:
+        if not self.honest and any(key[1] == "b" for key in keys):
+            raise SuspectError("not one of ours")
+        return super().answer(images, keys)
+
+
+def test_a_suspect_that_refuses_one_side_of_every_pair_is_not_concluded(
+    asked: Any, tmp_path: Path
+) -> None:
+    """It would cost a place in the ledger each time, and prove nothing; nor is anything lost."""
+    _, questions = asked
+    suspect = _Looks()
+    with _open(tmp_path) as journal:
+        journal.begin([])
+        with pytest.raises(SuspectError, match=r"5 of 5 pairs .*not one of ours.* skip_failures"):
+            questions(suspect).ask(suspect, journal)
+        answered = dict(journal.answers)
+        assert not journal.failures
+    with _open(tmp_path) as journal:
+        assert not journal.failures
+        suspect.honest = True
+        answers = questions(suspect).ask(suspect, journal)
+        assert answers.num_failed == 0
+        assert answered.items() <= journal.answers.items()
+        journal.remove()
+    suspect.honest = False
+    with _open(tmp_path) as journal:
+        journal.begin([])
+        assert questions(suspect).ask(suspect, journal, skip_failures=True).num_failed == 5
+
+
 def test_labels_give_the_share_that_is_right(asked: Any, tmp_path: Path) -> None:
     greys, questions = asked
     suspect = Grey(labels=True)

@@ -174,6 +174,15 @@ def test_a_useless_answer_is_not_kept_and_asked_for_again(real_digits, tmp_path,
     assert service.sent[sent:] == [1], "to see that it is the same"
 
 
+def test_an_unusable_answer_is_told_though_the_service_was_busy_later(real_digits, pauses):
+    def busy(n):
+        raise ConnectionError("503")
+
+    service = Service(lambda n: _right(n)[:, :7], busy)
+    with pytest.raises(SuspectError, match="7 classes, and the dataset has 10"):
+        _ask(service, real_digits)
+
+
 def test_answers_of_one_suspect_are_never_taken_for_anothers(trained, real_digits, tmp_path):
     image, key = real_digits.images[:1], real_digits.keys[:1]
     one, other = (Service(lambda n, w=w: w * _right(n), name=f"model {w}") for w in (1.0, 2.0))
