@@ -44,10 +44,14 @@ class Whole:
             number = int(value)
             if self.least <= number <= self.most:
                 return number
-        span = f"of at least {self.least}"
+        raise ParameterError(f"{name} must be {self.accepted}; found {shown(value)}")
+
+    @property
+    def accepted(self) -> str:
+        """These numbers in words; so of the other kinds."""
         if self.most < math.inf:
-            span = f"from {self.least} to {self.most}"
-        raise ParameterError(f"{name} must be an integer {span}; found {shown(value)}")
+            return f"an integer from {self.least} to {self.most}"
+        return f"an integer of at least {self.least}"
 
 
 @dataclass(frozen=True)
@@ -78,12 +82,15 @@ class Real:
             high = number < self.most if self.without_most else number <= self.most
             if low and high:
                 return int(number) if isinstance(number, numbers.Integral) else float(number)
+        raise ParameterError(f"{name} must be {self.accepted}; found {shown(value)}")
+
+    @property
+    def accepted(self) -> str:
         low_end = f"above {self.least}" if self.without_least else f"at least {self.least}"
         high_end = f"below {self.most}" if self.without_most else f"at most {self.most}"
-        span = f"a number {low_end} and {high_end}"
-        if not (self.without_least or self.without_most):
-            span = f"between {self.least} and {self.most}"
-        raise ParameterError(f"{name} must be {span}{self.note}; found {shown(value)}")
+        if self.without_least or self.without_most:
+            return f"a number {low_end} and {high_end}{self.note}"
+        return f"between {self.least} and {self.most}{self.note}"
 
 
 @dataclass(frozen=True)
@@ -104,10 +111,16 @@ class Choice:
         """
         return check_choice(name, value, self.meanings)
 
+    @property
+    def accepted(self) -> str:
+        return " or ".join(f'"{name}" ({told.rstrip(".")})' for name, told in self.meanings.items())
+
 
 @dataclass(frozen=True)
 class Flag:
     """A switch."""
+
+    accepted = "True or False"
 
     def check(self, name: str, value: Any) -> bool:
         """The switch.

@@ -331,7 +331,7 @@ def paper_markdown(paper: Mapping[str, Any]) -> str | None:
             f"{paper['threshold_false_positive_rate']:.2g} for a model like them)."
         )
     lines.append(
-        "*These figures never decide.* HoneyImages are adversarial to the proxy, so an innocent "
+        "HoneyImages are adversarial to the proxy, so an innocent "
         "model has a positive gap too, and how large it is depends on the model."
     )
     return "\n\n".join(lines)

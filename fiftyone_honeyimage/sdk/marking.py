@@ -245,7 +245,7 @@ def method_options(method: str = "honeyimage") -> dict[str, tuple[Any, str]]:
         method ("honeyimage"): its name
 
     Returns:
-        option → (default, what it is)
+        option → (default, what it is, with the values that it may have)
 
     Raises:
         ParameterError: if there is no such method
@@ -254,7 +254,7 @@ def method_options(method: str = "honeyimage") -> dict[str, tuple[Any, str]]:
     from ..core.methods import METHODS
 
     questions = METHODS[check_choice("method", method, METHODS)].Options.questions()
-    return {q.name: (q.default, f"{q.label}. {q.help}".strip()) for q in questions}
+    return {q.name: (q.default, q.told()) for q in questions}
 
 
 @public

@@ -24,11 +24,19 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "adv": {"epsilon": 8, "step_size": 2},
     "ubw_c": {"num_steps": 2, "num_sources": 4},
     "radioactive": {"num_steps": 2},
+    "sscl_bw": {"num_steps": 1},
 }
 
 
 #: The largest change of a value that a method promises with these settings, where it promises one
-BUDGETS = {"honeyimage": 4, "unperturbed": 4, "adv": 8, "ubw_c": 16, "radioactive": 10}
+BUDGETS = {
+    "honeyimage": 4,
+    "unperturbed": 4,
+    "adv": 8,
+    "ubw_c": 16,
+    "sscl_bw": 16,
+    "radioactive": 10,
+}
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))

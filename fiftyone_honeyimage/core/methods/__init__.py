@@ -14,6 +14,7 @@ from .flip import Flip
 from .honeyimage import HoneyImage
 from .mixup import Mixup
 from .radioactive import Radioactive
+from .sscl_bw import SSCLBW
 from .ubw_c import UBWC
 from .ubw_p import UBWP
 from .unperturbed import Unperturbed
@@ -28,6 +29,7 @@ METHODS: dict[str, Method] = {
         Blended(),
         UBWP(),
         UBWC(),
+        SSCLBW(),
         Radioactive(),
         Adversarial(),
         Mixup(),

@@ -26,6 +26,7 @@ class RunSize:
     Attributes:
         num_images: images of the private set
         num_marked: images that are crafted, withheld twins too
+        num_pairs: pairs of sides
         epochs: of a proxy's training
         trade_off: candidates that are also crafted at other budgets, at most
         relative_size: pixels of an image over pixels of the proxy's input
@@ -34,6 +35,7 @@ class RunSize:
     num_images: int
     num_marked: int
     epochs: int
+    num_pairs: int = 0
     trade_off: int = 0
     relative_size: float = 1.0
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..codecs.base import is_grey
 from ..resizing import differentiable_resize
 from .finishing import FinishedFiles, decoded_files, finish
 from .perturbation import Scale
@@ -49,6 +50,14 @@ def write_changes(
     if request.codecs is None:
         return {"changed": images}
     return {"changed": decoded_files(files), "files": files}
+
+
+def with_change(image: np.ndarray, change: Tensor) -> np.ndarray:
+    """An image of any size, uint8 (H, W, 3), with a change as of :func:`write_changes`, and grey if it was."""
+    own = resized_change(change.numpy(), image.shape[:2])
+    if is_grey(image):
+        own = np.rint(own.mean(axis=2, keepdims=True))
+    return np.clip(image + own, 0, 255).astype(np.uint8)
 
 
 def resized_change(change: np.ndarray, height_width: tuple[int, int]) -> np.ndarray:

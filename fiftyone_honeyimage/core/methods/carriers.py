@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from ..device import choose_device
 from ..models.last_layer import class_weights, features
 from ..seeds import derive_seed
-from .bounded_changes import resized_change, write_changes
+from .bounded_changes import with_change, write_changes
+from .keys import KeyedImages
 from .out_model import thumbnails, train_out_model
 from .request import CraftRequest
 
@@ -47,13 +48,10 @@ def draw_carrier(rng: np.random.Generator) -> dict[str, str]:
 
 def carry(
     request: CraftRequest, keys: Sequence[tuple[dict[str, Any], dict[str, Any]]]
-) -> dict[str, Any]:
+) -> KeyedImages:
     """Moves every candidate along its side's carrier; both sides of a pair by the same steps.
 
     Candidates that are of no pair carry a key of nobody's, so that they look like the others.
-
-    Returns:
-        ``changed``, ``files`` and ``out_model`` for :func:`.changed_images.finish_changed`
     """
     model = train_out_model(request)
     alone = {"carrier": f"{derive_seed(request.seed, 'carriers'):x}"}
@@ -70,21 +68,13 @@ def carry(
         images = [request.candidates[row] for row in own]
         changes.update(zip(own, moved(request, model, images, key), strict=True))
         request.report("Moving images along carriers", len(changes), len(rows))
-    return {**write_changes(request, changes, request.options.epsilon), "out_model": model}
 
+    def asked(key: Mapping[str, Any], sources: Sequence[int]) -> list[np.ndarray]:
+        images = [request.probe_sources[row] for row in sources]
+        return list(map(with_change, images, moved(request, model, images, key)))
 
-def carried(
-    request: CraftRequest,
-    model: nn.Module,
-    images: Sequence[np.ndarray],
-    key: Mapping[str, Any],
-) -> list[np.ndarray]:
-    """Images that hold a key's carriers, of their own sizes, uint8."""
-    changes = moved(request, model, images, key)
-    return [
-        np.clip(image + resized_change(change.numpy(), image.shape[:2]), 0, 255).astype(np.uint8)
-        for image, change in zip(images, changes, strict=True)
-    ]
+    written = write_changes(request, changes, request.options.epsilon)
+    return KeyedImages(**written, asked=asked, out_model=model)
 
 
 def moved(

@@ -37,7 +37,12 @@ class AscentOptions(Options):
     step_size: float = option(
         0.4, Real(0, 64, without_least=True), label="Step size", help="0 to 255"
     )
-    num_steps: int = option(20, NUM_STEPS, label="Rounds")
+    num_steps: int = option(
+        20,
+        NUM_STEPS,
+        label="Rounds",
+        help="Of training the model that learns the marks, and of changing them",
+    )
     robust: bool = option(
         False,
         Flag(),
@@ -72,7 +77,8 @@ class HoneyImageOptions(AscentOptions):
                 "retrain": "Trains the in-model anew each round, as the paper does: far slower",
             }
         ),
-        label="In-model",
+        label="The model that learns the marks",
+        help="Marks are made against it and one that has not seen them",
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -31,6 +31,9 @@ from .selection import (
 )
 
 if TYPE_CHECKING:
+    import torch
+
+    from .finishing import FinishedFiles
     from .request import CraftRequest, CraftResult
 
 #: Images a key where nothing is asked for; a model hardly learns a key from fewer
@@ -71,6 +74,25 @@ class TargetOptions(KeyOptions):
         help="The label that images with a secret get: 0 for the first class in alphabetical order, and so on; "
         "-1 draws one for each pair of secrets, so that a model has to learn each by itself",
     )
+
+
+#: A key, and rows of the probe sources → these images with the key in them
+Asked = Callable[[Mapping[str, Any], Sequence[int]], list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class KeyedImages:
+    """Images with keys in them.
+
+    Attributes:
+        changed, files, out_model: see :func:`.changed_images.finish_changed`
+        asked: makes the images that a suspect is asked about
+    """
+
+    changed: Sequence[np.ndarray]
+    asked: Asked
+    files: FinishedFiles | None = None
+    out_model: torch.nn.Module | None = None
 
 
 class KeyMethod(Method):
@@ -172,15 +194,19 @@ class KeyMethod(Method):
         from .changed_images import finish_changed
         from .request import Probe
 
-        rng = secret_rng(request)
+        secret = secret_digest(request)
+        rng = secret_rng(secret)
         targets = self.targets(request, rng)
         labels = self.labels(request, targets, rng)
         keys = [
-            (self.draw(rng, request.options), self.draw(rng, request.options))
-            for _ in request.sides
+            (
+                self.draw(secret_rng(secret, pair, "a"), request.options),
+                self.draw(secret_rng(secret, pair, "b"), request.options),
+            )
+            for pair in range(len(request.sides))
         ]
         asked = [_asked_about(request, int(target)) for target in targets]
-        crafted = self.crafted(request, keys, rng)
+        keyed = self.put_all(request, keys, targets, rng)
         probes = []
         for both, wanted in zip(keys, asked, strict=True):
             sources = [source for source, _ in wanted]
@@ -188,7 +214,7 @@ class KeyMethod(Method):
                 [
                     Probe(source, image, label)
                     for (source, label), image in zip(
-                        wanted, self.asked_about(request, key, sources, crafted), strict=True
+                        wanted, keyed.asked(key, sources), strict=True
                     )
                 ]
                 for key in both
@@ -202,26 +228,26 @@ class KeyMethod(Method):
                 for (a, b), target in zip(keys, targets, strict=True)
             ],
             probes=probes,
-            **crafted,
+            changed=keyed.changed,
+            files=keyed.files,
+            out_model=keyed.out_model,
         )
 
     @abstractmethod
-    def crafted(
-        self, request: CraftRequest, keys: list[tuple[dict[str, Any], dict[str, Any]]], rng: Any
-    ) -> dict[str, Any]:
-        """The changed images, as :func:`.changed_images.finish_changed` takes them."""
-
-    @abstractmethod
-    def asked_about(
+    def put_all(
         self,
         request: CraftRequest,
-        key: Mapping[str, Any],
-        sources: Sequence[int],
-        crafted: Mapping[str, Any],
-    ) -> list[np.ndarray]:
-        """The images that a suspect is asked about, of these probe sources with a key in them.
+        keys: Sequence[tuple[dict[str, Any], dict[str, Any]]],
+        targets: np.ndarray,
+        rng: np.random.Generator,
+    ) -> KeyedImages:
+        """Puts every key into its images.
 
-        ``crafted`` is what :meth:`crafted` returned.
+        Args:
+            request: what was asked for
+            keys: of sides a and b of each pair
+            targets: what :meth:`targets` returned
+            rng: secret
         """
 
     def num_asked(self, options: Any) -> int:
@@ -238,9 +264,13 @@ class TriggerMethod(KeyMethod):
     def put(self, image: np.ndarray, key: Mapping[str, Any], options: Any) -> np.ndarray:
         """A uint8 (H, W, 3) image with a key in it, a new array."""
 
-    def crafted(
-        self, request: CraftRequest, keys: list[tuple[dict[str, Any], dict[str, Any]]], rng: Any
-    ) -> dict[str, Any]:
+    def put_all(
+        self,
+        request: CraftRequest,
+        keys: Sequence[tuple[dict[str, Any], dict[str, Any]]],
+        targets: np.ndarray,
+        rng: np.random.Generator,
+    ) -> KeyedImages:
         key_of = {
             int(place): key
             for sides, both in zip(request.sides, keys, strict=True)
@@ -252,16 +282,13 @@ class TriggerMethod(KeyMethod):
             image = request.candidates[row]  # raises IndexError at the end
             return self.put(image, key_of[row], request.options)
 
-        return {"changed": LazyImages(len(request.candidates), changed)}
+        return KeyedImages(LazyImages(len(request.candidates), changed), self.asked_with(request))
 
-    def asked_about(
-        self,
-        request: CraftRequest,
-        key: Mapping[str, Any],
-        sources: Sequence[int],
-        crafted: Mapping[str, Any],
-    ) -> list[np.ndarray]:
-        return [self.put(request.probe_sources[row], key, request.options) for row in sources]
+    def asked_with(self, request: CraftRequest) -> Asked:
+        """What :attr:`KeyedImages.asked` is."""
+        return lambda key, sources: [
+            self.put(request.probe_sources[row], key, request.options) for row in sources
+        ]
 
 
 def _asked_about(request: CraftRequest, target: int) -> list[tuple[int, int]]:
@@ -288,8 +315,8 @@ def _with_target(key: Mapping[str, Any], target: int) -> dict[str, Any]:
     return {**key, "target": int(target)} if target >= 0 else dict(key)
 
 
-def secret_rng(request: CraftRequest) -> np.random.Generator:
-    """Draws what must stay secret: from the seed and the originals of the images that get a key.
+def secret_digest(request: CraftRequest) -> bytes:
+    """What must stay secret is drawn from: the seed and the originals of the images that get a key.
 
     Most runs have the same seed, and everybody has this code. Nobody but the owner has all of these images without a key
     in them; the same seed still gives the same files.
@@ -297,7 +324,15 @@ def secret_rng(request: CraftRequest) -> np.random.Generator:
     digest = hashlib.sha256(f"keys/{request.seed}".encode())
     for row in range(len(request.candidates)):
         digest.update(np.ascontiguousarray(request.candidates[row]).tobytes())
-    return np.random.default_rng(int.from_bytes(digest.digest(), "big"))
+    return digest.digest()
+
+
+def secret_rng(secret: bytes, *names: object) -> np.random.Generator:
+    """A generator for one named part: from a key that evidence opens no other can be worked out."""
+    text = "/".join(map(str, names))
+    return np.random.default_rng(
+        int.from_bytes(hashlib.sha256(secret + text.encode()).digest(), "big")
+    )
 
 
 def draw_targets(request: CraftRequest, rng: np.random.Generator) -> np.ndarray:

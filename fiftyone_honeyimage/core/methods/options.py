@@ -100,6 +100,11 @@ class Question:
     help: str
     folded: bool
 
+    def told(self) -> str:
+        """The option in words: its name, a sentence, and what it accepts."""
+        parts = (self.label, self.help, f"Must be {self.limits.accepted}")
+        return ". ".join(part.rstrip(".") for part in parts if part) + "."
+
 
 def option(default: Any, limits: Limits, *, label: str, help: str = "", folded: bool = True) -> Any:
     """A field of an options dataclass; see :class:`Question`."""

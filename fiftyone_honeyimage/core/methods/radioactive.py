@@ -9,7 +9,7 @@ scale of our tests. See :mod:`.carriers` for how images are moved.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from ..limits import Real, Whole
 from .base import RunSize
-from .keys import KeyMethod, KeyOptions
+from .keys import KeyedImages, KeyMethod, KeyOptions
 from .options import Options, option
 
 if TYPE_CHECKING:
@@ -60,24 +60,16 @@ class Radioactive(KeyMethod):
     def most_changed(self, options: Any) -> float:
         return options.epsilon
 
-    def crafted(
-        self, request: CraftRequest, keys: list[tuple[dict[str, Any], dict[str, Any]]], rng: Any
-    ) -> dict[str, Any]:
+    def put_all(
+        self,
+        request: CraftRequest,
+        keys: Sequence[tuple[dict[str, Any], dict[str, Any]]],
+        targets: np.ndarray,
+        rng: np.random.Generator,
+    ) -> KeyedImages:
         from .carriers import carry
 
         return carry(request, keys)
-
-    def asked_about(
-        self,
-        request: CraftRequest,
-        key: Mapping[str, Any],
-        sources: Sequence[int],
-        crafted: Mapping[str, Any],
-    ) -> list[np.ndarray]:
-        from .carriers import carried
-
-        images = [request.probe_sources[row] for row in sources]
-        return carried(request, crafted["out_model"], images, key)
 
     def passes(self, size: RunSize, options: Any) -> int:
         """The out-model's training; a step goes forward twice and back once, of images and of what is asked about."""

@@ -10,6 +10,7 @@ cost to what a CPU can do and makes the mark weaker.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import numpy as np
 from ..limits import Choice, Real, Whole
 from .badnets import PLACES
 from .base import RunSize
+from .keys import KeyedImages
 from .options import option
 from .selection import RULES
 from .ubw_p import UBWP, PatchOptions
@@ -73,12 +75,18 @@ class UBWC(UBWP):
     def most_changed(self, options: Any) -> float:
         return options.epsilon
 
-    def crafted(
-        self, request: CraftRequest, keys: list[tuple[dict[str, Any], dict[str, Any]]], rng: Any
-    ) -> dict[str, Any]:
+    def put_all(
+        self,
+        request: CraftRequest,
+        keys: Sequence[tuple[dict[str, Any], dict[str, Any]]],
+        targets: np.ndarray,
+        rng: np.random.Generator,
+    ) -> KeyedImages:
         from .gradient_matching import match_gradients
 
-        return match_gradients(request, keys, self.put, rng)
+        return KeyedImages(
+            **match_gradients(request, keys, self.put, rng), asked=self.asked_with(request)
+        )
 
     def passes(self, size: RunSize, options: Any) -> int:
         """The out-model's training; a step goes through the model about four times, forth and twice back."""

@@ -103,6 +103,7 @@ def marking_cost(
     run = RunSize(
         num_images=count,
         num_marked=marked,
+        num_pairs=num_pairs,
         epochs=config.epochs,
         trade_off=trade_off,
         relative_size=pixel_bytes / 3 / size**2,
