@@ -94,6 +94,8 @@ def histogram_traces(counts: Mapping[tuple[str, int], int], low: float, high: fl
 
 def histogram_layout(num_traces: int) -> dict[str, Any]:
     """The layout of :func:`histogram_traces`."""
+    # Three names a row, as beside the grid; above the plot, or they would hide its highest bar
+    legend_rows = -(-num_traces // 3) if num_traces > 1 else 0
     return {
         "barmode": "stack",
         "bargap": 0,
@@ -101,7 +103,7 @@ def histogram_layout(num_traces: int) -> dict[str, Any]:
         "legend": {**LEGEND, "traceorder": "normal"},
         "xaxis": {"title": {"text": "hardness, nats", "standoff": 8}},
         "yaxis": {"title": {"text": "images"}},
-        "margin": {**_MARGIN, "t": 48 if num_traces > 1 else 16},
+        "margin": {**_MARGIN, "t": 16 + 22 * legend_rows},
         "clickmode": "event",
         # Dragging marks a range of hardness
         "dragmode": "select",
