@@ -47,6 +47,7 @@ from .sdk.verification import (
     export_evidence,
     load_verification,
     verify_model,
+    white_box_suspect,
 )
 from .version import __version__
 
@@ -78,5 +79,6 @@ __all__ = [
     "rename_run",
     "save_workspace",
     "verify_model",
+    "white_box_suspect",
     "write_note",
 ]

@@ -128,6 +128,53 @@ def verify_model(
 
 
 @public
+def white_box_suspect(
+    samples: foc.SampleCollection,
+    honey_key: str,
+    model: Any,
+    input_size: int | tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    channels: str = "RGB",
+    name: str | None = None,
+    ledger_path: str | Path | None = None,
+    device: str | None = None,
+) -> Any:
+    """A suspect whose weights are at hand, to be passed to :func:`verify_model`; for markings of ``method="radioactive"``.
+
+    Instead of what it answers on images, its last layer is compared with the secret directions of both sides of every
+    pair (arXiv 2002.00937), after the features of marker and suspect were brought together on up to 1,000 unmarked
+    images of the dataset. The verdict is as exact as any; the published p-value stands beside it.
+
+    Args:
+        samples: the dataset
+        honey_key: the marking
+        model: a ``torch.nn.Module`` that ends in a linear layer
+        input_size (None), mean (None), std (None), channels ("RGB"), name (None), ledger_path (None), device (None): see
+            :func:`verify_model`
+
+    Returns:
+        a suspect
+
+    Raises:
+        ParameterError: if the marking has no such directions, or the model no such layer
+        SuspectError: if it is no module
+        LedgerError: if the ledger is missing or altered
+    """
+    from ..dataset.verification.suspects import open_white_box
+
+    return open_white_box(
+        samples,
+        honey_key,
+        model,
+        {"input_size": input_size, "mean": mean, "std": std, "channels": channels},
+        name=name,
+        ledger_path=ledger_path,
+        device=device,
+    )
+
+
+@public
 def load_verification(samples: foc.SampleCollection, verify_key: str) -> Verification:
     """Loads a verification from the dataset's runs.
 

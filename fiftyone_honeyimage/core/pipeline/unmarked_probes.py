@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from ..evidence.carrier_test import fisher_decision
 from ..evidence.decisions import PublishedDecision
 from ..evidence.ownership_tests import paired_t_decision, wilcoxon_decision
 from ..images import read_image
 from ..ledger.ledger import Ledger
 from ..suspects import Suspect, query
 from ..suspects.journal import Journal
+from ..suspects.white_box import WhiteBoxSuspect
 from .folder import read_manifest
 from .questions import Questions
 
@@ -40,6 +42,8 @@ def published_decisions(
         one decision; none where the marking has no such images, the suspect is metered or holds its answers by name, or
         it cannot be asked
     """
+    if isinstance(suspect, WhiteBoxSuspect):
+        return _of_weights(suspect, asked, ledger)
     if suspect.metered or suspect.held is not None or asked.protocol.outputs == "losses":
         return []
     try:
@@ -61,6 +65,18 @@ def published_decisions(
             error,
         )
         return []
+
+
+def _of_weights(
+    suspect: WhiteBoxSuspect, asked: Questions, ledger: Ledger
+) -> list[PublishedDecision]:
+    released = ledger.released()
+    cosines = [
+        suspect.cosine(ledger.pairs[index].side(name).asked[0].sample_id)
+        for (index, name), recorded in asked.recorded.items()
+        if recorded is not None and released[index] == name
+    ]
+    return [fisher_decision(cosines, suspect.dimension)] if cosines else []
 
 
 def _answered(asked: Questions, journal: Journal, ledger: Ledger) -> dict[Plain, list[float]]:

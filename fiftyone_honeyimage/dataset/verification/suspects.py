@@ -15,10 +15,14 @@ from PIL import Image
 from ...core.errors import ParameterError, SuspectError
 from ...core.ledger.ledger import Ledger
 from ...core.limits import QUERY_BATCH, SUSPECT_SIZE, check_choice, check_flag, check_text, shown
+from ...core.pipeline.white_box import white_box_suspect
 from ...core.suspects import OUTPUTS, Preprocessing, Suspect, kind_of, load_suspect, titles
 from ...core.suspects.protocol import class_indices
+from ...core.suspects.white_box import WhiteBoxSuspect
 from ..identity import recorded_images, unmarked
-from ..marking.marking import Marking
+from ..marking.marking import Marking, load_marking, open_ledger
+from ..runs import root_dataset
+from .surroundings import DatasetSurroundings
 
 
 def suspect_classes(
@@ -122,6 +126,30 @@ def open_suspect(
     raise SuspectError(
         f"'{suspect}' is neither a file nor a field of dataset '{dataset.name}'; pass {titles()}, or the "
         "name of a field with predictions on the HoneyImages"
+    )
+
+
+def open_white_box(
+    samples: fo.core.collections.SampleCollection,
+    honey_key: str,
+    model: Any,
+    how: Mapping[str, Any],
+    *,
+    name: str | None,
+    ledger_path: str | Path | None,
+    device: str | None,
+) -> WhiteBoxSuspect:
+    """See :func:`fiftyone_honeyimage.white_box_suspect`."""
+    dataset = root_dataset(samples)
+    marking = load_marking(dataset, honey_key)
+    return white_box_suspect(
+        open_ledger(marking, ledger_path),
+        marking.output_dir,
+        DatasetSurroundings(dataset, marking),
+        model,
+        Preprocessing(**how),
+        device=device,
+        name=name,
     )
 
 
