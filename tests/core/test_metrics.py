@@ -304,7 +304,7 @@ def test_without_a_connection_lpips_says_what_to_do(offline, net):
     with pytest.raises(LpipsUnavailable, match=r"cannot be downloaded.*Fetch https://.*\.pth") as e:
         LpipsMetric(net)
     assert str(offline) in str(e.value)
-    assert "backbone_file" in str(e.value)
+    assert "lpips_backbone" in str(e.value)
 
 
 def test_a_download_with_the_wrong_hash_is_refused(offline, monkeypatch):

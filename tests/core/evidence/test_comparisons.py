@@ -301,7 +301,8 @@ def test_the_first_line_says_when_nothing_was_compared(
         '{"cat": 0, "dog": 1}',
         "1 verifications opened",
         "1 concluded, 0 abandoned, 0 still open; this is number 1",
-        "asked: batch_size   8",
+        f"{'asked: batch_size':<27} 8",
+        f"{'committed: level and test':<27} ",  # with a space between name and value
     ):
         assert value in text
     assert not any(line.startswith("FAILS") for line in lines)
