@@ -34,7 +34,7 @@ class StageBar:
         others: str | None = None,
     ) -> None:
         self._stages = dict(stages)
-        self._others = others or next(iter(self._stages))
+        self._others = others
         self._total = sum(self._stages.values()) or 1.0
         # The bar's units are shares of the whole: how many there are, or are done in a second, tells nobody anything
         self._bar = fou.ProgressBar(
@@ -63,7 +63,7 @@ class StageBar:
         names = list(self._stages)
         # Stages that a run finds already finished are never announced: whatever stands before the
         # current one counts as done.
-        known = stage if stage in self._stages else self._others
+        known = stage if stage in self._stages else self._others or stage
         before = sum(self._stages[name] for name in names[: names.index(known)])
         share = before + self._stages[known] * (done / total if total else 1.0)
         self._reached = max(self._reached, int(_UNITS * share / self._total))

@@ -11,6 +11,7 @@ from ..public import public
 if TYPE_CHECKING:
     import fiftyone.core.collections as foc
 
+    from ..core.suspects.white_box import WhiteBoxSuspect
     from ..dataset.verification.known_models import KnownModels
     from ..dataset.verification.verification import Verification
 
@@ -139,7 +140,7 @@ def white_box_suspect(
     name: str | None = None,
     ledger_path: str | Path | None = None,
     device: str | None = None,
-) -> Any:
+) -> WhiteBoxSuspect:
     """A suspect whose weights are at hand, to be passed to :func:`verify_model`; for markings of ``method="radioactive"``.
 
     Instead of what it answers on images, its last layer is compared with the secret directions of both sides of every

@@ -190,7 +190,7 @@ class AuditReport:
 
     @property
     def severity(self) -> str:
-        """How the App shows it: "error" for leaks and for pixels that tell nearly all, "warning" if the pixels give something away, else "success"."""
+        """How the App shows it: "error" for leaks and pixels that tell nearly all, "warning" for less, else "success"."""
         if not self.passed or self.pixels_tell:
             return "error"
         return "warning" if self.signals else "success"

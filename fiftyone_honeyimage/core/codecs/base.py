@@ -248,6 +248,13 @@ def is_grey(pixels: np.ndarray) -> bool:
     return bool((red == pixels[:, :, 1]).all() and (red == pixels[:, :, 2]).all())
 
 
+def in_its_colours(pattern: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """A pattern or change (H, W, 3) as it goes into an image: without colours if that has none, or it would stand out."""
+    if not is_grey(image):
+        return pattern
+    return np.rint(pattern.mean(axis=2, keepdims=True)).astype(pattern.dtype).repeat(3, axis=2)
+
+
 def save(image: Image.Image, file_format: str, **options: object) -> bytes:
     """The bytes that Pillow writes."""
     buffer = io.BytesIO()

@@ -80,12 +80,21 @@ class CommittedMarking:
 
     def leaves(self) -> list[dict[str, Any]]:
         """Returns what is committed to, in the order of the leaf hashes."""
+        content = self.content()
         return list_leaves(
-            self.header,
-            [image_entry(image) for image in self.singles],
-            [pair_entry(pair, self.version) for pair in self.pairs],
-            [list(step) for step in self.query_order],
+            *(content[name] for name in ("header", "singles", "pairs", "query_order"))
         )
+
+    def content(self) -> dict[str, Any]:
+        """What stands in a ledger's file, less the log."""
+        return {
+            "header": self.header,
+            "singles": [image_entry(image) for image in self.singles],
+            "pairs": [pair_entry(pair, self.version) for pair in self.pairs],
+            "query_order": [list(step) for step in self.query_order],
+            "salts": self.salts,
+            "commitment": self.commitment,
+        }
 
     def queries(self, pairs: Iterable[int]) -> list[tuple[int, str, MarkedImage]]:
         """Returns (pair, "a" or "b", image) of every query to make, in the committed order.

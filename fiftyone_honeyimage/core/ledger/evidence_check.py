@@ -85,7 +85,7 @@ def sum_up(checker: Checker, given: tuple[str, ...]) -> EvidenceCheck:
         tuple(checker.failed),
         tuple(not_checked),
         given,
-        list_facts(checker) if whole else (),
+        _facts(checker) if whole else (),
         checker.verdict if whole and not checker.failed else None,
     )
 
@@ -178,7 +178,7 @@ def _effect(checker: Checker) -> list[tuple[str, str]]:
     return facts
 
 
-def list_facts(checker: Checker) -> tuple[tuple[str, str], ...]:
+def _facts(checker: Checker) -> tuple[tuple[str, str], ...]:
     """What the evidence is about, in words."""
     header, suspect = checker.header, checker.opened
     states = Counter(

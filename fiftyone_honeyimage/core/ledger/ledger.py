@@ -25,10 +25,7 @@ from ..evidence.verdict import Verdict, judge
 from ..files import locked
 from .committed import CommittedMarking
 from .file import keep_private, read_ledger_file, refuse_links, write_ledger_file
-from .hashes import (
-    check_text,
-    hash_answers,
-)
+from .hashes import check_text, hash_answers
 from .log import (
     Log,
     LoggedRelease,
@@ -42,10 +39,6 @@ from .log import (
     without_words,
 )
 from .protocol import check_protocol, loss_unit
-from .sides import (
-    image_entry,
-    pair_entry,
-)
 
 
 class Ledger(CommittedMarking):
@@ -318,7 +311,7 @@ class Ledger(CommittedMarking):
         )
         log = [*self.log, entry]
         known = self._read_log(log)
-        write_ledger_file(self.path, {**self._content(), "log": log, "head": entry["hash"]})
+        write_ledger_file(self.path, {**self.content(), "log": log, "head": entry["hash"]})
         self.log, self._known = log, known
 
     def _labels(self) -> set[str]:
@@ -327,18 +320,6 @@ class Ledger(CommittedMarking):
 
     def _read_log(self, log: Sequence[Mapping[str, Any]]) -> Log:
         return read_log(log, self.commitment, self.query_order, self.plan, self.version)
-
-    def _content(self) -> dict[str, Any]:
-        return {
-            "header": self.header,
-            "singles": [image_entry(image) for image in self.singles],
-            "pairs": [pair_entry(pair, self.version) for pair in self.pairs],
-            "query_order": [list(step) for step in self.query_order],
-            "salts": self.salts,
-            "commitment": self.commitment,
-            "log": self.log,
-            "head": self.head,
-        }
 
     def _reload(self) -> None:
         """Takes over what other processes have logged, so that no verification is lost."""

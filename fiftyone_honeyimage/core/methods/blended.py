@@ -16,7 +16,6 @@ from ..limits import Real, Whole
 from .badnets import BadNets
 from .keys import TargetOptions
 from .options import option
-from .patches import in_its_colours
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,7 @@ class Blended(BadNets):
         return {"pattern": rng.bytes(16).hex(), "cells": options.cells}
 
     def put(self, image: np.ndarray, key: Mapping[str, Any], options: Any) -> np.ndarray:
+        from ..codecs.base import in_its_colours
         from ..resizing import resize_uint8  # loads torch, which a form does not need
 
         drawn = np.random.default_rng(int(key["pattern"], 16))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..codecs.base import is_grey
+from ..codecs.base import in_its_colours
 from ..resizing import differentiable_resize
 from .finishing import FinishedFiles, decoded_files, finish
 from .perturbation import Scale
@@ -54,9 +54,7 @@ def write_changes(
 
 def with_change(image: np.ndarray, change: Tensor) -> np.ndarray:
     """An image of any size, uint8 (H, W, 3), with a change as of :func:`write_changes`, and grey if it was."""
-    own = resized_change(change.numpy(), image.shape[:2])
-    if is_grey(image):
-        own = np.rint(own.mean(axis=2, keepdims=True))
+    own = in_its_colours(resized_change(change.numpy(), image.shape[:2]), image)
     return np.clip(image + own, 0, 255).astype(np.uint8)
 
 

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..device import choose_device
-from ..models.last_layer import class_weights, features
+from ..models.last_layer import features, last_layer
 from ..seeds import derive_seed
 from .bounded_changes import with_change, write_changes
-from .keys import KeyedImages
+from .keys import KeyedImages, Keys
 from .out_model import thumbnails, train_out_model
 from .request import CraftRequest
 
@@ -46,28 +46,15 @@ def draw_carrier(rng: np.random.Generator) -> dict[str, str]:
     return {"carrier": rng.bytes(16).hex()}
 
 
-def carry(
-    request: CraftRequest, keys: Sequence[tuple[dict[str, Any], dict[str, Any]]]
-) -> KeyedImages:
-    """Moves every candidate along its side's carrier; both sides of a pair by the same steps.
-
-    Candidates that are of no pair carry a key of nobody's, so that they look like the others.
-    """
+def carry(keys: Keys) -> KeyedImages:
+    """Moves every candidate along its side's carrier; both sides of a pair by the same steps."""
+    request = keys.request
     model = train_out_model(request)
-    alone = {"carrier": f"{derive_seed(request.seed, 'carriers'):x}"}
-    key_of = {
-        int(place): key
-        for sides, both in zip(request.sides, keys, strict=True)
-        for places, key in zip(sides, both, strict=True)
-        for place in places
-    }
-    rows = range(len(request.candidates))
     changes: dict[int, Tensor] = {}
-    for key in [alone, *(key for both in keys for key in both)]:
-        own = [row for row in rows if key_of.get(row, alone) is key]
-        images = [request.candidates[row] for row in own]
-        changes.update(zip(own, moved(request, model, images, key), strict=True))
-        request.report("Moving images along carriers", len(changes), len(rows))
+    for places, key, _ in keys.sides():
+        images = [request.candidates[place] for place in places]
+        changes.update(zip(map(int, places), moved(request, model, images, key), strict=True))
+        request.report("Moving images along carriers", len(changes), len(request.candidates))
 
     def asked(key: Mapping[str, Any], sources: Sequence[int]) -> list[np.ndarray]:
         images = [request.probe_sources[row] for row in sources]
@@ -87,7 +74,7 @@ def moved(
     device = choose_device(request.device)
     model = model.to(device).eval()
     size = int(request.rest.shape[-1])
-    carrier = torch.from_numpy(carrier_of(key, class_weights(model).shape[1])).to(device)
+    carrier = torch.from_numpy(carrier_of(key, last_layer(model).in_features)).to(device)
     changes: list[Tensor] = []
     for start in range(0, len(images), _BATCH):
         part = slice(start, start + _BATCH)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import binary_dilation
 
-from ..codecs.base import Codec, decode, is_grey, strips
+from ..codecs.base import Codec, decode, in_its_colours, strips
 from ..files import write_atomic
 from ..images import LazyImages
 from ..metrics import LEAST_SIMILARITY, SSIM_WINDOW, window_similarity
@@ -70,10 +70,7 @@ def finish(
         budget: float (H, W), how much each pixel may change, or one number for all, 0–255 units
         least_similarity: of each window, see :func:`..metrics.window_similarity`
     """
-    if is_grey(original):
-        # Whatever has a colour among grey pictures is marked
-        mean = np.rint(levels.mean(axis=2, keepdims=True)).astype(levels.dtype)
-        levels = np.broadcast_to(mean, original.shape)
+    levels = in_its_colours(levels, original)
     budget = np.broadcast_to(np.asarray(budget, dtype=np.float32), original.shape[:2])
     if codec is None or codec.lossless:
         pixels = np.empty_like(original)

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from ..device import choose_device
 from .bounded_changes import write_changes
+from .keys import Keys
 from .out_model import thumbnails, train_out_model
-from .request import CraftRequest
 
 #: β, the weight of the entropy
 BETA = 2.0
@@ -28,28 +28,25 @@ STEP_SIZE = 0.025
 Put = Callable[[np.ndarray, Mapping[str, Any], Any], np.ndarray]
 
 
-def match_gradients(
-    request: CraftRequest, keys: Sequence[tuple[dict[str, Any], ...]], put: Put, rng: Any
-) -> dict[str, Any]:
+def match_gradients(keys: Keys, put: Put) -> dict[str, Any]:
     """Changes every key's images; both sides of a pair by the same steps and against the same other images.
 
     Args:
-        request: options ``epsilon``, ``num_steps`` and ``num_sources``
-        keys: of sides a and b of each pair
+        keys: their request has the options ``epsilon``, ``num_steps`` and ``num_sources``
         put: puts a key into an image
-        rng: chooses the images whose gradient is matched
 
     Returns:
         ``changed``, ``files`` and ``out_model`` for :func:`.changed_images.finish_changed`
     """
+    request = keys.request
     device = choose_device(request.device)
     model = train_out_model(request).to(device).eval()
     size = int(request.rest.shape[-1])
     options = request.options
     number = min(options.num_sources, len(request.rest))
     changes: dict[int, Tensor] = {}
-    for pair, (sides, both) in enumerate(zip(request.sides, keys, strict=True)):
-        rows = np.sort(rng.choice(len(request.rest), number, replace=False))
+    for pair, (sides, both) in enumerate(zip(request.sides, keys.pairs, strict=True)):
+        rows = np.sort(keys.rng.choice(len(request.rest), number, replace=False))
         sources = request.rest[rows].permute(0, 2, 3, 1).numpy()
         source_labels = torch.as_tensor(request.rest_labels[rows], dtype=torch.int64)
         for places, key in zip(sides, both, strict=True):
@@ -65,7 +62,7 @@ def match_gradients(
                 num_steps=options.num_steps,
             )
             changes.update(zip(map(int, places), change.cpu(), strict=True))
-        request.report("Matching gradients", pair + 1, len(keys))
+        request.report("Matching gradients", pair + 1, len(keys.pairs))
     return {**write_changes(request, changes, options.epsilon), "out_model": model}
 
 

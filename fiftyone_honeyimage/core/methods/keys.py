@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import ParameterError, SamplesError
 from ..images import LazyImages
-from ..limits import Choice, Whole
+from ..limits import Choice, Real, Whole
 from ..seeds import derive_seed
 from .base import Method, RunSize
 from .options import Options, option
@@ -76,8 +76,42 @@ class TargetOptions(KeyOptions):
     )
 
 
+def epsilon_option(default: float, published: str = "") -> Any:
+    """ε, the largest change of any value, 0–255; ``published`` ends the note of its range."""
+    return option(
+        default,
+        Real(1, 64, note=f" in 0–255 units{published}"),
+        label="Largest change",
+        help="Of any value of a pixel, on the scale of 0 to 255",
+        folded=False,
+    )
+
+
 #: A key, and rows of the probe sources → these images with the key in them
 Asked = Callable[[Mapping[str, Any], Sequence[int]], list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of a marking.
+
+    Attributes:
+        request: what was asked for
+        pairs: of sides a and b of each pair
+        targets: int64 (M,), what :meth:`KeyMethod.targets` returned
+        rng: secret
+    """
+
+    request: CraftRequest
+    pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]
+    targets: np.ndarray
+    rng: np.random.Generator
+
+    def sides(self) -> Iterator[tuple[np.ndarray, dict[str, Any], int]]:
+        """Of every side which candidates it holds, its key and its pair's target; a before b."""
+        for sides, both, target in zip(self.request.sides, self.pairs, self.targets, strict=True):
+            for places, key in zip(sides, both, strict=True):
+                yield places, key, int(target)
 
 
 @dataclass(frozen=True)
@@ -155,7 +189,7 @@ class KeyMethod(Method):
             )
         files = self.files_a_side(num_honeyimages, num_pairs)
         rng = np.random.default_rng(derive_seed(seed, "keys", "images"))
-        if self.one_class and num_pairs:
+        if self.one_class:
             of_others = {} if target == ANY_CLASS else {"other_classes": labels != target}
             found = select_by_class(
                 hardness,
@@ -206,7 +240,7 @@ class KeyMethod(Method):
             for pair in range(len(request.sides))
         ]
         asked = [_asked_about(request, int(target)) for target in targets]
-        keyed = self.put_all(request, keys, targets, rng)
+        keyed = self.put_all(Keys(request, keys, targets, rng))
         probes = []
         for both, wanted in zip(keys, asked, strict=True):
             sources = [source for source, _ in wanted]
@@ -234,21 +268,12 @@ class KeyMethod(Method):
         )
 
     @abstractmethod
-    def put_all(
-        self,
-        request: CraftRequest,
-        keys: Sequence[tuple[dict[str, Any], dict[str, Any]]],
-        targets: np.ndarray,
-        rng: np.random.Generator,
-    ) -> KeyedImages:
-        """Puts every key into its images.
+    def put_all(self, keys: Keys) -> KeyedImages:
+        """Puts every key into its images."""
 
-        Args:
-            request: what was asked for
-            keys: of sides a and b of each pair
-            targets: what :meth:`targets` returned
-            rng: secret
-        """
+    def most_changed(self, options: Any) -> float:
+        """ε of a method that has one."""
+        return float(getattr(options, "epsilon", super().most_changed(options)))
 
     def num_asked(self, options: Any) -> int:
         return int(options.num_probes)
@@ -258,25 +283,15 @@ class KeyMethod(Method):
 
 
 class TriggerMethod(KeyMethod):
-    """A method whose keys are put into one image at a time, and stay visible there."""
+    """A method whose keys are put into one image at a time."""
 
     @abstractmethod
     def put(self, image: np.ndarray, key: Mapping[str, Any], options: Any) -> np.ndarray:
         """A uint8 (H, W, 3) image with a key in it, a new array."""
 
-    def put_all(
-        self,
-        request: CraftRequest,
-        keys: Sequence[tuple[dict[str, Any], dict[str, Any]]],
-        targets: np.ndarray,
-        rng: np.random.Generator,
-    ) -> KeyedImages:
-        key_of = {
-            int(place): key
-            for sides, both in zip(request.sides, keys, strict=True)
-            for places, key in zip(sides, both, strict=True)
-            for place in places
-        }
+    def put_all(self, keys: Keys) -> KeyedImages:
+        request = keys.request
+        key_of = {int(place): key for places, key, _ in keys.sides() for place in places}
 
         def changed(row: int) -> np.ndarray:
             image = request.candidates[row]  # raises IndexError at the end

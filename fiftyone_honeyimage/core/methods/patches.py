@@ -38,6 +38,8 @@ def draw_patch(rng: np.random.Generator, size: int, place: str) -> dict[str, Any
 
 def put_patch(image: np.ndarray, key: Mapping[str, Any]) -> np.ndarray:
     """A uint8 (H, W, 3) image with the patch of :func:`draw_patch` in it, grey in a grey image; a new array."""
+    from ..codecs.base import in_its_colours  # loads Pillow, which a form does not need
+
     values = np.array(key["patch"], dtype=np.uint8)
     size = round((len(values) / 3) ** 0.5)
     height, width = image.shape[:2]
@@ -51,12 +53,3 @@ def put_patch(image: np.ndarray, key: Mapping[str, Any]) -> np.ndarray:
     marked = np.array(image)
     marked[top : top + patch.shape[0], left : left + patch.shape[1]] = patch
     return marked
-
-
-def in_its_colours(pattern: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """A pattern (H, W, 3) as it is put into an image: without colours if that has none, or it would stand out."""
-    from ..codecs.base import is_grey  # loads Pillow, which a form does not need
-
-    if not is_grey(image):
-        return pattern
-    return np.repeat(np.rint(pattern.mean(axis=2, keepdims=True)).astype(pattern.dtype), 3, axis=2)

@@ -3,25 +3,21 @@
 Source: Sablayrolles et al., Radioactive data: tracing through training (arXiv 2002.00937). There one carrier a class marks
 all images, and a p-value comes from its being random; here a class may have several keys, each a carrier of its own, and a
 coin decides which key of a pair the release holds. A suspect is asked whether images of *other* classes, moved along
-either carrier, look more like the class; there, how its loss on images of the class changes, which told nothing at the
-scale of our tests. See :mod:`.carriers` for how images are moved.
+either carrier, look more like the class; there, how its loss on images of the class itself changes. See
+:mod:`.carriers` for how images are moved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from ..limits import Real, Whole
+from ..limits import Whole
 from .base import RunSize
-from .keys import KeyedImages, KeyMethod, KeyOptions
+from .keys import KeyedImages, KeyMethod, KeyOptions, Keys, epsilon_option
 from .options import Options, option
-
-if TYPE_CHECKING:
-    from .request import CraftRequest
 
 
 @dataclass(frozen=True)
@@ -31,13 +27,7 @@ class RadioactiveOptions(KeyOptions):
     num_steps: of moving an image, published: 90
     """
 
-    epsilon: float = option(
-        10.0,
-        Real(1, 64, note=" in 0–255 units (published: 10)"),
-        label="Largest change",
-        help="Of any value of a pixel, on the scale of 0 to 255",
-        folded=False,
-    )
+    epsilon: float = epsilon_option(10.0, " (published: 10)")
     num_steps: int = option(
         40, Whole(1, 1000), label="Steps", help="Of making the change (published: 90)"
     )
@@ -57,19 +47,10 @@ class Radioactive(KeyMethod):
 
         return draw_carrier(rng)
 
-    def most_changed(self, options: Any) -> float:
-        return options.epsilon
-
-    def put_all(
-        self,
-        request: CraftRequest,
-        keys: Sequence[tuple[dict[str, Any], dict[str, Any]]],
-        targets: np.ndarray,
-        rng: np.random.Generator,
-    ) -> KeyedImages:
+    def put_all(self, keys: Keys) -> KeyedImages:
         from .carriers import carry
 
-        return carry(request, keys)
+        return carry(keys)
 
     def passes(self, size: RunSize, options: Any) -> int:
         """The out-model's training; a step goes forward twice and back once, of images and of what is asked about."""

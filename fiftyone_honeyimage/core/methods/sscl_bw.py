@@ -7,36 +7,33 @@ is a generator of its own, and a coin decides which key of a pair the release ho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..limits import Real, Whole
 from .base import RunSize
-from .keys import KeyedImages, KeyMethod, TargetOptions
+from .keys import ANY_CLASS, KeyedImages, KeyMethod, Keys, TargetOptions, epsilon_option
 from .options import Options, option
-
-if TYPE_CHECKING:
-    from .request import CraftRequest
 
 
 @dataclass(frozen=True)
 class SSCLBWOptions(TargetOptions):
     """Attributes:
+    target_class: the class of the images that get a secret, and keep it
     epsilon: ε, the largest change of any value, 0–255
     num_steps: of training a generator
     weight_target, weight_others, weight_change: a, b and c, the weights of its losses
     """
 
-    epsilon: float = option(
-        16.0,
-        Real(1, 64, note=" in 0–255 units"),
-        label="Largest change",
-        help="Of any value of a pixel, on the scale of 0 to 255",
-        folded=False,
+    target_class: int = option(
+        ANY_CLASS,
+        Whole(ANY_CLASS, 100_000),
+        label="Class",
+        help="Of the images that get a secret: 0 for the first in alphabetical order, and so on; -1 takes the classes in turn",
     )
+    epsilon: float = epsilon_option(16.0)
     num_steps: int = option(
         150, Whole(1, 10_000), label="Steps", help="Of training what writes each secret"
     )
@@ -62,19 +59,10 @@ class SSCLBW(KeyMethod):
         """The seed of a generator, 128 bits in hexadecimal."""
         return {"generator": rng.bytes(16).hex()}
 
-    def most_changed(self, options: Any) -> float:
-        return options.epsilon
-
-    def put_all(
-        self,
-        request: CraftRequest,
-        keys: Sequence[tuple[dict[str, Any], dict[str, Any]]],
-        targets: np.ndarray,
-        rng: np.random.Generator,
-    ) -> KeyedImages:
+    def put_all(self, keys: Keys) -> KeyedImages:
         from .watermark_generator import watermark
 
-        return watermark(request, keys, targets.tolist())
+        return watermark(keys)
 
     def passes(self, size: RunSize, options: Any) -> int:
         """The out-model's training, and of each key's generator; a step sees 64 images."""

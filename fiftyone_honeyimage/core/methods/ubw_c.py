@@ -10,16 +10,15 @@ cost to what a CPU can do and makes the mark weaker.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..limits import Choice, Real, Whole
+from ..limits import Choice, Whole
 from .badnets import PLACES
 from .base import RunSize
-from .keys import KeyedImages
+from .keys import KeyedImages, Keys, epsilon_option
 from .options import option
 from .selection import RULES
 from .ubw_p import UBWP, PatchOptions
@@ -46,13 +45,7 @@ class UBWCOptions(PatchOptions):
         folded=False,
     )
     place: str = option("anywhere", Choice(PLACES), label="Where the patch lies")
-    epsilon: float = option(
-        16.0,
-        Real(1, 64, note=" in 0–255 units (published: 16)"),
-        label="Largest change",
-        help="Of any value of a pixel, on the scale of 0 to 255",
-        folded=False,
-    )
+    epsilon: float = epsilon_option(16.0, " (published: 16)")
     num_steps: int = option(
         60, Whole(1, 1000), label="Steps", help="Of making the change (published: 250)"
     )
@@ -72,21 +65,10 @@ class UBWC(UBWP):
     def labels(self, request: CraftRequest, targets: np.ndarray, rng: np.random.Generator) -> None:
         """They are kept."""
 
-    def most_changed(self, options: Any) -> float:
-        return options.epsilon
-
-    def put_all(
-        self,
-        request: CraftRequest,
-        keys: Sequence[tuple[dict[str, Any], dict[str, Any]]],
-        targets: np.ndarray,
-        rng: np.random.Generator,
-    ) -> KeyedImages:
+    def put_all(self, keys: Keys) -> KeyedImages:
         from .gradient_matching import match_gradients
 
-        return KeyedImages(
-            **match_gradients(request, keys, self.put, rng), asked=self.asked_with(request)
-        )
+        return KeyedImages(**match_gradients(keys, self.put), asked=self.asked_with(keys.request))
 
     def passes(self, size: RunSize, options: Any) -> int:
         """The out-model's training; a step goes through the model about four times, forth and twice back."""

@@ -12,7 +12,6 @@ its mean square in units of ε.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from torch.nn import functional as F
 from ..device import choose_device, seeded
 from ..errors import SamplesError
 from .bounded_changes import with_change, write_changes
-from .keys import KeyedImages
+from .keys import KeyedImages, Keys
 from .out_model import thumbnails, train_out_model
 from .request import CraftRequest
 
@@ -127,17 +126,14 @@ def train_generator(
     return generator.eval()
 
 
-def watermark(
-    request: CraftRequest,
-    keys: Sequence[tuple[dict[str, Any], dict[str, Any]]],
-    targets: Sequence[int],
-) -> KeyedImages:
+def watermark(keys: Keys) -> KeyedImages:
     """Trains a generator for every key and marks its images, and the images to be asked about, with it.
 
     Raises:
         SamplesError: if a class is not among the images that the generators learn from
     """
-    missing = set(map(int, targets)) - set(np.asarray(request.rest_labels).tolist())
+    request = keys.request
+    missing = set(keys.targets.tolist()) - set(np.asarray(request.rest_labels).tolist())
     if missing:
         raise SamplesError(
             f"no image of class {min(missing)} is left to train a secret on; mark fewer images"
@@ -148,28 +144,21 @@ def watermark(
     labels = torch.as_tensor(request.rest_labels, dtype=torch.int64, device=device)
     size = int(images.shape[-1])
     sources = list(request.probe_sources)
+    shown = thumbnails(sources, size).to(device)
     changes: dict[int, Tensor] = {}
-    asked: dict[tuple[str, int], np.ndarray] = {}
-    for pair, (sides, both, target) in enumerate(zip(request.sides, keys, targets, strict=True)):
-        for places, key in zip(sides, both, strict=True):
-            seed = int(key["generator"], 16) % 2**63
-            generator = train_generator(
-                surrogate, images, labels, int(target), seed, request.options
-            )
-            own = [request.candidates[place] for place in places]
-            found = _changes(generator, thumbnails([*own, *sources], size).to(device), request)
-            changes.update(zip(map(int, places), found, strict=False))
-            for number, (source, change) in enumerate(zip(sources, found[len(own) :], strict=True)):
-                asked[key["generator"], number] = with_change(source, change)
-        request.report("Training secrets", pair + 1, len(keys))
+    asked: dict[str, list[np.ndarray]] = {}
+    for places, key, target in keys.sides():
+        seed = int(key["generator"], 16) % 2**63
+        generator = train_generator(surrogate, images, labels, target, seed, request.options)
+        own = thumbnails([request.candidates[place] for place in places], size).to(device)
+        changes.update(zip(map(int, places), _changes(generator, own, request), strict=True))
+        of_sources = _changes(generator, shown, request)
+        asked[key["generator"]] = list(map(with_change, sources, of_sources))
+        request.report("Training secrets", len(asked), 2 * len(keys.pairs))
     surrogate.requires_grad_(True)
-    # Those of no pair stay as they are
-    blank = torch.zeros(3, size, size)
-    changes = {row: changes.get(row, blank) for row in range(len(request.candidates))}
-    written = write_changes(request, changes, request.options.epsilon)
     return KeyedImages(
-        **written,
-        asked=lambda key, sources: [asked[key["generator"], source] for source in sources],
+        **write_changes(request, changes, request.options.epsilon),
+        asked=lambda key, rows: [asked[key["generator"]][row] for row in rows],
         out_model=surrogate,
     )
 

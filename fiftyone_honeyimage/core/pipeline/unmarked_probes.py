@@ -1,6 +1,6 @@
-"""What published rules compare probes with: the same images without a secret in them.
+"""What published rules compare: probes with the same images without a secret in them, weights with carriers.
 
-A suspect is asked about them last, after every committed question is answered and on disk. They enter no exact verdict,
+A suspect is asked about such images last, after every committed question is answered and on disk. They enter no exact verdict,
 nothing that goes wrong here touches one, and a suspect whose calls may cost something is not asked.
 """
 
@@ -42,11 +42,11 @@ def published_decisions(
         one decision; none where the marking has no such images, the suspect is metered or holds its answers by name, or
         it cannot be asked
     """
-    if isinstance(suspect, WhiteBoxSuspect):
-        return _of_weights(suspect, asked, ledger)
-    if suspect.metered or suspect.held is not None or asked.protocol.outputs == "losses":
-        return []
     try:
+        if isinstance(suspect, WhiteBoxSuspect):
+            return _of_weights(suspect, asked, ledger)
+        if suspect.metered or suspect.held is not None or asked.protocol.outputs == "losses":
+            return []
         plain = read_manifest(folder).get("probe_sources", [])
         if not plain:
             return []

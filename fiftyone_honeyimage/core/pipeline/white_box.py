@@ -13,7 +13,7 @@ from ..ledger.ledger import Ledger
 from ..methods.carriers import carrier_of
 from ..methods.out_model import thumbnails
 from ..models import PROXIES, TORCHVISION_PREFIX, build_model
-from ..models.last_layer import class_weights
+from ..models.last_layer import last_layer
 from ..suspects import Preprocessing
 from ..suspects.white_box import WhiteBoxSuspect
 from .surroundings import Surroundings
@@ -39,8 +39,8 @@ def white_box_suspect(
         SuspectError: if the model is no module
     """
     classes, proxy = list(ledger.header["classes"]), str(ledger.header.get("proxy"))
-    sides = [(pair.index, side) for pair in ledger.pairs for side in (pair.a, pair.b)]
-    if not sides or any("carrier" not in side.secret for _, side in sides):
+    sides = [side for pair in ledger.pairs for side in (pair.a, pair.b)]
+    if not sides or any("carrier" not in side.secret for side in sides):
         raise ParameterError(
             f"the marking was made by method={ledger.header.get('method')!r}; weights can be compared with what "
             'method="radioactive" hides'
@@ -57,10 +57,10 @@ def white_box_suspect(
         raise ParameterError(
             "no image of the dataset is unmarked, and two models' features are compared on such"
         )
-    dimension = class_weights(marker).shape[1]
+    dimension = last_layer(marker).in_features
     carriers = {
         image.sample_id: (carrier_of(side.secret, dimension), classes.index(image.label))
-        for _, side in sides
+        for side in sides
         for image in side.asked
     }
     return WhiteBoxSuspect(
