@@ -24,7 +24,10 @@ FALSE_POSITIVE_RATE = 0.05
 
 
 def membership_decisions(
-    losses: Sequence[float], places: Sequence[int], references: References
+    losses: Sequence[float],
+    places: Sequence[int],
+    references: References,
+    direction: str = "lower",
 ) -> list[PublishedDecision]:
     """One decision for every score that compares with so many reference models.
 
@@ -32,9 +35,10 @@ def membership_decisions(
         losses: the suspect's on released sides, nats
         places: where in the references each of these sides stands
         references: of all sides of the marking, withheld ones too
+        direction ("lower"): the plan's
     """
     return [
-        _decision(score, np.asarray(losses, np.float64), np.asarray(places), references)
+        _decision(score, np.asarray(losses, np.float64), np.asarray(places), references, direction)
         for score in SCORES.values()
         if 0 < score.least_references <= references.num_models
     ]
@@ -54,15 +58,17 @@ def _decision(
     losses: npt.NDArray[np.float64],
     places: npt.NDArray[np.int64],
     references: References,
+    direction: str,
 ) -> PublishedDecision:
-    shadows, unseen = shadow_scores(score, references), ~references.members
+    sign = score.sign(direction)
+    shadows, unseen = sign * shadow_scores(score, references), ~references.members
     ordered = np.sort(shadows[unseen])
     threshold = float(ordered[int(FALSE_POSITIVE_RATE * ordered.size)])
     usual = max(
         float((mine[own] < threshold).mean()) for mine, own in zip(shadows, unseen, strict=True)
     )
     own = References(references.losses[:, places], references.members[:, places])
-    called = score.of(losses, own.with_fitted(score.fit(references))) < threshold
+    called = sign * score.of(losses, own.with_fitted(score.fit(references))) < threshold
     share = float(called.mean())
     number = references.num_models
     return PublishedDecision(

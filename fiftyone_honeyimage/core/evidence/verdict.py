@@ -189,7 +189,7 @@ def decide(
             how = "Hodges-Lehmann; 95% interval: exact signed-rank"
         effect_name = f"accuracy on {roles[0]} less accuracy on {roles[1]} twins ({how})"
     else:
-        differences = _turned(plan, np.asarray(answers, np.float64))
+        differences = np.asarray(answers, np.float64) * (1 if plan.direction == "lower" else -1)
         effect_size, interval = hodges_lehmann(differences)
         effect_name = (
             f"loss on {roles[1]} less loss on {roles[0]} twins, {unit} "
@@ -246,8 +246,8 @@ def tested_differences(
 ) -> npt.NDArray[np.float64]:
     """Looks at the coins: what the test is made with, of the pairs that did not fail, shape (n,).
 
-    Positive where the released side shows memory: turned round where the plan's direction is "higher". Signs that are
-    fair coins stay fair coins when all of them are turned round.
+    Positive where the released side shows memory: turned round where the plan's direction is "higher" and the score
+    follows the loss. Signs that are fair coins stay fair coins when all of them are turned round.
 
     Args:
         plan, answers, released, covariates, references: see :func:`judge`
@@ -258,11 +258,7 @@ def tested_differences(
         differences = adjust(
             differences, answers.covariate_differences(released, covariates, score)
         )
-    return _turned(plan, differences)
-
-
-def _turned(plan: Plan, differences: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return differences if plan.direction == "lower" else -differences
+    return differences * score.sign(plan.direction)
 
 
 def judge(

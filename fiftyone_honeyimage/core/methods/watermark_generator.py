@@ -83,8 +83,9 @@ def watermark_losses(
         target: the target class
         change: of all of them, (B + B', 3, S, S), in units of ε
     """
-    hidden = F.log_softmax(logits_target, dim=1)[:, target].exp()
-    not_target = -torch.log1p(-hidden.clamp(max=1 - 1e-6)).mean()
+    # -log(1 - p) from logits, so that it pushes most where the surrogate is surest
+    others = torch.arange(logits_target.shape[1], device=logits_target.device) != target
+    not_target = (logits_target.logsumexp(1) - logits_target[:, others].logsumexp(1)).mean()
     wanted = torch.full((len(logits_others),), target, device=logits_others.device)
     return not_target, F.cross_entropy(logits_others, wanted), change.square().mean()
 

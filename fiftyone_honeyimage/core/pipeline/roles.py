@@ -71,7 +71,7 @@ def published_figures(
         return figures
     places, losses = zip(*answered, strict=True)
     references = References.of_sides(list(known.values()))
-    return with_decisions(figures, membership_decisions(losses, places, references))
+    return with_decisions(figures, membership_decisions(losses, places, references, ledger.plan.direction))
 
 
 def _references(ledger: Ledger) -> dict[Key, SideReferences | None]:

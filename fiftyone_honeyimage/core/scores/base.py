@@ -32,6 +32,9 @@ class Score(ABC):
         least_references: so many reference models it needs at least; 0 for one that needs none
         is_recorded: whether it is what was recorded, which is compared as it is; what is computed from that is
             rounded, see :mod:`..evidence.rounding`
+        follows_loss: whether it rises with the loss, so that it is higher on what a model has seen of a method that
+            teaches mistakes (:attr:`..methods.base.Method.direction`). Others learn from reference models what seen
+            images look like, and are lower on them whatever a method teaches
     """
 
     name: ClassVar[str]
@@ -40,6 +43,7 @@ class Score(ABC):
     decides: ClassVar[bool] = True
     least_references: ClassVar[int] = 0
     is_recorded: ClassVar[bool] = False
+    follows_loss: ClassVar[bool] = True
 
     @abstractmethod
     def of(
@@ -54,6 +58,10 @@ class Score(ABC):
                 :attr:`least_references` is above 0, the :class:`.references.References` of these images, with what
                 :meth:`fit` gave of all images
         """
+
+    def sign(self, direction: str) -> int:
+        """By what to multiply the score so that lower is seen, for a method of this direction: 1 or -1."""
+        return -1 if self.follows_loss and direction == "higher" else 1
 
     def fit(self, references: References) -> Mapping[str, float]:
         """What the score learns from the reference models' losses on all images, before a coin is tossed and before

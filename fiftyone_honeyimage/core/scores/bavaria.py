@@ -36,6 +36,7 @@ class Bavaria(Score):
     name = "bavaria"
     title = "Like LiRA online, with spreads steadied by all images (BaVarIA)"
     least_references = 4
+    follows_loss = False
 
     def fit(self, references: References) -> Mapping[str, float]:
         """μ₀, κ₀ and the prior's mean variance, of seen and of unseen images."""

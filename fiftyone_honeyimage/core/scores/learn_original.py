@@ -33,6 +33,7 @@ class LearnOriginal(Score):
     name = "learn_original"
     title = "Learn-original: what reference models' answers teach about seen images"
     least_references = 4
+    follows_loss = False
 
     def fit(self, references: References) -> Mapping[str, float]:
         """Intercept and slope of the log-odds of having been seen, in φ."""

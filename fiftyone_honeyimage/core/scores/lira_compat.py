@@ -26,6 +26,7 @@ class CarliniCompat(Score):
     name = "carlini_compat"
     title = "LiRA offline as in its published code, which also takes unsure answers for memory"
     least_references = 4
+    follows_loss = False
 
     def fit(self, references: References) -> Mapping[str, float]:
         """The spread of all raw φ of models that have not seen an image."""

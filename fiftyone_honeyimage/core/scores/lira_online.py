@@ -20,6 +20,7 @@ class LiraOnline(Gaussian):
 
     name = "lira_online"
     title = "LiRA online: models that have seen an image against models that have not"
+    follows_loss = False
 
     def of(
         self, values: npt.ArrayLike, reference: npt.ArrayLike | References | None = None

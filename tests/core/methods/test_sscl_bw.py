@@ -34,6 +34,17 @@ def test_the_losses_are_the_papers() -> None:
     assert float(found[2]) == pytest.approx((change**2).mean())
 
 
+def test_the_first_loss_pushes_most_where_the_surrogate_is_surest() -> None:
+    for margin in (5.0, 16.0, 60.0):
+        logits = torch.tensor([[0.0, 0.0, margin]], requires_grad=True)
+        loss = watermark_losses(logits, torch.zeros(1, 3), 2, torch.zeros(1))[0]
+        (gradient,) = torch.autograd.grad(loss, logits)
+        assert float(loss.detach()) == pytest.approx(
+            np.logaddexp.reduce([0, 0, margin]) - np.log(2), abs=1e-4
+        )
+        assert gradient[0].tolist() == pytest.approx([-0.5, -0.5, 1.0], abs=0.02)
+
+
 @pytest.mark.parametrize("size", [15, 32])
 def test_a_generator_is_its_seeds_and_another_for_every_image(size: int) -> None:
     images = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0))

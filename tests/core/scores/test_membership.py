@@ -223,6 +223,41 @@ def test_innocent_networks_are_not_accused_and_thieves_are_found(name: str) -> N
     assert np.median(p_values) < 0.05, p_values
 
 
+@pytest.mark.parametrize("name", ["loss", "confidence", *NAMES])
+def test_a_thief_is_found_by_every_score_where_a_method_teaches_mistakes(name: str) -> None:
+    """As UBW does: a model that has seen a key has more loss on its probes."""
+    rng, num_pairs, num_models = np.random.default_rng(0), 20, 16
+    members = draw_members(num_models, 2 * num_pairs, 3)
+    base = rng.normal(0.8, 0.15, 2 * num_pairs)
+
+    def losses(seen: np.ndarray) -> np.ndarray:
+        return np.maximum(base + 1.5 * seen + rng.normal(0, 0.15, seen.shape), 0.01)
+
+    given = References(losses(members), members)
+    coins = rng.integers(0, 2, num_pairs)
+    seen = np.stack([coins == 0, coins == 1], axis=1).ravel()
+    thief, innocent = losses(seen), losses(np.zeros_like(seen))
+
+    sides = _sides(given)
+    plan = Plan(score=name, direction="higher").with_fit([s for p in sides.values() for s in p])
+    p_values = []
+    for suspect in (thief, innocent):
+        a, b = suspect[0::2].tolist(), suspect[1::2].tolist()
+        answers = PairAnswers("scores", tuple(range(num_pairs)), tuple(a), tuple(b))
+        released = {pair: "ab"[coin] for pair, coin in enumerate(coins)}
+        nothing: dict[int, Any] = {pair: ({}, {}) for pair in sides}
+        p_values.append(judge(plan, answers, released, nothing, sides, num_left=0).p_value)
+    assert p_values[0] < 1e-5 < 0.05 < p_values[1]
+
+    if name in NAMES:
+        place = NAMES.index(name)
+        decided = [
+            membership_decisions(one[seen].tolist(), np.flatnonzero(seen).tolist(), given, "higher")
+            for one in (thief, innocent)
+        ]
+        assert [one[place].accuses for one in decided] == [True, False]
+
+
 def test_published_decisions_rest_on_shadow_models_alone() -> None:
     given = references(0)
     others = given.without(0)
