@@ -95,9 +95,15 @@ class AppPage:
 
     def execute(self) -> None:
         """Executes a form at once that would be scheduled: opens the menu, chooses, executes."""
+        self.start_at_once()
+        self.press("Close")
+        self.form.wait_for(state="detached")
+
+    def start_at_once(self) -> None:
+        """Executes a form at once that would be scheduled, and waits for nothing."""
         self.click(self.form.get_by_role("button").filter(has=self._arrow), "menu")
         self.click(self.page.get_by_role("menuitem", name="Execute"), "Execute at once")
-        self.submit("Execute")
+        self.press("Execute")
 
     def submit(self, label: str) -> None:
         """Executes a form and closes what it tells."""

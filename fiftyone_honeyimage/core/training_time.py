@@ -22,8 +22,11 @@ from .errors import HoneyImageError, ParameterError
 from .models import Proxy, build_model
 from .training import TrainingConfig, train_models
 
-#: Images of a measured step on a CPU, which shows its speed on a few; a GPU has to be kept busy.
-_CPU_BATCH = 16
+#: Images of the first steps on a CPU. Small networks are faster by image in large batches, large ones are not
+_FEW = 16
+
+#: Seconds that whole batches may take; a CPU that would need more is measured by a few images
+_PATIENCE = 10.0
 
 #: Steps that are measured, after one that is not
 _NUM_STEPS = 2
@@ -50,7 +53,7 @@ def measure_training_seconds(
         proxy: see :func:`.models.build_model`
         num_classes: the number of classes
         input_size: side of the images in pixels
-        batch_size (128): images a batch; at most 16 on a CPU, where an image takes as long in either
+        batch_size (128): images a batch; at most 16 on a CPU that would take long over whole ones
         precision ("auto"): see :func:`.device.autocast_dtype`
         device (None): see :func:`.device.choose_device`
 
@@ -61,19 +64,26 @@ def measure_training_seconds(
         ParameterError: if the proxy does not take images of this size, or a value is out of range
     """
     where = choose_device(device)
-    batch = batch_size if where.type != "cpu" else min(batch_size, _CPU_BATCH)
-    config = TrainingConfig(epochs=1, batch_size=batch, precision=precision)
     model = build_model(proxy, num_classes, input_size=input_size, seed=0)
 
-    def train(num_steps: int) -> float:
+    def train(batch: int, num_steps: int) -> float:
+        """Seconds per image."""
         count = batch * num_steps
+        config = TrainingConfig(epochs=1, batch_size=batch, precision=precision)
         images = torch.zeros((count, 3, input_size, input_size), dtype=torch.uint8)
         labels = torch.arange(count) % num_classes
         (summary,) = train_models([model], images, labels, config=config, seeds=[0], device=where)
-        return summary.seconds
+        return summary.seconds / count
 
-    train(1)
-    return train(_NUM_STEPS) / (batch * _NUM_STEPS)
+    few = min(batch_size, _FEW)
+    train(few, 1)
+    if where.type == "cpu":
+        seconds = train(few, _NUM_STEPS)
+        if few == batch_size or seconds * batch_size * _NUM_STEPS > _PATIENCE:
+            return seconds
+    else:
+        train(batch_size, 1)
+    return train(batch_size, _NUM_STEPS)
 
 
 def training_seconds(
@@ -133,7 +143,7 @@ def _measure_apart(proxy: str, request: str) -> float:
         )
     except subprocess.TimeoutExpired as error:
         raise ParameterError(
-            f"{1 + _NUM_STEPS} training steps of {proxy} take over {_TIMEOUT // 60} minutes here; use a smaller "
+            f"a few training steps of {proxy} take over {_TIMEOUT // 60} minutes here; use a smaller "
             "proxy or a GPU"
         ) from error
     if done.returncode != 0:

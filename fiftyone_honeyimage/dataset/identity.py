@@ -69,6 +69,7 @@ def record(
             **{name: image[name] for name in (*names, "marked_bytes")},
             "sample": sample_ids.get(image["source"]),
             "honey": honey_ids[image["source"]],
+            **({"source_label": image["source_label"]} if "source_label" in image else {}),
         }
         for image in images
     ]
@@ -178,7 +179,7 @@ class Identity:
     Attributes:
         markings: of the dataset
         honey: id of a HoneyImage → its marking
-        sources: id of an original → the markings that chose it
+        sources: id of an original → the markings that chose it, also to be asked about
         marked_bytes: SHA-256 of a HoneyImage's file that is no original's → its marking
         source_bytes: SHA-256 of an original's file → the markings that chose it, also to be asked about
     """
@@ -203,6 +204,7 @@ class Identity:
                 self.marked_bytes[image["marked_sha256"]] = marking.name
                 self._sizes |= {image["source_bytes"], image["marked_bytes"]}
             for image in marking.asked:
+                self.sources.setdefault(image["source"], set()).add(marking.name)
                 self.source_bytes.setdefault(image["source_sha256"], set()).add(marking.name)
                 self._sizes.add(image["source_bytes"])
         # An unchanged HoneyImage is told from its original by id and path alone

@@ -55,20 +55,23 @@ class AttachMarking(foo.Operator):
             "num_added": attached.num_added,
         }
 
-    def resolve_output(self, ctx: Any) -> types.Property:
-        result = ctx.results
-        rows = [
-            ("Marking", f"`{result['honey_key']}`"),
-            ("Originals found", f"{result['num_originals']:,} of {result['num_images']:,}"),
-            ("HoneyImages added again", f"{result['num_added']:,}"),
-        ]
-        text = table(("Attached", ""), rows)
-        if result["num_originals"] < result["num_images"]:
-            text += (
-                "\n\nSuspects can be verified. A release needs every original: add the missing files with "
-                "their samples, and attach the marking again."
-            )
-        return results.output(text, "The marking is attached")
+    def resolve_output(self, ctx: Any) -> types.Property | None:
+        return results.shown(ctx, _attached)
+
+
+def _attached(result: dict[str, Any]) -> types.Property:
+    rows = [
+        ("Marking", f"`{result['honey_key']}`"),
+        ("Originals found", f"{result['num_originals']:,} of {result['num_images']:,}"),
+        ("HoneyImages added again", f"{result['num_added']:,}"),
+    ]
+    text = table(("Attached", ""), rows)
+    if result["num_originals"] < result["num_images"]:
+        text += (
+            "\n\nSuspects can be verified. A release needs every original: add the missing files with "
+            "their samples, and attach the marking again."
+        )
+    return results.output(text, "The marking is attached")
 
 
 def _fill(ctx: Any, inputs: types.Object) -> None:

@@ -100,8 +100,8 @@ class AuditRelease(foo.Operator):
             "tables": report.markdown(),
         }
 
-    def resolve_output(self, ctx: Any) -> types.Property:
-        return results.scheduled(ctx) or _verdict(ctx.results)
+    def resolve_output(self, ctx: Any) -> types.Property | None:
+        return results.shown(ctx, _verdict)
 
 
 def _verdict(result: dict[str, Any]) -> types.Property:
@@ -144,7 +144,7 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         default=_newest_release(ctx, marking.honey_key),
         required=True,
         label="Folder of the release",
-        description="As *Export protected release* wrote it",
+        description="As *Export release* wrote it",
     )
     ledger = questions.ledger(ctx, inputs, marking)
     if ctx.params.get("export_dir") is not None and ledger is not None:

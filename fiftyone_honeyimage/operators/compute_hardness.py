@@ -56,9 +56,9 @@ class ComputeHardness(foo.Operator):
             ctx.trigger("reload_dataset")
         return asdict(summary)
 
-    def resolve_output(self, ctx: Any) -> types.Property:
-        return results.scheduled(ctx) or results.output(
-            _summary(ctx.results), "Hardness is computed"
+    def resolve_output(self, ctx: Any) -> types.Property | None:
+        return results.shown(
+            ctx, lambda result: results.output(_summary(result), "Hardness is computed")
         )
 
 

@@ -57,8 +57,12 @@ class DeleteRun(foo.Operator):
         key = ctx.params["key"]
         return calls.change_dataset(ctx, run, delete_files=_deletes_files(ctx, key))
 
-    def resolve_output(self, ctx: Any) -> types.Property:
-        return results.output(f"`{ctx.results['key']}` is deleted.", "The run is deleted")
+    def resolve_output(self, ctx: Any) -> types.Property | None:
+        return results.shown(ctx, _deleted)
+
+
+def _deleted(result: dict[str, Any]) -> types.Property:
+    return results.output(f"`{result['key']}` is deleted.", "The run is deleted")
 
 
 def _of(question: str, key: str) -> str:

@@ -64,13 +64,17 @@ class ExportEvidence(foo.Operator):
         path = run(ctx.dataset, key, target, overwrite=overwrite)
         return {"verify_key": key, "path": str(path), "check": _check_command(path)}
 
-    def resolve_output(self, ctx: Any) -> types.Property:
-        text = (
-            f"`{ctx.results['path']}`\n\nThis recomputes the verdict from that file alone, in a terminal with "
-            f"FiftyOne's Python:\n\n`{ctx.results['check']}`\n\nA third party needs the file and these "
-            "programs: the folder of this plugin, as it is, will do."
-        )
-        return results.output(text, "The evidence is exported")
+    def resolve_output(self, ctx: Any) -> types.Property | None:
+        return results.shown(ctx, _exported)
+
+
+def _exported(result: dict[str, Any]) -> types.Property:
+    text = (
+        f"`{result['path']}`\n\nThis recomputes the verdict from that file alone, in a terminal with "
+        f"FiftyOne's Python:\n\n`{result['check']}`\n\nA third party needs the file and these "
+        "programs: the folder of this plugin, as it is, will do."
+    )
+    return results.output(text, "The evidence is exported")
 
 
 def _check_command(path: Path) -> str:

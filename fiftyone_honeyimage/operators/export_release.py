@@ -1,4 +1,4 @@
-"""Export protected release: the dataset as the world may see it."""
+"""Export release: the dataset as the world may see it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ExportRelease(foo.Operator):
     def config(self) -> foo.OperatorConfig:
         return calls.operator_config(
             "export_release",
-            "Export protected release",
+            "Export release",
             "Step 3: exports the dataset with HoneyImages in place of their originals, and without the "
             "withheld twins",
             # What is released cannot be taken back
@@ -59,11 +59,11 @@ class ExportRelease(foo.Operator):
         from ..dataset.runs import MARKING
 
         return placements.placement(
-            "Export protected release", "release", placements.unavailable(ctx, MARKING)
+            "Export release", "release", placements.unavailable(ctx, MARKING)
         )
 
     def resolve_input(self, ctx: Any) -> types.Property:
-        return form(ctx, _fill, "Export protected release")
+        return form(ctx, _fill, "Export release")
 
     def resolve_run_name(self, ctx: Any) -> str:
         return f"Release of '{ctx.params.get('honey_key')}'"
@@ -79,9 +79,9 @@ class ExportRelease(foo.Operator):
         del result["release_digest"]
         return result
 
-    def resolve_output(self, ctx: Any) -> types.Property:
-        return results.scheduled(ctx) or results.output(
-            _summary(ctx.results), "The release is exported"
+    def resolve_output(self, ctx: Any) -> types.Property | None:
+        return results.shown(
+            ctx, lambda result: results.output(_summary(result), "The release is exported")
         )
 
 

@@ -63,6 +63,7 @@ class GenerateHoneyImages(foo.Operator):
             "honey_key": marking.honey_key,
             "num_honeyimages": marking.num_honeyimages,
             "num_pairs": marking.num_pairs,
+            "num_withheld": marking.num_withheld,
             "output_dir": str(marking.output_dir),
             "ledger_path": str(marking.ledger_path),
             "commitment": marking.commitment,
@@ -72,9 +73,9 @@ class GenerateHoneyImages(foo.Operator):
             "worst": dict(marking.worst),
         }
 
-    def resolve_output(self, ctx: Any) -> types.Property:
-        return results.scheduled(ctx) or results.output(
-            _summary(ctx.results), "The HoneyImages are ready"
+    def resolve_output(self, ctx: Any) -> types.Property | None:
+        return results.shown(
+            ctx, lambda result: results.output(_summary(result), "The HoneyImages are ready")
         )
 
 
@@ -82,7 +83,7 @@ def _summary(result: dict[str, Any]) -> str:
     metrics, worst = result["metrics"], result["worst"]
     rows = [
         ("HoneyImages in a release", f"{result['num_honeyimages']:,}"),
-        ("Images withheld from it", f"{result['num_pairs']:,}"),
+        ("Images withheld from it", f"{result['num_withheld']:,}"),
     ]
     for name, label in (
         ("linf", "Largest change of a value, 0 to 255"),
@@ -110,5 +111,5 @@ def _summary(result: dict[str, Any]) -> str:
             if result["made_persistent"]
             else ""
         )
-        + "**Next:** run *Export protected release*."
+        + "**Next:** run *Export release*."
     )

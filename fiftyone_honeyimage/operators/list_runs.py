@@ -46,23 +46,27 @@ class ListRuns(foo.Operator):
         ]
         return {"runs": runs}
 
-    def resolve_output(self, ctx: Any) -> types.Property:
-        outputs = types.Object()
-        if not ctx.results["runs"]:
-            return results.output(
-                "This dataset has no runs yet.\n\n**Next:** run *Compute hardness*.",
-                "HoneyImage runs",
-            )
-        view = types.TableView()
-        for key, label in (
-            ("key", "Key"),
-            ("kind", "Kind"),
-            ("timestamp", "Time (UTC)"),
-            ("summary", "What"),
-        ):
-            view.add_column(key, label=label)
-        outputs.list("runs", types.Object(), view=view)
-        return types.Property(outputs, view=types.View(label="HoneyImage runs"))
+    def resolve_output(self, ctx: Any) -> types.Property | None:
+        return results.shown(ctx, _runs_table)
+
+
+def _runs_table(result: dict[str, Any]) -> types.Property:
+    outputs = types.Object()
+    if not result["runs"]:
+        return results.output(
+            "This dataset has no runs yet.\n\n**Next:** run *Compute hardness*.",
+            "HoneyImage runs",
+        )
+    view = types.TableView()
+    for key, label in (
+        ("key", "Key"),
+        ("kind", "Kind"),
+        ("timestamp", "Time (UTC)"),
+        ("summary", "What"),
+    ):
+        view.add_column(key, label=label)
+    outputs.list("runs", types.Object(), view=view)
+    return types.Property(outputs, view=types.View(label="HoneyImage runs"))
 
 
 def _fill(ctx: Any, inputs: types.Object) -> None:

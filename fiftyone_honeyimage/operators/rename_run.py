@@ -46,9 +46,13 @@ class RenameRun(foo.Operator):
     def execute(self, ctx: Any) -> dict[str, Any]:
         return calls.change_dataset(ctx, run)
 
-    def resolve_output(self, ctx: Any) -> types.Property:
-        text = f"`{ctx.results['key']}` is now called `{ctx.results['new_key']}`."
-        return results.output(text, "The run is renamed")
+    def resolve_output(self, ctx: Any) -> types.Property | None:
+        return results.shown(ctx, _renamed)
+
+
+def _renamed(result: dict[str, Any]) -> types.Property:
+    text = f"`{result['key']}` is now called `{result['new_key']}`."
+    return results.output(text, "The run is renamed")
 
 
 def _fill(ctx: Any, inputs: types.Object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import fiftyone.operators.types as types
@@ -9,14 +10,18 @@ import fiftyone.operators.types as types
 from ..app.words import START_WORKER
 
 
-def scheduled(ctx: Any) -> types.Property | None:
-    """What a run shows that was put in the queue; None if it was not, and has a result.
+def shown(ctx: Any, finished: Callable[[dict[str, Any]], types.Property]) -> types.Property | None:
+    """What the App shows after a run: what ``finished`` makes of its result, or that it is queued.
 
-    The App asks for the output of a run as soon as it is scheduled, with the queue's entry as result,
-    though today's App then shows nothing of it.
+    The App asks for the output of a run as soon as it is scheduled, with the queue's entry as result, though today's App
+    then shows nothing of it; and of a run that failed at once, without a result: nothing is to be added to its error then.
     """
-    if "run_state" not in ctx.results:
+    if not ctx.results:
         return None
+    return _scheduled() if "run_state" in ctx.results else finished(ctx.results)
+
+
+def _scheduled() -> types.Property:
     text = (
         "It waits in the queue until a worker takes it. If none is running, start one in a terminal, "
         "on this machine or on one with a GPU that reaches the same database and files:\n\n"

@@ -109,8 +109,8 @@ class VerifyModel(foo.Operator):
             "pairs": verification.pairs,
         }
 
-    def resolve_output(self, ctx: Any) -> types.Property:
-        return results.scheduled(ctx) or _verdict(ctx.results)
+    def resolve_output(self, ctx: Any) -> types.Property | None:
+        return results.shown(ctx, _verdict)
 
 
 def _verdict(result: dict[str, Any]) -> types.Property:
@@ -327,7 +327,7 @@ def _check(ctx: Any, inputs: types.Object, marking: Any, ledger: Any) -> None:
             ledger.plan.alpha_for(params.get("alpha"))
         for reference in params.get("references", ()):
             _check_suspect(ctx, inputs, marking, reference, classes)
-        num_controls(False, params.get("num_random"))
+        num_controls(False, ledger, params.get("num_random"))
     if classes is not None and ctx.params.get("suspect") is not None:
         with errors_on(suspect):
             suspect_text = check_text("suspect", ctx.params["suspect"])
@@ -361,7 +361,8 @@ def _show_cost(ctx: Any, inputs: types.Object, ledger: Any, marking: Any) -> Non
 
     params = _params(ctx)
     kind = kind_of(os.path.expanduser(params.get("suspect", "")))
-    random = num_controls(kind is not None and kind.metered, params.get("num_random"))
+    metered = kind is not None and kind.metered
+    random = num_controls(metered, ledger, params.get("num_random"))
     left = len(ledger.pairs_left)
     count = verify_questions.num_pairs(ctx, ledger)
     order = [index for index, _ in ledger.query_order]

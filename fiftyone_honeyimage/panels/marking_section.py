@@ -206,9 +206,12 @@ def _stale(
             "generate a new marking with another one.",
         )
     else:
-        source_of = {image["honey"]: image["sample"] for image in images}
-        ids, own = dataset.select(list(source_of)).values(names[1:])
-        marked_as = {source_of[i]: label for i, label in zip(ids, own, strict=True)}
+        of_honey = {image["honey"]: image for image in images}
+        ids, own = dataset.select(list(of_honey)).values(names[1:])
+        marked_as = {
+            of_honey[i]["sample"]: of_honey[i].get("source_label", label)
+            for i, label in zip(ids, own, strict=True)
+        }
         relabelled = sum(
             marked_as.get(source, label) != label
             for source, label in zip(sources, labels[0], strict=True)

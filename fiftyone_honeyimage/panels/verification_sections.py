@@ -138,11 +138,16 @@ def show_gap(
         panel.md(_NO_PAIRS, name="no_pairs")
         return
     if paper is None:
-        panel.md(
-            "**There is no loss gap.** The suspect gave labels alone, losses of its own, or no answer; the gap "
-            "needs its logits or probabilities. The verdict does not need them.",
-            name="no_gap",
+        why = (
+            "The suspect gave labels alone, losses of its own, or no answer; the gap needs its logits or probabilities. "
+            "The verdict does not need them."
         )
+        if state.ledger is not None and state.ledger.asks_probes:
+            why = (
+                "This marking's method asks about other images with a secret in them, not about the HoneyImages. "
+                "The published decision of such methods stands beside the verdict."
+            )
+        panel.md(f"**There is no loss gap.** {why}", name="no_gap")
         return
     alert(panel, "paper", "The paper's figures never decide", paper)
     _, honey = data.honey_gaps(ctx.dataset, verification, state.ledger)

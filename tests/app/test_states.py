@@ -184,3 +184,25 @@ def test_what_goes_wrong_later(
     window.press("Compare")
     window.page.get_by_text("p if all are judged together (Holm)").first.wait_for()
     screens(window, "missing-compare")
+
+
+def test_a_run_that_fails_at_once_says_why(
+    make_marked: Callable[..., Any],
+    open_window: Callable[..., AppPage],
+    screens: Callable[[AppPage, str], None],
+    tmp_path: Path,
+) -> None:
+    dataset = make_marked()
+    dataset.persistent = True
+    broken = tmp_path / "broken.pt"
+    broken.write_text("no model")
+    window = open_window(dataset)
+    look(window, VERIFY, ["No model has been verified yet"])
+    window.press("Verify a model…")
+    window.field("Model file").fill(str(broken))
+    window.start_at_once()
+    window.press("Error occurred during operator execution")
+    window.page.get_by_text(re.compile("TorchScript")).first.wait_for()
+    screens(window, "failed")
+    assert window.page.get_by_text("NoneType").count() == 0
+    window.errors = [line for line in window.errors if "broken.pt" not in line]

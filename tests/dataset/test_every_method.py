@@ -14,6 +14,11 @@ from fiftyone_honeyimage.core.audit.practice import practised_method
 from fiftyone_honeyimage.core.images import read_image
 from fiftyone_honeyimage.core.ledger.evidence_file import check_evidence
 from fiftyone_honeyimage.core.methods import METHODS, most_changed
+from fiftyone_honeyimage.dataset.marking.marking import open_marking
+from fiftyone_honeyimage.dataset.release.withheld import to_release
+from fiftyone_honeyimage.dataset.runs import MARKING, run_config, run_results
+from fiftyone_honeyimage.dataset.samples import read_labels
+from fiftyone_honeyimage.panels.marking_section import _points, _stale
 
 NUM_PAIRS = 12
 
@@ -52,10 +57,21 @@ def test_from_a_dataset_to_the_checked_evidence(
     assert marking.config["marking_method"] == name
     assert METHODS[name].title in METHODS[name].words(marking.config)
 
+    # Nothing is stale that nobody touched, and the form counts as the run does
+    run = {
+        "config": run_config(dataset, "honey", MARKING),
+        "results": run_results(dataset, "honey"),
+    }
+    assert list(_stale(dataset, run, _points(dataset, "honey"))) == []
+    opened = open_marking(dataset, "honey", None)
+    assert marking.num_withheld == len(opened.ledger.withheld_images())
+    counted = to_release(read_labels(dataset, "ground_truth", contents=False), opened)
+
     folder = tmp_path / "release"
     report = fhi.export_release(dataset, "honey", folder, progress=False)
     num_asked = method.num_asked(method.Options.read(marking.config))
     assert report.num_images == 60 - NUM_PAIRS - num_asked
+    assert report.num_images == len(counted) - marking.num_withheld
     assert report.num_honeyimages == NUM_PAIRS
 
     ledger = marking.load_ledger()

@@ -285,3 +285,14 @@ def test_no_text_puts_the_setting_on_the_worker() -> None:
     )
     assert shown.returncode == 0
     assert "--monitor" in shown.stdout
+
+
+def test_nothing_is_shown_in_the_stead_of_the_error_of_a_run_that_failed() -> None:
+    """The App asks for the output of such a run too, without a result; what fails there would hide the reason."""
+    operators = importlib.import_module("fiftyone_honeyimage.operators")
+    context = importlib.import_module("fiftyone.operators.executor").ExecutionContext
+    with_output = [kind() for kind in operators.OPERATORS if "resolve_output" in vars(kind)]
+    assert len(with_output) >= 10
+    for operator in with_output:
+        for asked in ({}, {"results": None}):
+            assert operator.resolve_output(context(asked)) is None, operator.config.name

@@ -112,6 +112,11 @@ class CommittedMarking:
         ]
 
     @property
+    def asks_probes(self) -> bool:
+        """Whether suspects are asked about other images than those of a release."""
+        return any(pair.a.probes for pair in self.pairs)  # side b then has as many
+
+    @property
     def marked_images(self) -> list[MarkedImage]:
         """Every HoneyImage, withheld ones too, in an order that knows no coin.
 

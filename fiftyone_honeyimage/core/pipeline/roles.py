@@ -71,7 +71,9 @@ def published_figures(
         return figures
     places, losses = zip(*answered, strict=True)
     references = References.of_sides(list(known.values()))
-    return with_decisions(figures, membership_decisions(losses, places, references, ledger.plan.direction))
+    return with_decisions(
+        figures, membership_decisions(losses, places, references, ledger.plan.direction)
+    )
 
 
 def _references(ledger: Ledger) -> dict[Key, SideReferences | None]:
@@ -97,7 +99,7 @@ def paper_figures(
         proxy_losses: the out-model's loss by sample id, nats
         reference_losses: every reference model's loss on every side
     """
-    if any(pair.a.probes for pair in ledger.pairs):  # side b then has as many
+    if ledger.asks_probes:
         return {}
     released = ledger.released()
     found = {

@@ -30,7 +30,8 @@ class Marking:
         honey_key: the run's key; also the field, the tag and the saved view of that name
         dataset_name: the dataset
         num_honeyimages: N, HoneyImages that a release holds
-        num_pairs: M, pairs of twins; as many images are withheld from a release
+        num_pairs: M, pairs of twins
+        num_withheld: images withheld from a release: one of each pair, several where a side has several
         output_dir: the folder of the HoneyImage files and the ledger
         ledger_path: the owner's secret record
         commitment: the ledger's public salted hash; publish or time-stamp it before release
@@ -50,6 +51,7 @@ class Marking:
     dataset_name: str
     num_honeyimages: int
     num_pairs: int
+    num_withheld: int
     output_dir: Path
     ledger_path: Path
     commitment: str
@@ -127,6 +129,7 @@ def load_marking(samples: fo.core.collections.SampleCollection, honey_key: str) 
         dataset_name=dataset.name,
         num_honeyimages=config["num_honeyimages"],
         num_pairs=config["num_pairs"],
+        num_withheld=len(results["images"]) - config["num_honeyimages"],
         output_dir=Path(config["output_dir"]),
         ledger_path=Path(config["ledger_path"]),
         commitment=config["commitment"],

@@ -12,6 +12,7 @@ from fiftyone import ViewField as F
 from ...core.errors import HoneyImageError
 from ...core.evidence.published import loss_gaps
 from ...core.images import read_image
+from ...core.ledger.ledger import Ledger
 from ...core.limits import NUM_RANDOM
 from ...core.suspects import Suspect, load_suspect, query
 from ..identity import unmarked
@@ -23,14 +24,15 @@ from .suspects import read_predictions
 DEFAULT_NUM_RANDOM = 50
 
 
-def num_controls(is_metered: bool, num_random: int | None) -> int:
-    """How many random images to ask about: by default some if that costs nothing but time.
+def num_controls(is_metered: bool, ledger: Ledger | None, num_random: int | None) -> int:
+    """How many random images to ask about: by default some if that costs nothing but time, and there is a plot.
 
     Raises:
         ParameterError: if it is no whole number
     """
     if num_random is None:
-        return 0 if is_metered else DEFAULT_NUM_RANDOM
+        plotted = ledger is None or not ledger.asks_probes
+        return DEFAULT_NUM_RANDOM if plotted and not is_metered else 0
     return NUM_RANDOM.check("num_random", num_random)
 
 

@@ -102,7 +102,7 @@ def verify_model(
         "device": device,
     }
     model = open_suspect(dataset, marking, suspect, names, name, load)
-    num_random = num_controls(model.metered, num_random)
+    num_random = num_controls(model.metered, ledger, num_random)
     others = [
         open_suspect(dataset, marking, reference, names, None, load) for reference in references
     ]
