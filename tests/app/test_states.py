@@ -201,7 +201,7 @@ def test_a_run_that_fails_at_once_says_why(
     window.press("Verify a model…")
     window.field("Model file").fill(str(broken))
     window.start_at_once()
-    window.press("Error occurred during operator execution")
+    window.page.get_by_text("Error occurred during operator execution").first.click()
     window.page.get_by_text(re.compile("TorchScript")).first.wait_for()
     screens(window, "failed")
     assert window.page.get_by_text("NoneType").count() == 0
