@@ -99,7 +99,11 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
         f"**{num_honeyimages:,} HoneyImages** in a release of "
         f"{len(labeled) - int(earlier.sum()) - num_withheld - num_asked:,} images",
         f"**{num_withheld:,} images withheld** from it, "
-        + ("one of each pair of twins" if num_withheld == num_pairs else "half of those of each pair"),
+        + (
+            "one of each pair of twins"
+            if num_withheld == num_pairs
+            else "half of those of each pair"
+        ),
     ]
     if num_asked:
         lines.append(

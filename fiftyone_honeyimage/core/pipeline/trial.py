@@ -22,9 +22,6 @@ NUM_AT_HAND, NUM_METERED = 128, 16
 #: Of these, how many are asked in other ways where its accuracy leaves room
 _NUM_OTHERWISE = 64
 
-#: Answers that tell one suspect without a digest from another
-_NUM_FINGERPRINT = 8
-
 _CAUSES_OF_LOSSES = (
     "Likely causes: pixels on another scale (mean=, std=) or of another size, another schedule of noise, a model that "
     "predicts something else."
@@ -44,7 +41,7 @@ class Trial:
     Attributes:
         outputs: what the suspect's answers are, never "auto"
         competence: its accuracy there
-        fingerprint: its first answers there: losses in nats, or classes
+        fingerprint: its answers there: losses in nats, or classes
     """
 
     outputs: str
@@ -161,7 +158,7 @@ def same_suspect(before: Sequence[float] | None, now: Sequence[float], outputs: 
     """
     if before is None or len(before) != len(now):
         return False
-    least = 1e-9 if outputs == "losses" else 1e-2
+    least = 1e-9 if outputs == "losses" else 1e-3
     return bool(np.allclose(before, now, rtol=1e-2, atol=least, equal_nan=True))
 
 
@@ -287,7 +284,7 @@ def read_held(
 
 def _fingerprint(answers: Answers) -> list[float]:
     values = answers.predicted if answers.kind == "labels" else answers.losses
-    return [float(f"{value:.6g}") for value in np.nan_to_num(values[:_NUM_FINGERPRINT], nan=-1.0)]
+    return [float(f"{value:.6g}") for value in np.nan_to_num(values, nan=-1.0)]
 
 
 def _check_sizes(suspect: Suspect, twins: Mapping[str, np.ndarray]) -> tuple[int, ...]:

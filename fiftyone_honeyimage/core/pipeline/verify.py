@@ -269,18 +269,21 @@ def _resumed(call: Call, journal: Journal, logged: LoggedVerification) -> Questi
         len(call.ledger.queries(logged.pairs)),
     )
     images = read_twins(call.ledger, logged.pairs, call.folder)
+    about = {name: logged.protocol[name] for name in ("unmarked", "caution")}
+    protocol = call.protocol(logged.protocol["outputs"], **about)
+    asked = Questions(call.ledger.queries(logged.pairs), images, protocol)
     # A suspect without a digest has to answer as the one of that name that was interrupted
     if call.model.digest is None and not logged.closed:
         found = _try_out(call, images)
-        if not same_suspect(journal.trial, found.fingerprint, found.outputs):
+        alike = same_suspect(journal.trial, found.fingerprint, found.outputs)
+        if not alike or not asked.answers_alike(call.model, journal):
+            where = "images that it was asked about" if alike else "unmarked images"
             raise SuspectError(
-                f"a verification of '{call.model.name}' was interrupted, and on unmarked images this "
+                f"a verification of '{call.model.name}' was interrupted, and on {where} this "
                 "suspect answers otherwise than that one did. If it is another model, pass another name=: it "
                 "then has a verification of its own"
             )
-    about = {name: logged.protocol[name] for name in ("unmarked", "caution")}
-    protocol = call.protocol(logged.protocol["outputs"], **about)
-    return Questions(call.ledger.queries(logged.pairs), images, protocol)
+    return asked
 
 
 def _interrupted(call: Call, journal: Journal) -> LoggedVerification | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 
 from ..errors import ParameterError, SuspectError
+from ..files import sha256_file
 from .base import Preprocessing, Suspect
 from .query import cause_of
 from .torchscript import read_model_file
@@ -32,7 +34,7 @@ class OnnxSuspect(Suspect):
     rank 2 is taken (labels, if there is none).
 
     Args:
-        path: the file. If ``<file>.data`` beside it holds its weights, the digest covers both
+        path: the file. The digest covers all files beside it that hold weights of it
         preprocessing (Preprocessing()): how images become its input
         device (None): None and the CPU run on the CPU; CUDA needs ``onnxruntime-gpu``
         name (None): what to call it; None takes the file's name
@@ -160,11 +162,32 @@ def _with_fixed_size(path: Path, preprocessing: Preprocessing, spatial: list[Any
     return preprocessing
 
 
-def _digest(path: Path, data: bytes) -> str:
+def _digest(path: Path, data: bytes) -> str | None:
+    """Of the file and of all that holds weights of it; None where that cannot be told."""
+    names = _external_files(data)
+    if names is None:
+        return None
     sha = hashlib.sha256(data)
-    weights = path.with_name(path.name + ".data")
-    if weights.name.encode() in data and weights.is_file():
-        with weights.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                sha.update(chunk)
+    for name in sorted(names):
+        try:
+            sha.update(sha256_file(path.parent / os.fsdecode(name)).encode())
+        except OSError:
+            return None
     return sha.hexdigest()
+
+
+def _external_files(data: bytes) -> set[bytes] | None:
+    """The names of files that hold weights of an ONNX model; None if one of them cannot be read off.
+
+    A tensor outside the file has an entry of the key ``location``, whose value is a path beside the model: in
+    Protocol Buffers' bytes field 1, its length and the key, then field 2, a length and the value.
+    """
+    names = set()
+    for found in re.finditer(rb"\x08location", data):
+        entry = re.match(rb"\x12([\x80-\xff]*[\x00-\x7f])", data[found.end() : found.end() + 6])
+        if data[found.start() - 1 : found.start()] != b"\n" or entry is None:
+            return None
+        length = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(entry[1]))
+        start = found.end() + entry.end()
+        names.add(data[start : start + length])
+    return names

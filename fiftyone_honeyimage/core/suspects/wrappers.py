@@ -10,7 +10,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -28,6 +28,9 @@ from .base import Suspect
 #: requests a minute), and of one at hand
 PAUSES = (1.0, 5.0)
 _PAUSES_AT_HAND = (0.0,)
+
+#: Kept answers that a suspect without a digest has to give again before it is taken for the one that gave them
+NUM_COMPARED = 64
 
 #: Mistakes in a suspect's own code, which no further try makes good
 _MISTAKES = (
@@ -140,7 +143,8 @@ class Cached(Wrapper):
 
     The folder holds what a suspect answers on marked images: keep it as secret as the ledger. Suspects of other
     digests, names or ways of asking may share it. One without a digest, such as a function, is known by its name alone:
-    it is asked once more about the first picture whose answer is there, and has to answer as whoever filled the folder.
+    it is asked once more about the first :data:`NUM_COMPARED` pictures whose answers are there, and has to answer as
+    whoever filled the folder. Fewer would not do: on an easy picture all good models say the same.
     What already is held (predictions) is not kept once more; a file that is damaged is asked about anew.
 
     Args:
@@ -157,7 +161,8 @@ class Cached(Wrapper):
         who = f"{suspect.digest or suspect.name}\n{suspect.way}\n{suspect.preprocessing!r}"
         name = hashlib.sha256(who.encode("utf-8", "surrogateescape")).hexdigest()[:16]
         self._folder = Path(folder) / name
-        self._is_known = suspect.digest is not None
+        self._num_to_compare = 0 if suspect.digest is not None else NUM_COMPARED
+        self._own: set[Path] = set()
         for own in (Path(folder), self._folder):
             own.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -174,9 +179,7 @@ class Cached(Wrapper):
             return self.suspect.answer(images, keys)
         files = self._files(images)
         held = {file: _read_answer(file) for file in files}
-        there = next((row for row, file in enumerate(files) if held[file] is not None), None)
-        if there is not None and not self._is_known:
-            self._recognise(images[there], keys[there], held[files[there]])
+        self._recognise(images, keys, {file: one for file, one in held.items() if one is not None})
         # A picture that comes twice is asked about once
         new = {file: row for row, file in enumerate(files) if held[file] is None}
         if new:
@@ -191,20 +194,31 @@ class Cached(Wrapper):
                 np.save(buffer, one, allow_pickle=False)
                 write_atomic(file, buffer.getvalue())
                 held[file] = np.asarray(one)
-        self._is_known = True
+                self._own.add(file)
         return np.stack([np.asarray(held[file]) for file in files])
 
-    def _recognise(self, image: np.ndarray, key: str, before: np.ndarray | None) -> None:
-        now = np.asarray(self.suspect.answer([image], [key]))[0]
-        before = np.asarray(before)
-        # Losses of an image's own may all be small; scores near 0 lie among larger ones
-        least = 1e-2 if before.ndim else 1e-9
-        if now.shape != before.shape or not np.allclose(now, before, 1e-2, least, equal_nan=True):
-            raise SuspectError(
-                f"the folder '{self._folder.parent}' holds answers of another suspect that is called {self.name!r} and "
-                f"has no digest: on image {key!r} this one answers otherwise. Give it another name=, or another folder"
-            )
-        self._is_known = True
+    def _recognise(
+        self, images: Sequence[np.ndarray], keys: Sequence[str], held: Mapping[Path, np.ndarray]
+    ) -> None:
+        """Asks again about pictures whose answers were there before, as long as the suspect may be another one."""
+        rows = {file: row for row, file in enumerate(self._files(images))}
+        chosen = [file for file in held if file not in self._own][: self._num_to_compare]
+        if not chosen:
+            return
+        again = self.suspect.answer(
+            [images[rows[file]] for file in chosen], [keys[rows[file]] for file in chosen]
+        )
+        if again is None or len(again) != len(chosen):
+            return  # of no use, as who asks will say
+        for file, now in zip(chosen, again, strict=True):
+            if not _alike(held[file], np.asarray(now)):
+                raise SuspectError(
+                    f"the folder '{self._folder.parent}' holds answers of another suspect that is called {self.name!r} "
+                    f"and has no digest: on image {keys[rows[file]]!r} this one answers otherwise. Give it another "
+                    "name=, or another folder"
+                )
+        self._own |= set(chosen)
+        self._num_to_compare -= len(chosen)
 
 
 class Logged(Wrapper):
@@ -242,6 +256,13 @@ class Logged(Wrapper):
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "a", encoding="utf-8") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def _alike(before: np.ndarray, now: np.ndarray) -> bool:
+    """Whether two answers on a picture may be one suspect's, which answers alike but for rounding."""
+    # Losses of an image's own may all be small; scores near 0 lie among larger ones
+    least = 1e-3 if before.ndim else 1e-9
+    return now.shape == before.shape and np.allclose(now, before, 1e-2, least, equal_nan=True)
 
 
 def _read_answer(file: Path) -> np.ndarray | None:
