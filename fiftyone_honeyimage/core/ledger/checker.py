@@ -25,7 +25,7 @@ from .log import (
     read_log,
 )
 from .protocol import check_protocol, loss_unit
-from .sides import EVERYBODY, Pair, check_images, read_pair, read_query_order
+from .sides import EVERYBODY, Pair, check_images, check_shares, read_pair, read_query_order
 
 _KEYS = {
     "format",
@@ -179,6 +179,7 @@ class Checker:
         check_answered_pairs(self.opened, self.answers, self.plan)
         if list(self.pairs) != list(self.answers.pairs):
             raise LedgerError("the opened pairs are not those that were answered")
+        check_shares(self.answers, self.pairs)
         if self.closed.num_queried != len(self.answers.pairs):
             raise LedgerError("the log has another number of queries")
 

@@ -101,16 +101,23 @@ def _known_before(checker: Checker) -> list[tuple[str, str]]:
     balance = balance_p(checker.covariates(), checker.released())
     if balance is not None:
         facts.append(("known before", balance_fact(balance)))
-    if checker.plan.is_adjusted(checker.answers.kind):
+    scored = checker.answers.kind == "scores" and checker.plan.uses_references
+    if scored or checker.plan.is_adjusted(checker.answers.kind):
         plain = judge(
-            dataclasses.replace(checker.plan, adjustment="none"),
+            dataclasses.replace(
+                checker.plan,
+                adjustment="none",
+                score="loss" if scored else checker.plan.score,
+                score_fit={} if scored else checker.plan.score_fit,
+            ),
             checker.answers,
             checker.released(),
             checker.covariates(),
             checker.references(),
             num_left=0,
         )
-        facts.append(("p without the adjustment", f"{plain.p_value:.2g}"))
+        what = "p by the loss alone" if scored else "p without the adjustment"
+        facts.append((what, f"{plain.p_value:.2g}"))
     return facts
 
 
@@ -147,12 +154,15 @@ def _effect(checker: Checker) -> list[tuple[str, str]]:
         facts = [("effect", f"{verdict.effect_size:.3g} ({interval}): {verdict.effect_name}")]
     if checker.answers.kind == "labels":
         return facts
+    # A surer model's losses are small against what float32 rounds a probability by
+    floor = 0.0 if checker.protocol["outputs"] == "losses" else 1.0
+    least = f", or than {_NUDGE:g} nats" if floor else ""
     a, b, small = [], [], 0
     for one, other in zip(checker.answers.a, checker.answers.b, strict=True):
         if (
             one is not None
             and other is not None
-            and 0 < abs(one - other) < _NUDGE * max(one, other)
+            and 0 < abs(one - other) < _NUDGE * max(one, other, floor)
         ):
             small += 1
             one = other
@@ -171,8 +181,8 @@ def _effect(checker: Checker) -> list[tuple[str, str]]:
     facts.append(
         (
             "small differences",
-            f"{small} pairs differ by less than {_NUDGE:g} of their loss, though not by nothing; "
-            f"with differences below {_NUDGE:g} set aside: p = {aside.p_value:.2g}",
+            f"{small} pairs differ by less than {_NUDGE:g} of their loss{least}, though not by nothing; "
+            f"with such differences set aside: p = {aside.p_value:.2g}",
         )
     )
     return facts

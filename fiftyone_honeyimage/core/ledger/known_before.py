@@ -38,7 +38,7 @@ def balance_p(
 def balance_fact(p_value: float) -> str:
     """The same in words."""
     if p_value >= SUSPICIOUS:
-        return f"p = {p_value:.2g}: the owner's figures on how hard each side is fit the coins no better than chance does"
+        return f"p = {p_value:.2g}: the owner's figures on how hard each side is fit the coins no better than chance does (figures made up for one suspect would not show here)"
     return (
         f"p = {p_value:.2g}, BELOW {SUSPICIOUS:g}: the owner's figures on how hard each side is FIT THE COINS, as they do "
         "where they were written after the coins fell, or where the easier side was always released. Do not rely on this "

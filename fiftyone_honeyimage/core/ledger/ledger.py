@@ -39,6 +39,7 @@ from .log import (
     without_words,
 )
 from .protocol import check_protocol, loss_unit
+from .sides import check_shares
 
 
 class Ledger(CommittedMarking):
@@ -238,6 +239,7 @@ class Ledger(CommittedMarking):
     ) -> Verdict:
         opened = self._opened(verification_id)
         check_answered_pairs(opened, answers, self.plan)
+        check_shares(answers, dict(enumerate(self.pairs)))
         num_left = num_left_after(self.query_order, self.verifications, opened, answers)
         verdict = self._follow(opened, answers, num_left, paper)
         if len(answers.pairs) < len(opened.pairs) and verdict.verdict != DERIVED:

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ..errors import LedgerError, ParameterError
+from ..evidence.pair_answers import PairAnswers
 from ..scores import SideReferences
 from .hashes import check_text, is_digest
 
@@ -151,6 +152,25 @@ class Pair:
     def withheld_side(self, recipient: str = EVERYBODY) -> Side:
         """The side that this recipient has not."""
         return self.b if self.released[recipient] == "a" else self.a
+
+
+def check_shares(answers: PairAnswers, pairs: Mapping[int, Pair]) -> None:
+    """Checks that labels are what so many images can give: a boolean of one, a share of several.
+
+    Raises:
+        LedgerError: naming the first that is not. A share that no images give would be a difference where there is none
+    """
+    if answers.kind != "labels":
+        return
+    for index, *values in zip(answers.pairs, answers.a, answers.b, strict=True):
+        for name, value in zip(TWINS, values, strict=True):
+            number = len(pairs[index].side(name).asked)
+            if value is None or (isinstance(value, bool) and number == 1):
+                continue
+            if isinstance(value, bool) or number == 1 or value != round(value * number) / number:
+                raise LedgerError(
+                    f"Pair {index}, side {name}: {value!r} is no share of {number} answers"
+                )
 
 
 def pair_entry(pair: Pair, version: int) -> dict[str, Any]:

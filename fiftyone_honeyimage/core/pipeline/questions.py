@@ -14,7 +14,6 @@ from ..ledger.sides import MarkedImage
 from ..progress import Report, silent
 from ..suspects import Asking, Protocol, Suspect, query
 from ..suspects.journal import Journal, Place
-from .trial import same_suspect
 
 #: A pair, and which of its sides
 Key = tuple[int, str]
@@ -34,7 +33,8 @@ TOLERANCE = 2
 #: of every pair and never twice in a row: concluded, it would cost a place in the ledger each time and prove nothing
 MOST_FAILED = 0.25
 
-#: Images that a suspect without a digest is asked about once more before it goes on with what was interrupted
+#: Images that a suspect of labels alone is asked about once more, unless it is a file, before it goes on with what was
+#: interrupted
 NUM_COMPARED = 16
 
 
@@ -125,13 +125,13 @@ class Questions:
             self._refuse_many_failures(answers, journal)
         return answers
 
-    def answers_alike(self, suspect: Suspect, journal: Journal) -> bool:
-        """Whether a suspect answers images that the journal holds as they were answered then.
+    def labels_alike(self, suspect: Suspect, journal: Journal) -> bool:
+        """Whether a suspect that gives labels alone answers images that the journal holds as they were answered then.
 
-        On unmarked images, most of them easy, all good models say the same; on the hardest ones they do not.
+        Of unmarked images, most of them easy, all good models say the same; of the hardest ones they do not.
         """
         held = [q for q in self._queries if self._place[q[2].sample_id] in journal.answers]
-        again = held[:NUM_COMPARED]
+        again = held[:NUM_COMPARED] if self.kind == "labels" else []
         if not again:
             return True
         keys = [image.sample_id for _, _, image in again]
@@ -142,22 +142,11 @@ class Questions:
             self._labels(again),
             num_classes=len(self.protocol.classes),
             batch_size=self.protocol.batch_size,
-            outputs=self.protocol.outputs,  # type: ignore[arg-type]
+            outputs="labels",
             tolerance=None,
         )
-        before = [journal.answers[self._place[key]] for key in keys]
-        for failed, loss, right, (loss_then, right_then) in zip(
-            now.failed, now.losses, now.correct, before, strict=True
-        ):
-            if failed:
-                continue
-            if self.kind == "labels" and bool(right) != right_then:
-                return False
-            if self.kind == "scores" and not same_suspect(
-                [loss_then], [float(loss)], self.protocol.outputs
-            ):
-                return False
-        return True
+        before = [journal.answers[self._place[key]][1] for key in keys]
+        return bool((now.failed | (now.correct == before)).all())
 
     def replay(self, journal: Journal) -> PairAnswers:
         """The answers of a verification that was concluded, from its journal."""

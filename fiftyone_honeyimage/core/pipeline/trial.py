@@ -149,19 +149,6 @@ def batch_sizes(num_queries: int, batch_size: int) -> list[int]:
     return [size for size in (full, rest) if size]
 
 
-def same_suspect(before: Sequence[float] | None, now: Sequence[float], outputs: str) -> bool:
-    """Whether two fingerprints are those of one suspect that answers alike each time.
-
-    Args:
-        before, now: of :class:`Trial`
-        outputs: what the answers are; losses of a suspect's own may all be small
-    """
-    if before is None or len(before) != len(now):
-        return False
-    least = 1e-9 if outputs == "losses" else 1e-3
-    return bool(np.allclose(before, now, rtol=1e-2, atol=least, equal_nan=True))
-
-
 def _ask(
     suspect: Suspect,
     sizes: Sequence[int],

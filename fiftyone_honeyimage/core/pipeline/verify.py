@@ -26,12 +26,13 @@ from ..ledger.log import LoggedVerification, unspent
 from ..ledger.marked_files import find_wrong_file
 from ..progress import Report, silent
 from ..suspects import Protocol, Suspect
+from ..suspects.answers import alike
 from ..suspects.journal import Journal, begun_elsewhere
 from .pair_choice import check_reach, choose_pairs
 from .questions import Questions, Suffices, ask_references
 from .roles import published_figures
 from .surroundings import Surroundings
-from .trial import Trial, same_suspect, try_out
+from .trial import Trial, try_out
 from .unmarked_probes import published_decisions
 
 _logger = logging.getLogger(__name__)
@@ -272,12 +273,13 @@ def _resumed(call: Call, journal: Journal, logged: LoggedVerification) -> Questi
     about = {name: logged.protocol[name] for name in ("unmarked", "caution")}
     protocol = call.protocol(logged.protocol["outputs"], **about)
     asked = Questions(call.ledger.queries(logged.pairs), images, protocol)
-    # A suspect without a digest has to answer as the one of that name that was interrupted
-    if call.model.digest is None and not logged.closed:
+    # One that is no file is known by its name or weights alone, and has to answer as the one that was interrupted
+    if not (call.model.digest and call.model.suffixes) and not logged.closed:
         found = _try_out(call, images)
-        alike = same_suspect(journal.trial, found.fingerprint, found.outputs)
-        if not alike or not asked.answers_alike(call.model, journal):
-            where = "images that it was asked about" if alike else "unmarked images"
+        least = 1e-9 if found.outputs == "losses" else 1e-5
+        same = journal.trial is not None and alike(journal.trial, found.fingerprint, least)
+        if not same or not asked.labels_alike(call.model, journal):
+            where = "images that it was asked about" if same else "unmarked images"
             raise SuspectError(
                 f"a verification of '{call.model.name}' was interrupted, and on {where} this "
                 "suspect answers otherwise than that one did. If it is another model, pass another name=: it "

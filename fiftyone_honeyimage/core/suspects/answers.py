@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import logsumexp
 
 Outputs = Literal["auto", "logits", "probabilities", "labels", "losses"]
@@ -24,6 +25,19 @@ MIN_PROBABILITY = 2.0**-1074
 SUM_TOLERANCE = 0.05
 
 _RANGE_TOLERANCE = 1e-3
+
+
+def alike(before: npt.ArrayLike, now: npt.ArrayLike, least: float = 1e-9) -> bool:
+    """Whether two answers on the same images may be one suspect's, which answers alike but for rounding.
+
+    Args:
+        before, now: figures of any shape
+        least: what is nothing. On easy images all good models are sure, and differ in small figures alone
+    """
+    then, again = np.asarray(before, np.float64), np.asarray(now, np.float64)
+    return then.shape == again.shape and bool(
+        np.allclose(then, again, rtol=1e-2, atol=least, equal_nan=True)
+    )
 
 
 @dataclass(frozen=True, eq=False)

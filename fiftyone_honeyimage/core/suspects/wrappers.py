@@ -21,7 +21,7 @@ from tenacity import retry_if_not_exception_type, stop_after_attempt, wait_chain
 from ..errors import SuspectError
 from ..files import write_atomic
 from ..limits import Real
-from .answers import BadAnswerError
+from .answers import BadAnswerError, alike
 from .base import Suspect
 
 #: Seconds before each further try of a suspect whose failures may pass (a busy service, too many
@@ -29,7 +29,7 @@ from .base import Suspect
 PAUSES = (1.0, 5.0)
 _PAUSES_AT_HAND = (0.0,)
 
-#: Kept answers that a suspect without a digest has to give again before it is taken for the one that gave them
+#: Kept answers that a suspect that is no file has to give again before it is taken for the one that gave them
 NUM_COMPARED = 64
 
 #: Mistakes in a suspect's own code, which no further try makes good
@@ -142,9 +142,9 @@ class Cached(Wrapper):
     """Keeps every answer on disk, and never asks about the same picture twice; the first one that is of use stays.
 
     The folder holds what a suspect answers on marked images: keep it as secret as the ledger. Suspects of other
-    digests, names or ways of asking may share it. One without a digest, such as a function, is known by its name alone:
-    it is asked once more about the first :data:`NUM_COMPARED` pictures whose answers are there, and has to answer as
-    whoever filled the folder. Fewer would not do: on an easy picture all good models say the same.
+    digests, names or ways of asking may share it. One that is no file, such as a function, is known by its name or
+    weights alone: it is asked once more about the first :data:`NUM_COMPARED` pictures whose answers are there, and has to
+    answer as whoever filled the folder. Fewer would not do: on an easy picture all good models say the same.
     What already is held (predictions) is not kept once more; a file that is damaged is asked about anew.
 
     Args:
@@ -161,7 +161,8 @@ class Cached(Wrapper):
         who = f"{suspect.digest or suspect.name}\n{suspect.way}\n{suspect.preprocessing!r}"
         name = hashlib.sha256(who.encode("utf-8", "surrogateescape")).hexdigest()[:16]
         self._folder = Path(folder) / name
-        self._num_to_compare = 0 if suspect.digest is not None else NUM_COMPARED
+        # The digest of a file covers all of it; that of a module not what its code holds beside the weights
+        self._num_to_compare = 0 if suspect.digest and suspect.suffixes else NUM_COMPARED
         self._own: set[Path] = set()
         for own in (Path(folder), self._folder):
             own.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -211,10 +212,13 @@ class Cached(Wrapper):
         if again is None or len(again) != len(chosen):
             return  # of no use, as who asks will say
         for file, now in zip(chosen, again, strict=True):
-            if not _alike(held[file], np.asarray(now)):
+            before = held[file]
+            # Scores of classes are told apart against the largest of them, a loss of its own as it is
+            least = 1e-5 * float(np.abs(before).max()) if before.ndim else 1e-9
+            if not alike(before, now, least):
                 raise SuspectError(
                     f"the folder '{self._folder.parent}' holds answers of another suspect that is called {self.name!r} "
-                    f"and has no digest: on image {keys[rows[file]]!r} this one answers otherwise. Give it another "
+                    f"or has its weights: on image {keys[rows[file]]!r} this one answers otherwise. Give it another "
                     "name=, or another folder"
                 )
         self._own |= set(chosen)
@@ -256,13 +260,6 @@ class Logged(Wrapper):
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "a", encoding="utf-8") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
-
-
-def _alike(before: np.ndarray, now: np.ndarray) -> bool:
-    """Whether two answers on a picture may be one suspect's, which answers alike but for rounding."""
-    # Losses of an image's own may all be small; scores near 0 lie among larger ones
-    least = 1e-3 if before.ndim else 1e-9
-    return now.shape == before.shape and np.allclose(now, before, 1e-2, least, equal_nan=True)
 
 
 def _read_answer(file: Path) -> np.ndarray | None:

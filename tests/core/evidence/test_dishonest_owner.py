@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from protocols import PROTOCOL
+from protocols import PROTOCOL, protocol_for
 
 from fiftyone_honeyimage.core.errors import LedgerError, ParameterError
 from fiftyone_honeyimage.core.evidence.pair_answers import PairAnswers
@@ -449,10 +449,26 @@ def test_a_negative_loss_is_refused() -> None:
     PairAnswers("scores", (0,), (1.0,), (0.0,))
 
 
-def test_nudges_at_the_edge_of_rounding_show(
-    make_ledger: MakeLedger, ask: Ask, tmp_path: Path
+@pytest.mark.parametrize("value", [1.0, 0.9999999999999998, 0.5])
+def test_a_label_that_one_image_cannot_give_is_refused(
+    make_ledger: MakeLedger, value: float
 ) -> None:
-    """An innocent model's equal losses, each nudged by less than another machine would."""
+    """A share of 1 against one of a rounding less would be a difference where there is none."""
+    ledger = make_ledger(num_pairs=NUM_PAIRS)
+    opened = ledger.open_verification(
+        "suspect", None, "labels", ledger.pairs_left, protocol=protocol_for("labels")
+    )
+    pairs = ledger.verifications[opened].pairs
+    answers = PairAnswers("labels", pairs, (1.0,) * len(pairs), (value,) * len(pairs))
+    with pytest.raises(LedgerError, match="is no share of 1 answers"):
+        ledger.conclude(opened, answers)
+
+
+@pytest.mark.parametrize("loss", [1.0, 1e-3])
+def test_nudges_at_the_edge_of_rounding_show(
+    make_ledger: MakeLedger, ask: Ask, tmp_path: Path, loss: float
+) -> None:
+    """An innocent model's equal losses, each nudged by less than another machine would, also where it is sure."""
     ledger = make_ledger(num_pairs=NUM_PAIRS)
     opened = ledger.open_verification(
         "suspect", None, "scores", ledger.pairs_left, protocol=PROTOCOL
@@ -462,8 +478,8 @@ def test_nudges_at_the_edge_of_rounding_show(
     answers = PairAnswers(
         "scores",
         pairs,
-        tuple(1.0 if low else 1.0 + 1e-6 for low in won),
-        tuple(1.0 + 1e-6 if low else 1.0 for low in won),
+        tuple(loss if low else loss + 1e-6 for low in won),
+        tuple(loss + 1e-6 if low else loss for low in won),
     )
     assert ledger.conclude(opened, answers).verdict == "derived"
     export_evidence(ledger, opened, answers, tmp_path / "evidence.json")

@@ -137,7 +137,8 @@ def test_what_a_json_tool_wrote_anew_holds(kind: str, tmp_path: Path) -> None:
     """Whole numbers lose their ".0": losses of 0, shares of 1, edges of strata, covariates, a p-value of 1."""
 
     def side(number: int, name: str) -> Side:
-        plain = _side(number, name)
+        # Whose label is a share of three answers, or a boolean
+        plain = _side(3 * number if kind == "labels" else number, name)
         return dataclasses.replace(plain, covariates={"original": float(number // 4)})
 
     pairs = [(side(number, "a"), side(number, "b")) for number in range(12)]

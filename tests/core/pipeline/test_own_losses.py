@@ -13,9 +13,9 @@ from fiftyone_honeyimage.core.errors import ParameterError, SuspectError
 from fiftyone_honeyimage.core.evidence.plan import Plan, check_own_losses
 from fiftyone_honeyimage.core.evidence.verdict import Verdict
 from fiftyone_honeyimage.core.ledger.ledger import Ledger, load_ledger
-from fiftyone_honeyimage.core.pipeline.trial import same_suspect
 from fiftyone_honeyimage.core.scores import SCORES, Access, deciding_scores
 from fiftyone_honeyimage.core.suspects import Cached, load_suspect
+from fiftyone_honeyimage.core.suspects.answers import alike
 from fiftyone_honeyimage.core.suspects.competence import judge
 
 
@@ -76,9 +76,11 @@ def test_the_loss_alone_takes_any() -> None:
 def test_small_losses_tell_two_suspects_apart(tmp_path: Any) -> None:
     """Those of two diffusion models differ by less than what scores of one model do."""
     before, now = [0.021, 0.034, 0.018], [0.023, 0.033, 0.017]
-    assert same_suspect(before, [loss * 1.001 for loss in before], "losses")
-    assert not same_suspect(before, now, "losses")
-    assert same_suspect(before, now, "logits")
+    assert alike(before, [loss * 1.001 for loss in before])
+    assert not alike(before, now)
+    # Nor do two models that are both sure of an easy image
+    assert not alike([1e-4, 2e-4], [3e-4, 1e-4], 1e-5)
+    assert alike([1e-4, 2e-8], [1e-4, 3e-7], 1e-5)
 
     image = [np.zeros((4, 4, 3), np.uint8)]
     one, other = (load_suspect(lambda x, v=v: np.full(len(x), v), name="own") for v in (0.02, 0.03))
