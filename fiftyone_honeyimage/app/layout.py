@@ -76,7 +76,7 @@ def show_plot(
         data=traces,
         layout=layout,
         height=height,
-        config={"scrollZoom": False},
+        config={"scrollZoom": False, "displayModeBar": False},  # its buttons would lie on legends
         componentsProps={"plotly": {"useResizeHandler": True}},
         **options,
     )

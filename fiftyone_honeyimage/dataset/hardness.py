@@ -64,7 +64,7 @@ class HardnessSummary:
         ]
         if self.labels_judged:
             lines.append(
-                f"{self.num_label_errors:,} labels look wrong: see the field '{self.label_error_field}'"
+                f"Labels that look wrong: {self.num_label_errors:,}, see the field '{self.label_error_field}'"
             )
         elif self.reliable:
             lines.append("That is too few to call a label wrong")

@@ -107,7 +107,7 @@ class AuditRelease(foo.Operator):
 def _verdict(result: dict[str, Any]) -> types.Property:
     alert = types.AlertView(
         label=f"**{result['headline']}**",
-        description=result["summary"],
+        description=result["summary"].removeprefix(result["headline"]).strip(),
         severity=result["severity"],
     )
     following = (

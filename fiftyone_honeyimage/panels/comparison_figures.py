@@ -157,7 +157,7 @@ def explanation(suspects: Sequence[ComparedSuspect], whole_family: bool) -> str:
         "suspects are named beforehand or asked about new pairs, the probability that any of them is "
         "innocent and accused stays at most α, and no verdict is ever taken back. For one that is chosen "
         "because of what others answered on the same pairs, the level holds by itself.",
-        f"**Holm's correction** treats the {count:,} p-values listed here as one family that is "
+        f"**Holm's correction** treats all p-values listed here ({count:,}) as one family that is "
         "complete: reading every suspect with a Holm-adjusted p-value of at most α as derived would "
         "be wrong about one innocent model or more with probability at most α, if all of them had "
         "been chosen before the first result. It changes whenever a suspect is added, so it is shown "

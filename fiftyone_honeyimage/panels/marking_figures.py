@@ -109,9 +109,9 @@ def loss_gap_text(metrics: Mapping[str, float | None]) -> str | None:
     before, after = metrics.get("original_loss"), metrics.get("proxy_loss")
     if before is None or after is None:
         return None
-    text = f"{before:.2f} → {after:.2f} nats under the out-model"
+    text = f"{before:.2f} → {after:.2f} nats for a model that has not seen them"
     trained = metrics.get("in_loss")
-    return text if trained is None else f"{text}, {trained:.2f} nats under the in-model"
+    return text if trained is None else f"{text}, {trained:.2f} for one that has"
 
 
 def survival_rows(

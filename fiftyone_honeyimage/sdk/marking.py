@@ -184,7 +184,7 @@ def generate_honeyimages(
         adjustment ("none"): ``"references"`` allows for how hard each image is to the proxies, which never see
             the coins; fixed in the ledger's commitment. Not used where a suspect gives labels alone
         stratum_weights (()): what pairs count in a stratified test, from the easiest group to the hardest: whole
-            numbers of 1 to 100, (1, 1, 1) by default; fixed in the ledger's commitment
+            numbers of 1 to 20, (1, 1, 1) by default; fixed in the ledger's commitment
         num_references (0): so many reference models are trained, each on the other images and a random half of all
             HoneyImages, withheld ones too, before the coins; what they say of both sides is committed with them.
             A score that compares with them needs 4 at least, 16 or more do better, and LiRA takes a spread an image

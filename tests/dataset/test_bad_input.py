@@ -623,7 +623,7 @@ def test_a_disk_that_fills_up_late_keeps_what_was_finished(
 
     stages: list[str] = []
     mark(full, output_dir=tmp_path / "marking", progress=lambda bar: stages.append(bar.stage))
-    assert "Training the out-model" not in stages
+    assert "Training a model without the marks" not in stages
     assert [path.name for path in tmp_path.iterdir()] == ["marking"]
 
 

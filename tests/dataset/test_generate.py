@@ -423,8 +423,8 @@ def test_progress_names_every_stage(make_dataset: Any, mark: Any) -> None:
     known = [
         "Reading images",
         "Looking for duplicates",
-        "Training the out-model",
-        "Training the in-model",
+        "Training a model without the marks",
+        "Training a model with the marks",
         "Crafting HoneyImages",
         "Measuring",
         "Writing",

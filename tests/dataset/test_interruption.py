@@ -136,8 +136,8 @@ POINTS = [
     ({"before": f"{FLOOR}.storage:write_json_atomic"}, "Reading images"),
     ({"before": "os:replace"}, "Reading images"),
     ({"stage": "Reading images"}, "Reading images"),
-    ({"stage": "Training the out-model"}, "Reading images"),
-    ({"stage": "Training the in-model"}, "Reading images"),
+    ({"stage": "Training a model without the marks"}, "Reading images"),
+    ({"stage": "Training a model with the marks"}, "Reading images"),
     ({"stage": "Crafting HoneyImages"}, "Reading images"),
     ({"stage": "Measuring", "nth": 2}, "Reading images"),
     ({"before": "fiftyone_honeyimage.core.pipeline.crafting:write_json_atomic"}, "Reading images"),
@@ -182,7 +182,7 @@ def test_what_was_trained_is_not_trained_again(protected: Protected, killed: Any
         nth=2,
     )
     marking, stages = protected.finish()
-    assert not {"Training the out-model", "Training the in-model"} & set(stages)
+    assert not {"Training a model without the marks", "Training a model with the marks"} & set(stages)
     protected.check_whole(marking)
 
 
@@ -222,7 +222,7 @@ def test_changed_files_start_anew(protected: Protected, killed: Any) -> None:
     stat = path.stat()
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
     marking, stages = protected.finish()
-    assert "Training the out-model" in stages
+    assert "Training a model without the marks" in stages
     protected.check_whole(marking)
 
 

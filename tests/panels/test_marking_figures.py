@@ -78,9 +78,9 @@ def test_sides_of_several_images_withhold_as_many() -> None:
 
 def test_losses_of_the_proxies_are_told() -> None:
     metrics = {"original_loss": 1.0, "proxy_loss": 9.5, "in_loss": None}
-    assert figures.loss_gap_text(metrics) == "1.00 → 9.50 nats under the out-model"
+    assert figures.loss_gap_text(metrics) == "1.00 → 9.50 nats for a model that has not seen them"
     told = figures.loss_gap_text({**metrics, "in_loss": 0.25})
-    assert told == "1.00 → 9.50 nats under the out-model, 0.25 nats under the in-model"
+    assert told == "1.00 → 9.50 nats for a model that has not seen them, 0.25 for one that has"
 
 
 def test_survival_in_words() -> None:

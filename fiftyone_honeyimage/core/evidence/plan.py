@@ -21,6 +21,9 @@ from .twins import KINDS, Strata
 SideCovariates = tuple[Mapping[str, float], Mapping[str, float]]
 
 #: What a plan holds of strata, if its test has any
+#: Of a stratum. Exact tests take time as the sum of all pairs' weighted ranks does: seconds for 1,000 pairs
+MAX_WEIGHT = 20
+
 _STRATA = ("stratum_weights", "stratum_edges")
 
 #: What a score learns is a sum over many numbers, or settles after many steps
@@ -46,7 +49,7 @@ class Plan:
         score ("loss"): what losses are compared as, a name in ``SCORES``
         adjustment ("none"): a name in :data:`ADJUSTMENTS`; labels are never adjusted
         stratum_weights: what pairs count in a stratified test, from the easiest group to the hardest: whole numbers of
-            1 to 100; (1, 1, 1) unless said otherwise
+            1 to 20; (1, 1, 1) unless said otherwise
         stratum_edges: where one group ends and the next begins, by the mean of both sides' covariates; set from all
             pairs when they are known (:meth:`with_strata`), before any coin
         score_fit: what the score learned from the reference models' losses on all sides; set from all pairs
@@ -146,9 +149,9 @@ class Plan:
             raise ParameterError(
                 f"stratum_weights go with a stratified test, not with test={self.test!r}"
             )
-        if not all(is_count(weight) and 1 <= weight <= 100 for weight in weights):
+        if not all(is_count(weight) and 1 <= weight <= MAX_WEIGHT for weight in weights):
             raise ParameterError(
-                f"stratum_weights must be whole numbers of 1 to 100, not {weights}"
+                f"stratum_weights must be whole numbers of 1 to {MAX_WEIGHT}, not {weights}"
             )
         if edges and (
             len(edges) != len(weights) - 1

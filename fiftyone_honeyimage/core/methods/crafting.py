@@ -349,7 +349,7 @@ def _train_in_model(
         seeds=[derive_seed(request.seed, "f_in", "data", step)],
         device=request.device,
         report=request.report if kept else None,
-        stage="Training the in-model",
+        stage="Training a model with the marks",
         executor=request.executor if kept else None,
         checkpoint_dir=request.trained_dir if kept else None,
     )

@@ -73,8 +73,8 @@ class HoneyImageOptions(AscentOptions):
         "warm",
         Choice(
             {
-                "warm": "Continues the in-model each round",
-                "retrain": "Trains the in-model anew each round, as the paper does: far slower",
+                "warm": "Goes on training the model that sees the marks, each round",
+                "retrain": "Trains that model anew each round, as the paper does: far slower",
             }
         ),
         label="The model that learns the marks",

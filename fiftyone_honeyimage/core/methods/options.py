@@ -7,12 +7,15 @@ SDK takes as ``**options``, the questions of the form, and what run and ledger w
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..errors import ParameterError
 from ..limits import Choice, Flag, Real, Whole
+
+_logger = logging.getLogger(__name__)
 
 Self = TypeVar("Self", bound="Options")
 
@@ -183,11 +186,14 @@ def check_known(
         ParameterError: if no method has one of them
     """
     own = {question.name for question in known[method].questions()}
+    idle = sorted(set(options) - own)
     anywhere = {question.name for kind in known.values() for question in kind.questions()}
-    unknown = sorted(set(options) - anywhere)
+    unknown = sorted(set(idle) - anywhere)
     if unknown:
         listed = ", ".join(sorted(own)) or "none"
         raise ParameterError(
             f"method '{method}' has no option {unknown[0]!r}; its options are: {listed}"
         )
+    if idle:
+        _logger.warning("method '%s' does not use %s", method, ", ".join(idle))
     return {name: value for name, value in options.items() if name in own}

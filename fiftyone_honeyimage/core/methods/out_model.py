@@ -35,7 +35,7 @@ def train_out_model(request: CraftRequest) -> torch.nn.Module:
         seeds=[seed],
         device=request.device,
         report=request.report,
-        stage="Training the out-model",
+        stage="Training a model without the marks",
         executor=request.executor,
         checkpoint_dir=request.trained_dir,
     )

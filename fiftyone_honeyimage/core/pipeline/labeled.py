@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from ..errors import ParameterError
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,21 @@ class LabeledSamples:
     classes: list[str]
     honey: Mapping[str, str] = field(default_factory=dict)
     chosen: Mapping[str, set[str]] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Checks what a ledger could not hold, before anything is trained.
+
+        Raises:
+            ParameterError: if two samples have one id, or a class has no name
+        """
+        twice = [name for name, count in Counter(self.ids).items() if count > 1]
+        if twice:
+            raise ParameterError(f"two images have the id {twice[0]!r}; give each its own")
+        if not all(isinstance(name, str) and name for name in self.classes):
+            raise ParameterError(
+                f"every class needs a name; found {next(n for n in self.classes if not n)!r}. Leave images without a "
+                "label out"
+            )
 
     def __len__(self) -> int:
         return len(self.ids)

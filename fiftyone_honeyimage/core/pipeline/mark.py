@@ -97,6 +97,7 @@ def mark(
         ImageError: if a file cannot be read
     """
     check_exclusions(exclude)
+    labeled.check()
     check_file_policies(reencode, thumbnails)
     trained = check_folder(checkpoint_dir)
     check_workers(executor, trained)

@@ -170,7 +170,7 @@ def _declare_fields(dataset: fo.Dataset, honey_key: str, folder: Path, commitmen
         ("ssim", fo.FloatField, "Structural similarity to the original, at most 1"),
         ("worst_window", fo.FloatField, "Lowest structural similarity of any window of 11 pixels"),
         ("lpips", fo.FloatField, "LPIPS distance to the original"),
-        ("proxy_loss", fo.FloatField, "Cross-entropy under the out-model, nats"),
+        ("proxy_loss", fo.FloatField, "Loss of the model that has not seen the marks, nats"),
     ):
         part = kind(description=description)
         part.name = name

@@ -89,7 +89,6 @@ def generate_honeyimages(
     check_key(honey_key, "honey_key")
     check_choice("method", method, METHODS)
     own = check_known(options, method, {name: each.Options for name, each in METHODS.items()})
-    _warn_of_idle(options, own, method)
     settings = METHODS[method].Options(**own)
     check_exclusions(exclude)
     check_file_policies(reencode, thumbnails)
@@ -188,8 +187,8 @@ def generate_honeyimages(
         stages = {
             "Reading images": 5,
             "Looking for duplicates": 2,
-            "Training the out-model": 35,
-            "Training the in-model": 35,
+            "Training a model without the marks": 35,
+            "Training a model with the marks": 35,
             "Crafting HoneyImages": 20,
             "Fitting files": 3,
             **({"Training reference models": 35 * num_references} if num_references else {}),
@@ -247,9 +246,3 @@ def generate_honeyimages(
                 (folder / storage.REQUEST).unlink()
                 save_workspace(dataset)
     return load_marking(dataset, honey_key)
-
-
-def _warn_of_idle(options: Mapping[str, Any], own: Mapping[str, Any], method: str) -> None:
-    idle = sorted(set(options) - set(own))
-    if idle:
-        _logger.warning("method '%s' does not use %s", method, ", ".join(idle))

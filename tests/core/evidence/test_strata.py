@@ -119,8 +119,8 @@ def test_numbers_that_do_not_fit_are_refused() -> None:
 def test_plans_that_are_refused() -> None:
     for wrong, words in (
         ({"stratum_weights": (1, 2)}, "stratified test"),
-        ({"test": NAME, "stratum_weights": (0, 1)}, "1 to 100"),
-        ({"test": NAME, "stratum_weights": (1.5, 1)}, "1 to 100"),
+        ({"test": NAME, "stratum_weights": (0, 21)}, "1 to 20"),
+        ({"test": NAME, "stratum_weights": (1.5, 1)}, "1 to 20"),
         ({"test": NAME, "stratum_edges": (1.0,)}, "rising edge"),
         ({"test": NAME, "stratum_edges": (2.0, 1.0)}, "rising edge"),
         ({"test": NAME, "stratum_edges": (1.0, np.inf)}, "rising edge"),
