@@ -11,6 +11,7 @@ from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.odm as foo
+from pymongo.errors import DuplicateKeyError
 
 from ..core.errors import LedgerError
 from ..core.ledger.ledger import Ledger
@@ -20,8 +21,21 @@ _COLLECTION = "honeyimage_ledgers"
 
 
 def note_head(ledger: Ledger) -> None:
-    """Notes the end of a ledger's log, after something was written to it."""
-    _heads().update_one({"_id": ledger.commitment}, {"$set": {"head": ledger.head}}, upsert=True)
+    """Notes the end of a ledger's log, after something was written to it.
+
+    Raises:
+        LedgerError: if another copy of it was written to meanwhile: of two that count at once, one goes on
+    """
+    known = [ledger.commitment, *(entry["hash"] for entry in ledger.log)]
+    try:
+        _heads().update_one(
+            {"_id": ledger.commitment, "head": {"$in": known}},
+            {"$set": {"head": ledger.head}},
+            upsert=True,
+        )
+    except DuplicateKeyError:
+        check_head(ledger)
+        raise
 
 
 def check_head(ledger: Ledger) -> None:

@@ -182,7 +182,9 @@ def test_what_was_trained_is_not_trained_again(protected: Protected, killed: Any
         nth=2,
     )
     marking, stages = protected.finish()
-    assert not {"Training a model without the marks", "Training a model with the marks"} & set(stages)
+    assert not {"Training a model without the marks", "Training a model with the marks"} & set(
+        stages
+    )
     protected.check_whole(marking)
 
 

@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from protocols import protocol_for
 
 import fiftyone_honeyimage as fhi
 from fiftyone_honeyimage.core.ledger.evidence_file import check_evidence
+from fiftyone_honeyimage.core.ledger.ledger import load_ledger
 from fiftyone_honeyimage.core.suspects import TorchScriptSuspect
 from fiftyone_honeyimage.core.suspects.journal import FORMAT
+from fiftyone_honeyimage.dataset.ledger_heads import check_head, note_head
 
 NUM_PAIRS = 12
 CORE = "fiftyone_honeyimage.core"
@@ -368,3 +371,21 @@ def test_a_verification_is_adopted_by_the_same_call_alone(
         file.write('{"verification": "abc"}\n')
     assert begun_elsewhere(other, marking.ledger_path) == set()
     assert begun_elsewhere(other.with_name("x"), marking.ledger_path) == {"abc"}
+
+
+def test_of_two_copies_that_count_at_once_one_goes_on(marked: Any, tmp_path: Path) -> None:
+    """Both were there before the other wrote; neither suspect is asked about a twin before this is found out."""
+    _, marking = marked
+    copy = tmp_path / "ledger.json"
+    shutil.copy(marking.ledger_path, copy)
+    ours, theirs = load_ledger(marking.ledger_path), load_ledger(copy)
+    for ledger in (ours, theirs):
+        check_head(ledger)
+    protocol = {**protocol_for("labels"), "classes": {"0": 0, "1": 1, "2": 2}}
+    for ledger in (ours, theirs):
+        ledger.open_verification("suspect", None, "labels", ledger.pairs_left, protocol=protocol)
+    note_head(ours)
+    note_head(ours)
+    with pytest.raises(fhi.LedgerError, match="older or another copy"):
+        note_head(theirs)
+    check_head(ours)

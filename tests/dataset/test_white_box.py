@@ -12,7 +12,6 @@ import torch
 import fiftyone_honeyimage as fhi
 from fiftyone_honeyimage.core.checkpoints import load_checkpoint
 from fiftyone_honeyimage.core.evidence.decisions import read_decisions
-from fiftyone_honeyimage.core.ledger.evidence_file import check_evidence
 from fiftyone_honeyimage.core.methods.carriers import carrier_of
 from fiftyone_honeyimage.core.models import build_model
 from fiftyone_honeyimage.core.models.last_layer import last_layer
@@ -62,8 +61,9 @@ def test_weights_that_took_up_the_carriers_are_found_and_others_are_not(
         else:
             assert found.verdict.verdict == "not shown"
             assert not published.accuses
-        fhi.export_evidence(dataset, name, tmp_path / f"{name}.json")
-        assert check_evidence(tmp_path / f"{name}.json", marking.commitment).ok
+        assert "no evidence" in found.verdict.statement
+        with pytest.raises(fhi.LedgerError, match="no evidence"):
+            fhi.export_evidence(dataset, name, tmp_path / f"{name}.json")
 
 
 def test_what_cannot_be_compared_is_refused(

@@ -128,7 +128,9 @@ def stratified_signed_rank_test(
     """Pairs are ranked within their stratum; the weighted sum of the strata's rank sums is tested, exactly.
 
     Where one stratum's differences are much larger, or say more, its ranks do not drown in those of others. Strata and
-    weights are fixed before the coins, so that everything that :func:`signed_rank_test` says holds in each stratum.
+    weights are fixed before the coins. Of equal magnitudes the pair that comes first in the committed order gets the
+    smaller rank: then a stratum's ranks are 1 to its number of pairs whoever fails, a failed pair can only lower the
+    sum, and no choice of failures makes p smaller. Midranks do not have that: their sums' steps differ.
 
     Args:
         differences: ``d``, of the answered pairs, shape (n,)
@@ -161,7 +163,8 @@ def _rank_sum(name: str, groups: Sequence[tuple[FloatArray, int, int]]) -> TwinT
     ranks, observed, num_zeros = [], 0, 0
     for differences, num_failed, weight in groups:
         signed, zeros = _nonzero(differences)
-        own = weight * np.rint(2 * stats.rankdata(np.abs(signed))).astype(np.int64)
+        ranked = stats.rankdata(np.abs(signed), method="average" if len(groups) == 1 else "ordinal")
+        own = weight * np.rint(2 * ranked).astype(np.int64)
         observed += int(own[signed > 0].sum())
         num_zeros += zeros
         last = signed.size + 1 + np.arange(num_failed, dtype=np.int64)

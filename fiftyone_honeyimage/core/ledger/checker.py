@@ -24,7 +24,7 @@ from .log import (
     num_left_after,
     read_log,
 )
-from .protocol import check_protocol, loss_unit
+from .protocol import check_bound, check_protocol, loss_unit
 from .sides import EVERYBODY, Pair, check_images, check_shares, read_pair, read_query_order
 
 _KEYS = {
@@ -171,6 +171,7 @@ class Checker:
         # The same as the label's name for every image that could be asked about
         labels.update(self.header.get("classes", ()))
         self.protocol = check_protocol(self.opened.protocol, str(self.opened.kind), labels)
+        check_bound(self.protocol)
 
     def _answers(self) -> None:
         self.answers = PairAnswers.from_dict(self.content["answers"])

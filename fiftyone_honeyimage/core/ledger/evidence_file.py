@@ -20,6 +20,7 @@ from .comparisons import compare_head, compare_images, compare_release
 from .evidence_check import EvidenceCheck, sum_up
 from .hashes import format_name, hash_answers, parse_json, read_version
 from .ledger import Ledger
+from .protocol import check_bound
 
 _FORMATS = "honeyimage-evidence/"
 
@@ -86,6 +87,7 @@ def export_evidence(
         raise LedgerError(f"{ledger.path} knows no verification {verification_id!r}")
     if verification.result is None:
         raise LedgerError(f"Verification {verification_id} has no verdict to give evidence for")
+    check_bound(verification.protocol)
     if hash_answers(answers, ledger.version) != verification.answers_sha256:
         raise LedgerError(
             f"These are not the answers that verification {verification_id} was closed with"

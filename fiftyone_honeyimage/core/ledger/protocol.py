@@ -45,6 +45,20 @@ def loss_unit(protocol: Mapping[str, Any]) -> str:
     return OWN_UNIT if protocol.get("outputs") == "losses" else "nats"
 
 
+def check_bound(protocol: Mapping[str, Any]) -> None:
+    """Checks that what a suspect was compared by can be repeated by somebody else, from what was committed.
+
+    Raises:
+        LedgerError: if its weights were compared: by a model and by images of the owner's that no commitment binds, so
+            that he could choose them until an innocent model looks guilty
+    """
+    if str(protocol["way"]).startswith("WhiteBoxSuspect"):
+        raise LedgerError(
+            "The suspect's weights were compared by a model and images of the owner's that nothing binds: that is for his "
+            "own eyes and no evidence. Ask the suspect about images, and give evidence of that"
+        )
+
+
 def check_protocol(protocol: Mapping[str, Any], kind: str, labels: Iterable[str]) -> dict[str, Any]:
     """Checks a protocol and returns it in JSON's own types.
 

@@ -151,7 +151,7 @@ def begin(call: Call, journal: Journal, report: Report = silent) -> Begun:
     check_reach(call.ledger, len(wanted), call.ledger.plan.alpha_for(call.alpha))
     images = read_twins(call.ledger, wanted, call.folder)
     found = _try_out(call, images)
-    caution = found.caution(call.insist)
+    caution = " ".join(filter(None, (found.caution(call.insist), call.model.caution))) or None
     if caution:
         _logger.warning(caution)
     protocol = call.protocol(found.outputs, unmarked=found.competence.to_dict(), caution=caution)
@@ -274,7 +274,7 @@ def _resumed(call: Call, journal: Journal, logged: LoggedVerification) -> Questi
     protocol = call.protocol(logged.protocol["outputs"], **about)
     asked = Questions(call.ledger.queries(logged.pairs), images, protocol)
     # One that is no file is known by its name or weights alone, and has to answer as the one that was interrupted
-    if not (call.model.digest and call.model.suffixes) and not logged.closed:
+    if not (call.model.digest and call.model.suffixes):
         found = _try_out(call, images)
         least = 1e-9 if found.outputs == "losses" else 1e-5
         same = journal.trial is not None and alike(journal.trial, found.fingerprint, least)

@@ -36,6 +36,7 @@ class Suspect(ABC):
         preprocessing: how images become its input, None where that is its own affair
         device: where it is queried, None where that is its own affair
         outputs: what its answers are where its kind tells, see :func:`~.query.query`; "auto" where it does not
+        caution: what ends the statement of every verdict on it, None where there is nothing to say
         blank_loss: of one that tells one loss an image, the mean loss of a model that knows nothing, where that is known
     """
 
@@ -50,6 +51,7 @@ class Suspect(ABC):
     preprocessing: Preprocessing | None = None
     device: torch.device | None = None
     outputs: Outputs = "auto"
+    caution: str | None = None
     blank_loss: float | None = None
 
     @classmethod

@@ -48,6 +48,8 @@ class WhiteBoxSuspect(CallableSuspect):
     #: Of a vector of any direction, on average
     blank_loss = 1.0
 
+    caution = "Its weights were compared by a model and images of the owner's that nothing binds, so that this is no evidence."
+
     def __init__(
         self,
         model: nn.Module,

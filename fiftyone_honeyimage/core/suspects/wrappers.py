@@ -61,6 +61,7 @@ class Wrapper(Suspect):
         self.preprocessing = suspect.preprocessing
         self.device = suspect.device
         self.outputs = suspect.outputs
+        self.caution = suspect.caution
         self.blank_loss = suspect.blank_loss
 
     @property
