@@ -389,3 +389,29 @@ def test_of_two_copies_that_count_at_once_one_goes_on(marked: Any, tmp_path: Pat
     with pytest.raises(fhi.LedgerError, match="older or another copy"):
         note_head(theirs)
     check_head(ours)
+
+
+def test_nobody_takes_over_a_verdict_that_was_not_saved(
+    marked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the ledger and the run; then another model of the same name is verified."""
+    dataset, marking = marked
+
+    def model(columns: slice) -> Any:
+        def predict(batch: torch.Tensor) -> torch.Tensor:
+            return -batch.flatten(1)[:, columns]
+
+        return predict
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("fiftyone_honeyimage.dataset.verification.verify.save_run", full)
+        with pytest.raises(OSError, match="no space"):
+            verify(dataset, model(slice(20, 23)))
+    with pytest.raises(fhi.SuspectError, match="answers otherwise than that one did"):
+        verify(dataset, model(slice(30, 33)))
+    found = verify(dataset, model(slice(20, 23)))
+    assert found.verdict.family_size == 1
+    assert len(marking.load_ledger().verifications) == 1
