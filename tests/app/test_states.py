@@ -195,7 +195,7 @@ def test_a_run_that_fails_at_once_says_why(
     dataset = make_marked()
     dataset.persistent = True
     broken = tmp_path / "broken.pt"
-    broken.write_text("no model")
+    broken.write_text("no model", encoding="utf-8")
     window = open_window(dataset)
     look(window, VERIFY, ["No model has been verified yet"])
     window.press("Verify a model…")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
+import fiftyone.core.odm as foo
 import pytest
 
 import fiftyone_honeyimage as fhi
@@ -47,6 +48,7 @@ def lost(original: Any, tmp_path: Path) -> Iterator[tuple[Any, Path]]:
     """A copy of the dataset with everything in place, and a copy of the marking's folder elsewhere."""
     dataset, marking, _ = original
     # As if no other test had used a copy of the ledger
+    foo.get_db_conn().honeyimage_ledgers.delete_one({"_id": marking.commitment})
     note_head(marking.load_ledger())
     folder = shutil.copytree(marking.output_dir, tmp_path / "elsewhere")
     clone = dataset.clone()

@@ -65,7 +65,7 @@ def test_what_a_user_reads() -> None:
     assert told["epsilon"][0] == 4
     assert "Pixels, 0 to 16" in told["smoothing"][1]
     assert "Must be an integer from 1 to" in told["num_steps"][1]
-    assert '"retrain" (Trains the in-model anew' in told["inner"][1]
+    assert '"retrain" (Trains that model anew' in told["inner"][1]
     assert "Must be between 0 and 64." not in told["step_size"][1], "0 is not accepted"
     with pytest.raises(fhi.ParameterError, match="method must be"):
         fhi.method_options("no_such_method")
