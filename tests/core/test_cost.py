@@ -57,5 +57,7 @@ def test_what_takes_too_long_says_how_long_it_was_tried(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(cost.subprocess, "run", run)
 
-    with pytest.raises(ParameterError, match="a few training steps of resnet_tiny take over 2 minutes"):
+    with pytest.raises(
+        ParameterError, match="a few training steps of resnet_tiny take over 2 minutes"
+    ):
         cost.training_seconds("resnet_tiny", 7, 8)

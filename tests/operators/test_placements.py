@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PLACED = {
     "compute_hardness": "HoneyImage: compute hardness",
     "generate_honeyimages": "HoneyImage: generate HoneyImages",
-    "export_release": "HoneyImage: export protected release",
+    "export_release": "HoneyImage: export release",
     "verify_model": "HoneyImage: verify a model",
     "open_workspace": "HoneyImage: open workspace",
 }
