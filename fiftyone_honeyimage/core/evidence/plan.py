@@ -20,10 +20,10 @@ from .twins import KINDS, Strata
 #: What was committed of sides a and b of a pair beside their images
 SideCovariates = tuple[Mapping[str, float], Mapping[str, float]]
 
-#: What a plan holds of strata, if its test has any
 #: Of a stratum. Exact tests take time as the sum of all pairs' weighted ranks does: seconds for 1,000 pairs
 MAX_WEIGHT = 20
 
+#: What a plan holds of strata, if its test has any
 _STRATA = ("stratum_weights", "stratum_edges")
 
 #: What a score learns is a sum over many numbers, or settles after many steps

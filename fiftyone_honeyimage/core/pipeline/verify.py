@@ -274,7 +274,7 @@ def _resumed(call: Call, journal: Journal, logged: LoggedVerification) -> Questi
     protocol = call.protocol(logged.protocol["outputs"], **about)
     asked = Questions(call.ledger.queries(logged.pairs), images, protocol)
     # One that is no file is known by its name or weights alone, and has to answer as the one that was interrupted
-    if not (call.model.digest and call.model.suffixes):
+    if not call.model.is_known_by_digest:
         found = _try_out(call, images)
         least = 1e-9 if found.outputs == "losses" else 1e-5
         same = journal.trial is not None and alike(journal.trial, found.fingerprint, least)

@@ -95,6 +95,11 @@ class Suspect(ABC):
             of shape ``(B,)``; :func:`~.query.query` checks them
         """
 
+    @property
+    def is_known_by_digest(self) -> bool:
+        """Whether its digest covers all of it: a file's does, a module's not what its code holds beside the weights."""
+        return self.digest is not None and bool(self.suffixes)
+
     def unanswerable(self, keys: Sequence[str]) -> set[str]:
         """The keys that this suspect is known not to answer, before anything is asked."""
         return set()

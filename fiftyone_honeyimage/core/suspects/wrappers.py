@@ -162,8 +162,7 @@ class Cached(Wrapper):
         who = f"{suspect.digest or suspect.name}\n{suspect.way}\n{suspect.preprocessing!r}"
         name = hashlib.sha256(who.encode("utf-8", "surrogateescape")).hexdigest()[:16]
         self._folder = Path(folder) / name
-        # The digest of a file covers all of it; that of a module not what its code holds beside the weights
-        self._num_to_compare = 0 if suspect.digest and suspect.suffixes else NUM_COMPARED
+        self._num_to_compare = 0 if suspect.is_known_by_digest else NUM_COMPARED
         self._own: set[Path] = set()
         for own in (Path(folder), self._folder):
             own.mkdir(parents=True, exist_ok=True, mode=0o700)
