@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from sklearn.datasets import load_digits
 
 #: Side of an image of CIFAR-10, and how many lie in a mosaic
 CIFAR_SIZE, ROWS, COLUMNS = 32, 25, 40
@@ -198,6 +199,16 @@ def dataset_of_folders(name: str, paths: Sequence[Path]) -> Any:
         ]
     )
     return dataset
+
+
+def load_digits_at(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scikit-learn's digits: uint8 (1797, size, size, 3) and their classes, int64."""
+    digits = load_digits()
+    images = []
+    for pixels in digits.images:
+        image = Image.fromarray((pixels * 255 / 16).round().astype(np.uint8)).convert("RGB")
+        images.append(np.asarray(image.resize((size, size), Image.Resampling.BICUBIC)))
+    return np.stack(images), digits.target.astype(np.int64)
 
 
 def to_tensor(images: np.ndarray) -> torch.Tensor:

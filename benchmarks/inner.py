@@ -15,10 +15,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-from sklearn.datasets import load_digits
 
-from benchmarks.datasets import to_tensor
+from benchmarks.datasets import load_digits_at, to_tensor
 from benchmarks.results_io import write_results
 from fiftyone_honeyimage.core.evidence.twins import signed_rank_test
 from fiftyone_honeyimage.core.hardness import compute_hardness
@@ -43,13 +41,9 @@ VARIANTS = {
 
 def load_private(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """uint8 (N, 16, 16, 3) images and int64 labels, chosen by the seed."""
-    digits = load_digits()
-    rows = np.random.default_rng(seed).permutation(len(digits.images))[:NUM_PRIVATE]
-    images = []
-    for pixels in digits.images[rows]:
-        image = Image.fromarray((pixels * 255 / 16).round().astype(np.uint8)).convert("RGB")
-        images.append(np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BICUBIC)))
-    return np.stack(images), digits.target[rows].astype(np.int64)
+    images, labels = load_digits_at(SIZE)
+    rows = np.random.default_rng(seed).permutation(len(images))[:NUM_PRIVATE]
+    return images[rows], labels[rows]
 
 
 def run_seed(seed: int, epochs: int) -> dict[str, Any]:

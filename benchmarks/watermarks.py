@@ -20,9 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from sklearn.datasets import load_digits
 
-from benchmarks.datasets import to_tensor
+from benchmarks.datasets import load_digits_at, to_tensor
 from benchmarks.results_io import RESULTS, write_results
 from fiftyone_honeyimage.core.evidence.plan import Plan
 from fiftyone_honeyimage.core.images import read_image
@@ -49,15 +48,12 @@ NUM_PAIRS, FILES_A_SIDE = 12, 20
 
 def write_digits(folder: Path) -> LabeledSamples:
     """All digits as files."""
-    digits = load_digits()
-    paths = []
-    for row, pixels in enumerate(digits.images):
-        image = Image.fromarray((pixels * 255 / 16).round().astype(np.uint8)).convert("RGB")
-        path = folder / f"{row:04}.png"
-        image.resize((SIZE, SIZE), Image.Resampling.BICUBIC).save(path)
-        paths.append(str(path))
-    ids = [Path(path).stem for path in paths]
-    return LabeledSamples(ids, paths, digits.target.astype(np.int64), CLASSES)
+    images, labels = load_digits_at(SIZE)
+    ids = [f"{row:04}" for row in range(len(images))]
+    paths = [str(folder / f"{name}.png") for name in ids]
+    for image, path in zip(images, paths, strict=True):
+        Image.fromarray(image).save(path)
+    return LabeledSamples(ids, paths, labels, CLASSES)
 
 
 def trained(images: np.ndarray, labels: np.ndarray, seed: int) -> torch.nn.Module:

@@ -131,6 +131,7 @@ def stratified_signed_rank_test(
     weights are fixed before the coins. Of equal magnitudes the pair that comes first in the committed order gets the
     smaller rank: then a stratum's ranks are 1 to its number of pairs whoever fails, a failed pair can only lower the
     sum, and no choice of failures makes p smaller. Midranks do not have that: their sums' steps differ.
+    One stratum alone is :func:`signed_rank_test`, midranks and all.
 
     Args:
         differences: ``d``, of the answered pairs, shape (n,)
