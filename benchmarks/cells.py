@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.datasets import IMAGE_SETS
 from benchmarks.results_io import environment, write_results
 from fiftyone_honeyimage.core.files import write_json_atomic
 
@@ -61,7 +62,11 @@ class Benchmark:
         """Computes what the command line asks for and prints the table; writes the results where all cells are there."""
         args = self._arguments()
         if args.join:
-            cells = _read(args.join)
+            found = [cell for place in args.join for cell in _read(place)]
+            # Of a cell that was computed twice, the one that was named last
+            cells = list(
+                {(cell["data"], cell[self.kind], cell["seed"]): cell for cell in found}.values()
+            )
         else:
             cells = [cell for seed in args.seeds for cell in self._of_seed(args, seed)]
         summary = self.summarise(cells)
@@ -78,8 +83,7 @@ class Benchmark:
 
     def _arguments(self) -> argparse.Namespace:
         parser = argparse.ArgumentParser(description=self.about)
-        data = ["cifar10", "eurosat", "ham10000"]
-        parser.add_argument("--data", default="cifar10", choices=data)
+        parser.add_argument("--data", default="cifar10", choices=IMAGE_SETS)
         parser.add_argument("--scale", choices=sorted(self.scales), default=self.default_scale)
         every = list(self.kinds)
         parser.add_argument(
@@ -99,7 +103,12 @@ class Benchmark:
         parser.add_argument("--device")
         parser.add_argument("--cells", type=Path, help="a folder for each cell's figures")
         parser.add_argument("--trained", type=Path, help="a folder for trained models")
-        parser.add_argument("--join", type=Path, help="only sum up the cells that lie in this one")
+        parser.add_argument(
+            "--join",
+            type=Path,
+            nargs="+",
+            help="only sum up cells: of these folders, and of earlier results that they add to",
+        )
         parser.add_argument("--name", default=self.name)
         return parser.parse_args()
 
@@ -149,10 +158,13 @@ def _read_option(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _read(folder: Path) -> list[Cell]:
-    files = sorted(folder.glob("*.json"))
+def _read(place: Path) -> list[Cell]:
+    """The cells of a folder, or of a file of results."""
+    if place.is_file():
+        return json.loads(place.read_text(encoding="utf-8"))["figures"]["cells"]
+    files = sorted(place.glob("*.json"))
     if not files:
-        raise SystemExit(f"no cells lie in {folder}")
+        raise SystemExit(f"no cells lie in {place}")
     return [json.loads(path.read_text(encoding="utf-8")) for path in files]
 
 

@@ -19,11 +19,27 @@ from sklearn.datasets import load_digits
 CIFAR_SIZE, ROWS, COLUMNS = 32, 25, 40
 NUM_TRAIN = 50_000
 
+#: The classes of OrganMNIST, in MedMNIST's order
+ORGANS = (
+    *("bladder", "femur-left", "femur-right", "heart", "kidney-left", "kidney-right", "liver"),
+    *("lung-left", "lung-right", "pancreas", "spleen"),
+)
+
+#: What :func:`load_images` loads beside "digits"
+IMAGE_SETS = ("cifar10", "eurosat", "ham10000", "organmnist")
+
 
 def data_root() -> Path | None:
     """Returns the folder that $HONEYIMAGE_DATA names, or None if it is unset."""
     root = os.environ.get("HONEYIMAGE_DATA")
     return Path(root) if root else None
+
+
+def _required_root() -> Path:
+    root = data_root()
+    if root is None:
+        raise FileNotFoundError("HONEYIMAGE_DATA is not set: it must name the folder of image sets")
+    return root
 
 
 def load_cifar10(start: int = 0, stop: int = NUM_TRAIN) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -45,11 +61,7 @@ def load_cifar10(start: int = 0, stop: int = NUM_TRAIN) -> tuple[np.ndarray, np.
         FileNotFoundError: if $HONEYIMAGE_DATA is unset or holds no CIFAR-10
         IndexError: if the range is empty or leaves the set
     """
-    root = data_root()
-    if root is None:
-        raise FileNotFoundError("HONEYIMAGE_DATA is not set: it must name the folder of image sets")
-
-    folder = root / "cifar10"
+    folder = _required_root() / "cifar10"
     answers = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
     if not 0 <= start < stop <= len(answers["labels"]):
         raise IndexError(f"Images {start} to {stop} leave the {len(answers['labels'])} of the set")
@@ -76,10 +88,14 @@ def load_images(
     Images of one lesion of HAM10000 have the same number there and must not be split; elsewhere each has its own.
 
     Args:
-        name: "cifar10", "digits" (scikit-learn's, 8 pixels a side, grey levels 64 to 192, so that marks have room), or
-            "eurosat" or "ham10000", whose files are all decoded
+        name: "cifar10", "digits" (scikit-learn's, 8 pixels a side, grey levels 64 to 192, so that marks have room),
+            "eurosat" or "ham10000", whose files are all decoded, or "organmnist", MedMNIST's own ``organamnist.npz``, all
+            three parts, which a user puts in the folder; it names no patients, so that slices of one may be on both sides
         least: so many are needed; the set may have fewer
         size (None): S; by default the images' own, and 64 for HAM10000
+
+    Raises:
+        FileNotFoundError: if $HONEYIMAGE_DATA is unset or lacks the set
     """
     if name == "cifar10":
         images, labels, classes = load_cifar10(0, min(least, NUM_TRAIN + 1000))
@@ -93,9 +109,9 @@ def load_images(
         grey = (64 + 8 * found.images).astype(np.uint8)[..., None].repeat(3, axis=3)
         names = [str(label) for label in range(10)]
         return grey, found.target.astype(np.int64), names, np.arange(len(grey))
-    root = data_root()
-    if root is None:
-        raise FileNotFoundError("HONEYIMAGE_DATA is not set: it must name the folder of image sets")
+    root = _required_root()
+    if name == "organmnist":
+        return _load_organmnist(root / "organamnist.npz", size)
     if name == "ham10000":
         size = size or 64
     pixels, names, files = [], [], []
@@ -113,6 +129,23 @@ def load_images(
         lesions = json.loads((root / "ham10000_lesions.json").read_text(encoding="utf-8"))
         _, shown = np.unique([lesions[file] for file in files], return_inverse=True)
     return np.stack(pixels), labels, classes, shown
+
+
+def _load_organmnist(
+    path: Path, size: int | None
+) -> tuple[np.ndarray, np.ndarray, list[str], np.ndarray]:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is not there: get MedMNIST's own file (zenodo.org/records/10519652)"
+        )
+    with np.load(path) as parts:
+        grey, labels = (
+            np.concatenate([parts[f"{part}_{what}"] for part in ("train", "val", "test")])
+            for what in ("images", "labels")
+        )
+    images = np.stack([_resized(Image.fromarray(image).convert("RGB"), size) for image in grey])
+    labels = labels.ravel().astype(np.int64)
+    return images, labels, list(ORGANS), np.arange(len(images))
 
 
 def _resized(image: Image.Image, size: int | None) -> np.ndarray:
@@ -173,9 +206,7 @@ def unpack_eurosat(folder: Path, per_class: int | None = None) -> list[Path]:
 
 def unpack_tree(name: str, folder: Path, per_class: int | None = None) -> list[Path]:
     """Unpacks ``<name>.tar``, a folder of class folders of JPEG files; see :func:`unpack_eurosat`."""
-    root = data_root()
-    if root is None:
-        raise FileNotFoundError("HONEYIMAGE_DATA is not set: it must name the folder of image sets")
+    root = _required_root()
     counts: dict[str, int] = {}
     with tarfile.open(root / f"{name}.tar") as archive:
         for member in archive:

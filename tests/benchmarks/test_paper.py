@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks import paper, paper_report
-from benchmarks.datasets import data_root
+from benchmarks.datasets import data_root, load_images
 from benchmarks.paper_table import format_table, summarise
 from benchmarks.paper_world import SCALES, kept_together
 from fiftyone_honeyimage.core.methods import METHODS
@@ -24,15 +24,7 @@ def test_every_method_and_every_membership_score_has_a_row() -> None:
 
 
 def test_intervals_are_students_over_seeds_beside_the_papers_value() -> None:
-    cells = [
-        {
-            "row": "badnets", "seed": seed, "hl": 0.9, "stl": None, "queries": 10,
-            "published": {"auroc": auroc, "tpr": 0.7, "tnr": 0.8, "tpr_at_0.01": 0.5},
-            "test_accuracy_unprotected": 0.8, "test_accuracy_infringing": 0.79,
-            "p": {"infringing": 0.001, "innocent": 0.4},
-        }
-        for seed, auroc in enumerate((0.8, 0.9, 1.0))
-    ]  # fmt: skip
+    cells = _cells(0.8, 0.9, 1.0)
 
     found = summarise(cells)["badnets"]
 
@@ -59,6 +51,64 @@ def test_intervals_are_students_over_seeds_beside_the_papers_value() -> None:
     assert "<td>&lt;b&gt;</td>" in page, "no name is taken for HTML"
     assert page.count("<svg") == 3
     assert page == paper_report.page([record])
+
+
+def _cells(*aurocs: float) -> list[dict[str, Any]]:
+    return [
+        {
+            "row": "badnets", "data": "cifar10", "seed": seed, "hl": 0.9, "stl": None, "queries": 10,
+            "published": {"auroc": auroc, "tpr": 0.7, "tnr": 0.8, "tpr_at_0.01": 0.5},
+            "test_accuracy_unprotected": 0.8, "test_accuracy_infringing": 0.79,
+            "p": {"infringing": 0.001, "innocent": 0.4},
+            "environment": {"device": {"type": "cpu"}},
+        }
+        for seed, auroc in enumerate(aurocs)
+    ]  # fmt: skip
+
+
+def test_earlier_results_are_added_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    first, second = _cells(0.8, 0.5), _cells(0.1, 0.9, 1.0)[1:]
+    earlier, folder = tmp_path / "paper_cpu.json", tmp_path / "cells"
+    earlier.write_text(json.dumps({"figures": {"cells": first}}), encoding="utf-8")
+    folder.mkdir()
+    for cell in second:
+        (folder / f"{cell['seed']}.json").write_text(json.dumps(cell), encoding="utf-8")
+    written = {}
+    monkeypatch.setattr(
+        "benchmarks.cells.write_results", lambda name, figures, **_: written.update(figures)
+    )
+    monkeypatch.setattr(sys, "argv", ["paper", "--join", str(earlier), str(folder)])
+    paper.BENCHMARK.main()
+    assert [cell["published"]["auroc"] for cell in written["cells"]] == [0.8, 0.9, 1.0]
+    assert "| badnets | 0.900 (0.652 to 1.148) |" in capsys.readouterr().out
+
+
+def test_organmnist_is_read_from_medmnists_own_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HONEYIMAGE_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"organamnist\.npz"):
+        load_images("organmnist", 10)
+
+    rng = np.random.default_rng(0)
+    counts = {"train": 6, "val": 3, "test": 2}
+    grey = {part: rng.integers(0, 256, (n, 28, 28), np.uint8) for part, n in counts.items()}
+    labels = {part: rng.integers(0, 11, (n, 1)).astype(np.uint8) for part, n in counts.items()}
+    np.savez_compressed(
+        tmp_path / "organamnist.npz",
+        **{f"{part}_images": images for part, images in grey.items()},
+        **{f"{part}_labels": own for part, own in labels.items()},
+    )
+
+    images, found, classes, shown = load_images("organmnist", 10)
+    assert images.shape == (11, 28, 28, 3)
+    assert (images == np.concatenate(list(grey.values()))[..., None]).all()
+    assert found.tolist() == np.concatenate(list(labels.values())).ravel().tolist()
+    assert len(classes) == 11
+    assert len(set(shown)) == 11
+    assert load_images("organmnist", 10, 32)[0].shape == (11, 32, 32, 3)
 
 
 def test_pictures_of_one_thing_are_not_split() -> None:
