@@ -18,7 +18,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 from matplotlib import pyplot as plt
 
-from benchmarks.paper_table import shown
+from benchmarks.paper_table import beside_paper
 from benchmarks.results_io import RESULTS
 
 matplotlib.use("svg")
@@ -37,7 +37,7 @@ code { font-size: 12px; }
 <h1>Every method on the same work</h1>
 <p>Each method marks 1 % of the images; one suspect is trained on public images and the release, others without it. AUROC, TPR and TNR
 are those of the method&rsquo;s published score, image by image, between a suspect that used the release and one that did not; the exact p is this
-project&rsquo;s verdict over all pairs. Intervals are Student&rsquo;s 95 % over seeds.</p>
+project&rsquo;s verdict over all pairs. In brackets: what the HoneyImage paper prints, at its larger scale. Intervals are Student&rsquo;s 95 % over seeds.</p>
 {% for result in results %}
 <h2>{{ result.title }}</h2>
 <p>{{ result.setting }}<br><code>{{ result.command }}</code></p>
@@ -50,9 +50,7 @@ project&rsquo;s verdict over all pairs. Intervals are Student&rsquo;s 95 % over 
 """
 
 _COLUMNS = (
-    ("method or score", None),
     ("AUROC", "auroc"),
-    ("the paper\u2019s", None),
     ("TPR", "tpr"),
     ("TNR", "tnr"),
     ("TPR at 1 %", "tpr_at_0.01"),
@@ -86,10 +84,7 @@ def _described(record: Mapping[str, Any]) -> dict[str, Any]:
     scale, summary = cell["scale"], record["figures"]["summary"]
     rows = []
     for name, entry in summary.items():
-        row = [name]
-        for _, key in _COLUMNS[1:]:
-            value = entry["paper_auroc"] if key is None else entry.get(key)
-            row.append("\u2013" if value is None else shown(value) if key else f"{value:g}")
+        row = [name, *(beside_paper(entry, figure) for _, figure in _COLUMNS)]
         innocent = _innocent(entry)
         row.append(", ".join(f"{p:.1e}" for p in entry["p"]["infringing"]))
         row.append(f"{min(innocent):.2g} of {len(innocent)}")
@@ -103,6 +98,7 @@ def _described(record: Mapping[str, Any]) -> dict[str, Any]:
         f"{seeds}; {record['device']['name']}",
         "command": record["command"],
         "columns": [
+            "method or score",
             *(title for title, _ in _COLUMNS),
             "exact p",
             "least p of innocents",
@@ -131,8 +127,8 @@ def _plots(record: Mapping[str, Any]) -> list[str]:
     def auroc(axes: Any) -> None:
         intervals(axes, "auroc")
         for place, name in zip(places, names, strict=True):
-            if summary[name]["paper_auroc"]:
-                axes.plot(summary[name]["paper_auroc"], place, "x", color="#d62728")
+            if paper := summary[name]["paper"].get("auroc"):
+                axes.plot(paper, place, "x", color="#d62728")
         axes.axvline(0.5, color="#ccc", lw=1)
         axes.set_xlabel("AUROC, image by image (cross: the paper\u2019s)")
 

@@ -32,7 +32,7 @@ def test_intervals_are_students_over_seeds_beside_the_papers_value() -> None:
     # Student's quantile of 2 degrees of freedom, 4.3027, by the standard error 0.1 / sqrt(3)
     assert found["auroc"]["interval"] == pytest.approx([0.9 - 0.24841, 0.9 + 0.24841], abs=1e-4)
     assert found["accuracy_cost_points"]["mean"] == pytest.approx(1.0)
-    assert "| badnets | 0.900 (0.652 to 1.148) | 0.996 | 0.700 (0.700 to 0.700) |" in format_table(
+    assert "| badnets | 0.900 (0.652 to 1.148) [0.996] | 0.700 (0.700 to 0.700) |" in format_table(
         {"badnets": found}
     )
 
@@ -47,7 +47,7 @@ def test_intervals_are_students_over_seeds_beside_the_papers_value() -> None:
         "command": "python -m benchmarks.paper",
     }
     page = paper_report.page([record])
-    assert "<td>0.900 (0.652 to 1.148)</td><td>0.996</td>" in page
+    assert "<td>0.900 (0.652 to 1.148) [0.996]</td>" in page
     assert "<td>&lt;b&gt;</td>" in page, "no name is taken for HTML"
     assert page.count("<svg") == 3
     assert page == paper_report.page([record])
@@ -57,7 +57,7 @@ def _cells(*aurocs: float) -> list[dict[str, Any]]:
     return [
         {
             "row": "badnets", "data": "cifar10", "seed": seed, "hl": 0.9, "stl": None, "queries": 10,
-            "published": {"auroc": auroc, "tpr": 0.7, "tnr": 0.8, "tpr_at_0.01": 0.5},
+            "published": {"auroc": auroc, "tpr": 0.7, "tnr": 0.8, "tpr_at_0.01": 0.5, "tpr_at_0.001": 0.4},
             "test_accuracy_unprotected": 0.8, "test_accuracy_infringing": 0.79,
             "p": {"infringing": 0.001, "innocent": 0.4},
             "environment": {"device": {"type": "cpu"}},
@@ -82,7 +82,7 @@ def test_earlier_results_are_added_to(
     monkeypatch.setattr(sys, "argv", ["paper", "--join", str(earlier), str(folder)])
     paper.BENCHMARK.main()
     assert [cell["published"]["auroc"] for cell in written["cells"]] == [0.8, 0.9, 1.0]
-    assert "| badnets | 0.900 (0.652 to 1.148) |" in capsys.readouterr().out
+    assert "| badnets | 0.900 (0.652 to 1.148) [0.996] |" in capsys.readouterr().out
 
 
 def test_organmnist_is_read_from_medmnists_own_file(
