@@ -34,7 +34,7 @@ def hodges_lehmann(
 
     rows, columns = np.triu_indices(values.size)
     walsh = np.sort(values[rows] / 2 + values[columns] / 2)
-    distribution, _ = sign_flip_distribution(np.arange(1, values.size + 1))
+    distribution = sign_flip_distribution(np.arange(1, values.size + 1))
     # The largest k with P(W <= k - 1) <= (1 - confidence) / 2
     k = int(np.searchsorted(np.cumsum(distribution), (1 - confidence) / 2, side="right"))
     interval = (float(walsh[k - 1]), float(walsh[-k])) if k else None

@@ -100,8 +100,9 @@ def signed_rank_test(differences: npt.ArrayLike, num_failed: int = 0) -> TwinTes
     The midranks of ``|d|`` are doubled to integers, and the distribution of their sum over the
     ``2**n`` equally likely sign patterns is built by convolution, pair after pair. Up to 53 pairs
     every number is a multiple of ``2**-53`` and the p-value has no rounding at all; beyond, it is
-    rounded up. Equals ``scipy.stats.wilcoxon(d, alternative="greater", method="exact")`` where that
-    is exact, without ties. Time grows with ``n**3``: a millisecond for 50 pairs, seconds for 2,000.
+    rounded up, by less than 1e-8 of itself up to 2,000 pairs. Equals
+    ``scipy.stats.wilcoxon(d, alternative="greater", method="exact")`` where that is exact, without ties. Time grows with
+    ``n**3``: a millisecond for 50 pairs, half a second for 2,000, twice that with ties.
 
     Failed pairs get the largest ranks, above those of all differences, and the negative sign. Had
     they been answered, the same ranks would have been given out, those above theirs to other pairs
@@ -269,27 +270,51 @@ def _nonzero(differences: npt.ArrayLike) -> tuple[FloatArray, int]:
     return signed, values.size - signed.size
 
 
-def sign_flip_distribution(ranks: npt.NDArray[np.int64]) -> tuple[FloatArray, int]:
-    """The distribution of the sum of a fair random subset of the ranks, in steps of their gcd."""
-    step = int(np.gcd.reduce(ranks)) if ranks.size else 1
-    distribution = np.zeros(int(ranks.sum()) // step + 1)
-    distribution[0] = 1.0
+def sign_flip_distribution(ranks: npt.NDArray[np.int64]) -> FloatArray:
+    """The distribution of the sum of a fair random subset of the ranks.
+
+    It is its own mirror image: the lower half is built in place, rank after rank, in pieces that stay in the cache.
+    """
+    total = int(ranks.sum())
+    half = total // 2
+    counts = np.zeros(half + 1)
+    counts[0] = 1.0
     reached = 0
-    for rank in (ranks // step).tolist():
-        halved = 0.5 * distribution[: reached + 1]
-        distribution[: reached + 1] = halved
-        distribution[rank : rank + reached + 1] += halved
-        reached += rank
-    return distribution, step
+    for done, rank in enumerate(np.sort(ranks).tolist(), start=1):
+        reached = min(reached + rank, half)
+        for end in range(reached + 1, rank, -_PIECE):
+            start = max(rank, end - _PIECE)
+            counts[start:end] += counts[start - rank : end - rank]
+        if done % _SCALED_AFTER == 0:
+            np.ldexp(counts, -_SCALED_AFTER, out=counts)
+    lower = np.ldexp(counts, -(len(ranks) % _SCALED_AFTER))
+    return np.concatenate([lower, lower[: total - half][::-1]])
+
+
+#: Sums that are added to at once: half a megabyte
+_PIECE = 1 << 16
+#: So many ranks double a count before it is scaled: 2**512 is far from the range of floats
+_SCALED_AFTER = 512
 
 
 def _upper_tail(ranks: npt.NDArray[np.int64], observed: int) -> float:
-    """P(sum over the positive signs >= observed) under fair signs."""
-    distribution, step = sign_flip_distribution(ranks)
-    tail = float(distribution[observed // step :].sum())
+    """P(sum over the positive signs >= observed) under fair signs.
+
+    Two halves of the ranks have distributions that are far shorter to build than that of all, and the tail is a sum over
+    the first half's of the second's tails.
+    """
+    if not ranks.size:
+        return 1.0
+    step = int(np.gcd.reduce(ranks))
+    ranks, observed = np.sort(ranks) // step, observed // step
+    first, second = (sign_flip_distribution(half) for half in (ranks[::2], ranks[1::2]))
+    # of the second half, P(at least k) for k from 0 on; 1 below and 0 above
+    tails = np.append(np.cumsum(second[::-1])[::-1], 0.0)
+    needed = np.clip(observed - np.arange(first.size), 0, second.size)
+    tail = float(first @ tails[needed])
     if ranks.size > 53:
-        # Each of n additions may have lost half an ulp: give back more than that
-        tail *= 1 + 4 * ranks.size * sys.float_info.epsilon
+        # Each addition may have lost half an ulp: give back more than that
+        tail *= 1 + 2 * (ranks.size + first.size + second.size) * sys.float_info.epsilon
     return _never_zero(min(tail, 1.0), ranks.size)
 
 

@@ -341,3 +341,35 @@ def test_half_pairs_refused(queries: list, values: list) -> None:
 def test_answers_from_other_values_refused(values: object) -> None:
     with pytest.raises(ParameterError):
         PairAnswers.from_dict(values)  # type: ignore[arg-type]
+
+
+def test_the_tail_of_many_pairs_is_that_of_exact_integers_and_never_below_it() -> None:
+    rng = np.random.default_rng(5)
+    for num_pairs, step in ((54, 1), (61, 2), (130, 1)):
+        differences = rng.normal(0.2, 1, num_pairs).round(step)
+        tested = signed_rank_test(differences)
+        signed = differences[differences != 0]
+        ranks = np.rint(2 * stats.rankdata(np.abs(signed))).astype(int)
+        counts = {0: 1}
+        for rank in ranks.tolist():
+            moved = {total + rank: count for total, count in counts.items()}
+            counts = {k: counts.get(k, 0) + moved.get(k, 0) for k in counts.keys() | moved.keys()}
+        least = int(ranks[signed > 0].sum())
+        exact = Fraction(sum(n for k, n in counts.items() if k >= least), 2 ** len(ranks))
+        assert exact <= Fraction(tested.p_value) <= exact * (1 + Fraction(1, 10**9))
+
+
+def test_hundreds_of_pairs_fit_an_inversion_of_the_characteristic_function() -> None:
+    """Its error is absolute, 1e-13 or so, so that it can be compared where p is not small."""
+    ranks = np.arange(1, 601)
+    signs = np.random.default_rng(3).random(600) < 0.52
+    observed = int(ranks[signs].sum())
+    length = 2**18  # more than there are sums
+    angles = 2 * np.pi * np.arange(length // 2 + 1) / length
+    spectrum = np.ones(len(angles), complex)
+    for rank in ranks:
+        spectrum *= (1 + np.exp(-1j * angles * rank)) / 2
+    distribution = np.fft.irfft(spectrum, length)
+
+    tested = signed_rank_test(np.where(signs, 1.0, -1.0) * ranks)
+    assert tested.p_value == pytest.approx(distribution[observed:].sum(), rel=1e-8)
