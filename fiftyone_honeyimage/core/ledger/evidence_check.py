@@ -14,7 +14,7 @@ from ..evidence.verdict import Verdict, judge
 from ..printing import quoted
 from ..scores import SCORES
 from .checker import Checker
-from .known_before import balance_fact, balance_p
+from .known_before import balance_fact, balance_p, references_p
 
 #: So much is printed of a list of classes, or of what else has many parts
 _MOST = 2000
@@ -102,6 +102,11 @@ def _known_before(checker: Checker) -> list[tuple[str, str]]:
     if balance is not None:
         facts.append(("known before", balance_fact(balance)))
     scored = checker.answers.kind == "scores" and checker.plan.uses_references
+    if scored:
+        alone = references_p(
+            checker.plan, checker.answers, checker.released(), checker.references()
+        )
+        facts.append(("known before", balance_fact(alone, "losses of reference models")))
     if scored or checker.plan.is_adjusted(checker.answers.kind):
         plain = judge(
             dataclasses.replace(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 
-from ..evidence.plan import SideCovariates
+from ..evidence.pair_answers import PairAnswers
+from ..evidence.plan import Plan, SideCovariates
 from ..evidence.twins import signed_rank_test
+from ..evidence.verdict import SidesReferences, tested_differences
 
 #: Below this the figures are said to know the coins; an honest ledger comes below it as often
 SUSPICIOUS = 0.01
@@ -29,18 +32,43 @@ def balance_p(
         if names:
             gap = sum(b[name] - a[name] for name in names) / len(names)
             gaps.append(gap if released[pair] == "a" else -gap)
-    if not gaps:
-        return None
+    return _two_sided(gaps) if gaps else None
+
+
+def references_p(
+    plan: Plan,
+    answers: PairAnswers,
+    released: Mapping[int, str],
+    references: SidesReferences | None,
+) -> float:
+    """The same of a score with reference models: had the suspect said of both sides of each pair what it said on average.
+
+    Whatever is then left of the difference is made by the reference models' losses alone. Those that know the coins
+    favour the owner for every suspect.
+
+    Args:
+        plan, answers, released, references: see :func:`.verdict.judge`; the plan's score takes references, and the
+            answers are scores
+    """
+    means = tuple(
+        None if a is None or b is None else (a + b) / 2
+        for a, b in zip(answers.a, answers.b, strict=True)
+    )
+    alike = dataclasses.replace(answers, a=means, b=means)
+    return _two_sided(tested_differences(plan, alike, released, {}, references).tolist())
+
+
+def _two_sided(gaps: Sequence[float]) -> float:
     both = (signed_rank_test(gaps).p_value, signed_rank_test([-gap for gap in gaps]).p_value)
     return min(1.0, 2 * min(both))
 
 
-def balance_fact(p_value: float) -> str:
-    """The same in words."""
+def balance_fact(p_value: float, what: str = "figures on how hard each side is") -> str:
+    """The same in words, of what the owner gave."""
     if p_value >= SUSPICIOUS:
-        return f"p = {p_value:.2g}: the owner's figures on how hard each side is fit the coins no better than chance does (figures made up for one suspect would not show here)"
+        return f"p = {p_value:.2g}: the owner's {what} fit the coins no better than chance does (figures made up for one suspect would not show here)"
     return (
-        f"p = {p_value:.2g}, BELOW {SUSPICIOUS:g}: the owner's figures on how hard each side is FIT THE COINS, as they do "
+        f"p = {p_value:.2g}, BELOW {SUSPICIOUS:g}: the owner's {what} FIT THE COINS, as they do "
         "where they were written after the coins fell, or where the easier side was always released. Do not rely on this "
         f"verdict (an honest ledger comes below {SUSPICIOUS:g} once in {round(1 / SUSPICIOUS)} times)"
     )

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fiftyone_honeyimage.core.ledger.known_before import SUSPICIOUS, balance_fact, balance_p
+from fiftyone_honeyimage.core.evidence.pair_answers import PairAnswers
+from fiftyone_honeyimage.core.evidence.plan import Plan
+from fiftyone_honeyimage.core.ledger.known_before import (
+    SUSPICIOUS,
+    balance_fact,
+    balance_p,
+    references_p,
+)
+from fiftyone_honeyimage.core.scores import SCORES, SideReferences
 
 
 def test_covariates_written_after_the_coins_are_told_from_honest_ones() -> None:
@@ -37,3 +45,35 @@ def test_fair_coins_give_a_p_value_that_is_small_as_often_as_it_should_be() -> N
     assert np.mean(np.array(found) < SUSPICIOUS) <= 0.02
     expected = stats.wilcoxon(np.where(drawn == "a", gaps, -gaps), method="exact").pvalue
     assert found[-1] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("score", [name for name, s in SCORES.items() if s.least_references])
+def test_reference_losses_that_know_the_coins_are_told_from_honest_ones(score: str) -> None:
+    """An owner writes of each released side that whoever saw it does far better, and of the withheld side the reverse."""
+    rng = np.random.default_rng(2)
+    pairs = tuple(range(20))
+    told = {"lie": 0, "honest": 0}
+    for _ in range(20):
+        coins = dict(enumerate(rng.choice(["a", "b"], 20)))
+        answers = PairAnswers("scores", pairs, *map(tuple, rng.uniform(0.3, 3, (2, 20)).tolist()))
+        for how in told:
+            references = {
+                pair: (_side(rng, how == "lie" and coin == "a"), _side(rng, how == "lie" and coin == "b"))
+                for pair, coin in coins.items()
+            }  # fmt: skip
+            plan = Plan(score=score).with_fit(
+                [side for both in references.values() for side in both]
+            )
+            told[how] += references_p(plan, answers, coins, references) < SUSPICIOUS
+    assert told["honest"] <= 2
+    if (
+        score != "learn_original"
+    ):  # it learns one rule of all images, which such losses leave without any
+        assert told["lie"] >= 18
+
+
+def _side(rng: np.random.Generator, is_released: bool) -> SideReferences:
+    members = rng.permutation(np.arange(8) < 4)
+    seen, unseen = (0.5, 6.0) if is_released else (0.01, 1.0)
+    losses = np.where(members, seen, unseen) * np.exp(rng.normal(0, 0.3, 8))
+    return SideReferences(tuple(losses.tolist()), tuple(members.tolist()))
