@@ -64,9 +64,11 @@ _COLUMNS = (
 
 def read_results(folder: Path = RESULTS) -> list[dict[str, Any]]:
     """Every result of :mod:`benchmarks.paper` in a folder."""
-    return [
-        json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("paper_*.json"))
+    records = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("paper*.json"))
     ]
+    # The benchmark of causes has cells of settings, not of rows
+    return [record for record in records if "row" in record["figures"]["cells"][0]]
 
 
 def page(records: Sequence[Mapping[str, Any]]) -> str:

@@ -51,6 +51,11 @@ def test_intervals_are_students_over_seeds_beside_the_papers_value() -> None:
     assert "<td>&lt;b&gt;</td>" in page, "no name is taken for HTML"
     assert page.count("<svg") == 3
     assert page == paper_report.page([record])
+    committed = paper_report.read_results()
+    assert all(
+        "auroc" in row for found in committed for row in found["figures"]["summary"].values()
+    )
+    assert paper_report.page(committed)
 
 
 def _cells(*aurocs: float) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ class BadNetsOptions(TargetOptions):
         3,
         Whole(1, 16),
         label="Patch size",
-        help="Pixels a side in an image 32 pixels wide; larger images get larger patches (published: 3)",
+        help="Pixels a side in an image 32 pixels wide; larger images get larger patches, smaller ones smaller (published: 3)",
         folded=False,
     )
     place: str = option("anywhere", Choice(PLACES), label="Where the patch lies")

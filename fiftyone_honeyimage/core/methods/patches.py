@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-#: Patches are drawn for images of this width, and grow in whole steps with larger ones, so that a model that sees an
-#: image at a smaller size still sees the patch
+#: Patches are drawn for images of this width. They grow in whole steps with larger ones, so that a model that sees an
+#: image at a smaller size still sees the patch, and shrink with smaller ones: one that covers much of an image disturbs
+#: any model, whether it was trained on the mark or not
 REFERENCE_SIZE = 32
 
 #: A patch's place is kept in parts of the way that it can go
@@ -43,8 +44,11 @@ def put_patch(image: np.ndarray, key: Mapping[str, Any]) -> np.ndarray:
     values = np.array(key["patch"], dtype=np.uint8)
     size = round((len(values) / 3) ** 0.5)
     height, width = image.shape[:2]
-    times = max(1, min(height, width) // REFERENCE_SIZE)
-    patch = values.reshape(size, size, 3).repeat(times, axis=0).repeat(times, axis=1)
+    rows = np.arange(size).repeat(max(1, min(height, width) // REFERENCE_SIZE))
+    side = max(min(size, 2), round(size * min(height, width) / REFERENCE_SIZE))
+    if side < size:
+        rows = np.arange(side) * size // side
+    patch = values.reshape(size, size, 3)[rows][:, rows]
     patch = in_its_colours(patch[:height, :width], image)
     top, left = (
         (part * (length - own) + _PARTS // 2) // _PARTS

@@ -32,7 +32,7 @@ class PatchOptions(KeyOptions):
         3,
         Whole(1, 16),
         label="Patch size",
-        help="Pixels a side in an image 32 pixels wide; larger images get larger patches",
+        help="Pixels a side in an image 32 pixels wide; larger images get larger patches, smaller ones smaller",
         folded=False,
     )
     place: str = option("anywhere", Choice(PLACES), label="Where the patch lies")

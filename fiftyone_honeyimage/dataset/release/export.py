@@ -115,10 +115,13 @@ class ReleaseReport:
         ]
         if self.num_relabelled:
             lines.append(f"{self.num_relabelled:,} images have another label than their originals")
-        left_out = self.num_left_out + self.num_other_honeyimages
-        if left_out:
+        if self.num_left_out:
             lines.append(
-                f"{left_out:,} images were left out besides: other markings chose them, suspects will be asked about them, or they are copies of marked ones"
+                f"{self.num_left_out:,} images were left out besides: other markings chose them, suspects will be asked about them, or they are copies of marked ones"
+            )
+        if self.num_other_honeyimages:
+            lines.append(
+                f"{self.num_other_honeyimages:,} HoneyImages of other markings do not belong to it"
             )
         lines += [
             f"{folder} holds the unmarked originals: whoever has it too can tell which images are marked"

@@ -99,6 +99,18 @@ def test_a_patch_lies_where_its_key_says_and_nowhere_else() -> None:
     marked[58:, 90:] = (7, 7, 8)
     assert (marked == (7, 7, 8)).all()
     assert (image == (7, 7, 8)).all()
+
+    # 8 of 32 pixels are a quarter of a side in smaller images too
+    key = draw_patch(np.random.default_rng(3), 8, "bottom_right")
+    patch = np.array(key["patch"], np.uint8).reshape(8, 8, 3)
+    for length, side in ((32, 8), (16, 4), (8, 2), (5, 2)):
+        image = np.zeros((length, length + 3, 3), np.uint8)
+        image[..., 2] = 1
+        marked = put_patch(image, key)
+        step = 8 // side
+        assert (marked[-side:, -side:] == patch[::step, ::step]).all()
+        marked[-side:, -side:] = (0, 0, 1)
+        assert (marked == image).all()
     corners = {
         tuple(draw_patch(np.random.default_rng(seed), 3, "corner")["place"]) for seed in range(40)
     }
