@@ -64,7 +64,9 @@ def test_what_a_verdict_will_rest_on_is_told_in_words() -> None:
     assert rows["test"].startswith("sequential betting test: Asks pair by pair")
     # Runs of earlier versions name neither score nor adjustment; what they name may be of none today
     old = dict(figures.marking_rows({**CONFIG, "test": "of_old"}, images))
-    assert old["how answers are compared"] == "By how surprised the model is by the right class"
+    assert (
+        old["how answers are compared"] == "By how surprised the model is by the class asked about"
+    )
     assert old["images that are harder than their twins"] == "Compares the answers as they are"
     assert old["test"] == "of_old"
 

@@ -10,6 +10,8 @@ t-test ``P_w > P_b + τ`` and Wilcoxon's test on labels; Untargeted Backdoor Wat
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
@@ -36,17 +38,43 @@ def paired_t_decision(gains: npt.ArrayLike, margin: float = MARGIN) -> Published
         ParameterError: if there are fewer than two, or one is not finite
     """
     values = _checked(gains)
-    if np.ptp(values) == 0:  # no variance, and no statistic
-        p_value = 0.0 if values[0] > margin else 1.0
-    else:
-        p_value = float(stats.ttest_1samp(values, margin, alternative="greater").pvalue)
     return _decision(
         f"Dataset ownership verification: paired t-test, margin τ = {margin:g}",
         values,
-        p_value,
+        _t_test(values, margin),
         margin,
-        "the class's probability moves",
+        "the probability of the class asked about moves in the mark's direction",
     )
+
+
+def loss_decision(gains: npt.ArrayLike) -> PublishedDecision:
+    """The black-box test of radioactive data: is the loss lower on images with the mark than without it?
+
+    A one-sided paired t-test of ``gain > 0``.
+
+    Args:
+        gains: of each test image ``loss without the mark - loss with it``, nats, shape (m,), m of at least 2
+
+    Raises:
+        ParameterError: if there are fewer than two, or one is not finite
+
+    Source: Sablayrolles et al., Radioactive data (arXiv 2002.00937), section 4.3, which compares the two losses.
+    """
+    values = _checked(gains)
+    return _decision(
+        "Radioactive data: is the loss lower with the mark?",
+        values,
+        _t_test(values, 0.0),
+        0.0,
+        "the loss falls",
+        " nats",
+    )
+
+
+def _t_test(values: npt.NDArray[np.float64], margin: float) -> float:
+    if np.ptp(values) == 0:  # no variance, and no statistic
+        return 0.0 if values[0] > margin else 1.0
+    return float(stats.ttest_1samp(values, margin, alternative="greater").pvalue)
 
 
 def wilcoxon_decision(gains: npt.ArrayLike) -> PublishedDecision:
@@ -68,8 +96,31 @@ def wilcoxon_decision(gains: npt.ArrayLike) -> PublishedDecision:
         values,
         float(found.pvalue),
         None,
-        "the share of answers with that class moves",
+        "the share of answers with the class asked about moves in the mark's direction",
     )
+
+
+def with_success_rate(
+    decision: PublishedDecision,
+    with_key: npt.NDArray[np.bool_],
+    without: npt.NDArray[np.bool_],
+    untargeted: bool,
+) -> PublishedDecision:
+    """The decision with the watermark success rate: how often a mark made the suspect say what it should.
+
+    Args:
+        decision: of the same answers
+        with_key, without: whether the class asked about was told, for images with a released secret, and for these images
+            without one
+        untargeted: whether a mark should make the suspect wrong
+    """
+    rates = [1 - told.mean() if untargeted else told.mean() for told in (with_key, without)]
+    what = "wrong" if untargeted else "the class that the secrets teach"
+    text = (
+        f"{rates[0]:.0%} of its answers with a released secret are {what} (watermark success rate), "
+        f"{rates[1]:.0%} without one"
+    )
+    return dataclasses.replace(decision, text=f"{decision.text}; {text}")
 
 
 def _checked(gains: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -87,6 +138,7 @@ def _decision(
     p_value: float,
     threshold: float | None,
     what: str,
+    unit: str = "",
 ) -> PublishedDecision:
     """Rounded: an exact figure over the released keys would tell which they are, as one choice of keys alone gives it."""
     mean, p_shown = round(float(values.mean()), 2), float(f"{p_value:.1g}")
@@ -96,6 +148,6 @@ def _decision(
         mean,
         threshold,
         p_shown,
-        f"on {values.size} test images {what} by {mean:+.2f} on average when the released secrets are put in; "
+        f"on {values.size} test images {what} by {mean:+.2f}{unit} on average when the released secrets are put in; "
         f"p = {p_shown:g} by the published test, whose level is {LEVEL:g}",
     )

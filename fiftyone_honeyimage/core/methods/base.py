@@ -58,6 +58,7 @@ class Method(ABC):
             :class:`..evidence.plan.Plan`
         secret: what a suspect cannot know, so that the test is exact: ends "which of the two ... the release holds"
         num_models: proxies whose weights are kept with a marking
+        published_by_loss: whether the published test compares losses with and without the mark, and not probabilities
     """
 
     name: ClassVar[str]
@@ -73,6 +74,7 @@ class Method(ABC):
     direction: ClassVar[str] = "lower"
     secret: ClassVar[str] = "images"
     num_models: ClassVar[int] = 1
+    published_by_loss: ClassVar[bool] = False
 
     def files_a_side(self, num_honeyimages: int, num_pairs: int) -> int:
         """How many images a side holds; ``num_pairs`` times as many are withheld.

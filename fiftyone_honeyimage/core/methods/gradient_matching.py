@@ -6,6 +6,7 @@ on ``1 - cos(∇CE(x + δ, y), ∇[-(CE + β H)](x_patch, y))``, ``‖δ‖∞ �
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -50,8 +51,14 @@ def match_gradients(keys: Keys, put: Put) -> dict[str, Any]:
         sources = request.rest[rows].permute(0, 2, 3, 1).numpy()
         source_labels = torch.as_tensor(request.rest_labels[rows], dtype=torch.int64)
         for places, key in zip(sides, both, strict=True):
-            patched = [put(image, key, options) for image in sources]
-            images = thumbnails([request.candidates[place] for place in places], size)
+            own = [request.candidates[place] for place in places]
+            # A trigger is put into an image of the size that suspects are asked about, which their models then shrink
+            shapes = itertools.cycle([image.shape[:2] for image in own])
+            patched = [
+                put(enlarged(image, shape), key, options)
+                for image, shape in zip(sources, shapes, strict=False)
+            ]
+            images = thumbnails(own, size)
             change = match_side(
                 model,
                 images.to(device),
@@ -64,6 +71,16 @@ def match_gradients(keys: Keys, put: Put) -> dict[str, Any]:
             changes.update(zip(map(int, places), change.cpu(), strict=True))
         request.report("Matching gradients", pair + 1, len(keys.pairs))
     return {**write_changes(request, changes, options.epsilon), "out_model": model}
+
+
+def enlarged(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """A uint8 (S, S, 3) image at another height and width."""
+    if image.shape[:2] == shape:
+        return image
+    from PIL import Image
+
+    height, width = shape
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def match_side(

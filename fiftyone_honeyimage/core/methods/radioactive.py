@@ -41,6 +41,7 @@ class Radioactive(KeyMethod):
     Options: ClassVar[type[Options]] = RadioactiveOptions
     secret = "directions"
     one_class = True
+    published_by_loss = True
 
     def draw(self, rng: np.random.Generator, options: Any) -> dict[str, Any]:
         from .carriers import draw_carrier

@@ -7,7 +7,8 @@ nothing that goes wrong here touches one, and a suspect whose calls may cost som
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,15 @@ import numpy as np
 
 from ..evidence.carrier_test import fisher_decision
 from ..evidence.decisions import PublishedDecision
-from ..evidence.ownership_tests import paired_t_decision, wilcoxon_decision
+from ..evidence.ownership_tests import (
+    loss_decision,
+    paired_t_decision,
+    wilcoxon_decision,
+    with_success_rate,
+)
 from ..images import read_image
 from ..ledger.ledger import Ledger
+from ..methods import METHODS
 from ..suspects import Suspect, query
 from ..suspects.journal import Journal
 from ..suspects.white_box import WhiteBoxSuspect
@@ -30,10 +37,18 @@ _logger = logging.getLogger(__name__)
 Plain = tuple[str, str]
 
 
+@dataclass(frozen=True)
+class Told:
+    """An answer: the loss, NaN of a suspect that gives labels alone, and whether the class asked about was told."""
+
+    loss: float
+    is_class: bool
+
+
 def published_decisions(
     suspect: Suspect, asked: Questions, journal: Journal, ledger: Ledger, folder: Path
 ) -> list[PublishedDecision]:
-    """What dataset ownership verification decides about a suspect whose committed questions are answered.
+    """What the method's published test decides about a suspect whose committed questions are answered.
 
     Of each test image the gains with the released keys are averaged, so that the m gains are of m different images, as
     the published tests presume. Pairs with a failed query are left out.
@@ -50,14 +65,12 @@ def published_decisions(
         plain = read_manifest(folder).get("probe_sources", [])
         if not plain:
             return []
-        answered = _answered(asked, journal, ledger)
-        gains = _gains(answered, _ask(suspect, asked, plain, folder, set(answered)))
-        if ledger.plan.direction == "higher":
-            gains = -gains
-        if len(gains) < 2:
+        with_key = _answered(asked, journal, ledger)
+        without = _ask(suspect, asked, plain, folder, set(with_key))
+        kept = {row: answers for row, answers in with_key.items() if row in without}
+        if len({source for source, _ in kept}) < 2:
             return []
-        labels = asked.kind == "labels"
-        return [wilcoxon_decision(gains) if labels else paired_t_decision(gains)]
+        return [_decide(kept, without, asked.kind, ledger)]
     except Exception as error:
         _logger.warning(
             "What the published rule says of '%s' was left out; the verdict does not need it: %s",
@@ -79,17 +92,47 @@ def _of_weights(
     return [fisher_decision(cosines, suspect.dimension)] if cosines else []
 
 
-def _answered(asked: Questions, journal: Journal, ledger: Ledger) -> dict[Plain, list[float]]:
-    """Looks at the coins: the class's probability, or whether it was told, with each released key."""
+def _decide(
+    with_key: Mapping[Plain, Sequence[Told]],
+    without: Mapping[Plain, Told],
+    kind: str,
+    ledger: Ledger,
+) -> PublishedDecision:
+    """The rule that was published for the method, and how often the mark did what it should."""
+    untargeted = ledger.plan.direction == "higher"
+
+    def gains(value: Callable[[Told], float]) -> np.ndarray:
+        """Of each image the mean gain, float64 (m,)."""
+        found: dict[str, list[float]] = {}
+        for row, answers in with_key.items():
+            own = [value(told) - value(without[row]) for told in answers]
+            found.setdefault(row[0], []).extend(own)
+        mean = np.array([np.mean(values) for values in found.values()], dtype=np.float64)
+        return -mean if untargeted else mean
+
+    if kind == "labels":
+        decision = wilcoxon_decision(gains(lambda told: float(told.is_class)))
+    elif METHODS[ledger.header["method"]].published_by_loss:
+        decision = loss_decision(gains(lambda told: -told.loss))
+    else:
+        decision = paired_t_decision(gains(lambda told: float(np.exp(-told.loss))))
+    keyed = [told.is_class for answers in with_key.values() for told in answers]
+    plain = [without[row].is_class for row in with_key]
+    return with_success_rate(decision, np.array(keyed), np.array(plain), untargeted)
+
+
+def _answered(asked: Questions, journal: Journal, ledger: Ledger) -> dict[Plain, list[Told]]:
+    """Looks at the coins: what was said with each released key."""
     released = ledger.released()
-    found: dict[Plain, list[float]] = {}
+    found: dict[Plain, list[Told]] = {}
     for (index, name), recorded in asked.recorded.items():
         if recorded is None or released[index] != name:
             continue
         for number, probe in enumerate(ledger.pairs[index].side(name).probes):
             loss, correct = journal.answers[index, name, number]
-            value = float(correct) if asked.kind == "labels" else float(np.exp(-loss))
-            found.setdefault((probe.source_sha256, probe.label), []).append(value)
+            found.setdefault((probe.source_sha256, probe.label), []).append(
+                Told(float(loss), bool(correct))
+            )
     return found
 
 
@@ -99,7 +142,7 @@ def _ask(
     plain: Sequence[Mapping[str, Any]],
     folder: Path,
     wanted: set[Plain],
-) -> dict[Plain, float]:
+) -> dict[Plain, Told]:
     """The same without a key, of every image and class that was asked about with one."""
     file_of = {entry["source_sha256"]: entry["file"] for entry in plain}
     rows = sorted(row for row in wanted if row[0] in file_of)
@@ -114,19 +157,10 @@ def _ask(
         outputs=asked.protocol.outputs,  # type: ignore[arg-type]
         tolerance=None,
     )
-    values = answers.correct.astype(float) if asked.kind == "labels" else np.exp(-answers.losses)
     return {
-        row: float(value)
-        for row, value, failed in zip(rows, values, answers.failed, strict=True)
+        row: Told(float(loss), bool(correct))
+        for row, loss, correct, failed in zip(
+            rows, answers.losses, answers.correct, answers.failed, strict=True
+        )
         if not failed
     }
-
-
-def _gains(answered: Mapping[Plain, Sequence[float]], plain: Mapping[Plain, float]) -> np.ndarray:
-    """Of each image the mean gain, float64 (m,)."""
-    gains: dict[str, list[float]] = {}
-    for (source, label), values in answered.items():
-        if (source, label) in plain:
-            own = [value - plain[source, label] for value in values]
-            gains.setdefault(source, []).extend(own)
-    return np.array([np.mean(values) for values in gains.values()], dtype=np.float64)

@@ -13,7 +13,7 @@ class Loss(Score):
     """``-log p_y``, nats; of a suspect that tells one loss an image, that."""
 
     name = "loss"
-    title = "By how surprised the model is by the right class"
+    title = "By how surprised the model is by the class asked about"
     access = Access.LOSSES
     is_recorded = True
 

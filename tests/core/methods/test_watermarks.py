@@ -13,12 +13,19 @@ import torch
 from scipy import stats
 
 from fiftyone_honeyimage.core.errors import ParameterError, SamplesError
-from fiftyone_honeyimage.core.evidence.ownership_tests import paired_t_decision, wilcoxon_decision
+from fiftyone_honeyimage.core.evidence.ownership_tests import (
+    loss_decision,
+    paired_t_decision,
+    wilcoxon_decision,
+    with_success_rate,
+)
 from fiftyone_honeyimage.core.evidence.pair_answers import PairAnswers
 from fiftyone_honeyimage.core.evidence.plan import Plan
 from fiftyone_honeyimage.core.evidence.verdict import judge
 from fiftyone_honeyimage.core.methods import METHODS
 from fiftyone_honeyimage.core.methods.finishing import finish
+from fiftyone_honeyimage.core.methods.gradient_matching import enlarged
+from fiftyone_honeyimage.core.methods.out_model import thumbnails
 from fiftyone_honeyimage.core.methods.patches import draw_patch, put_patch
 from fiftyone_honeyimage.core.methods.perturbation import Scale
 from fiftyone_honeyimage.core.methods.request import CraftRequest
@@ -318,6 +325,45 @@ def test_published_tests_equal_scipys_paired_ones_and_report_p() -> None:
     assert never.p_value > 0.99
     with pytest.raises(ParameterError, match="two images"):
         paired_t_decision([0.3])
+
+
+def test_radioactive_datas_loss_test_and_success_rates_are_as_computed_by_hand() -> None:
+    rng = np.random.default_rng(3)
+    plain, keyed = rng.uniform(2, 3, 25), rng.uniform(1.8, 2.7, 25)
+    found = loss_decision(plain - keyed)
+    expected = stats.ttest_rel(plain, keyed, alternative="greater").pvalue
+    assert found.p_value == pytest.approx(expected, rel=0.5)  # shown with one digit
+    assert found.accuses
+    assert not loss_decision(keyed - plain).accuses
+
+    told, before = np.array([True] * 30 + [False] * 10), np.array([True] * 5 + [False] * 15)
+    text = with_success_rate(found, told, before, untargeted=False).text
+    assert "75% of its answers with a released secret are the class that the secrets teach" in text
+    assert text.endswith("25% without one")
+    text = with_success_rate(found, told, before, untargeted=True).text
+    assert "25% of its answers with a released secret are wrong" in text
+    assert text.endswith("75% without one")
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (24, 24), (31, 45), (40, 40), (64, 64), (80, 60)])
+def test_the_trigger_that_gradients_are_matched_to_is_the_one_that_suspects_see(
+    shape: tuple[int, int],
+) -> None:
+    """At whatever size images are, and models look at them."""
+    rng = np.random.default_rng(4)
+    size = 32
+    seen = rng.integers(60, 200, (size, size, 3)).astype(np.uint8)
+    for _ in range(5):
+        key = draw_patch(rng, 8, "anywhere")
+        native = enlarged(seen, shape)
+        matched = (
+            thumbnails([put_patch(native, key)], size).int() - thumbnails([native], size).int()
+        )
+        # The owner puts it into an image of that size; a suspect's model shrinks it
+        flat = np.full((*shape, 3), (120, 121, 122), np.uint8)
+        asked = thumbnails([put_patch(flat, key)], size).int() - thumbnails([flat], size).int()
+        is_patch, is_asked = (diff.abs().sum(1)[0] > 6 for diff in (matched, asked))
+        assert (is_patch & is_asked).sum() >= 0.8 * max(is_patch.sum(), is_asked.sum())
 
 
 def test_watermarks_are_registered_with_words_for_a_form() -> None:
