@@ -119,8 +119,7 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
         from ..core.evidence.reach import exactness_text
 
         lines.append(
-            f"**{num_pairs:,} pairs of {method.secret}**, each in "
-            f"{method.files_a_side(num_honeyimages, num_pairs):,} images. "
+            f"**{num_pairs:,} pairs of {method.secret}**, {method.files_text(num_honeyimages, num_pairs)}. "
             + exactness_text(plan.test, num_pairs, method.secret)
         )
     if method.changes_labels:
@@ -207,7 +206,7 @@ def _numbers(ctx: Any, inputs: types.Object, labeled: Any, method: Method) -> tu
         with errors_on(pairs_prop):
             pairs = whole_number(wanted["num_pairs"], "num_pairs", 0)
     images = method.default_num_honeyimages(len(labeled), pairs)
-    images_prop.view.description = f"Empty: 1 % of the images, at least one a pair: {images}"
+    images_prop.view.description = f"Empty: {images}, {method.default_number}"
     if wanted["num_honeyimages"] not in (None, ""):
         with errors_on(images_prop):
             images = whole_number(wanted["num_honeyimages"], "num_honeyimages", 1)

@@ -349,8 +349,8 @@ def decisions_markdown(paper: Mapping[str, Any]) -> str | None:
     return "\n\n".join(
         [
             table(("Published rule", "What it says of this model"), rows),
-            "*These never decide.* Each rests on assumptions about innocent models; the verdict above holds for "
-            "every innocent model.",
+            "*A published rule never decides.* It rests on assumptions about innocent models; the verdict above holds "
+            "for every innocent model.",
         ]
     )
 

@@ -55,12 +55,13 @@ def show_verdict(
     for number, notice in enumerate(data.notices(ctx.dataset, verification, state)):
         alert(panel, f"notice_{number}", notice.label, notice.text, notice.severity)
     config = data.marking_config(ctx.dataset, verification)
-    panel.md(table(("Figures", ""), figures.summary_rows(verdict, config)), name="figures")
-    if verification.pairs:
-        panel.md(data.exactness(config, verification), name="exactness")
+    # What the publication would have decided stands beside what decides
     decisions = figures.decisions_markdown(verdict.paper)
     if decisions is not None:
         panel.md(decisions, name="decisions")
+    if verification.pairs:
+        panel.md(data.exactness(config, verification), name="exactness")
+    panel.md(table(("Figures", ""), figures.summary_rows(verdict, config)), name="figures")
     note = from_config(verification.config)
     if note.text:
         panel.md(f"**Note:** {note.text}", name="note_shown")
@@ -113,8 +114,8 @@ def show_pairs(
     panel.list("pair_table", types.Object(), view=view)
     if verification.verdict.kind == "scores":
         panel.md(
-            f"The suspect's loss, {loss_unit(verification.config)}, ✓ where its answer was right. Difference: loss on "
-            "the withheld less loss on the released twin.",
+            f"The suspect's loss, {loss_unit(verification.config)}, and whether it told the class that it was asked about: "
+            "✓, or of several images the share. Difference: loss on the withheld less loss on the released twin.",
             name="pair_legend",
         )
     row = button_row(panel, "pair_actions")

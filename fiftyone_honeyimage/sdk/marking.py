@@ -149,7 +149,8 @@ def generate_honeyimages(
         honey_key: an identifier for this marking
         method ("honeyimage"): ``"honeyimage"``, or another of ``core.methods.METHODS``, such as ``"unperturbed"``
         num_honeyimages (None): N, the HoneyImages of the release; 1 % of the images by default, and
-            at least ``num_pairs``
+            at least ``num_pairs``; of a method whose images share secrets at least 8 a secret, if a tenth of the
+            images suffices for that
         num_pairs (None): M ≤ N, how many of them have a withheld twin, which the release loses;
             1 % of the images by default, between 16 and 36. 0 gives the paper's method, with which no
             verdict but "inconclusive" is possible

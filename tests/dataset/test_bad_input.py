@@ -458,7 +458,7 @@ def test_too_few_images_once_duplicates_are_left_out(
     paths = copies.values("filepath")
     for path in paths[1:]:
         shutil.copy(paths[0], path)
-    refused(fhi.SamplesError, r"excluded: .*'duplicates'", to_new_folder, copies)
+    refused(fhi.SamplesError, r"excluded: .* by duplicates", to_new_folder, copies)
 
 
 def test_hardness_field(fo: Any, refused: Any, to_new_folder: Any, dataset: Any) -> None:

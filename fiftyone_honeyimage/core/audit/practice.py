@@ -26,6 +26,7 @@ from ..images import LazyImages, read_image
 from ..methods import DEFAULT_METHOD, METHODS, Method
 from ..methods.crafting import Crafting
 from ..methods.options import Options
+from ..methods.out_model import thumbnails
 from ..methods.request import CraftRequest
 from ..progress import Report, silent
 from .compression import compression_features
@@ -33,6 +34,9 @@ from .pixels import residual_features
 
 #: Images that are marked for practice at most, and at least: with fewer nothing is learned.
 MOST, LEAST = 200, 30
+
+#: Images that share a secret of the stranger's, at most; and other images that he learns from.
+IMAGES_A_SECRET, _MOST_REST = 8, 400
 
 #: Pixels of all of them at most: rounds at native size take about a second for each million.
 _MOST_PIXELS = 16 << 20
@@ -69,13 +73,13 @@ def detector_features(path: Path, image: np.ndarray) -> np.ndarray:
 
 
 def practised_method(values: Mapping[str, Any]) -> tuple[Method, Options]:
-    """What a stranger practises: the release's own method, HoneyImages where its sides share secrets or nothing changes.
+    """What a stranger practises: the release's own method, HoneyImages where nothing changes.
 
     Args:
         values: ``method`` and its options among others, such as a ledger's header
     """
     method = METHODS.get(values.get("method", ""), DEFAULT_METHOD)
-    if method.shares_secrets or not method.changes_pixels:
+    if not method.changes_pixels:
         method = DEFAULT_METHOD
     return method, method.Options.read(values)
 
@@ -130,6 +134,9 @@ def mark_for_practice(
     report: Report | None = None,
     method: Method = DEFAULT_METHOD,
     partners: Sequence[np.ndarray] = (),
+    sides: np.ndarray | None = None,
+    rest: Sequence[np.ndarray] = (),
+    rest_labels: np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """Marks images with two finished models and returns their features.
 
@@ -146,6 +153,8 @@ def mark_for_practice(
         report (None): called with the stage "Marking for practice"
         method (HoneyImages): how they are marked
         partners (()): see :class:`..methods.request.CraftRequest`
+        sides (None): int64 (M, 2, F), which of the images share a secret, all of them, for a method that has secrets
+        rest, rest_labels: other images of two classes or more, which such a method learns from
 
     Returns:
         K arrays (D,), see :func:`detector_features`
@@ -164,6 +173,9 @@ def mark_for_practice(
         seed=seed,
         device=device,
     )
+    if sides is not None:
+        assert rest_labels is not None
+        request = _with_secrets(request, sides, rest, rest_labels)
     if method.num_models == 1:
         result = method.craft(replace(request, out_model=models[0]))
         images, files = result.images, result.encoded
@@ -179,6 +191,40 @@ def mark_for_practice(
         path.write_bytes(files[number])
         features.append(detector_features(path, images[number]))
     return features
+
+
+def practice_sides(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """int64 (M, 2, F): places of images of one class each, F of them to a secret; what is over is left out.
+
+    Args:
+        labels: int64 (K,)
+        num_classes: C; with many the secrets are in fewer images each
+    """
+    files = int(np.clip(len(labels) // (2 * num_classes), 1, IMAGES_A_SECRET))
+    sides: list[np.ndarray] = []
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        pairs = len(own) // (2 * files)
+        sides += list(own[: pairs * 2 * files].reshape(pairs, 2, files))
+    return np.array(sides, dtype=np.int64).reshape(-1, 2, files)
+
+
+def _with_secrets(
+    request: CraftRequest,
+    sides: np.ndarray,
+    rest: Sequence[np.ndarray],
+    rest_labels: np.ndarray,
+) -> CraftRequest:
+    """The request for secrets of the stranger's own; what a suspect would be asked about is of no use to him."""
+    probes = [int(np.flatnonzero(rest_labels == label)[0]) for label in np.unique(rest_labels)[:2]]
+    return replace(
+        request,
+        sides=sides,
+        probe_sources=[rest[row] for row in probes],
+        probe_labels=rest_labels[probes],
+        rest=thumbnails(rest, int(request.rest.shape[-1])),
+        rest_labels=rest_labels,
+    )
 
 
 def _ascend(
@@ -253,7 +299,10 @@ def practise(
     Returns:
         the detector, or None with fewer than 30 images that can be marked
     """
-    rows, codecs = choose_practice(paths, allowed & (half >= 0), settings, seed, method=method)
+    free = allowed & (half >= 0)
+    # Of a method whose images share secrets he learns from others too
+    most = min(MOST, 2 * int(free.sum()) // 3) if method.shares_secrets else MOST
+    rows, codecs = choose_practice(paths, free, settings, seed, most, method)
     if len(rows) < LEAST:
         return None
     others = np.setdiff1d(np.flatnonzero(allowed), rows)
@@ -263,6 +312,14 @@ def practise(
         chosen = [place for place, row in enumerate(rows) if half[row] == number]
         if not chosen:
             continue
+        sides, learned = None, np.empty(0, dtype=np.int64)
+        if method.shares_secrets:
+            sides = practice_sides(labels[[rows[place] for place in chosen]], num_classes)
+            chosen = [chosen[place] for place in sides.ravel().tolist()]
+            sides = np.arange(sides.size).reshape(sides.shape)
+            learned = others[half[others] == number][:_MOST_REST]
+            if not chosen or len(np.unique(labels[learned])) < 2:
+                continue
         own = [rows[place] for place in chosen]
         partners = [paths[row] for row in mixed[chosen]]
         plain += [detector_features(paths[row], read_image(paths[row])) for row in own]
@@ -279,7 +336,12 @@ def practise(
             report=report,
             method=method,
             partners=_read_lazily(partners),
+            sides=sides,
+            rest=_read_lazily([paths[row] for row in learned.tolist()]),
+            rest_labels=labels[learned],
         )
+    if len(plain) < LEAST:
+        return None
     return learn_detector(np.array(plain), np.array(marked))
 
 

@@ -81,13 +81,14 @@ def wilcoxon_decision(gains: npt.ArrayLike) -> PublishedDecision:
     """Wilcoxon's one-sided signed-rank test of ``gain > 0``, zeros split and the normal approximation, as published.
 
     Args:
-        gains: of each test image by how much more often the class was told with the key than without, -1 to 1 (the
-            other way round for an untargeted watermark); shape (m,), m of at least 2
+        gains: of each test image by how much more often the class was told with the keys than without, -1 to 1 (the
+            other way round for an untargeted watermark), which is rounded: what most keys do; shape (m,), m of at least 2
 
     Raises:
         ParameterError: if there are fewer than two, or one is not finite
     """
-    values = _checked(gains)
+    # Published for one trigger, where a gain is -1, 0 or 1: over many, an image that any of them confuses would count
+    values = np.rint(_checked(gains))
     found = stats.wilcoxon(
         values, alternative="greater", zero_method="zsplit", correction=False, mode="approx"
     )

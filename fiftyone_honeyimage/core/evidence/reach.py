@@ -53,7 +53,7 @@ def exactness_text(test: str, num_pairs: int, secret: str) -> str:
     return (
         f"The p-value is exact for every innocent model as long as it stays secret which of the two {secret} of each "
         f"pair the release holds, which a fair coin decided. {num_pairs:,} pairs can reach p = "
-        f"{least_p(test, num_pairs):.1e} at best."
+        f"{least_p(test, num_pairs):.1e} at best, before it is corrected for all verifications with the ledger."
     )
 
 

@@ -144,7 +144,8 @@ class Checker:
             del leaf["leaf"]
             self.pairs[index] = read_pair(leaf, self.version)
         check_images([], [(pair.a, pair.b) for pair in self.pairs.values()])
-        if len(self.pairs) == self.header["counts"]["pairs"]:
+        self.fit_checked = len(self.pairs) == self.header["counts"]["pairs"]
+        if self.fit_checked:
             sides = [side.references for pair in self.pairs.values() for side in (pair.a, pair.b)]
             self.plan.check_fit(sides)
 

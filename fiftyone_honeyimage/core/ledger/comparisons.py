@@ -107,13 +107,15 @@ def compare_release(
 
     released = [image for pair in pairs.values() for image in pair.released_side().files]
     withheld = [image for pair in pairs.values() for image in pair.withheld_side().files]
-    missing = [image for image in released if image.marked_sha256 not in read.digests]
-    present = [
-        image
-        for image in withheld
-        # Where no pixel was changed, source and marked file may be one
-        if {image.marked_sha256, image.source_sha256} & read.digests
+    probes = [
+        image for pair in pairs.values() for side in (pair.a, pair.b) for image in side.probes
     ]
+    missing = [image for image in released if image.marked_sha256 not in read.digests]
+    # Where no pixel was changed, source and marked file may be one
+    present, shown = (
+        [image for image in images if {image.marked_sha256, image.source_sha256} & read.digests]
+        for images in (withheld, probes)
+    )
     if missing:
         failed.append(f"{len(missing)} released images are not in the release: {_names(missing)}")
     else:
@@ -127,6 +129,13 @@ def compare_release(
         held.append(
             f"none of the {len(withheld)} withheld images, nor an original, is in the release"
         )
+    if shown:
+        failed.append(
+            f"{len(shown)} images that the suspect was asked about, or their originals, are in the release, which no "
+            f"release may hold: {_names(shown)}"
+        )
+    elif probes:
+        held.append(f"none of the {len(probes)} images that were asked about is in the release")
     return Compared(tuple(held), tuple(failed))
 
 

@@ -78,6 +78,12 @@ def sum_up(checker: Checker, given: tuple[str, ...]) -> EvidenceCheck:
     whole = hasattr(checker, "verdict")
     not_checked = [line for name, line in _BEYOND.items() if name not in given]
     not_checked += _NEVER
+    if whole and checker.plan.score_fit and not checker.fit_checked:
+        not_checked.insert(
+            0,
+            "what the score learned from reference models: that takes all pairs, and "
+            f"{len(checker.pairs)} of {checker.header['counts']['pairs']} are opened",
+        )
     if "commitment" in given:
         not_checked.insert(0, "when the commitment was published")
     return EvidenceCheck(

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from .trade_off import TradeOffPlan
 
 
+#: Images a key where nothing is asked for; a model hardly learns a key from fewer
+DEFAULT_IMAGES_A_KEY = 8
+
+
 @dataclass(frozen=True)
 class RunSize:
     """What the cost of a method depends on.
@@ -58,6 +62,7 @@ class Method(ABC):
             :class:`..evidence.plan.Plan`
         secret: what a suspect cannot know, so that the test is exact: ends "which of the two ... the release holds"
         num_models: proxies whose weights are kept with a marking
+        default_number: what :meth:`default_num_honeyimages` is, in words
         published_by_loss: whether the published test compares losses with and without the mark, and not probabilities
     """
 
@@ -74,6 +79,7 @@ class Method(ABC):
     direction: ClassVar[str] = "lower"
     secret: ClassVar[str] = "images"
     num_models: ClassVar[int] = 1
+    default_number: ClassVar[str] = "1 % of the images, at least one a pair"
     published_by_loss: ClassVar[bool] = False
 
     def files_a_side(self, num_honeyimages: int, num_pairs: int) -> int:
@@ -90,6 +96,17 @@ class Method(ABC):
                 f"images; found {num_honeyimages} and {num_pairs}"
             )
         return num_honeyimages // num_pairs
+
+    def files_text(self, num_honeyimages: int, num_pairs: int) -> str:
+        """In how many images each secret is, for a sentence; says so where they are too few to be learned."""
+        files = self.files_a_side(num_honeyimages, num_pairs)
+        found = f"each in {files:,} image{'s' * (files > 1)}"
+        if files >= DEFAULT_IMAGES_A_KEY:
+            return found
+        return (
+            f"{found}, from which a model hardly learns a secret: mark more images, or take fewer pairs, so that each is in "
+            f"{DEFAULT_IMAGES_A_KEY} or more"
+        )
 
     def default_num_honeyimages(self, num_images: int, num_pairs: int) -> int:
         """The paper's 1 % of the private set, and at least one a pair."""

@@ -27,7 +27,7 @@ class BlendedOptions(TargetOptions):
 
     blend: float = option(
         0.2,
-        Real(0.01, 1),
+        Real(0.01, 0.9),
         label="Share of the pattern",
         help="How much of each pixel is the pattern's (published: 0.2)",
         folded=False,

@@ -20,7 +20,7 @@ from ..errors import ParameterError, SamplesError
 from ..images import LazyImages
 from ..limits import Choice, Real, Whole
 from ..seeds import derive_seed
-from .base import Method, RunSize
+from .base import DEFAULT_IMAGES_A_KEY, Method, RunSize
 from .options import Options, option
 from .selection import (
     RULES,
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 
     from .finishing import FinishedFiles
     from .request import CraftRequest, CraftResult
-
-#: Images a key where nothing is asked for; a model hardly learns a key from fewer
-DEFAULT_IMAGES_A_KEY = 8
 
 #: Draw a class for each pair of keys
 ANY_CLASS = -1
@@ -138,6 +135,7 @@ class KeyMethod(Method):
 
     Options: ClassVar[type[Options]] = KeyOptions
     shares_secrets = True
+    default_number = f"1 % of the images, at least {DEFAULT_IMAGES_A_KEY} a secret where a tenth of the images suffices"
     one_class: ClassVar[bool] = False
 
     @abstractmethod
@@ -220,8 +218,7 @@ class KeyMethod(Method):
                 f"num_probes={options.num_probes} images to ask about are not left beside {len(found.rows)} that "
                 f"get a secret; {len(free)} are. Ask for fewer of either, or exclude less"
             )
-        probes = np.sort(rng.choice(free, options.num_probes, replace=False))
-        return replace(found, probes=probes)
+        return replace(found, probes=_draw_probes(free, labels, options.num_probes, rng))
 
     def craft(self, request: CraftRequest) -> CraftResult:
         """Draws the keys and puts them into the images; both sides by the same steps."""
@@ -306,6 +303,19 @@ class TriggerMethod(KeyMethod):
         ]
 
 
+def _draw_probes(
+    free: np.ndarray, labels: np.ndarray, number: int, rng: np.random.Generator
+) -> np.ndarray:
+    """int64 (number,): at random, and not more than half of one class as long as there are others to ask about."""
+    drawn = rng.permutation(free)
+    by_class = np.argsort(labels[drawn], kind="stable")
+    _, starts, counts = np.unique(labels[drawn][by_class], return_index=True, return_counts=True)
+    nth = np.empty(len(drawn), dtype=np.int64)  # of its class, in the order drawn
+    nth[by_class] = np.arange(len(drawn)) - starts.repeat(counts)
+    order = np.argsort(nth >= (number + 1) // 2, kind="stable")
+    return np.sort(drawn[order[:number]])
+
+
 def _asked_about(request: CraftRequest, target: int) -> list[tuple[int, int]]:
     """Which probe sources a suspect is asked about and as which class: those of other classes as the target class.
 
@@ -319,8 +329,8 @@ def _asked_about(request: CraftRequest, target: int) -> list[tuple[int, int]]:
     ]
     if not asked:
         raise SamplesError(
-            f"all {len(request.probe_labels)} images to ask about are of the target class {target}; ask "
-            "for more (num_probes=), or for another target_class"
+            f"all {len(request.probe_labels)} images to ask about are of class {target}, which a secret stands for: too "
+            "few images of other classes are left. Mark fewer images, or exclude less"
         )
     return asked
 

@@ -117,7 +117,7 @@ def select_candidates(
     if len(ranking) < needed:
         raise SamplesError(
             f"{num_honeyimages} HoneyImages with {num_twins} twins need {needed} images; "
-            f"{len(ranking)} of {len(labels)} can be chosen (excluded: {counts or 'none'}). "
+            f"{len(ranking)} of {len(labels)} can be chosen{_excluded_text(counts)}. "
             "Ask for fewer, or exclude less"
         )
 
@@ -130,7 +130,7 @@ def select_candidates(
     if len(available) < num_twins:
         raise SamplesError(
             f"{num_twins} pairs of twins with the same label are asked for; only "
-            f"{len(available)} can be formed. Ask for fewer pairs, or exclude less"
+            f"{len(available)} can be formed{_excluded_text(counts)}. Ask for fewer pairs, or exclude less"
         )
 
     rng = np.random.default_rng(seed)
@@ -139,6 +139,12 @@ def select_candidates(
     left = ranking[~np.isin(ranking, pairs)]
     singles = left[_taken(len(left), num_honeyimages - num_twins, rule, rng)].astype(np.int64)
     return Candidates(singles=singles, pairs=pairs, excluded=counts, files_a_side=files_a_side)
+
+
+def _excluded_text(counts: Mapping[str, int]) -> str:
+    """How many images cannot be chosen and why, in brackets; empty if there is none."""
+    named = [f"{count} by {name.replace('_', ' ')}" for name, count in counts.items() if count]
+    return f" (excluded: {', '.join(named)})" if named else ""
 
 
 def select_by_class(
@@ -168,7 +174,8 @@ def select_by_class(
     if len(turns) < num_pairs:
         raise SamplesError(
             f"{num_pairs} pairs of {files_a_side} and {files_a_side} images, those of a pair all of one class, are asked "
-            f"for; only {len(turns)} can be formed. Ask for fewer pairs, for fewer images, or exclude less"
+            f"for; only {len(turns)} can be formed{_excluded_text({n: int(m.sum()) for n, m in excluded.items()})}. "
+            "Ask for fewer pairs, for fewer images, or exclude less"
         )
     pairs = []
     for label in sorted(set(turns[:num_pairs])):

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..errors import ParameterError
 from ..limits import Real, Whole
 from .base import RunSize
 from .keys import ANY_CLASS, KeyedImages, KeyMethod, Keys, TargetOptions, epsilon_option
@@ -44,6 +45,13 @@ class SSCLBWOptions(TargetOptions):
         1.0, Real(0, 100), label="Weight: marked images of other classes pass for the class"
     )
     weight_change: float = option(0.1, Real(0, 100), label="Weight: little is changed")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.weight_target and not self.weight_others:
+            raise ParameterError(
+                "weight_target and weight_others are both 0, and a secret would learn nothing; make one of them positive"
+            )
 
 
 class SSCLBW(KeyMethod):

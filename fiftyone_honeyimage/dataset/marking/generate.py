@@ -131,11 +131,18 @@ def generate_honeyimages(
             plan.alpha,
             pairs_needed(plan, plan.alpha, 1),
         )
-    if METHODS[method].shares_secrets and num_pairs:
-        _logger.info(exactness_text(plan.test, num_pairs, METHODS[method].secret))
     if num_honeyimages is None:
         num_honeyimages = METHODS[method].default_num_honeyimages(len(labeled), num_pairs)
     num_honeyimages = whole_number(num_honeyimages, "num_honeyimages", 1)
+    if METHODS[method].shares_secrets and num_pairs:
+        secret = METHODS[method].secret
+        _logger.info(
+            "%d pairs of %s, %s. %s",
+            num_pairs,
+            secret,
+            METHODS[method].files_text(num_honeyimages, num_pairs),
+            exactness_text(plan.test, num_pairs, secret),
+        )
 
     request = {
         "dataset_id": str(dataset._doc.id),

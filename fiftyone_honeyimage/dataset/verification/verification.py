@@ -9,6 +9,7 @@ from typing import Any
 
 import fiftyone as fo
 
+from ...core.evidence.decisions import read_decisions
 from ...core.evidence.pair_answers import PairAnswers
 from ...core.evidence.verdict import Verdict
 from ...core.ledger.evidence_file import check_new_evidence
@@ -48,7 +49,11 @@ class Verification:
     random_images: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.suspect_name}: {self.verdict.verdict}. {self.verdict.statement}"
+        lines = [f"{self.suspect_name}: {self.verdict.verdict}. {self.verdict.statement}"]
+        for one in read_decisions(self.verdict.paper):
+            says = "would accuse" if one.accuses else "would not accuse"
+            lines.append(f"Beside it, and never deciding: {one.rule} {says}: {one.text}")
+        return "\n".join(lines)
 
 
 def load_verification(

@@ -12,6 +12,7 @@ from fiftyone_honeyimage.core.audit import audit_files
 from fiftyone_honeyimage.core.audit.practice import (
     choose_practice,
     learn_detector,
+    practice_sides,
     practised_method,
 )
 from fiftyone_honeyimage.core.codecs import decoded_sources, open_codec
@@ -42,6 +43,9 @@ def mark(release: Any, options: Any, name: str = "honeyimage") -> None:
             device="cpu",
             options=options,
             partners=[release.arrays[other] for other in others],
+            sides=np.arange(len(codecs) // 4 * 4).reshape(-1, 2, len(codecs) // 4),
+            probe_sources=[release.arrays[other] for other in others[:12]],
+            probe_labels=np.array([int(other[0]) for other in others[:12]]),
         )
     )
     for name, image in zip(release.marked, result.images, strict=True):
@@ -81,11 +85,39 @@ def test_a_stranger_makes_the_marks_of_the_releases_own_method(
     assert found.auroc > 0.8
 
 
+@pytest.mark.parametrize(
+    "name", [name for name, method in METHODS.items() if method.shares_secrets]
+)
+def test_a_stranger_makes_secrets_of_his_own(make_release: Callable[..., Any], name: str) -> None:
+    """He knows no key of the release; the kind of mark is enough."""
+    release = make_release(num=300, num_marked=24)
+    method = METHODS[name]
+    known = {question.name for question in method.Options.questions()}
+    quick = {"num_steps": 8, "num_sources": 8, "num_probes": 2}
+    settings = method.Options(**{k: v for k, v in quick.items() if k in known})
+    mark(release, settings, name)
+    found = own_marks(
+        audit_files(release.folder, release.marked, method=method, marks=settings, **SETTINGS)
+    )
+    assert found.separates, found
+    assert found.auroc > 0.8
+
+
+def test_secrets_are_shared_by_images_of_one_class() -> None:
+    labels = np.repeat(np.arange(3), (20, 7, 1))
+    sides = practice_sides(labels, 3)
+    assert sides.shape[1:] == (2, 4)
+    assert len(np.unique(sides)) == sides.size == 16
+    assert all(len(np.unique(labels[pair])) == 1 for pair in sides)
+    assert practice_sides(np.arange(5), 5).size == 0
+
+
 def test_which_method_a_stranger_practises() -> None:
-    for name, wanted in (("crop", "crop"), ("badnets", "honeyimage"), ("none", "honeyimage")):
+    for name, wanted in (("crop", "crop"), ("badnets", "badnets"), ("none", "honeyimage")):
         method, options = practised_method({"method": name, "share": 0.5, "epsilon": 3})
         assert method.name == wanted
-        assert options == method.Options(**({"share": 0.5} if wanted == "crop" else {"epsilon": 3}))
+        own = {"crop": {"share": 0.5}, "badnets": {}, "honeyimage": {"epsilon": 3}}[wanted]
+        assert options == method.Options(**own)
 
 
 def test_too_few_images_to_learn_from_are_said(make_release: Callable[..., Any]) -> None:

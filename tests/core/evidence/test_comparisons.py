@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from protocols import PROTOCOL
 
@@ -23,7 +24,8 @@ from fiftyone_honeyimage.core.ledger.hashes import hash_answers
 from fiftyone_honeyimage.core.ledger.ledger import Ledger, load_ledger
 from fiftyone_honeyimage.core.ledger.log import LoggedRelease
 from fiftyone_honeyimage.core.ledger.release_digest import read_release
-from fiftyone_honeyimage.core.ledger.sides import MarkedImage
+from fiftyone_honeyimage.core.ledger.sides import MarkedImage, Side
+from fiftyone_honeyimage.core.scores import SideReferences
 
 Ask = Callable[..., PairAnswers]
 NUM_PAIRS = 14
@@ -497,6 +499,64 @@ def test_a_release_with_another_number_of_files_than_logged(case: Case) -> None:
     found = compare_release(case.release, pairs, [(logged, True)], case.ledger.version)
     assert f"has {number} files, the log says {number + 1}" in found.failed[0]
     assert not any("the one that was logged" in line for line in found.held)
+
+
+def test_what_a_suspect_was_asked_about_may_lie_in_no_release(case: Case) -> None:
+    def probe(number: int) -> MarkedImage:
+        digests = [hashlib.sha256(f"{what} {number}".encode()).hexdigest() for what in ("p", "m")]
+        return MarkedImage(f"p{number}", "cat", f"probes/{number}.png", *digests)
+
+    pairs = {
+        pair.index: dataclasses.replace(
+            pair,
+            a=dataclasses.replace(pair.a, probes=(probe(2 * pair.index),)),
+            b=dataclasses.replace(pair.b, probes=(probe(2 * pair.index + 1),)),
+        )
+        for pair in case.ledger.pairs
+    }
+    logged = [(LoggedRelease(*digest_of(case.release), "2026-01-01T00:00:00+00:00", 0), True)]
+    found = compare_release(case.release, pairs, logged, case.ledger.version)
+    assert found.failed == ()
+    assert (
+        f"none of the {2 * NUM_PAIRS} images that were asked about is in the release" in found.held
+    )
+    # One with its secret, one as it was before
+    for number, what in ((3, "m"), (8, "p")):
+        (case.release / "cat" / f"more{number}.png").write_bytes(f"{what} {number}".encode())
+    found = compare_release(case.release, pairs, logged, case.ledger.version)
+    assert any("2 images that the suspect was asked about" in line for line in found.failed)
+
+
+def test_a_fit_that_cannot_be_computed_again_is_said(tmp_path: Path, ask: Ask) -> None:
+    """What a score learned takes all pairs: evidence on some of them leaves it open."""
+    rng = np.random.default_rng(0)
+
+    def side(number: int) -> Side:
+        digests = [hashlib.sha256(f"{what}{number}".encode()).hexdigest() for what in "sm"]
+        image = MarkedImage(f"s{number}", "cat", f"images/{number}.png", *digests)
+        losses = tuple(rng.uniform(0.1, 3, 8).tolist())
+        return Side((image,), references=SideReferences(losses, (True, False) * 4))
+
+    ledger = create_ledger(
+        tmp_path / "ledger.json",
+        {"dataset_name": "animals", "dataset_id": "51", "classes": ["cat", "dog"]},
+        [],
+        [(side(2 * pair), side(2 * pair + 1)) for pair in range(24)],
+        Plan(score="lira_online"),
+    )
+    for num_pairs, is_open in ((12, True), (12, False)):
+        asked = ledger.pairs_left[:num_pairs]
+        if not is_open:
+            asked = [index for index, _ in ledger.query_order]
+        own = ledger.open_verification(
+            "suspect", "cd" * 32, "scores", asked, protocol=PROTOCOL, reuse=not is_open
+        )
+        answers = ask(ledger, asked)
+        ledger.conclude(own, answers)
+        export_evidence(ledger, own, answers, tmp_path / f"{own}.json")
+        check = check_evidence(tmp_path / f"{own}.json")
+        assert check.ok
+        assert any("what the score learned" in line for line in check.not_checked) is is_open
 
 
 def test_pairs_that_earlier_verifications_opened_are_counted(

@@ -25,6 +25,7 @@ from fiftyone_honeyimage.core.evidence.verdict import judge
 from fiftyone_honeyimage.core.methods import METHODS
 from fiftyone_honeyimage.core.methods.finishing import finish
 from fiftyone_honeyimage.core.methods.gradient_matching import enlarged
+from fiftyone_honeyimage.core.methods.keys import _draw_probes
 from fiftyone_honeyimage.core.methods.out_model import thumbnails
 from fiftyone_honeyimage.core.methods.patches import draw_patch, put_patch
 from fiftyone_honeyimage.core.methods.perturbation import Scale
@@ -90,7 +91,9 @@ def _crafted(name: str, digits: Any, seed: int = 0, **options: Any) -> tuple[Any
 @pytest.fixture(scope="module")
 def crafted(digits: Any) -> dict[str, Any]:
     """One marking of each method that is cheap to make."""
-    return {name: _crafted(name, digits) for name in ("badnets", "blended", "ubw_p")}
+    # Three pixels a side: labels at random are hardly learned from patches of two, the published share of so small an image
+    sizes = {"badnets": 3, "blended": 0, "ubw_p": 6}
+    return {name: _crafted(name, digits, size=size) for name, size in sizes.items()}
 
 
 def test_a_patch_lies_where_its_key_says_and_nowhere_else() -> None:
@@ -323,8 +326,37 @@ def test_published_tests_equal_scipys_paired_ones_and_report_p() -> None:
     assert always.p_value < 0.001
     assert not never.accuses
     assert never.p_value > 0.99
+    # Some images that one key of twelve confuses do not accuse a model
+    assert not wilcoxon_decision(np.repeat([1 / 12, 0], (12, 18))).accuses
     with pytest.raises(ParameterError, match="two images"):
         paired_t_decision([0.3])
+
+
+def test_no_class_is_most_of_what_is_asked_about_while_there_are_others() -> None:
+    labels = np.repeat([0, 1, 2], (193, 7, 5))
+    options = METHODS["radioactive"].Options(num_probes=12)
+    for seed in range(5):
+        chosen = METHODS["radioactive"].choose(
+            np.zeros(205),
+            labels,
+            options=options,
+            num_honeyimages=8,
+            num_pairs=2,
+            excluded={},
+            seed=seed,
+        )
+        counts = np.bincount(labels[chosen.probes], minlength=3)
+        assert counts.sum() == 12
+        assert counts[0] == 6
+        assert len(np.unique(chosen.probes)) == 12
+    # Nothing else is there
+    alone = _draw_probes(np.arange(20), np.zeros(20, int), 8, np.random.default_rng(0))
+    assert len(np.unique(alone)) == 8
+
+
+def test_weights_that_teach_a_secret_nothing_are_refused() -> None:
+    with pytest.raises(ParameterError, match="both 0"):
+        METHODS["sscl_bw"].Options(weight_target=0.0, weight_others=0.0)
 
 
 def test_radioactive_datas_loss_test_and_success_rates_are_as_computed_by_hand() -> None:
