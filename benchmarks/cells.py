@@ -71,25 +71,43 @@ class Benchmark:
             cells = [cell for seed in args.seeds for cell in self._of_seed(args, seed)]
         summary = self.summarise(cells)
         print(self.format_table(summary))
-        if args.join or not args.cells:
+        # A run of minutes is no result unless it is given a name
+        if args.join or args.name or not (args.cells or args.scale == "smoke"):
             measured = cells[0]["environment"]
-            write_results(
-                args.name,
+            path = write_results(
+                args.name or self.name,
                 {"summary": summary, "cells": cells},
                 device=measured["device"]["type"],
                 seeds=sorted({cell["seed"] for cell in cells}),
                 measured=measured,
             )
+            print(f"Written to {path}")
 
     def _arguments(self) -> argparse.Namespace:
         parser = argparse.ArgumentParser(description=self.about)
-        parser.add_argument("--data", default="cifar10", choices=IMAGE_SETS)
-        parser.add_argument("--scale", choices=sorted(self.scales), default=self.default_scale)
+        parser.add_argument("--data", default="cifar10", choices=IMAGE_SETS, help="the images")
+        parser.add_argument(
+            "--scale",
+            choices=sorted(self.scales),
+            default=self.default_scale,
+            help=f"how much is trained (default: {self.default_scale})",
+        )
         every = list(self.kinds)
         parser.add_argument(
-            f"--{self.kind}s", dest="kinds", nargs="+", choices=sorted(every), default=every
+            f"--{self.kind}s",
+            dest="kinds",
+            nargs="+",
+            choices=sorted(every),
+            default=every,
+            help="which lines of the table (default: all)",
         )
-        parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+        parser.add_argument(
+            "--seeds",
+            type=int,
+            nargs="+",
+            default=[0, 1, 2],
+            help="each splits images and trains anew (default: 0 1 2); coins are drawn afresh in every run",
+        )
         for name, (kind, what) in CHANGES.items():
             option = f"--{name.replace('_', '-')}"
             parser.add_argument(option, type=kind, help=f"{what}, in place of the scale's")
@@ -100,7 +118,7 @@ class Benchmark:
             metavar="OPTION=VALUE",
             help="options of the methods, such as epsilon=7 or inner=retrain",
         )
-        parser.add_argument("--device")
+        parser.add_argument("--device", help="such as cuda (default: the CPU)")
         parser.add_argument("--cells", type=Path, help="a folder for each cell's figures")
         parser.add_argument("--trained", type=Path, help="a folder for trained models")
         parser.add_argument(
@@ -109,7 +127,10 @@ class Benchmark:
             nargs="+",
             help="only sum up cells: of these folders, and of earlier results that they add to",
         )
-        parser.add_argument("--name", default=self.name)
+        parser.add_argument(
+            "--name",
+            help=f"of the file in benchmarks/results (default: {self.name}; a smoke run is written only if this is given)",
+        )
         return parser.parse_args()
 
     def _of_seed(self, args: argparse.Namespace, seed: int) -> list[Cell]:

@@ -18,7 +18,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 from matplotlib import pyplot as plt
 
-from benchmarks.paper_table import beside_paper
+from benchmarks.paper_table import accused, beside_paper, innocent_p
 from benchmarks.results_io import RESULTS
 
 matplotlib.use("svg")
@@ -31,11 +31,11 @@ _TEMPLATE = """<!doctype html>
 <style>
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2em auto; padding: 0 1em; }
 table { border-collapse: collapse; font-size: 13px; } td, th { border: 1px solid #ccc; padding: 3px 7px; text-align: right; }
-td:first-child, th:first-child { text-align: left; } figure { display: inline-block; margin: 1em 1em 1em 0; vertical-align: top; }
+td { white-space: nowrap; } td:first-child, th:first-child { text-align: left; } figure { display: inline-block; margin: 1em 1em 1em 0; vertical-align: top; }
 code { font-size: 12px; }
 </style></head><body>
 <h1>Every method on the same work</h1>
-<p>Each method marks 1 % of the images; one suspect is trained on public images and the release, others without it. AUROC, TPR and TNR
+<p>Each method marks the same number of images; one suspect is trained on public images and the release, others without it. AUROC, TPR and TNR
 are those of the method&rsquo;s published score, image by image, between a suspect that used the release and one that did not; the exact p is this
 project&rsquo;s verdict over all pairs. In brackets: what the HoneyImage paper prints, at its larger scale. Intervals are Student&rsquo;s 95 % over seeds.</p>
 {% for result in results %}
@@ -57,7 +57,7 @@ _COLUMNS = (
     ("TPR at 0.1 %", "tpr_at_0.001"),
     ("right on the release (HL)", "hl"),
     ("alike (STL)", "stl"),
-    ("accuracy lost, points", "accuracy_cost_points"),
+    ("accuracy lost, points (negative: gained)", "accuracy_cost_points"),
     ("seconds", "seconds"),
 )
 
@@ -87,16 +87,16 @@ def _described(record: Mapping[str, Any]) -> dict[str, Any]:
     rows = []
     for name, entry in summary.items():
         row = [name, *(beside_paper(entry, figure) for _, figure in _COLUMNS)]
-        innocent = _innocent(entry)
         row.append(", ".join(f"{p:.1e}" for p in entry["p"]["infringing"]))
-        row.append(f"{min(innocent):.2g} of {len(innocent)}")
+        row.append(f"{min(innocent_p(entry)):.2g}")
+        row.append(accused(entry))
         row.append(f"{entry['queries']:,}")
         rows.append(row)
     seeds = ", ".join(map(str, record["seeds"]))
     return {
         "title": f"{cell['data']}, {scale['name']}",
         "setting": f"{scale['num_public']:,} public and {scale['num_private']:,} private images, {scale['num_test']:,} for tests, "
-        f"proxy {scale['proxy']}, suspect {scale['suspect']}, {scale['epochs']} epochs in batches of {scale['batch_size']}; seeds "
+        f"proxy {scale['proxy']}, suspect {scale['suspect']}, {cell['num_marked']:,} marked images released, {scale['epochs']} epochs in batches of {scale['batch_size']}; seeds "
         f"{seeds}; {record['device']['name']}",
         "command": record["command"],
         "columns": [
@@ -104,14 +104,11 @@ def _described(record: Mapping[str, Any]) -> dict[str, Any]:
             *(title for title, _ in _COLUMNS),
             "exact p",
             "least p of innocents",
+            "innocents accused at 0.001",
             "queries",
         ],
         "rows": rows,
     }
-
-
-def _innocent(entry: Mapping[str, Any]) -> list[float]:
-    return [p for who, values in entry["p"].items() if who != "infringing" for p in values]
 
 
 def _plots(record: Mapping[str, Any]) -> list[str]:
@@ -137,7 +134,7 @@ def _plots(record: Mapping[str, Any]) -> list[str]:
     def exact(axes: Any) -> None:
         for place, name in zip(places, names, strict=True):
             for values, colour in (
-                (_innocent(summary[name]), "#888"),
+                (innocent_p(summary[name]), "#888"),
                 (summary[name]["p"]["infringing"], "#d62728"),
             ):
                 axes.plot(-np.log10(values), [place] * len(values), "o", color=colour, ms=4)

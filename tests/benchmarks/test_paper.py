@@ -40,7 +40,7 @@ def test_intervals_are_students_over_seeds_beside_the_papers_value() -> None:
     record = {
         "figures": {
             "summary": {"badnets": found, "<b>": found},
-            "cells": [{**cells[0], "data": "cifar10", "scale": setting}],
+            "cells": [{**cells[0], "num_marked": 48, "scale": setting}],
         },
         "seeds": [0, 1, 2],
         "device": {"name": "two cores"},
