@@ -91,8 +91,8 @@ def _crafted(name: str, digits: Any, seed: int = 0, **options: Any) -> tuple[Any
 @pytest.fixture(scope="module")
 def crafted(digits: Any) -> dict[str, Any]:
     """One marking of each method that is cheap to make."""
-    # Three pixels a side: labels at random are hardly learned from patches of two, the published share of so small an image
-    sizes = {"badnets": 3, "blended": 0, "ubw_p": 6}
+    # Three pixels a side: patches of two, the published share of so small an image, are hardly learned
+    sizes = {"badnets": 6, "blended": 0, "ubw_p": 6}
     return {name: _crafted(name, digits, size=size) for name, size in sizes.items()}
 
 
@@ -241,11 +241,11 @@ def trained() -> Callable[..., Any]:
     return train
 
 
-@pytest.mark.parametrize("name", ["badnets", "ubw_p"])
+@pytest.mark.parametrize("name", ["badnets", "blended", "ubw_p"])
 def test_who_trained_on_the_release_is_found_and_who_did_not_is_not(
     crafted: dict[str, Any], trained: Callable[..., Any], name: str
 ) -> None:
-    """Real trainings: the exact p-value over the keys' coins, and how often the key works (BadNets)."""
+    """Real trainings: the exact p-value over the keys' coins, and how often the key works (where it has a target)."""
     _, request, result = crafted[name]
     coins = np.random.default_rng(5).integers(0, 2, PAIRS)
     held = np.concatenate([sides[coin] for sides, coin in zip(request.sides, coins, strict=True)])
@@ -260,7 +260,7 @@ def test_who_trained_on_the_release_is_found_and_who_did_not_is_not(
 
     assert found["thief"][0] <= 0.01  # the plan's own; how far below differs by processor
     assert found["innocent"][0] > 0.01
-    if name == "badnets":
+    if METHODS[name].direction == "lower":
         assert found["thief"][1] > 0.6
         assert found["innocent"][1] < 0.25
 
