@@ -65,6 +65,22 @@ def word_verdict(
     )
 
 
+def word_reversed(p_value: float) -> str:
+    """What is said of a suspect whose differences are as clear as a verdict needs, but all the other way round.
+
+    It never decides: a plan commits to better answers alone.
+
+    Args:
+        p_value: of the same test with every difference turned round
+    """
+    return (
+        "Yet its answers depend on which twins were released: they turn out the other way round than those of a model that "
+        f"remembers them, and as clearly as a verdict needs (p = {p_value:.2g} that way round, as rare for an innocent "
+        "model). That is typical of somebody who looks up images that he holds and gives worse answers for them. It decides "
+        "nothing: the plan is committed to the one direction."
+    )
+
+
 def _odds(p_value: float) -> str:
     """The largest round number N with ``p_value < 1 / N``: "less than once in N" is then true."""
     exponent = max(0, math.ceil(-math.log10(p_value)))

@@ -19,7 +19,7 @@ from .effects import accuracy_difference, hodges_lehmann
 from .exact_tests import TESTS
 from .pair_answers import PairAnswers
 from .plan import Plan, SideCovariates, check_alpha, is_count, read_fields
-from .statement import DERIVED, INCONCLUSIVE, NOT_SHOWN, VERDICTS, word_verdict
+from .statement import DERIVED, INCONCLUSIVE, NOT_SHOWN, VERDICTS, word_reversed, word_verdict
 from .twins import KINDS, Strata, correctness_differences, min_attainable_p
 
 #: For each pair's index, the covariates of sides a and b
@@ -203,9 +203,8 @@ def decide(
             f"There are answers on {differences.size} pairs; failed must hold False so many times, "
             f"not {lost.size - num_failed}"
         )
-    outcome = TESTS[test].run(
-        differences if tested is None else np.asarray(tested, np.float64), lost, strata
-    )
+    compared = differences if tested is None else np.asarray(tested, np.float64)
+    outcome = TESTS[test].run(compared, lost, strata)
     p_value = outcome.p_value
 
     p_adjusted = adjusted_p(p_value, position)
@@ -217,6 +216,10 @@ def decide(
     statement = word_verdict(
         verdict, reason, test, counts, p_value, p_adjusted, level, score=score, adjusted=adjusted
     )
+    if verdict == NOT_SHOWN:
+        reversed_p = TESTS[test].run(-compared, lost, strata).p_value
+        if adjusted_p(reversed_p, position) <= level:
+            statement = f"{statement} {word_reversed(reversed_p)}"
     return Verdict(
         verdict=verdict,
         p_value=p_value,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from fiftyone_honeyimage.core.errors import ParameterError
 from fiftyone_honeyimage.core.evidence.alpha_spending import adjusted_p, alpha_effective
@@ -77,6 +78,24 @@ def test_a_model_that_does_better_on_withheld_twins_is_not_accused() -> None:
     for plan in (PLAN, SEQUENTIAL):
         verdict = verdict_on(-rising(30), plan)
         assert (verdict.verdict, verdict.p_value) == ("not shown", 1.0)
+        assert "depend on which twins were released" in verdict.statement
+        assert "It decides nothing" in verdict.statement
+    # Held to the same level as a verdict: 2**-11 is above the share of the first of them
+    few = verdict_on(-rising(11), Plan(alpha=0.002), alpha=0.001)
+    assert few.p_value == 1.0
+    assert ("depend on which" in few.statement) is (adjusted_p(2.0**-11, 1) <= 0.001)
+    assert "depend on which" not in verdict_on(-rising(30) * np.resize([1, -1, 1], 30)).statement
+
+
+def test_the_reversed_reading_is_as_rare_for_an_innocent_as_a_verdict() -> None:
+    rng = np.random.default_rng(0)
+    said = np.zeros(2)
+    for _ in range(4000):
+        verdict = verdict_on(rng.normal(size=20), Plan(alpha=0.05))
+        said += (verdict.verdict == "derived", "depend on which twins" in verdict.statement)
+    # The first of a ledger is held to 0.025; 99.9 % bounds of a binomial
+    assert (said <= stats.binom.ppf(0.999, 4000, 0.025)).all()
+    assert (said > 0).all()
 
 
 @pytest.mark.parametrize(

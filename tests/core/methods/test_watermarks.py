@@ -197,10 +197,11 @@ def test_both_keys_of_a_pair_are_made_alike_and_no_coin_is_there(
 def test_same_seed_same_keys_and_other_images_other_keys(
     crafted: dict[str, Any], digits: Any
 ) -> None:
-    _, _, again = _crafted("badnets", digits)
-    assert list(again.secrets) == list(crafted["badnets"][2].secrets)
+    _, request, marked = crafted["badnets"]
+    _, _, again = _crafted("badnets", digits, size=request.options.size)
+    assert list(again.secrets) == list(marked.secrets)
     shifted = (digits[0][::-1], digits[1][::-1])
-    _, _, other = _crafted("badnets", shifted)
+    _, _, other = _crafted("badnets", shifted, size=request.options.size)
     assert list(other.secrets) != list(again.secrets)
 
 
