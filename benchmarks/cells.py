@@ -165,7 +165,7 @@ class Benchmark:
             print(
                 cell[self.kind],
                 seed,
-                {k: cell[k] for k in ("p", "published", "seconds")},
+                {k: cell[k] for k in ("p", "published", "seconds") if k in cell},
                 flush=True,
             )
         return cells

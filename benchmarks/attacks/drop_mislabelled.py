@@ -1,0 +1,19 @@
+"""Drops what confident learning calls mislabelled (Northcutt et al., 2021), as far as it goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.attacks.base import Attack, Stolen, Thief
+from fiftyone_honeyimage.core.hardness import find_label_errors
+
+
+@dataclass(frozen=True)
+class DropMislabelled(Attack):
+    title = "drops what confident learning calls mislabelled"
+
+    def steal(self, thief: Thief) -> Stolen:
+        kept = ~np.asarray(find_label_errors(thief.out_of_fold.logits, thief.labels), bool)
+        return Stolen(thief.answers(thief.train(thief.images[kept], thief.labels[kept])), kept)
