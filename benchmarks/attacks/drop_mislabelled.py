@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.attacks.base import Attack, Stolen, Thief
-from fiftyone_honeyimage.core.hardness import find_label_errors
+from fiftyone_honeyimage.core.hardness import contradicted_labels
 
 
 @dataclass(frozen=True)
@@ -15,5 +15,5 @@ class DropMislabelled(Attack):
     title = "drops what confident learning calls mislabelled"
 
     def steal(self, thief: Thief) -> Stolen:
-        kept = ~np.asarray(find_label_errors(thief.out_of_fold.logits, thief.labels), bool)
+        kept = ~np.asarray(contradicted_labels(thief.out_of_fold.logits, thief.labels), bool)
         return Stolen(thief.answers(thief.train(thief.images[kept], thief.labels[kept])), kept)

@@ -209,6 +209,18 @@ def find_label_errors(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """
     if not measure_skill(logits.argmax(axis=1), labels).judges_labels:
         return np.zeros(len(labels), dtype=bool)
+    return contradicted_labels(logits, labels)
+
+
+def contradicted_labels(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The same whatever the proxies know, as somebody does who loses little by leaving out too much.
+
+    Args:
+        logits, labels: see :func:`find_label_errors`
+
+    Returns:
+        bool (N,)
+    """
     shifted = np.asarray(logits, dtype=np.float64)
     shifted = shifted - shifted.max(axis=1, keepdims=True)
     probabilities = np.exp(shifted)

@@ -21,6 +21,7 @@ from ..progress import Report, silent
 from ..resizing import resize_uint8
 from ..training import TrainingConfig
 from .annotations import read_records
+from .cleaning import cleanings
 from .encoding import MAX_PIXELS
 from .matching import match
 from .metadata import ALPHA, Release, audit_metadata, find_secrets, read_release, release_labels
@@ -184,6 +185,7 @@ def audit_files(
         found=(*found, *metadata.certain, *find_secrets(release, secrets)),
         named=(*named, *metadata.named),
         notes=(*metadata.notes, *notes),
+        cleanings=() if losses is None else cleanings(marked, losses),
     )
 
 
@@ -235,8 +237,11 @@ def _losses(
     )
     trained, held_out = (np.full(len(labels), np.nan) for _ in range(2))
     half = np.full(len(labels), -1, dtype=np.int8)
+    mislabelled = np.zeros(len(labels), dtype=bool)
     trained[rows], held_out[rows], half[rows] = found.trained, found.held_out, found.half
-    return replace(found, trained=trained, held_out=held_out, half=half), ""
+    mislabelled[rows] = found.mislabelled
+    whole = replace(found, trained=trained, held_out=held_out, mislabelled=mislabelled, half=half)
+    return whole, ""
 
 
 def _detector(

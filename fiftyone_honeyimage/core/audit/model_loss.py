@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..hardness import compute_hardness
+from ..hardness import compute_hardness, contradicted_labels
 from ..models import Proxy, build_model
 from ..progress import Report, silent
 from ..seeds import derive_seed
 from ..training import TrainingConfig, cross_entropy, predict_logits, train_models
 
 #: Shares of a release that the simplest filter drops: those with the highest loss
-FILTERS = (0.01, 0.05, 0.1)
+FILTERS = (0.01, 0.02, 0.05, 0.1)
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class ReleaseLosses:
     Attributes:
         trained: under a model that was trained on all of them
         held_out: under a model that was trained on the other half
+        mislabelled: bool (N,), what confident learning calls mislabelled by the held-out models
         half: int8 (N,), the half that the image was in; −1 for images that no model saw
         half_models: the model of half 0 and that of half 1
         whole_model: the model of all of them
@@ -32,6 +33,7 @@ class ReleaseLosses:
 
     trained: np.ndarray
     held_out: np.ndarray
+    mislabelled: np.ndarray
     half: np.ndarray
     half_models: tuple[torch.nn.Module, ...]
     whole_model: torch.nn.Module
@@ -96,6 +98,7 @@ def release_losses(
     return ReleaseLosses(
         trained=cross_entropy(logits, targets),
         held_out=halves.hardness,
+        mislabelled=contradicted_labels(halves.logits, labels),
         half=halves.half,
         half_models=halves.models,
         whole_model=model.cpu(),
@@ -110,7 +113,7 @@ def filtered_shares(
     Args:
         losses: float (N,)
         marked: bool (N,)
-        shares ((0.01, 0.05, 0.1)): of the release, that are dropped
+        shares ((0.01, 0.02, 0.05, 0.1)): of the release, that are dropped
     """
     order = np.argsort(-losses, kind="stable")
     return [

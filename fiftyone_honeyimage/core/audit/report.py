@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from .cleaning import Cleaning, cleaning_table
+
 METADATA = "metadata"
 PIXELS = "pixels"
 LOSS = "loss"
@@ -98,6 +100,7 @@ class AuditReport:
         named: what is no leak for certain and has to be looked at: values that HoneyImages alone have, which their
             originals may have had, and documents in the folder
         notes: what was not audited, and why
+        cleanings: what the cheapest ways of leaving out images would take of the HoneyImages; they fail nothing
     """
 
     num_files: int
@@ -111,6 +114,7 @@ class AuditReport:
     found: tuple[Leak, ...] = ()
     named: tuple[Leak, ...] = ()
     notes: tuple[str, ...] = ()
+    cleanings: tuple[Cleaning, ...] = ()
 
     @property
     def leaks(self) -> tuple[Leak, ...]:
@@ -151,6 +155,7 @@ class AuditReport:
             values[name] = tuple(
                 Leak(**{**row, "files": tuple(row["files"])}) for row in values[name]
             )
+        values["cleanings"] = tuple(Cleaning(**row) for row in values.get("cleanings", ()))
         for name in ("constant", "notes"):
             values[name] = tuple(values[name])
         return cls(**values)
@@ -222,6 +227,8 @@ class AuditReport:
             ]
             head = "| Pixels | AUROC, similar images | AUROC, same class | p | |"
             parts.append("\n".join([head, "| --- | --- | --- | --- | --- |", *rows]))
+        if self.cleanings:
+            parts.append(cleaning_table(self.cleanings))
         parts += [f"- {note}" for note in self.notes]
         return "\n\n".join(parts)
 

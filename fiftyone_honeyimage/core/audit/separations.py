@@ -89,7 +89,11 @@ def pixel_separations(
     if detector is not None:
         suspicion[used] = detector.score(np.hstack([residuals, compression])[used])
         practised = f"{detector.num_practised} images of the release that were marked for it"
-        tested.append(("own marks", suspicion, f"learned from {practised}"))
+        taken = ", ".join(
+            f"{share:.0%} {part:.0%}" for share, part in taken_shares(suspicion, sets).items()
+        )
+        detail = f"learned from {practised}; leaving out the most suspicious of similar images takes of the HoneyImages: {taken}"
+        tested.append(("own marks", suspicion, detail))
     unlike[used] = outlyingness(residuals[used])
     size = max(1, min(_THUMBNAIL, int(images.shape[-1])))
     thumbnails = torch.nn.functional.interpolate(
@@ -118,6 +122,22 @@ def pixel_separations(
     for name, values, detail in tested:
         rows.append(_row(name, PIXELS, values, rank_test(values, sets), sets, detail))
     return rows
+
+
+def taken_shares(
+    values: np.ndarray, sets: np.ndarray, shares: Sequence[float] = (0.02, 0.05)
+) -> dict[float, float]:
+    """What share of the marked images has values above all but such a share of the images they are compared with.
+
+    Args:
+        values: float (N,), of the images in sets
+        sets: int (S, K), see :func:`.matching.match`
+        shares ((0.02, 0.05)): of images like them
+    """
+    others = sets[:, 1:]
+    controls = values[others[others >= 0]]
+    marked = values[sets[:, 0]]
+    return {share: float((marked > np.quantile(controls, 1 - share)).mean()) for share in shares}
 
 
 def loss_separations(

@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fiftyone_honeyimage.core.audit import STAGES, AuditReport, audit_files, separations
-from fiftyone_honeyimage.core.audit.model_loss import filtered_shares
+from fiftyone_honeyimage.core.audit.cleaning import cleaning_table, cleanings
+from fiftyone_honeyimage.core.audit.model_loss import ReleaseLosses, filtered_shares
 from fiftyone_honeyimage.core.audit.pixels import classify
+from fiftyone_honeyimage.core.audit.separations import taken_shares
 from fiftyone_honeyimage.core.errors import ReleaseError
 from fiftyone_honeyimage.core.training import TrainingConfig
 
@@ -217,4 +220,39 @@ def test_filtered_shares() -> None:
     losses = np.arange(100.0)
     marked = np.zeros(100, dtype=bool)
     marked[[99, 97, 92, 3]] = True
-    assert filtered_shares(losses, marked) == [0.25, 0.5, 0.75]
+    assert filtered_shares(losses, marked, (0.01, 0.05, 0.1)) == [0.25, 0.5, 0.75]
+
+
+def test_what_cheap_cleanings_take_is_told_before_publishing() -> None:
+    marked = np.zeros(100, dtype=bool)
+    marked[[99, 97, 92, 3]] = True
+    held_out = np.arange(100.0)
+    wrong = np.zeros(100, dtype=bool)
+    wrong[[3, 10]] = True
+    nothing = np.zeros(100)
+    losses = ReleaseLosses(
+        nothing, held_out, wrong, nothing.astype(np.int8), (), torch.nn.Identity()
+    )
+    found = {(one.name, one.dropped): one for one in cleanings(marked, losses)}
+    hardest = "the hardest, by models of its other half"
+    assert found[hardest, 0.05].lost == 0.5
+    assert found[hardest, 0.05].num_left == 2
+    assert found[hardest, 0.05].least_p == 0.25
+    labels = found["what confident learning calls mislabelled", 0.02]
+    assert (labels.lost, labels.num_left) == (0.25, 3)
+    # Two images that no model saw are not dropped
+    held_out[[99, 97]] = np.nan
+    unseen = {
+        one.dropped: one for one in cleanings(marked, replace(losses, held_out=held_out))[:-1]
+    }
+    assert unseen[0.1].lost == 0.25
+    assert (
+        "| the hardest, by models of its other half | 5.0% | 50% | 2 | p = 0.2 |"
+        in cleaning_table(list(found.values()))
+    )
+
+
+def test_shares_that_a_detector_takes() -> None:
+    values = np.r_[np.arange(100.0), 97.5, 99.5, 3.0]
+    sets = np.array([[100 + row, *range(row * 33, row * 33 + 33)] for row in range(3)])
+    assert taken_shares(values, sets) == pytest.approx({0.02: 2 / 3, 0.05: 2 / 3})
