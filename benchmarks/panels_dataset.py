@@ -89,7 +89,9 @@ def _scored(paths: Sequence[str], labels: Sequence[str]) -> Any:
     def score(images: Any, labels: np.ndarray, num_classes: int, **settings: Any) -> HardnessResult:
         logits = rng.normal(size=(len(labels), num_classes)).astype(np.float32)
         halves = np.zeros(len(labels), np.int8)
-        return HardnessResult(rng.exponential(size=len(labels)), logits, halves)
+        return HardnessResult(
+            rng.exponential(size=len(labels)), logits, rng.exponential(size=len(labels)), halves
+        )
 
     dataset = fo.Dataset(name, persistent=True)
     guesses = [label if rng.random() < 0.9 else str(rng.choice(classes)) for label in labels]

@@ -28,6 +28,7 @@ from .sdk.marking import (
     generate_honeyimages,
     load_marking,
     method_options,
+    plan_marking,
 )
 from .sdk.release import (
     audit_release,
@@ -75,6 +76,7 @@ __all__ = [
     "load_marking",
     "load_verification",
     "method_options",
+    "plan_marking",
     "read_note",
     "rename_run",
     "save_workspace",

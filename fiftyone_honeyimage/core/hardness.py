@@ -78,12 +78,14 @@ class HardnessResult:
     Attributes:
         hardness: float64 (N,), cross-entropy in nats under the proxy that has not seen the image
         logits: float32 (N, C), that proxy's logits
+        seen: float64 (N,), cross-entropy in nats under the proxy that has seen the image
         half: int8 (N,), the half (0 or 1) that the image was in
         models: the proxy of half 0 and that of half 1, on the CPU
     """
 
     hardness: np.ndarray
     logits: np.ndarray
+    seen: np.ndarray
     half: np.ndarray
     models: tuple[torch.nn.Module, ...] = ()
 
@@ -178,14 +180,17 @@ def compute_hardness(
     )
 
     logits = np.empty((len(labels), num_classes), dtype=np.float32)
+    seen = np.empty(len(labels), dtype=np.float64)
     for index, model in enumerate(models):
-        rows = np.flatnonzero(half != index)
-        logits[rows] = predict_logits(model, images[torch.from_numpy(rows)], device=device).numpy()
+        found = predict_logits(model, images, device=device)
+        logits[half != index] = found[torch.from_numpy(half != index)].numpy()
+        seen[half == index] = cross_entropy(found, targets)[half == index]
         report("Scoring", index + 1, 2)
 
     return HardnessResult(
         hardness=cross_entropy(torch.from_numpy(logits), targets),
         logits=logits,
+        seen=seen,
         half=half,
         models=tuple(model.cpu() for model in models),
     )

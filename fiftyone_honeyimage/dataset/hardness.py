@@ -11,18 +11,20 @@ from typing import Any
 import fiftyone as fo
 
 from ..core.device import choose_device
-from ..core.errors import ParameterError
+from ..core.errors import ParameterError, SamplesError
 from ..core.fleet import check_folder, check_workers
 from ..core.hardness import compute_hardness as score
 from ..core.hardness import find_label_errors, measure_skill
-from ..core.limits import SEED, check_flag, shown
+from ..core.limits import SEED, check_choice, check_flag, shown
+from ..core.methods.selection import RULES
 from ..core.models import Proxy, check_proxy, proxy_name
 from ..core.pipeline.loading import load_images
+from ..core.pipeline.planning import Pilot, pilot
 from ..core.training import TrainingConfig
 from ..version import __version__
 from .hardness_fields import check_hardness_field, label_error_field, write_hardness
 from .progress import Progress, StageBar
-from .runs import HARDNESS, catch_up, changing, root_dataset, save_run
+from .runs import HARDNESS, catch_up, changing, list_keys, root_dataset, run_results, save_run
 from .samples import proxy_input_size, read_labels
 
 
@@ -155,10 +157,42 @@ def compute_hardness(
                     "classes": labeled.classes,
                     "version": __version__,
                 },
-                {**asdict(summary), "failures": loaded.failures},
+                {
+                    **asdict(summary),
+                    "failures": loaded.failures,
+                    "pilots": {
+                        rule: pilot(
+                            result.hardness, result.seen, labeled.labels, rule, seed
+                        ).differences
+                        for rule in RULES
+                    },
+                },
                 overwrite=True,
             )
     return summary
+
+
+def read_pilot(
+    samples: fo.core.collections.SampleCollection, hardness_field: str, rule: str
+) -> Pilot:
+    """What the proxies of a hardness run would show of pairs.
+
+    Raises:
+        ParameterError: if there is no such rule
+        SamplesError: if there is no such run, or an older version made it
+    """
+    check_choice("selection", rule, RULES)
+    dataset = root_dataset(samples)
+    if hardness_field not in list_keys(dataset, HARDNESS):
+        raise SamplesError(
+            f"there is no hardness run '{hardness_field}': run compute_hardness first"
+        )
+    results = run_results(dataset, hardness_field)
+    if rule not in results.get("pilots", {}):
+        raise SamplesError(
+            f"the run '{hardness_field}' does not hold what plans take: compute hardness again"
+        )
+    return Pilot(rule, tuple((float(a), float(b)) for a, b in results["pilots"][rule]))
 
 
 def training_config(training: TrainingConfig | Mapping[str, Any] | str | None) -> TrainingConfig:

@@ -19,6 +19,9 @@ from .form_parts import ask, dropdown, multiple_choice, once, section, view_key
 if TYPE_CHECKING:
     from ..core.evidence.plan import Plan
 
+#: Pairs of which the form says how likely they find a model: more take too long to play through
+_MOST_PLAYED = 60
+
 #: What stays folded until it is asked for, beside the folded options of the methods
 _FURTHER = (
     "method",
@@ -105,6 +108,8 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
             else "half of those of each pair"
         ),
     ]
+    if power := _power_text(ctx, values, method, num_pairs, plan):
+        lines.append(power)
     if num_asked:
         lines.append(
             f"**{num_asked:,} test images left out** of it: a suspect is asked about them with secrets in them, and whoever "
@@ -217,6 +222,32 @@ def _ask_options(inputs: types.Object, method: Method, folded: bool) -> None:
     for question in method.Options.questions():
         if question.folded == folded:
             ask(inputs, question)
+
+
+def _power_text(
+    ctx: Any, values: Mapping[str, Any], method: Method, num_pairs: int, plan: Plan
+) -> str | None:
+    """How likely so many pairs find a model like those of the hardness run; None where that run does not tell."""
+    from ..core.pipeline.planning import power_of
+    from ..dataset.hardness import read_pilot
+
+    if method.shares_secrets or num_pairs < plan.min_pairs or num_pairs > _MOST_PLAYED:
+        return None
+    try:
+        found = read_pilot(
+            ctx.dataset, values["hardness_field"], values.get("selection", "hardest")
+        )
+    except HoneyImageError:  # scores of an older version, or of nobody's
+        return None
+    if len(found.differences) < num_pairs:
+        return None
+    power = power_of(found, num_pairs, plan.alpha).power
+    chance = "under 5 %" if power < 0.05 else "over 99 %" if power > 0.99 else f"about {power:.0%}"
+    return (
+        f"A model that remembers its images as the models of *Compute hardness* do is found with a probability of **{chance}** "
+        "by its first check; one that was trained for longer more surely, one that was trained for less or on cleaned images "
+        "less (`plan_marking` in Python says how many pairs that takes)"
+    )
 
 
 def _further(ctx: Any, inputs: types.Object, method: Method) -> None:

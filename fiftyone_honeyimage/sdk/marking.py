@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import fiftyone.core.collections as foc
 
     from ..core.models import Proxy
+    from ..core.pipeline.planning import MarkingPlan
     from ..core.training import TrainingConfig
     from ..dataset.hardness import HardnessSummary
     from ..dataset.marking.attach import Attached
@@ -89,6 +90,45 @@ def compute_hardness(
         executor=executor,
         checkpoint_dir=checkpoint_dir,
     )
+
+
+@public
+def plan_marking(
+    samples: foc.SampleCollection,
+    hardness_field: str = "honey_hardness",
+    alpha: float = 0.001,
+    power: float = 0.9,
+    selection: str = "hardest",
+    verification: int = 1,
+    kept: float = 1.0,
+) -> MarkingPlan:
+    """How many pairs find a model, from what the proxies of :func:`compute_hardness` remember.
+
+    Releases are played through: fair coins, a model that remembers its images as the proxies do theirs, the exact test. A
+    model that trained for longer is found with fewer pairs, one that trained for less, or on cleaned images, with more.
+
+    Args:
+        samples: the dataset
+        hardness_field ("honey_hardness"): scores of :func:`compute_hardness`
+        alpha (0.001): the probability with which an innocent model may be accused
+        power (0.9): the probability with which such a model is to be found
+        selection ("hardest"): which images become twins: ``"hardest"``, ``"spread"`` or ``"random"``
+        verification (1): which verification with the ledger it is planned for; each is held to a smaller share of α
+        kept (1.0): the share of the released twins that the model is taken to learn from; less than 1 for one that used
+            a part of the release, or left out what looked marked
+
+    Returns:
+        a :class:`~..core.pipeline.planning.MarkingPlan`: ``num_pairs``, None if 300 do not reach it, and the curve; ``print`` it
+
+    Raises:
+        ParameterError: if a number is out of range
+        SamplesError: if there is no such run, or too few pairs can be formed
+    """
+    from ..core.pipeline.planning import plan_marking as plan
+    from ..dataset.hardness import read_pilot
+
+    found = read_pilot(samples, hardness_field, selection)
+    return plan(found, alpha=alpha, power=power, position=verification, kept=kept)
 
 
 @public

@@ -34,6 +34,17 @@ def test_fields_hold_what_the_summary_says(fo: Any, scored: Any) -> None:
     assert dataset.get_field("honey_hardness_label_error").description
 
 
+def test_a_plan_rests_on_the_runs_own_proxies(scored: Any) -> None:
+    dataset, _ = scored
+    plan = fhi.plan_marking(dataset, alpha=0.05, selection="random")
+    assert [one.num_pairs for one in plan.curve] == [12, 16, 20][: len(plan.curve)]
+    assert "Probability by number of pairs: 12: " in str(plan)
+    with pytest.raises(fhi.SamplesError, match="there is no"):
+        fhi.plan_marking(dataset, "nothing")
+    with pytest.raises(fhi.ParameterError, match="selection"):
+        fhi.plan_marking(dataset, selection="easiest")
+
+
 def test_weak_proxies_call_no_label_wrong(scored: Any) -> None:
     dataset, summary = scored
     assert summary.chance == pytest.approx(1 / 3)

@@ -147,6 +147,24 @@ def test_form_shows_the_cost(make_hard: Callable[..., Any], resolve: Any) -> Non
     assert "52 training passes" in cost(method="unperturbed")
 
 
+def test_form_says_how_likely_the_pairs_find_a_model(
+    make_hard: Callable[..., Any], resolve: Any
+) -> None:
+    dataset = make_hard()
+
+    def cost(**params: Any) -> str:
+        return resolve("generate_honeyimages", dataset, **{**PARAMS, **params}).text("cost")
+
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    said = cost(num_pairs=12, num_honeyimages=12, alpha=0.05)
+    plan = fhi.plan_marking(dataset, alpha=0.05, power=1.0)
+    power = next(one.power for one in plan.curve if one.num_pairs == 12)
+    chance = "under 5 %" if power < 0.05 else "over 99 %" if power > 0.99 else f"{power:.0%}"
+    assert f"{chance}**" in said
+    assert "is found with a probability" not in cost(num_pairs=4, num_honeyimages=4)
+    assert "is found with a probability" not in cost(method="badnets")
+
+
 def test_form_warns_of_too_few_pairs(make_hard: Callable[..., Any], resolve: Any) -> None:
     dataset = make_hard()
 
