@@ -139,7 +139,7 @@ def _plots(record: Mapping[str, Any]) -> list[str]:
             ):
                 axes.plot(-np.log10(values), [place] * len(values), "o", color=colour, ms=4)
         axes.axvline(3, color="#ccc", lw=1)
-        axes.set_xlabel("\u2212log10 of the exact p (red: used the release; line: 0.001)")
+        axes.set_xlabel("\u2212log10 of p (red: used the release; line: 0.001)")
 
     def cost(axes: Any) -> None:
         intervals(axes, "accuracy_cost_points")
