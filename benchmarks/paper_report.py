@@ -49,6 +49,32 @@ project&rsquo;s verdict over all pairs. In brackets: what the HoneyImage paper p
 </body></html>
 """
 
+_SETS = {"cifar10": "CIFAR-10", "eurosat": "EuroSAT", "ham10000": "HAM10000"}
+
+#: Row → what it is, in the order of the README's table
+_WORDS = {
+    "honeyimage_smooth": "HoneyImages, as this project makes them",
+    "honeyimage": "HoneyImages, as the paper makes them",
+    "unperturbed": "hardest images unchanged (twins alone)",
+    "random": "random images unchanged",
+    "adv": "adversarial examples of hard images",
+    "mixup": "mixup of hard images",
+    "crop": "crops of hard images",
+    "flip": "hard images mirrored",
+    "lira_online": "LiRA online, hardest images unchanged",
+    "lira_offline": "LiRA offline, likewise",
+    "carlini_compat": "LiRA offline as its code has it, likewise",
+    "bavaria": "BaVarIA, likewise",
+    "model_loss": "Model-loss, likewise",
+    "learn_original": "Learn-original, likewise",
+    "badnets": "BadNets, 16 secrets of 3 images each",
+    "blended": "Blended, likewise",
+    "ubw_p": "UBW-P, likewise",
+    "ubw_c": "UBW-C, likewise",
+    "sscl_bw": "SSCL-BW, likewise",
+    "radioactive": "Radioactive data, likewise",
+}
+
 _COLUMNS = (
     ("AUROC", "auroc"),
     ("TPR", "tpr"),
@@ -79,6 +105,32 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
         for record in records
     ]
     return environment.from_string(_TEMPLATE).render(results=results)
+
+
+def main_table(records: Sequence[Mapping[str, Any]]) -> str:
+    """The README's table, Markdown: of every row AUROC and exact p on each data set that was measured at the scale "small"."""
+    small = {
+        record["figures"]["cells"][0]["data"]: record["figures"]["summary"]
+        for record in records
+        if record["figures"]["cells"][0]["scale"]["name"] == "small"
+    }
+    heads = [f"{_SETS[data]}: AUROC | {_SETS[data]}: exact p" for data in small]
+    lines = [
+        f"| method or score | {' | '.join(heads)} |",
+        "| --- " * (1 + 2 * len(small)) + "|",
+    ]
+    for row, words in _WORDS.items():
+        cells = [words]
+        for summary in small.values():
+            entry = summary[row]
+            own = f"{entry['auroc']['mean']:.2f}"
+            if "interval" in entry["auroc"]:
+                low, high = entry["auroc"]["interval"]
+                own = f"{own} ({low:.2f} to {high:.2f})"
+            paper = f" [{entry['paper']['auroc']:g}]" if "auroc" in entry["paper"] else ""
+            cells += [own + paper, ", ".join(f"{p:.1e}" for p in entry["p"]["infringing"])]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _described(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,8 +217,9 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--page", type=Path, default=PAGE)
     args = parser.parse_args()
-    args.page.write_text(page(read_results(args.results)), encoding="utf-8")
-    print(f"{args.page} was written")
+    records = read_results(args.results)
+    args.page.write_text(page(records), encoding="utf-8")
+    print(f"{main_table(records)}\n\n{args.page} was written")
 
 
 if __name__ == "__main__":

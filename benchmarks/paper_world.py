@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -65,6 +65,10 @@ SCALES = {
 }
 
 
+#: Images of a class that the private part must have
+_LEAST_OF_A_CLASS = 8
+
+
 class World:
     """One seed's images, and what every method shares."""
 
@@ -85,7 +89,9 @@ class World:
         if ends[-1] > len(order):
             raise SystemExit(f"{data} has {len(order)} images, and this scale needs {ends[-1]}")
         order, ends = kept_together(order, ends, shown)
-        public, private, test, others = np.split(order, ends)
+        parts = np.split(order, ends)
+        labels, self.classes, parts = without_rare_classes(labels, self.classes, parts)
+        public, private, test, others = parts
         self.public, self.public_labels = images[public], labels[public]
         self.private, self.labels = images[private], labels[private]
         self.test, self.test_labels = images[test], labels[test]
@@ -153,6 +159,24 @@ class World:
         logits = predict_logits(model, to_tensor(images), device=self.device)
         truth = torch.from_numpy(np.asarray(labels, np.int64))
         return cross_entropy(logits, truth), (logits.argmax(1) == truth).numpy()
+
+
+def without_rare_classes(
+    labels: np.ndarray, classes: list[str], parts: Sequence[np.ndarray]
+) -> tuple[np.ndarray, list[str], list[np.ndarray]]:
+    """Leaves out classes of which the private part, the second, has too few images for twins and for both halves.
+
+    Args:
+        labels: int64 (N,), of all images
+        classes: their names
+        parts: rows
+    """
+    counts = np.bincount(labels[parts[1]], minlength=len(classes))
+    kept = np.flatnonzero(counts >= _LEAST_OF_A_CLASS)
+    number = np.full(len(classes), -1)
+    number[kept] = np.arange(len(kept))
+    own = [part[number[labels[part]] >= 0] for part in parts]
+    return number[labels], [classes[label] for label in kept], own
 
 
 def kept_together(

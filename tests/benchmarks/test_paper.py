@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from benchmarks import paper, paper_report
 from benchmarks.datasets import data_root, load_images
 from benchmarks.paper_table import format_table, summarise
-from benchmarks.paper_world import SCALES, kept_together
+from benchmarks.paper_world import SCALES, kept_together, without_rare_classes
 from fiftyone_honeyimage.core.methods import METHODS
 from fiftyone_honeyimage.core.scores import SCORES
 
@@ -55,7 +56,13 @@ def test_intervals_are_students_over_seeds_beside_the_papers_value() -> None:
     assert all(
         "auroc" in row for found in committed for row in found["figures"]["summary"].values()
     )
-    assert paper_report.page(committed)
+    # What is shown of them is what they hold
+    pages = (paper_report.PAGE.read_text(encoding="utf-8"), paper_report.page(committed))
+    # Another version of Matplotlib draws otherwise
+    ours, theirs = (re.sub(r"<svg.*?</svg>", "", page, flags=re.DOTALL) for page in pages)
+    assert ours == theirs
+    readme = (paper_report.PAGE.parent.parent / "README.md").read_text(encoding="utf-8")
+    assert paper_report.main_table(committed) in readme
 
 
 def _cells(*aurocs: float) -> list[dict[str, Any]]:
@@ -114,6 +121,18 @@ def test_organmnist_is_read_from_medmnists_own_file(
     assert len(classes) == 11
     assert len(set(shown)) == 11
     assert load_images("organmnist", 10, 32)[0].shape == (11, 32, 32, 3)
+
+
+def test_classes_too_rare_for_twins_are_left_out_of_all_parts() -> None:
+    labels = np.repeat([0, 1, 2], (30, 30, 6))
+    parts = [np.arange(0, 66, 3), np.arange(1, 66, 3), np.arange(2, 66, 3)]
+    found, names, kept = without_rare_classes(labels, ["a", "b", "c"], parts)
+    assert names == ["a", "b"]
+    assert all(set(found[part]) == {0, 1} for part in kept)
+    assert [len(part) for part in kept] == [20, 20, 20]
+    same, names, kept = without_rare_classes(labels % 2, ["a", "b"], parts)
+    assert (same == labels % 2).all()
+    assert [len(part) for part in kept] == [len(part) for part in parts]
 
 
 def test_pictures_of_one_thing_are_not_split() -> None:
