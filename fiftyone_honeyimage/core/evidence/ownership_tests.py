@@ -58,11 +58,14 @@ def loss_decision(gains: npt.ArrayLike) -> PublishedDecision:
     Raises:
         ParameterError: if there are fewer than two, or one is not finite
 
-    Source: Sablayrolles et al., Radioactive data (arXiv 2002.00937), section 4.3, which compares the two losses.
+    Innocent models are accused as soon as the mark makes them less sure of what an image of another class is.
+
+    Source: Sablayrolles et al., Radioactive data (arXiv 2002.00937), section 4.3, which compares the two losses on images of
+    the class itself; what is asked about here is of other classes.
     """
     values = _checked(gains)
     return _decision(
-        "Radioactive data: is the loss lower with the mark?",
+        "Radioactive data: is the loss lower with the mark? (here on images of other classes, published for the class's own)",
         values,
         _t_test(values, 0.0),
         0.0,
