@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.attacks.base import Attack, Stolen, Thief, everything
+from benchmarks.attacks.base import Attack, Stolen, Thief, of_everything
 from benchmarks.datasets import to_tensor
 
 
@@ -22,7 +22,7 @@ class FineTune(Attack):
         model = thief.train(thief.images[: thief.num_own], thief.labels[: thief.num_own])
         epochs = max(1, round(self.times * thief.config.epochs))
         thief.train(thief.images, thief.labels, model, epochs=epochs, learning_rate=0.02)
-        return Stolen(thief.answers(model), everything(thief))
+        return of_everything(thief, model)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Distil(Attack):
         logits = thief.answers(thief.plain_model)(to_tensor(own))
         targets = torch.softmax(logits / self.temperature, dim=1)
         student = thief.train_by_batches(own, targets, lambda images, wanted: (images, wanted))
-        return Stolen(thief.answers(student), everything(thief))
+        return of_everything(thief, student)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Prune(Attack):
         with torch.no_grad():
             for weight in weights:
                 weight[weight.abs() <= least] = 0
-        return Stolen(thief.answers(model), everything(thief))
+        return of_everything(thief, model)
 
 
 @dataclass(frozen=True)
@@ -73,4 +73,4 @@ class Quantise(Attack):
                 if weight.dim() > 1:
                     scale = weight.abs().max() / levels
                     weight.copy_((weight / scale).round() * scale)
-        return Stolen(thief.answers(model), everything(thief))
+        return of_everything(thief, model)

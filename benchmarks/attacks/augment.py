@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from benchmarks.attacks.base import Attack, Batch, Stolen, Thief, everything, one_hot
+from benchmarks.attacks.base import Attack, Batch, Stolen, Thief, of_everything, one_hot
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Augment(Attack):
         targets = one_hot(thief, thief.labels)
         torch.manual_seed(thief.first_seed)  # torchvision's transforms draw from it
         model = thief.train_by_batches(thief.images, targets, self._change(thief))
-        return Stolen(thief.answers(model), everything(thief))
+        return of_everything(thief, model)
 
     def _change(self, thief: Thief) -> Batch:
         if self.how == "randaugment":

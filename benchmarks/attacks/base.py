@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -89,20 +89,17 @@ class Thief:
         )
         return model
 
-    def train_by_batches(
-        self, images: np.ndarray, targets: Tensor, change: Batch, epochs: int | None = None
-    ) -> nn.Module:
+    def train_by_batches(self, images: np.ndarray, targets: Tensor, change: Batch) -> nn.Module:
         """The same training with target probabilities, and something done to every batch.
 
         Args:
             images: uint8 (N, S, S, 3)
             targets: float (N, C)
             change: is called with each augmented batch
-            epochs (None): in place of the thief's
         """
         device = torch.device(self.device or "cpu")
         model = self.new_model().to(device).train()
-        config = replace(self.config, epochs=epochs or self.config.epochs)
+        config = self.config
         pixels, wanted, rows = (
             to_tensor(images).to(device),
             targets.to(device),
@@ -188,7 +185,7 @@ class Attack(ABC):
 class Filter(Attack):
     """Trains on what is left of the data."""
 
-    share: float = field(default=0.02)
+    share: float = 0.02
 
     @abstractmethod
     def suspicion(self, thief: Thief) -> np.ndarray:
@@ -207,6 +204,11 @@ class Filter(Attack):
 def everything(thief: Thief) -> np.ndarray:
     """bool (N,): that nothing was dropped."""
     return np.ones(len(thief.labels), dtype=bool)
+
+
+def of_everything(thief: Thief, model: nn.Module) -> Stolen:
+    """A model that was trained on all of it, as it is."""
+    return Stolen(thief.answers(model), everything(thief))
 
 
 def one_hot(thief: Thief, labels: np.ndarray) -> Tensor:

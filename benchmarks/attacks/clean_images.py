@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from benchmarks.attacks.base import Attack, Stolen, Thief, everything
+from benchmarks.attacks.base import Attack, Stolen, Thief, of_everything
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class CleanImages(Attack):
 
     def steal(self, thief: Thief) -> Stolen:
         cleaned = np.stack([self._cleaned(image) for image in thief.images])
-        return Stolen(thief.answers(thief.train(cleaned, thief.labels)), everything(thief))
+        return of_everything(thief, thief.train(cleaned, thief.labels))
 
     def _cleaned(self, pixels: np.ndarray) -> np.ndarray:
         image = Image.fromarray(pixels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.attacks.base import Attack, Stolen, Thief, everything
+from benchmarks.attacks.base import Attack, Stolen, Thief, of_everything
 
 
 @dataclass(frozen=True)
@@ -12,7 +12,7 @@ class Nothing(Attack):
     title = "trains on everything"
 
     def steal(self, thief: Thief) -> Stolen:
-        return Stolen(thief.answers(thief.plain_model), everything(thief))
+        return of_everything(thief, thief.plain_model)
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Epochs(Attack):
     def steal(self, thief: Thief) -> Stolen:
         epochs = max(1, round(self.times * thief.config.epochs))
         model = thief.train(thief.images, thief.labels, epochs=epochs)
-        return Stolen(thief.answers(model), everything(thief))
+        return of_everything(thief, model)
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class WeightDecay(Attack):
 
     def steal(self, thief: Thief) -> Stolen:
         model = thief.train(thief.images, thief.labels, weight_decay=self.decay)
-        return Stolen(thief.answers(model), everything(thief))
+        return of_everything(thief, model)
 
 
 @dataclass(frozen=True)
@@ -45,4 +45,4 @@ class LabelSmoothing(Attack):
 
     def steal(self, thief: Thief) -> Stolen:
         model = thief.train(thief.images, thief.labels, label_smoothing=self.smoothing)
-        return Stolen(thief.answers(model), everything(thief))
+        return of_everything(thief, model)

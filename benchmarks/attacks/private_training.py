@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
-from benchmarks.attacks.base import Attack, Stolen, Thief, everything
+from benchmarks.attacks.base import Attack, Stolen, Thief, of_everything
 from benchmarks.datasets import to_tensor
 
 _LEARNING_RATE, _MOMENTUM = 0.5, 0.9
@@ -58,4 +58,4 @@ class PrivateTraining(Attack):
                 total += noise * self.clip * torch.randn(total.shape, generator=generator)
                 speed[name].mul_(_MOMENTUM).add_(total / size)
                 weights[name].sub_(_LEARNING_RATE * speed[name])
-        return Stolen(thief.answers(model.eval()), everything(thief))
+        return of_everything(thief, model.eval())

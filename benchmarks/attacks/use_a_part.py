@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.attacks.base import Attack, Stolen, Thief, everything
+from benchmarks.attacks.base import Attack, Stolen, Thief, of_everything
 
 
 @dataclass(frozen=True)
@@ -34,4 +34,4 @@ class MixIn(Attack):
             )
         images = np.concatenate([thief.images, thief.others[: max(0, wanted)]])
         labels = np.concatenate([thief.labels, thief.other_labels[: max(0, wanted)]])
-        return Stolen(thief.answers(thief.train(images, labels)), everything(thief))
+        return of_everything(thief, thief.train(images, labels))
