@@ -1,12 +1,14 @@
-"""One seed of :mod:`benchmarks.thieves`: a release with several kinds of pairs in it, and what a suspect shows of each.
+"""One seed of :mod:`benchmarks.thieves`: a release in which every private image is one of a pair, and what a suspect shows.
 
-The hard pairs of all kinds are drawn from one list, so that they differ by their marks alone.
+The hardest pairs are dealt at random to three kinds, which differ by their marks alone; all others are left as they are.
+What a rule of choice would have got is read off the unchanged pairs that it would have taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from scipy import stats
 
 from benchmarks.attacks.base import Answers, Stolen, Thief
 from benchmarks.datasets import load_images, to_tensor
+from fiftyone_honeyimage.core.evidence.adjustment import adjust
 from fiftyone_honeyimage.core.evidence.twins import sign_test, signed_rank_test
 from fiftyone_honeyimage.core.hardness import compute_hardness
 from fiftyone_honeyimage.core.methods import METHODS
@@ -25,15 +28,43 @@ from fiftyone_honeyimage.core.scores.confidence import phi
 from fiftyone_honeyimage.core.seeds import derive_seed
 from fiftyone_honeyimage.core.training import TrainingConfig, cross_entropy, predict_logits
 
-#: Kind → (where its images come from, how they are marked: None or the smoothing of their HoneyImages)
-KINDS: dict[str, tuple[str, float | None]] = {
-    "hardest, unchanged": ("hardest", None),
-    "hardest, HoneyImages": ("hardest", 1.0),
-    "hardest, the paper's HoneyImages": ("hardest", 0.0),
-    "75th percentile, unchanged": ("upper", None),
-    "any, unchanged": ("any", None),
+#: Kinds that are dealt the hardest pairs → how they are marked: not at all, or the smoothing of their HoneyImages
+DEALT: dict[str, float | None] = {
+    "hardest, unchanged": None,
+    "hardest, HoneyImages": 1.0,
+    "hardest, the paper's HoneyImages": 0.0,
 }
-SCORES = ("loss", "loss adjusted", "phi", "phi adjusted", "labels")
+
+#: Rules of choice among the unchanged pairs → what they rank by, and the share of the ranking that they take from, its
+#: top first
+RULES: dict[str, tuple[str, float, float]] = {
+    "largest out − in, unchanged": ("gain", 0.0, 0.1),
+    "hard, not the hardest, unchanged": ("hardness", 0.1, 0.25),
+    "75th percentile, unchanged": ("hardness", 0.15, 0.35),
+    "any, unchanged": ("hardness", 0.0, 1.0),
+}
+KINDS = (*DEALT, *RULES)
+
+#: What sides are compared by. "Adjusted" takes off half of what models say that have not seen them, "less references"
+#: all of it, as LiRA offline with one spread for all images does; "of views" is the mean over :data:`VIEWS`
+SCORES = (
+    "loss",
+    "loss adjusted",
+    "loss of views adjusted",
+    "phi adjusted",
+    "phi less references",
+    "phi of views adjusted",
+    "labels",
+    "labels of views",
+)
+
+#: Ways an image is asked about: mirrored or not, and moved by pixels down and right
+VIEWS = ((0, 0, 0), (1, 0, 0), (0, 2, 0), (0, -2, 0), (0, 0, 2), (0, 0, -2))
+
+#: Releases of so many pairs that are played through for the share of verdicts, and the level of a first verification
+#: with a ledger at α = 0.001
+SIZES, LEVEL = (40, 100, 200), 0.0005
+_PLAYS = 300
 
 
 @dataclass(frozen=True)
@@ -79,26 +110,33 @@ class World:
         self.config = TrainingConfig(
             epochs=scale.epochs, batch_size=scale.batch_size, weight_decay=scale.weight_decay
         )
-        hardness = compute_hardness(
-            to_tensor(own),
-            self.labels,
-            self.num_classes,
-            proxy=scale.proxy,
-            config=self.config,
-            seed=seed,
-            device=device,
-        ).hardness
-        pairs = choose_pairs(hardness, self.labels, scale.pairs_a_kind, seed)
-        self.protected, self.references = self._mark(own, pairs, asked)
-
-        rng = np.random.default_rng(derive_seed(seed, "coins"))
-        coins = {kind: rng.integers(0, 2, len(rows)) for kind, rows in pairs.items()}
-        self.released, withheld = (
-            {kind: rows[np.arange(len(rows)), coins[kind] ^ other] for kind, rows in pairs.items()}
-            for other in (0, 1)
+        # Two splits: of each image two models that have not seen it
+        runs = [
+            compute_hardness(
+                to_tensor(own),
+                self.labels,
+                self.num_classes,
+                proxy=scale.proxy,
+                config=self.config,
+                seed=derive_seed(seed, f"split {number}"),
+                device=device,
+            )
+            for number in range(2)
+        ]
+        unseen, seen = (
+            np.mean([getattr(run, name) for run in runs], axis=0) for name in ("hardness", "seen")
         )
-        self.withheld = withheld
-        self.release = np.setdiff1d(np.arange(len(own)), np.concatenate(list(withheld.values())))
+        self._unseen_by = [(run.models, run.half) for run in runs]
+        pairs, groups = choose_pairs(unseen, unseen - seen, self.labels, scale.pairs_a_kind, seed)
+        self.protected = self._mark(
+            own, {kind: pairs[rows] for kind, rows in groups.items()}, asked
+        )
+
+        coins = np.random.default_rng(derive_seed(seed, "coins")).integers(0, 2, len(pairs))
+        released, withheld = (pairs[np.arange(len(pairs)), coins ^ other] for other in (0, 1))
+        self.released = {kind: released[rows] for kind, rows in groups.items()}
+        self.withheld = {kind: withheld[rows] for kind, rows in groups.items()}
+        self.release = np.setdiff1d(np.arange(len(own)), withheld)
         self.thief = Thief(
             np.concatenate([images[public], self.protected[self.release]]),
             np.concatenate([labels[public], self.labels[self.release]]),
@@ -112,18 +150,20 @@ class World:
             device,
             derive_seed(seed, "thief's first"),
         )
+        self._references = self._unseen_losses()
 
     def _mark(
         self, images: np.ndarray, pairs: Mapping[str, np.ndarray], asked: Mapping[str, Any]
-    ) -> tuple[np.ndarray, list[Answers]]:
-        """The private images with HoneyImages in place, and what models say that saw none of the pairs."""
+    ) -> np.ndarray:
+        """The private images with HoneyImages in place."""
         protected = images.copy()
-        every = np.concatenate([rows.reshape(-1) for rows in pairs.values()])
-        rest = np.setdiff1d(np.arange(len(images)), every)
-        method, references = METHODS["honeyimage"], []
-        for smoothing in sorted({how for _, how in KINDS.values() if how is not None}):
-            kinds = [kind for kind, (_, how) in KINDS.items() if how == smoothing]
-            rows = np.concatenate([pairs[kind].reshape(-1) for kind in kinds])
+        marked = {kind: how for kind, how in DEALT.items() if how is not None}
+        rest = np.setdiff1d(
+            np.arange(len(images)), np.concatenate([pairs[kind].reshape(-1) for kind in marked])
+        )
+        method = METHODS["honeyimage"]
+        for kind, smoothing in marked.items():
+            rows = pairs[kind].reshape(-1)
             result = method.craft(
                 CraftRequest(
                     candidates=list(images[rows]),
@@ -141,95 +181,163 @@ class World:
                 )
             )
             protected[rows] = np.stack(list(result.images))
-            model = result.out_model
-            references.append(
-                lambda shown, model=model: predict_logits(model, shown, device=self.device)
-            )
-        return protected, references
+        return protected
+
+    def _unseen_losses(self) -> np.ndarray:
+        """Of every private image, as it is released, the mean loss of the models that have not seen it, float64 (N,)."""
+        truth, shown = torch.from_numpy(self.labels), to_tensor(self.protected)
+        found = []
+        for models, half in self._unseen_by:
+            losses = [
+                cross_entropy(predict_logits(model, shown, device=self.device), truth)
+                for model in models
+            ]
+            found.append(np.where(half == 0, losses[1], losses[0]))
+        return np.mean(found, axis=0)
 
     def judge(self, stolen: Stolen) -> dict[str, Any]:
         """Accuracy, what of each kind was lost, and what is shown of it by each score."""
         logits = stolen.answers(to_tensor(self.test))
         gone = self.release[~stolen.kept[self.thief.num_own :]]
+        values = self._values(stolen.answers)
         return {
             "test_accuracy": float((logits.argmax(1).numpy() == self.test_labels).mean()),
             "dropped": {
                 kind: float(np.isin(rows, gone).mean()) for kind, rows in self.released.items()
             },
-            "kinds": {kind: self._shown_of(kind, stolen) for kind in KINDS},
+            "kinds": {kind: self._shown_of(kind, values, stolen.labels_alone) for kind in KINDS},
         }
 
-    def _shown_of(self, kind: str, stolen: Stolen) -> dict[str, Any]:
-        seen, known = (
-            self._differences(kind, answers) for answers in ([stolen.answers], self.references)
-        )
-        values = {name: seen[name] for name in ("loss", "phi", "labels")}
-        for name in ("loss", "phi"):
-            values[f"{name} adjusted"] = adjusted(seen[name], known[name])
-        if stolen.labels_alone:
-            values = dict.fromkeys(SCORES, seen["labels"])
+    def _values(self, answers: Answers) -> dict[str, np.ndarray]:
+        """Of every private image what each score is made of: lower on what a model has seen, float64 (N,)."""
+        truth = torch.from_numpy(self.labels)
+        logits = [answers(seen_as(self.protected, *view)) for view in VIEWS]
+        losses = np.array([cross_entropy(one, truth) for one in logits])
+        wrong = np.array([(one.argmax(1) != truth).numpy() for one in logits], np.float64)
+        return {
+            "loss": losses[0],
+            "loss of views": losses.mean(axis=0),
+            "phi": -phi(losses[0]),
+            "phi of views": -phi(losses).mean(axis=0),
+            "labels": wrong[0],
+            "labels of views": wrong.mean(axis=0),
+        }
+
+    def _shown_of(
+        self, kind: str, values: Mapping[str, np.ndarray], labels_alone: bool
+    ) -> dict[str, Any]:
+        def differences(of: np.ndarray) -> np.ndarray:
+            return of[self.withheld[kind]] - of[self.released[kind]]
+
         found = {}
         for name in SCORES:
-            spread = float(values[name].std(ddof=1))
-            test = sign_test if name == "labels" or stolen.labels_alone else signed_rank_test
-            found[name] = {
-                "effect": float(values[name].mean()) / spread if spread else 0.0,
-                "p": test(values[name]).p_value,
-            }
+            if labels_alone and not name.startswith("labels"):
+                name_of = "labels of views" if "views" in name else "labels"
+            else:
+                name_of = name
+            base = name_of.removesuffix(" adjusted").removesuffix(" less references")
+            shown = differences(values[base])
+            known = differences(
+                -phi(self._references) if base.startswith("phi") else self._references
+            )
+            if name_of.endswith(" adjusted"):
+                shown = adjust(shown, known)
+            elif name_of.endswith(" less references"):
+                shown = shown - known
+            found[name] = evidence_of(shown, signs_alone=name_of == "labels")
         return found
 
-    def _differences(self, kind: str, said_by: Sequence[Answers]) -> dict[str, np.ndarray]:
-        """Withheld less released, averaged over models: positive where the released side is known better."""
-        both = []
-        for rows in (self.withheld[kind], self.released[kind]):
-            truth = torch.from_numpy(self.labels[rows])
-            logits = [answers(to_tensor(self.protected[rows])) for answers in said_by]
-            loss = np.array([cross_entropy(one, truth) for one in logits])
-            wrong = np.array([(one.argmax(1) != truth).numpy() for one in logits], np.float64)
-            both.append({"loss": loss, "phi": -phi(loss), "labels": wrong})
-        withheld, released = both
-        return {name: (withheld[name] - released[name]).mean(axis=0) for name in withheld}
+
+def evidence_of(differences: np.ndarray, *, signs_alone: bool = False) -> dict[str, Any]:
+    """Effect of a pair, exact p, and by number of pairs the share of verdicts.
+
+    Args:
+        differences: float64 (n,), positive where the released side is known better
+        signs_alone: whether the sign test decides
+    """
+    spread = float(differences.std(ddof=1))
+    test = sign_test if signs_alone else signed_rank_test
+    return {
+        "effect": float(differences.mean()) / spread if spread else 0.0,
+        "num_pairs": len(differences),
+        "p": test(differences).p_value,
+        "verdicts": {str(size): share_derived(differences, size) for size in SIZES},
+    }
+
+
+def share_derived(differences: np.ndarray, size: int) -> float:
+    """Of releases of so many pairs, drawn from these with replacement, the share whose model is derived at :data:`LEVEL`."""
+    rng = np.random.default_rng(size)
+    drawn = rng.choice(differences, (_PLAYS, size))
+    ranks = stats.rankdata(np.abs(drawn), axis=1)
+    # Pairs without a difference tell nothing: half of their ranks
+    sums = (ranks * ((drawn > 0) + 0.5 * (drawn == 0))).sum(axis=1)
+    return float((sums >= least_rank_sum(size)).mean())
+
+
+@cache
+def least_rank_sum(size: int) -> int:
+    """The least sum of the ranks of the positive pairs that is as rare as :data:`LEVEL`, exactly."""
+    low, high = 0, size * (size + 1) // 2
+    while low < high:
+        middle = (low + high) // 2
+        if signed_rank_test(_signed(size, middle)).p_value <= LEVEL:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _signed(size: int, rank_sum: int) -> np.ndarray:
+    """Differences 1 to ``size`` of which the positive ones add up to a sum."""
+    values = -np.arange(1.0, size + 1)
+    for rank in range(size, 0, -1):
+        if rank <= rank_sum:
+            values[rank - 1] = rank
+            rank_sum -= rank
+    return values
+
+
+def seen_as(images: np.ndarray, mirrored: int, down: int, right: int) -> torch.Tensor:
+    """Images mirrored or not, and moved, their edges repeated: uint8 (N, 3, S, S)."""
+    pixels = to_tensor(images)
+    if mirrored:
+        pixels = pixels.flip(3)
+    if not down and not right:
+        return pixels
+    reach = max(abs(down), abs(right))
+    wider = torch.nn.functional.pad(pixels.float(), (reach,) * 4, mode="replicate").to(torch.uint8)
+    size = pixels.shape[-1]
+    moved = wider.narrow(2, reach - down, size).narrow(3, reach - right, size)
+    return moved.contiguous()
 
 
 def choose_pairs(
-    hardness: np.ndarray, labels: np.ndarray, count: int, seed: int
-) -> dict[str, np.ndarray]:
-    """For each kind its pairs, int64 (count, 2): rows of one label and neighbouring hardness."""
-    rng = np.random.default_rng(derive_seed(seed, "pairs"))
-    taken = np.zeros(len(labels), dtype=bool)
-    chosen: dict[str, np.ndarray] = {}
+    hardness: np.ndarray, gains: np.ndarray, labels: np.ndarray, count: int, seed: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """All pairs, int64 (P, 2), rows of one label and neighbouring hardness; and which of them are of each kind.
 
-    def take(allowed: np.ndarray, number: int) -> np.ndarray:
-        found = select_candidates(
-            hardness,
-            labels,
-            num_honeyimages=number,
-            num_pairs=number,
-            excluded={"not asked for": ~allowed | taken},
-        ).pairs
-        taken[found.reshape(-1)] = True
-        return rng.permutation(found)
-
-    everything = np.ones(len(labels), dtype=bool)
-    rank = stats.rankdata(hardness) / len(labels)
-    for place, allowed in (
-        ("hardest", everything),
-        ("upper", (rank > 0.65) & (rank < 0.85)),
-        ("any", everything),
-    ):
-        kinds = [kind for kind, (where, _) in KINDS.items() if where == place]
-        number = count * len(kinds)
-        if place != "any":
-            found = take(allowed, number)
-        else:  # every pair of neighbours that is left, and of those some at random
-            left = int((~taken).sum() // 2 - len(np.unique(labels)))
-            found = take(allowed, left)[:number]
-        chosen.update(zip(kinds, np.split(found, len(kinds)), strict=True))
-    return chosen
-
-
-def adjusted(differences: np.ndarray, covariates: np.ndarray) -> np.ndarray:
-    """Differences less β times the covariates, β by least squares through the origin."""
-    scale = float((covariates**2).sum())
-    beta = float((covariates * differences).sum()) / scale if scale else 0.0
-    return differences - beta * covariates
+    Args:
+        hardness, gains: float64 (N,), loss of models that have not seen an image, and what it is above those that have
+        labels: int (N,)
+        count: pairs of each kind that is dealt
+        seed: of the dealing
+    """
+    number = int(sum((labels == label).sum() // 2 for label in np.unique(labels)))
+    pairs = select_candidates(
+        hardness, labels, num_honeyimages=number, num_pairs=number
+    ).pairs  # the hardest first
+    dealt = np.random.default_rng(derive_seed(seed, "pairs")).permutation(count * len(DEALT))
+    groups = dict(zip(DEALT, np.split(dealt, len(DEALT)), strict=True))
+    marked = np.concatenate([groups[kind] for kind, how in DEALT.items() if how is not None])
+    unchanged = np.setdiff1d(np.arange(number), marked)
+    for kind, (name, top, bottom) in RULES.items():
+        # A pair's place among all, those with marks too
+        by = (
+            np.arange(number)
+            if name == "hardness"
+            else np.argsort(-gains[pairs].mean(axis=1), kind="stable")
+        )
+        taken = by[round(top * number) : round(bottom * number)]
+        groups[kind] = taken[np.isin(taken, unchanged)]
+    return pairs, groups
