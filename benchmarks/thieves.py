@@ -2,7 +2,7 @@
 
 Kinds of pairs lie in one release (:mod:`benchmarks.thieves_world`, which says what scores are); a cell is one attack
 (:mod:`benchmarks.attacks`) on one seed's release: the accuracy that it costs beside the thief who does nothing, the share of
-each kind's released twins that it dropped, and for each kind and score the effect of a pair (the mean of its
+each kind's released twins that it dropped, how well its filter told them from unmarked images, and for each kind and score the effect of a pair (the mean of its
 differences over their standard deviation), the exact p, the pairs that α = 0.001 at power 0.9 would take, which fall
 with the square of the effect, and the share of verdicts of releases of 40, 100 and 200 pairs whose coins are drawn again
 and again. The attack "dp_sgd" takes Opacus (pip install opacus).
@@ -95,6 +95,8 @@ def summarise(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                         for size in SIZES
                     },
                 }
+            if all("auroc" in cell for cell in own):
+                of_kind["auroc"] = interval([cell["auroc"][kind] for cell in own])
             entry[kind] = of_kind
         summary[attack] = entry
     return summary

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import stats
+from sklearn.metrics import roc_auc_score
 
 from benchmarks.attacks.base import Answers, Stolen, Thief
 from benchmarks.datasets import load_images, to_tensor
@@ -200,13 +201,29 @@ class World:
         logits = stolen.answers(to_tensor(self.test))
         gone = self.release[~stolen.kept[self.thief.num_own :]]
         values = self._values(stolen.answers)
+        found = {}
+        if stolen.suspicion is not None:
+            found["auroc"] = {
+                kind: self._found(stolen.suspicion, rows) for kind, rows in self.released.items()
+            }
         return {
+            **found,
             "test_accuracy": float((logits.argmax(1).numpy() == self.test_labels).mean()),
             "dropped": {
                 kind: float(np.isin(rows, gone).mean()) for kind, rows in self.released.items()
             },
             "kinds": {kind: self._shown_of(kind, values, stolen.labels_alone) for kind in KINDS},
         }
+
+    def _found(self, suspicion: np.ndarray, rows: np.ndarray) -> float:
+        """AUROC of a filter between released images of a kind and those of no mark, all of the release."""
+        of_release = suspicion[self.thief.num_own :]
+        own = np.isin(self.release, rows)
+        marked = [self.released[kind] for kind, how in DEALT.items() if how is not None]
+        others = ~own & ~np.isin(self.release, np.concatenate(marked))
+        if not others.any():
+            return 0.5  # the kind is all of them
+        return float(roc_auc_score(own[own | others], of_release[own | others]))
 
     def _values(self, answers: Answers) -> dict[str, np.ndarray]:
         """Of every private image what each score is made of: lower on what a model has seen, float64 (N,)."""

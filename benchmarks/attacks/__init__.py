@@ -8,7 +8,7 @@ from benchmarks.attacks.augment import Augment
 from benchmarks.attacks.base import Attack
 from benchmarks.attacks.clean_images import CleanImages
 from benchmarks.attacks.deduplicate import Deduplicate
-from benchmarks.attacks.drop_detected import DropDetected
+from benchmarks.attacks.drop_detected import DropDetected, DropSeen
 from benchmarks.attacks.drop_hardest import DropHardest
 from benchmarks.attacks.drop_mislabelled import DropMislabelled
 from benchmarks.attacks.drop_unsettled import DropUnsettled
@@ -22,6 +22,7 @@ ATTACKS: dict[str, Attack] = {
     "drop_mislabelled": DropMislabelled(),
     "drop_unsettled_2": DropUnsettled(0.02),
     **{f"drop_detected_{share}": DropDetected(share / 100) for share in (2, 5)},
+    "drop_seen_5": DropSeen(0.05),
     "deduplicate_2": Deduplicate(0.02),
     **{f"jpeg_{quality}": CleanImages("jpeg", quality) for quality in (75, 50)},
     "resize_half": CleanImages("resize", 0.5),

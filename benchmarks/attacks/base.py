@@ -158,11 +158,13 @@ class Stolen:
         answers: of the model, to whoever asks
         kept: bool (N,), which of the thief's images it was trained on
         labels_alone: whether it tells classes alone
+        suspicion: float (N,), by which a filter dropped images: the largest first; None if nothing was
     """
 
     answers: Answers
     kept: np.ndarray
     labels_alone: bool = False
+    suspicion: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,8 @@ class Filter(Attack):
         gone = np.argsort(-values, kind="stable")[: round(self.share * len(values))]
         kept = np.ones(len(values), dtype=bool)
         kept[gone] = False
-        return Stolen(thief.answers(thief.train(thief.images[kept], thief.labels[kept])), kept)
+        model = thief.train(thief.images[kept], thief.labels[kept])
+        return Stolen(thief.answers(model), kept, suspicion=values)
 
 
 def everything(thief: Thief) -> np.ndarray:

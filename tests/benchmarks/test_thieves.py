@@ -16,7 +16,20 @@ from benchmarks.attacks import ATTACKS
 from benchmarks.attacks.answer_otherwise import LookUp
 from benchmarks.attacks.base import Thief
 from benchmarks.datasets import data_root, to_tensor
-from benchmarks.thieves_world import KINDS, SCORES, choose_pairs
+from benchmarks.thieves_world import (
+    DEALT,
+    KINDS,
+    LEVEL,
+    RULES,
+    SCORES,
+    SIZES,
+    VIEWS,
+    choose_pairs,
+    least_rank_sum,
+    seen_as,
+    share_derived,
+)
+from fiftyone_honeyimage.core.evidence.twins import signed_rank_test
 from fiftyone_honeyimage.core.training import TrainingConfig
 
 
@@ -51,19 +64,67 @@ def test_who_looks_images_up_answers_for_them_by_the_model_that_has_not_seen_the
     assert (said(255 - to_tensor(made.images))[:, 0] == 1.5).all()
 
 
-def test_pairs_of_all_kinds_are_apart_and_of_one_label() -> None:
+def test_every_image_is_in_one_pair_and_kinds_take_the_pairs_that_they_say() -> None:
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 4, 400)
-    pairs = choose_pairs(rng.exponential(size=400), labels, 10, 0)
-    assert set(pairs) == set(KINDS)
-    rows = np.concatenate([own.ravel() for own in pairs.values()])
-    assert len(np.unique(rows)) == len(rows) == 20 * len(KINDS)
-    assert all((labels[own[:, 0]] == labels[own[:, 1]]).all() for own in pairs.values())
+    hardness, gains = rng.exponential(size=(2, 400))
+    pairs, groups = choose_pairs(hardness, gains, labels, 10, 0)
+    assert set(groups) == set(KINDS)
+    assert len(np.unique(pairs)) == pairs.size == 400 - sum(np.bincount(labels) % 2)
+    assert (labels[pairs[:, 0]] == labels[pairs[:, 1]]).all()
+    dealt = np.concatenate([groups[kind] for kind in DEALT])
+    assert sorted(dealt) == list(range(30))
+    of_pairs = hardness[pairs].mean(axis=1)
+    assert of_pairs[dealt].min() >= np.delete(of_pairs, dealt).max()
+    marked = np.concatenate([groups[kind] for kind, how in DEALT.items() if how is not None])
+    assert all(not np.isin(groups[kind], marked).any() for kind in RULES)
+    assert len(groups["any, unchanged"]) == len(pairs) - 20
+    by_gain = gains[pairs].mean(axis=1)
+    others = np.setdiff1d(groups["any, unchanged"], groups["largest out − in, unchanged"])
+    assert by_gain[groups["largest out − in, unchanged"]].min() > by_gain[others].max()
+
+
+def test_verdicts_are_counted_at_the_level_of_the_exact_test() -> None:
+    for size in (12, 40):
+        least = least_rank_sum(size)
+        ranks = np.arange(1.0, size + 1)
+        over, under = (_with_sum(ranks, least - less) for less in (0, 1))
+        assert signed_rank_test(over).p_value <= LEVEL < signed_rank_test(under).p_value
+    rng = np.random.default_rng(0)
+    nothing = rng.normal(size=400)
+    nothing = np.concatenate([nothing, -nothing])
+    assert share_derived(nothing, 100) < 0.02
+    # An effect of 0.5: 77 pairs find nine of ten at 0.001
+    assert 0.85 < share_derived(nothing / nothing.std() + 0.5, 100) < 0.99
+
+
+def _with_sum(ranks: np.ndarray, wanted: int) -> np.ndarray:
+    """Differences of these sizes whose positive ones add up to a sum."""
+    signed = -ranks
+    for place in reversed(range(len(ranks))):
+        if ranks[place] <= wanted:
+            signed[place], wanted = ranks[place], wanted - ranks[place]
+    assert not wanted
+    return signed
+
+
+def test_views_move_and_mirror_images() -> None:
+    image = np.zeros((1, 8, 8, 3), dtype=np.uint8)
+    image[0, 2, 3] = 9
+    found = {view: torch.nonzero(seen_as(image, *view)[0, 0]).tolist() for view in VIEWS}
+    assert found == {
+        (0, 0, 0): [[2, 3]], (1, 0, 0): [[2, 4]], (0, 2, 0): [[4, 3]],
+        (0, -2, 0): [[0, 3]], (0, 0, 2): [[2, 5]], (0, 0, -2): [[2, 1]],
+    }  # fmt: skip
 
 
 def test_effects_and_pairs_needed_are_as_computed_by_hand() -> None:
     def cell(attack: str, seed: int, accuracy: float, effect: float) -> dict[str, Any]:
-        score = {name: {"effect": effect, "p": 1e-4 if seed else 0.2} for name in SCORES}
+        verdicts = {str(size): effect for size in SIZES}
+        score = {
+            name: {"effect": effect, "p": 1e-4 if seed else 0.2, "verdicts": verdicts}
+            for name in SCORES
+        }
         kinds, dropped = dict.fromkeys(KINDS, score), dict.fromkeys(KINDS, 0.25)
         return {
             "attack": attack, "seed": seed, "title": attack, "test_accuracy": accuracy,
@@ -78,6 +139,7 @@ def test_effects_and_pairs_needed_are_as_computed_by_hand() -> None:
     # (3.0902 + 1.2816)² = 19.113, over 0.5²
     assert of_kind["pairs_needed"] == 77
     assert of_kind["derived"] == 1
+    assert of_kind["verdicts"]["100"] == pytest.approx(0.5)
     assert "77 pairs, 25% dropped" in thieves.format_table({"jpeg_75": found})
 
 
