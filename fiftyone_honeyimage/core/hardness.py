@@ -102,6 +102,15 @@ class HardnessResult:
     embedding: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
     @property
+    def measures(self) -> dict[str, np.ndarray]:
+        """What a choice may take beside hardness, by the names of :data:`.methods.selection.MEASURES`."""
+        return {
+            "gain": self.hardness - self.seen,
+            "unsettled": self.trace_iqr,
+            "embedding": self.embedding,
+        }
+
+    @property
     def predictions(self) -> np.ndarray:
         """int64 (N,): the out-of-fold predicted classes."""
         return self.logits.argmax(axis=1)

@@ -93,7 +93,9 @@ def _train_model(
             scheduler.step()
             total += loss.detach() * len(truth)
             correct += (logits.detach().argmax(1) == truth).sum()
-            if trace is not None:  # beside the loss that is trained, which stays the same to the bit
+            if (
+                trace is not None
+            ):  # beside the loss that is trained, which stays the same to the bit
                 trace[epoch, chunk] = F.cross_entropy(logits.detach(), truth, reduction="none")
 
         # The epoch's only wait for the device

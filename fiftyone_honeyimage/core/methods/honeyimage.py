@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ParameterError
 from ..limits import EPSILON, NUM_STEPS, SMOOTHING, Choice, Flag, Real, shown
 from .base import Method, RunSize
-from .options import Options, option
+from .options import option
+from .selection_options import SelectionOptions
 
 if TYPE_CHECKING:
     from ..codecs.base import Codec
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class AscentOptions(Options):
+class AscentOptions(SelectionOptions):
     """The ascent's parameters (eq. 3 to 5 of the paper, and ours).
 
     Attributes:

@@ -23,7 +23,7 @@ from ..methods import METHODS
 from ..methods.base import RunSize
 from ..methods.crafted import check_result
 from ..methods.request import CraftRequest, CraftResult
-from ..methods.selection import Candidates
+from ..methods.selection import NO_MEASURES, Candidates
 from ..methods.survival import Survival, measure_survival
 from ..methods.trade_off import measure_trade_off
 from ..metrics import LpipsMetric, LpipsUnavailable, compare_images
@@ -58,6 +58,7 @@ def make_images(
     report: Report,
     executor: Executor | None = None,
     trained_dir: Path | None = None,
+    measures: Mapping[str, np.ndarray] = NO_MEASURES,
 ) -> None:
     """Chooses, crafts, measures and writes the HoneyImages and their manifest."""
     lpips_metric, lpips_note = _load_lpips(lpips_backbone)
@@ -66,7 +67,8 @@ def make_images(
     kept = np.array([position[sample_id] for sample_id in loaded.samples.ids])
     masks = {name: mask[kept] for name, mask in exclusions.items()}
     scores = hardness[kept]
-    candidates = choose_candidates(loaded.samples, loaded.images, scores, masks, request)
+    own = {name: values[kept] for name, values in measures.items()}
+    candidates = choose_candidates(loaded.samples, loaded.images, scores, masks, request, own)
     report("Looking for duplicates", 1, 1)
 
     rows = candidates.rows

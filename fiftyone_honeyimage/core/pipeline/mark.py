@@ -32,6 +32,7 @@ from ..ledger.ledger import Ledger, load_ledger
 from ..limits import PROXY_SIZE, SEED, TRADE_OFF, Whole
 from ..methods import METHODS
 from ..methods.options import check_known
+from ..methods.selection import NO_MEASURES, measures_needed
 from ..models import Proxy, proxy_name
 from ..progress import Report, silent
 from ..training import TrainingConfig
@@ -71,6 +72,7 @@ def mark(
     report: Report = silent,
     executor: Executor | None = None,
     checkpoint_dir: str | os.PathLike[str] | None = None,
+    measures: Mapping[str, np.ndarray] = NO_MEASURES,
 ) -> Ledger:
     """Marks labelled files, and commits to the pairs and their coins; the originals stay as they are.
 
@@ -86,6 +88,8 @@ def mark(
         label_errors (None): bool (N,), suspected label errors, where ``exclude`` names them
         executor, checkpoint_dir: who trains the proxies and where they are found again, see
             :func:`..training.train_models`
+        measures ({}): what the options' choice takes beside hardness, by the names of
+            :data:`..methods.selection.MEASURES`; :attr:`..hardness.HardnessResult.measures` has all
 
     Returns:
         the ledger, which is the secret; the release holds ``ledger.released_images()`` in place of their originals,
@@ -115,6 +119,9 @@ def mark(
             raise ParameterError(
                 f"{name} must have one value for each of the {len(labeled)} images; found shape {np.shape(values)}"
             )
+    measures = {
+        name: np.asarray(measures[name]) for name in measures_needed(settings) if name in measures
+    }
     config = training or TrainingConfig()
     plan = plan or Plan(score=METHODS[method].score)
     check_score(plan)
@@ -137,7 +144,9 @@ def mark(
     }
     none = np.zeros(len(labeled), dtype=bool)
     masks = exclusion_masks(exclude, hardness, none if label_errors is None else label_errors)
-    select(hardness, labeled.labels, masks, request)  # too few are told before anything is read
+    select(
+        hardness, labeled.labels, masks, request, measures
+    )  # too few are told before anything is read
 
     final = Path(folder)
     call = {
@@ -150,6 +159,7 @@ def mark(
         "plan": plan.to_dict(),
         "trade_off": trade_off,
         "device": str(choose_device(device)),
+        **{name: _digest(values, np.float64) for name, values in measures.items()},
     }
     call = json.loads(json.dumps(call))
     if _is_of(final, call):  # killed when everything was done
@@ -172,6 +182,7 @@ def mark(
             report=report,
             executor=executor,
             trained_dir=trained,
+            measures=measures,
         )
     draw_coins_once(partial, request, replace(plan, direction=METHODS[method].direction))
     shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
