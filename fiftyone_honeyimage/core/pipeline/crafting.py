@@ -217,6 +217,7 @@ def _write_images(
                 **relabelled(labeled.classes, before[number], after[number]),
                 "file": name,
                 "pair": pair_of.get(number),
+                **({"unchanged": True} if number in result.unchanged else {}),
                 "hardness": float(hardness[row]),
                 "source_sha256": sha256_file(labeled.filepaths[row]),
                 "marked_sha256": marked,

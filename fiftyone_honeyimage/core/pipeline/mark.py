@@ -24,7 +24,7 @@ from ...version import __version__
 from ..codecs import encoder_versions
 from ..device import choose_device
 from ..errors import ParameterError
-from ..evidence.plan import Plan, check_score
+from ..evidence.plan import DEFAULT_WEIGHTS, Plan, check_score
 from ..files import TEMPORARY_FILES, file_states, sha256_bytes, write_json_atomic
 from ..fleet import check_folder, check_workers
 from ..ledger.creation import create_ledger
@@ -42,6 +42,7 @@ from .folder import CHECKPOINTS, LEDGER, MANIFEST, read_manifest
 from .labeled import LabeledSamples
 from .reference_models import check_num_references
 from .side_files import read_sides
+from .stratum_weights import weigh_strata
 
 _REQUEST = "request.json"
 
@@ -84,7 +85,8 @@ def mark(
         hardness: float64 (N,), nats; NaN where it is not known
         num_honeyimages, num_pairs: see :func:`fiftyone_honeyimage.generate_honeyimages`, as for what follows
         input_size: side of the proxies' input, pixels
-        plan (None): a :class:`Plan`; by default one with its defaults and the method's score
+        plan (None): a :class:`Plan`; by default one with its defaults and the method's score. A stratified test's default
+            weights give way to those of :func:`.weigh_strata` where some pairs are left as they are
         label_errors (None): bool (N,), suspected label errors, where ``exclude`` names them
         executor, checkpoint_dir: who trains the proxies and where they are found again, see
             :func:`..training.train_models`
@@ -184,7 +186,12 @@ def mark(
             trained_dir=trained,
             measures=measures,
         )
-    draw_coins_once(partial, request, replace(plan, direction=METHODS[method].direction))
+    draw_coins_once(
+        partial,
+        request,
+        replace(plan, direction=METHODS[method].direction),
+        weigh=plan.stratum_weights == DEFAULT_WEIGHTS and not plan.unchanged_weights,
+    )
     shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
     for left in partial.rglob(TEMPORARY_FILES):
         left.unlink()
@@ -200,6 +207,7 @@ def draw_coins_once(
     *,
     earlier_commitments: Sequence[str] = (),
     register: Callable[[str], None] | None = None,
+    weigh: bool = False,
 ) -> Ledger:
     """Draws the coins of the images in a folder and writes its ledger; the last step of a marking.
 
@@ -208,6 +216,7 @@ def draw_coins_once(
         header: how the marking was made
         plan: is committed too
         earlier_commitments, register: see :func:`.create_ledger`
+        weigh (False): whether a portfolio's strata get their weights from the proxies, see :func:`.weigh_strata`
 
     Returns:
         the ledger; that which was written before, if there is one: coins are never drawn twice
@@ -215,7 +224,10 @@ def draw_coins_once(
     path = folder / LEDGER
     if path.exists():
         return load_ledger(path)
-    singles, pairs = read_sides(read_manifest(folder))
+    manifest = read_manifest(folder)
+    singles, pairs = read_sides(manifest)
+    if weigh:
+        plan = weigh_strata(plan, manifest)
     return create_ledger(
         path,
         {

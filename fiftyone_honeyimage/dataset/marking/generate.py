@@ -248,6 +248,7 @@ def generate_honeyimages(
                     plan,
                     earlier_commitments=count,
                     register=lambda commitment: count_marking(dataset, commitment, count),
+                    weigh=not stratum_weights,
                 )
                 storage.complete(partial, folder)
                 try:
