@@ -17,7 +17,14 @@ from ..codecs import Codec, decoded_sources, open_codec
 from ..codecs.base import check_change_kept
 from ..codecs.previews import without_previews
 from ..errors import ImageError
-from ..files import ensure_free_space, sha256_bytes, sha256_file, write_atomic, write_json_atomic
+from ..files import (
+    ensure_free_space,
+    sha256_bytes,
+    sha256_file,
+    sync_files,
+    write_atomic,
+    write_json_atomic,
+)
 from ..images import LazyImages, read_image
 from ..methods import METHODS
 from ..methods.base import RunSize
@@ -203,7 +210,7 @@ def _write_images(
         (partial / name).parent.mkdir(parents=True, exist_ok=True)
         # The same bytes where there is no thumbnail, or none may be there
         data = without_previews(result.encoded[number], labeled.filepaths[row])
-        write_atomic(partial / name, data)
+        write_atomic(partial / name, data, durable=False)
         marked = sha256_file(partial / name)
         if marked != sha256_bytes(data):
             raise ImageError(f"{partial / name} does not hold what was written; is the disk sound?")
@@ -231,6 +238,7 @@ def _write_images(
             }
         )
         report("Measuring", number + 1, len(codecs))
+    sync_files([partial / row["file"] for row in images])
     sides = write_sides(partial, labeled, candidates, result, references, input_size)
     models = {"f_out.pt": result.out_model, "f_in.pt": result.in_model}
     for name, model in models.items():
