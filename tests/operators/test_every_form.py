@@ -188,6 +188,7 @@ USUAL: dict[str, tuple[Any, ...]] = {
     "robust": (True, False),
     "score": ("loss", "confidence"),
     "seed": (0, 7),
+    "unchanged_share": (0, 0.5),
     "selection": ("gain", "unsettled", "spread"),
     "matched": (True, False),
     "diverse": (True, False),
@@ -253,7 +254,7 @@ CASES = (
         (
             *("honey_key", "method", "num_honeyimages", "num_pairs", "hardness_field", "exclude"),
             *("selection", "matched", "diverse", "epsilon", "step_size", "num_steps", "inner"),
-            *("robust", "smoothing", "alpha", "test"),
+            *("robust", "smoothing", "unchanged_share", "alpha", "test"),
             *("score", "adjustment", "num_references"),
             *("output_dir", "lpips_backbone", "trade_off", "reencode", "thumbnails"),
             *(*_TARGET, *_TRAINING_FIELDS),

@@ -85,6 +85,7 @@ def unlike_each_other(embedding: np.ndarray, groups: list[np.ndarray], wanted: i
         int64 (wanted,), ascending
     """
     points = embedding.astype(np.float64)
+    squares = (points**2).sum(axis=1)
     nearest = np.full(len(points), np.inf)
     taken: list[int] = []
     for turn in range(wanted):
@@ -93,6 +94,6 @@ def unlike_each_other(embedding: np.ndarray, groups: list[np.ndarray], wanted: i
             group[np.argmax(nearest[group])]
         )  # the first of the ranking where all are as far
         taken.append(best)
-        nearest = np.minimum(nearest, ((points - points[best]) ** 2).sum(axis=1))
-        nearest[best] = -1.0
+        nearest = np.minimum(nearest, squares - 2 * points @ points[best] + squares[best])
+        nearest[best] = -np.inf  # below what rounding makes of 0
     return np.sort(np.array(taken, dtype=np.int64))

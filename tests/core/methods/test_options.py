@@ -32,6 +32,7 @@ def test_values_are_checked_and_made_plain() -> None:
         "inner": "warm",
         "robust": False,
         "smoothing": 1.0,
+        "unchanged_share": 0.0,
     }
     assert isinstance(options.epsilon, float)
     assert HoneyImageOptions.read({**options.to_dict(), "seed": 3}) == options
