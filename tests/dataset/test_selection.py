@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import fiftyone_honeyimage as fhi
+from fiftyone_honeyimage.core.images import read_image
+from fiftyone_honeyimage.core.ledger.ledger import load_ledger
 from fiftyone_honeyimage.dataset.hardness_measures import read_measures
 from fiftyone_honeyimage.dataset.runs import run_results, save_results
 from fiftyone_honeyimage.dataset.samples import read_labels
@@ -95,3 +97,33 @@ def test_scores_of_an_older_version_say_what_to_do(scored: Any, mark: Any, tmp_p
         fhi.delete_run(scored, "honey")
     finally:
         save_results(scored, "honey_hardness", results)
+
+
+def test_a_portfolio_is_marked_and_released(scored: Any, mark: Any, tmp_path: Any) -> None:
+    marking = mark(
+        scored,
+        hardness_field="honey_hardness",
+        num_honeyimages=24,
+        num_pairs=24,
+        exclude=(),
+        unchanged_share=0.5,
+        test="stratified_signed_rank",
+        trade_off=0,
+    )
+    try:
+        ledger = load_ledger(marking.output_dir / "ledger.json")
+        assert ledger.plan.unchanged_weights
+        assert "stratum_weights" not in ledger.header, "the plan has them"
+        changed = [
+            (scored[source].filepath, marking.output_dir / row["file"])
+            for row in json.loads((marking.output_dir / "manifest.json").read_text())["images"]
+            if row.get("unchanged")
+            for source in [row["source"]]
+        ]
+        assert len(changed) == 24
+        for source, file in changed:
+            np.testing.assert_array_equal(read_image(source), read_image(file))
+        report = fhi.export_release(scored, "honey", tmp_path / "release", progress=False)
+        assert report.num_withheld == 24
+    finally:
+        fhi.delete_run(scored, "honey")

@@ -111,6 +111,8 @@ def generate_honeyimages(
         stratum_weights=tuple(stratum_weights),
         direction=METHODS[method].direction,
     )
+    # A portfolio's strata are weighed when its pairs are known, and the ledger's plan says how
+    weighed = not stratum_weights and getattr(settings, "unchanged_share", 0.0) > 0
     num_references = check_num_references(num_references, score)
 
     check_collection(samples)
@@ -177,7 +179,11 @@ def generate_honeyimages(
         "test": test,
         "score": score,
         "adjustment": adjustment,
-        **({"stratum_weights": list(plan.stratum_weights)} if plan.stratum_weights else {}),
+        **(
+            {"stratum_weights": list(plan.stratum_weights)}
+            if plan.stratum_weights and not weighed
+            else {}
+        ),
         "num_references": num_references,
         "seed": seed,
         "device": str(chosen),
@@ -248,7 +254,7 @@ def generate_honeyimages(
                     plan,
                     earlier_commitments=count,
                     register=lambda commitment: count_marking(dataset, commitment, count),
-                    weigh=not stratum_weights,
+                    weigh=weighed,
                 )
                 storage.complete(partial, folder)
                 try:
