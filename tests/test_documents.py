@@ -22,6 +22,7 @@ from fiftyone_honeyimage.core.evidence.exact_tests import TESTS
 from fiftyone_honeyimage.core.evidence.statement import word_verdict
 from fiftyone_honeyimage.core.ledger.evidence_file import check_evidence
 from fiftyone_honeyimage.core.methods import METHODS
+from fiftyone_honeyimage.core.methods.selection import RULES
 from fiftyone_honeyimage.core.scores import deciding_scores
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -107,6 +108,7 @@ def test_every_method_score_adjustment_and_test_has_its_line() -> None:
     sections = re.split(r"^## ", text, flags=re.MULTILINE)
     for title, names in (
         ("Methods:", METHODS),
+        ("Which images:", RULES),
         ("Scores:", deciding_scores()),
         ("Adjustments:", ADJUSTMENTS),
         ("Tests:", [name for name, test in TESTS.items() if test.planned]),

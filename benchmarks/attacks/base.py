@@ -111,8 +111,8 @@ class Thief:
         )
         generator = torch.Generator().manual_seed(self.first_seed)
         for _ in range(config.epochs):
-            for batch in epoch_batches(pixels, wanted, rows, config, generator):
-                shown, probabilities = change(*batch)
+            for batch, truth, _ in epoch_batches(pixels, wanted, rows, config, generator):
+                shown, probabilities = change(batch, truth)
                 with torch.autocast(device.type, torch.bfloat16):
                     logits = model(shown)
                 loss = -(probabilities * F.log_softmax(logits.float(), 1)).sum(1).mean()

@@ -18,7 +18,7 @@ import pickle
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,7 @@ def train_by_tasks(
     *,
     executor: Executor | None,
     folder: Path | None,
+    traced: bool = False,
 ) -> list[TrainingSummary]:
     """See :func:`.training.train_models`, whose arguments were checked.
 
@@ -99,7 +100,7 @@ def train_by_tasks(
         raise ParameterError(f"checkpoint_dir '{folder}' cannot be made: {error}") from error
     data = _write_data(images, labels, folder)
     tasks = [
-        _task(data, model.cpu(), own, config, seed, device)
+        _task(data, model.cpu(), own, config, seed, device, traced)
         for model, own, seed in zip(models, rows, seeds, strict=True)
     ]
     # Equal tasks are one: two workers would train it at once
@@ -128,9 +129,8 @@ def train_by_tasks(
             )
         model.load_state_dict(found["weights"])
         model.to(here, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        summaries.append(
-            TrainingSummary(**{**found["summary"], "losses": tuple(found["summary"]["losses"])})
-        )
+        summary = {**found["summary"], "losses": tuple(found["summary"]["losses"])}
+        summaries.append(TrainingSummary(**summary, trace=found.get("trace")))
         report(before + config.epochs)
     return summaries
 
@@ -144,6 +144,7 @@ def train_one(
     device: str | None,
     checkpoint: str,
     report: Callable[[int], None] | None = None,
+    traced: bool = False,
 ) -> None:
     """One task: trains a model, and leaves its weights and summary in the checkpoint, whole or not at all.
 
@@ -156,6 +157,7 @@ def train_one(
         device: where to train; None for the best that the worker has
         checkpoint: the file that it leaves; nothing is done if it is there
         report (None): is called with the epochs that are done
+        traced (False): whether it leaves its images' losses in every epoch
 
     Raises:
         ParameterError: if the data are damaged, or :func:`.trainer.train_here` raises it
@@ -174,6 +176,7 @@ def train_one(
             [seed],
             choose_device(device),
             report or (lambda done: None),
+            traced,
         )
     leave(checkpoint, module, summary)
 
@@ -198,11 +201,11 @@ def read_data(data: str) -> Any:
 def leave(checkpoint: str, module: nn.Module, summary: TrainingSummary) -> None:
     """Writes what a task leaves."""
     weights = {name: value.cpu().contiguous() for name, value in module.state_dict().items()}
-    left = {
-        "task": Path(checkpoint).stem,
-        "weights": weights,
-        "summary": {**asdict(summary), "losses": list(summary.losses)},
-    }
+    told = {**asdict(replace(summary, trace=None)), "losses": list(summary.losses)}
+    del told["trace"]  # beside the other tensors, and only where there is one
+    left = {"task": Path(checkpoint).stem, "weights": weights, "summary": told}
+    if summary.trace is not None:
+        left["trace"] = summary.trace.contiguous()
     save_checkpoint(Path(checkpoint), {**left, "sha256": _digest_of_left(left)})
 
 
@@ -232,6 +235,7 @@ def _task(
     config: TrainingConfig,
     seed: int,
     device: str | torch.device | None,
+    traced: bool,
 ) -> dict[str, Any]:
     try:
         pickled = pickle.dumps(model)
@@ -252,6 +256,7 @@ def _task(
         # Other arithmetic, other weights
         "device": None if device is None else check_name(device).type,
         "versions": [__version__, torch.__version__],
+        **({"traced": True} if traced else {}),
     }
     name = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
     return {
@@ -262,6 +267,7 @@ def _task(
         "seed": seed,
         "device": None if device is None else str(device),
         "checkpoint": str(data.parent / f"{name}.pt"),
+        **({"traced": True} if traced else {}),
     }
 
 
@@ -301,7 +307,8 @@ def _read(path: Path, is_whole: Callable[[Any], bool]) -> Any:
 
 def _digest_of_left(content: Any) -> str:
     weights = digest_of(content["weights"])
-    return digest_of({"summary": content["summary"], "task": content["task"], "weights": weights})
+    told = {"summary": content["summary"], "task": content["task"], "weights": weights}
+    return digest_of({**told, **{name: content[name] for name in ("trace",) if name in content}})
 
 
 class _Described(pickle.Pickler):

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.stats import beta
 
-from .errors import SamplesError
+from .errors import ParameterError, SamplesError
 from .models import Proxy, build_model
+from .models.last_layer import watched
 from .progress import Report, silent
 from .seeds import derive_seed
 from .training import TrainingConfig, cross_entropy, predict_logits, train_models
@@ -32,6 +33,10 @@ LEAST_SKILL = 1 / 3
 #: labels (Northcutt, Athalye, Mueller, "Pervasive Label Errors in Test Sets", 2021): at three quarters, one in
 #: eight of the images on which a proxy contradicts the label has a wrong one; at 44 %, one in nineteen.
 LABEL_ACCURACY = 0.75
+
+
+#: Numbers of an image's embedding, of each proxy
+_EMBEDDING = 16
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,11 @@ class HardnessResult:
         seen: float64 (N,), cross-entropy in nats under the proxy that has seen the image
         half: int8 (N,), the half (0 or 1) that the image was in
         models: the proxy of half 0 and that of half 1, on the CPU
+        trace_iqr: float64 (N,), Q3 − Q1 of an image's training loss over the epochs of the proxy that has seen it, nats:
+            large where a model learned the image late, and so by heart. LT-IQR of Pollock et al., "Free Record-Level
+            Privacy Risk Evaluation Through Artifact-Based Methods" (arXiv 2411.05743)
+        embedding: float32 (N, E), features of both proxies' last layers by random projection; near where both find two
+            images alike. E is 0 where a proxy has no such layer
     """
 
     hardness: np.ndarray
@@ -88,6 +98,17 @@ class HardnessResult:
     seen: np.ndarray
     half: np.ndarray
     models: tuple[torch.nn.Module, ...] = ()
+    trace_iqr: np.ndarray = field(default_factory=lambda: np.empty(0))
+    embedding: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
+
+    @property
+    def measures(self) -> dict[str, np.ndarray]:
+        """What a choice may take beside hardness, by the names of :data:`.methods.selection.MEASURES`."""
+        return {
+            "gain": self.hardness - self.seen,
+            "unsettled": self.trace_iqr,
+            "embedding": self.embedding,
+        }
 
     @property
     def predictions(self) -> np.ndarray:
@@ -165,7 +186,7 @@ def compute_hardness(
     models = [build_model(proxy, num_classes, input_size=size, seed=s) for s in seeds]
     targets = torch.as_tensor(labels, dtype=torch.int64)
 
-    train_models(
+    summaries = train_models(
         models,
         images,
         targets,
@@ -177,12 +198,20 @@ def compute_hardness(
         stage="Training the two half proxies",
         executor=executor,
         checkpoint_dir=checkpoint_dir,
+        traced=True,
     )
 
     logits = np.empty((len(labels), num_classes), dtype=np.float32)
     seen = np.empty(len(labels), dtype=np.float64)
+    trace_iqr = np.empty(len(labels), dtype=np.float64)
+    embeddings = []
     for index, model in enumerate(models):
-        found = predict_logits(model, images, device=device)
+        found, embedding = _look(model, images, device, derive_seed(seed, "embedding", index))
+        embeddings.append(embedding)
+        trace = summaries[index].trace
+        assert trace is not None  # it was asked for
+        low, high = np.quantile(trace.numpy().astype(np.float64), (0.25, 0.75), axis=0)
+        trace_iqr[half == index] = high - low
         logits[half != index] = found[torch.from_numpy(half != index)].numpy()
         seen[half == index] = cross_entropy(found, targets)[half == index]
         report("Scoring", index + 1, 2)
@@ -193,7 +222,42 @@ def compute_hardness(
         seen=seen,
         half=half,
         models=tuple(model.cpu() for model in models),
+        trace_iqr=trace_iqr,
+        embedding=np.concatenate(embeddings, axis=1),
     )
+
+
+def _look(
+    model: torch.nn.Module, images: torch.Tensor, device: str | torch.device | None, seed: int
+) -> tuple[torch.Tensor, np.ndarray]:
+    """A model's logits, float32 (N, C), and its features, in the same passes.
+
+    The features are projected at random, which keeps distances (Johnson and Lindenstrauss, 1984), so that they take
+    little memory, and scaled to a mean square of 1 in all; float32 (N, E), E = 0 where there are none.
+    """
+    parts: list[torch.Tensor] = []
+    projections: list[torch.Tensor] = []
+
+    def project(found: torch.Tensor) -> None:
+        if found.ndim != 2:
+            return
+        if not projections:
+            rng = np.random.default_rng(seed)
+            drawn = rng.standard_normal((found.shape[1], _EMBEDDING)).astype(np.float32)
+            projections.append(torch.from_numpy(drawn).to(found.device))
+        parts.append((found.float() @ projections[0]).cpu())
+
+    nothing = np.empty((len(images), 0), np.float32)
+    try:
+        with watched(model, project):
+            logits = predict_logits(model, images, device=device)
+    except ParameterError:  # a proxy of the user's, without a linear layer
+        return predict_logits(model, images, device=device), nothing
+    if sum(map(len, parts)) != len(images):
+        return logits, nothing
+    features = torch.cat(parts).numpy()
+    scale = float(np.sqrt(np.mean(features**2))) or 1.0
+    return logits, features / np.float32(scale)
 
 
 def find_label_errors(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -61,6 +61,7 @@ class SideBySide(Executor):
         alike: dict[str, list[tuple[Future[None], dict[str, Any]]]] = {}
         for future, task in waiting:
             own = [task["data"], task["config"], task["device"], len(task["rows"])]
+            own.append(task.get("traced", False))
             kind = repr(pickle.loads(task["model"]))
             alike.setdefault(json.dumps([*own, kind]), []).append((future, task))
         for group in alike.values():
@@ -124,6 +125,7 @@ def train_together(tasks: Sequence[dict[str, Any]]) -> None:
         TrainingConfig(**left[0]["config"]),
         [task["seed"] for task in left],
         choose_device(left[0]["device"]),
+        left[0].get("traced", False),
     )
     for task, model, summary in zip(left, models, summaries, strict=True):
         leave(task["checkpoint"], model, summary)
@@ -235,6 +237,7 @@ def _train(
     config: TrainingConfig,
     seeds: Sequence[int],
     device: torch.device,
+    traced: bool,
 ) -> list[TrainingSummary]:
     """As :func:`.trainer.train_here`, of all models at once."""
     start = time.perf_counter()
@@ -249,6 +252,8 @@ def _train(
     scheduler = make_scheduler(optimizer, config, total_steps)
     generators = [seeded_generator(seed) for seed in seeds]
     losses: list[list[float]] = [[] for _ in models]
+    shape = (number, config.epochs, len(images))
+    traces = torch.zeros(shape, device=device) if traced else None
     with seeded(seeds[0], device), deterministic(device):
         for epoch in range(config.epochs):
             total, correct = torch.zeros((2, number), device=device)
@@ -259,9 +264,9 @@ def _train(
                 ),
                 strict=True,
             ):
-                truth = torch.stack([own for _, own in parts])
+                truth = torch.stack([own for _, own, _ in parts])
                 with autocast(device, dtype):
-                    logits = whole(torch.cat([batch for batch, _ in parts], dim=1))
+                    logits = whole(torch.cat([batch for batch, _, _ in parts], dim=1))
                 logits = logits.float().transpose(0, 1)
                 own = F.cross_entropy(
                     logits.flatten(0, 1),
@@ -275,6 +280,12 @@ def _train(
                 scheduler.step()
                 total += own.detach().sum(dim=1)
                 correct += (logits.detach().argmax(2) == truth).sum(dim=1)
+                if traces is not None:
+                    plain = F.cross_entropy(
+                        logits.detach().flatten(0, 1), truth.flatten(), reduction="none"
+                    ).view_as(truth)
+                    for trace, value, (_, _, chunk) in zip(traces, plain, parts, strict=True):
+                        trace[epoch, chunk] = value
             for each, value, seed in zip(losses, (total / count).tolist(), seeds, strict=True):
                 check_loss(value, epoch, config, seed)
                 each.append(value)
@@ -288,6 +299,9 @@ def _train(
             losses=tuple(own),
             accuracy=float(right) / count,
             seconds=seconds,
+            trace=None if traces is None else traces[place][:, rows[place].to(device)].cpu(),
         )
-        for seed, own, right in zip(seeds, losses, correct.tolist(), strict=True)
+        for place, (seed, own, right) in enumerate(
+            zip(seeds, losses, correct.tolist(), strict=True)
+        )
     ]

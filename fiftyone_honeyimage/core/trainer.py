@@ -28,12 +28,14 @@ def train_here(
     seeds: Sequence[int],
     target: torch.device,
     report: Callable[[int], None],
+    traced: bool = False,
 ) -> list[TrainingSummary]:
     """Trains models one after the other on this machine; see :func:`.training.train_models`, which checks.
 
     Args:
         rows: of each model
         report: is called with the epochs that are done, over all models
+        traced (False): whether summaries hold each image's loss in every epoch
     """
     dtype = autocast_dtype(target, config.precision)
     images = images.to(target)
@@ -50,7 +52,7 @@ def train_here(
 
         with seeded(seed, target), deterministic(target):
             summaries.append(
-                _train_model(model, images, labels, row, config, seed, dtype, epoch_done)
+                _train_model(model, images, labels, row, config, seed, dtype, epoch_done, traced)
             )
 
     return summaries
@@ -65,6 +67,7 @@ def _train_model(
     seed: int,
     dtype: torch.dtype | None,
     epoch_done: Callable[[int], None],
+    traced: bool,
 ) -> TrainingSummary:
     start = time.perf_counter()
     device = images.device
@@ -74,11 +77,12 @@ def _train_model(
     generator = seeded_generator(seed)
     model.train()
     losses = []
+    trace = torch.zeros((config.epochs, len(images)), device=device) if traced else None
     correct = torch.zeros((), device=device)
     for epoch in range(config.epochs):
         total = torch.zeros((), device=device)
         correct.zero_()
-        for batch, truth in epoch_batches(images, labels, rows, config, generator):
+        for batch, truth, chunk in epoch_batches(images, labels, rows, config, generator):
             with autocast(device, dtype):
                 logits = model(batch)
             logits = logits.float()
@@ -89,6 +93,10 @@ def _train_model(
             scheduler.step()
             total += loss.detach() * len(truth)
             correct += (logits.detach().argmax(1) == truth).sum()
+            if (
+                trace is not None
+            ):  # beside the loss that is trained, which stays the same to the bit
+                trace[epoch, chunk] = F.cross_entropy(logits.detach(), truth, reduction="none")
 
         # The epoch's only wait for the device
         losses.append(total.item() / len(rows))
@@ -104,6 +112,7 @@ def _train_model(
         losses=tuple(losses),
         accuracy=correct.item() / len(rows),
         seconds=time.perf_counter() - start,
+        trace=None if trace is None else trace[:, rows.to(device)].cpu(),
     )
 
 
@@ -113,8 +122,8 @@ def epoch_batches(
     rows: torch.Tensor,
     config: TrainingConfig,
     generator: torch.Generator,
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """One epoch: images as they are shown, float32 (B, 3, S, S), and their labels, int64 (B,)."""
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """One epoch: images as they are shown, float32 (B, 3, S, S), their labels and which they are, int64 (B,)."""
     size, device = images.shape[-1], images.device
     padding = size // 8 if config.crop_padding is None else config.crop_padding
     # Drawn on the CPU, so that every device sees the same batches
@@ -130,7 +139,7 @@ def epoch_batches(
         strict=True,
     ):
         shown = random_crop_flip(images.index_select(0, chunk), top, left, flip, padding)
-        yield to_float(shown), labels[chunk]
+        yield to_float(shown), labels[chunk], chunk
 
 
 def check_loss(loss: float, epoch: int, config: TrainingConfig, seed: int) -> None:

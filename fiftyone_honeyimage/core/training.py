@@ -34,6 +34,7 @@ def train_models(
     stage: str = "Training",
     executor: Executor | None = None,
     checkpoint_dir: str | Path | None = None,
+    traced: bool = False,
 ) -> list[TrainingSummary]:
     """Trains models in place, each on its own rows of one set of images.
 
@@ -58,6 +59,7 @@ def train_models(
         checkpoint_dir (None): a folder in which every finished training leaves its weights, under a name made of
             all that decides them; what lies there is not trained again. An executor needs one that its
             workers reach
+        traced (False): whether each summary holds its images' losses in every epoch, which takes no pass more
 
     Returns:
         a :class:`TrainingSummary` for each model
@@ -85,6 +87,8 @@ def train_models(
 
     given = (models, images, labels, rows, config, seeds)
     if executor is None and checkpoint_dir is None:
-        return train_here(*given, target, epochs_done)
+        return train_here(*given, target, epochs_done, traced)
     folder = check_folder(checkpoint_dir)
-    return train_by_tasks(*given, device, epochs_done, executor=executor, folder=folder)
+    return train_by_tasks(
+        *given, device, epochs_done, executor=executor, folder=folder, traced=traced
+    )

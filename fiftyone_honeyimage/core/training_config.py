@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import torch
 
 from . import limits
 from .device import PRECISIONS
@@ -103,6 +105,8 @@ class TrainingSummary:
         losses: the mean training loss of each epoch, on augmented images
         accuracy: the share of augmented images that it got right in the last epoch
         seconds: how long it took
+        trace: each image's loss in every epoch as it was trained on, augmented, without label smoothing, nats, float32
+            (epochs, num_images) in the order of its rows; None where it was not asked for
     """
 
     seed: int
@@ -111,3 +115,4 @@ class TrainingSummary:
     losses: tuple[float, ...]
     accuracy: float
     seconds: float
+    trace: torch.Tensor | None = field(default=None, compare=False, repr=False)

@@ -23,6 +23,7 @@ from ..core.pipeline.planning import Pilot, pilot
 from ..core.training import TrainingConfig
 from ..version import __version__
 from .hardness_fields import check_hardness_field, label_error_field, write_hardness
+from .hardness_measures import pack_measures
 from .progress import Progress, StageBar
 from .runs import HARDNESS, catch_up, changing, list_keys, root_dataset, run_results, save_run
 from .samples import proxy_input_size, read_labels
@@ -162,10 +163,16 @@ def compute_hardness(
                     "failures": loaded.failures,
                     "pilots": {
                         rule: pilot(
-                            result.hardness, result.seen, labeled.labels, rule, seed
+                            result.hardness,
+                            result.seen,
+                            labeled.labels,
+                            rule,
+                            seed,
+                            result.measures,
                         ).differences
                         for rule in RULES
                     },
+                    "measures": pack_measures(labeled.ids, result.measures),
                 },
                 overwrite=True,
             )

@@ -72,7 +72,7 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
     from ..dataset.marking.others import chosen_by_others
 
     earlier = chosen_by_others(labeled, ctx.params.get("honey_key") or "")
-    _check_candidates(inputs, labeled, scores, earlier, numbers, values, method)
+    _check_candidates(ctx, inputs, labeled, scores, earlier, numbers, values, method)
     resumes = False
     with suppress(HoneyImageError):  # the key itself is wrong, which its field says
         resumes = _check_places(ctx, inputs, labeled)
@@ -372,6 +372,7 @@ def _plan(values: Mapping[str, Any], inputs: types.Object, method: Method) -> Pl
 
 
 def _check_candidates(
+    ctx: Any,
     inputs: types.Object,
     labeled: Any,
     scores: Any,
@@ -380,9 +381,9 @@ def _check_candidates(
     values: Mapping[str, Any],
     method: Method,
 ) -> None:
-    import numpy as np
-
-    from ..core.pipeline.candidates import exclusion_masks
+    from ..core.methods.selection import measures_needed
+    from ..core.pipeline.candidates import exclusion_masks, select
+    from ..dataset.hardness_measures import read_measures
 
     hardness, label_errors = scores
     num_honeyimages, num_pairs = numbers
@@ -393,16 +394,18 @@ def _check_candidates(
         options = method.Options.read(values)
     except HoneyImageError:  # an option's own question tells what is wrong
         return
+    request = {
+        **options.to_dict(),
+        "method": method.name,
+        "num_honeyimages": num_honeyimages,
+        "num_pairs": num_pairs,
+        "seed": 51,
+    }
     with errors_on_named(inputs, inputs.properties["num_pairs"]):
-        method.choose(
-            np.nan_to_num(hardness, nan=-np.inf),
-            labeled.labels,
-            options=options,
-            num_honeyimages=num_honeyimages,
-            num_pairs=num_pairs,
-            excluded=exclusion_masks(values["exclude"], hardness, label_errors, earlier),
-            seed=51,
-        )
+        needed = measures_needed(options)
+        measures = read_measures(ctx.dataset, labeled, values["hardness_field"], needed)
+        masks = exclusion_masks(values["exclude"], hardness, label_errors, earlier)
+        select(hardness, labeled.labels, masks, request, measures)
 
 
 def _check_places(ctx: Any, inputs: types.Object, labeled: Any) -> bool:

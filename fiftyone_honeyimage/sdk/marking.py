@@ -112,7 +112,8 @@ def plan_marking(
         hardness_field ("honey_hardness"): scores of :func:`compute_hardness`
         alpha (0.001): the probability with which an innocent model may be accused
         power (0.9): the probability with which such a model is to be found
-        selection ("hardest"): which images become twins: ``"hardest"``, ``"spread"`` or ``"random"``
+        selection ("hardest"): which images become twins: ``"hardest"``, ``"gain"``, ``"unsettled"``, ``"spread"`` or
+            ``"random"``
         verification (1): which verification with the ledger it is planned for; each is held to a smaller share of α
         kept (1.0): the share of the released twins that the model is taken to learn from; less than 1 for one that used
             a part of the release, or left out what looked marked
@@ -225,7 +226,8 @@ def generate_honeyimages(
         adjustment ("none"): ``"references"`` allows for how hard each image is to the proxies, which never see
             the coins; fixed in the ledger's commitment. Not used where a suspect gives labels alone
         stratum_weights (()): what pairs count in a stratified test, from the easiest group to the hardest: whole
-            numbers of 1 to 20, (1, 1, 1) by default; fixed in the ledger's commitment
+            numbers of 1 to 20, (1, 1, 1) by default; fixed in the ledger's commitment. With ``unchanged_share`` and no
+            weights given, crafted and unchanged pairs have groups of their own, weighed by the proxies before the coins
         num_references (0): so many reference models are trained, each on the other images and a random half of all
             HoneyImages, withheld ones too, before the coins; what they say of both sides is committed with them.
             A score that compares with them needs 4 at least, 16 or more do better, and LiRA takes a spread an image
@@ -233,7 +235,8 @@ def generate_honeyimages(
         executor (None), checkpoint_dir (None): see :func:`compute_hardness`; for the reference models, the out-model and the first in-model, which
             other options of the method do not train anew for the same images
         **options: the method's own, see :func:`method_options`. Of ``"honeyimage"``: ``epsilon`` (4),
-            ``step_size`` (0.4), ``num_steps`` (20), ``inner`` ("warm"), ``robust`` (False), ``smoothing`` (1.0)
+            ``step_size`` (0.4), ``num_steps`` (20), ``inner`` ("warm"), ``robust`` (False), ``smoothing`` (1.0),
+            ``selection`` ("hardest"), ``matched`` (False), ``diverse`` (False), ``unchanged_share`` (0.0)
 
     Returns:
         a ``Marking``

@@ -228,3 +228,20 @@ def test_the_lock_lets_no_change_be_lost(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert path.read_bytes() == b"100"
+
+
+def test_many_files_wait_for_the_disk_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(number) or real(number))
+    paths = [tmp_path / str(number) for number in range(40)]
+    for path in paths:
+        files.write_atomic(path, path.name.encode(), 0o600, durable=False)
+    assert not synced
+    files.sync_files(paths)
+    assert len(synced) >= 40
+    assert [path.read_text() for path in paths] == [path.name for path in paths]
+    with pytest.raises(FileNotFoundError):
+        files.sync_files([tmp_path / "none"])

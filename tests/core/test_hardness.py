@@ -156,3 +156,48 @@ def test_an_image_that_is_its_own_mirror_image_is_no_duplicate(images_and_labels
     assert torch.equal(even, even.flip(3))
     every = torch.cat([even, images[9:60]])
     assert not find_duplicates(every, [0]).any()
+
+
+def test_the_proxies_leave_traces_and_features_of_all_images(images_and_labels, tmp_path):
+    """An image that was learned late, here for its wrong label, has the loss that moves most."""
+    images, labels = images_and_labels
+    noisy = labels.copy()
+    noisy[::25] = (noisy[::25] + 1) % 4
+    wrong = np.arange(len(labels)) % 25 == 0
+    given = {"proxy": "resnet_tiny", "config": CONFIG, "seed": 1}
+    first = compute_hardness(images, noisy, 4, **given)
+    assert first.trace_iqr.shape == first.hardness.shape
+    assert (first.trace_iqr >= 0).all()
+    assert np.median(first.trace_iqr[wrong]) > 2 * np.median(first.trace_iqr[~wrong])
+    assert np.isfinite(first.embedding).all()
+    assert len(first.embedding) == len(labels)
+    same, other = (
+        np.linalg.norm(first.embedding[a] - first.embedding[b], axis=1).mean()
+        for a, b in (_alike(labels, True), _alike(labels, False))
+    )
+    assert same < other, "both proxies find images of one class more alike"
+    again = [compute_hardness(images, noisy, 4, **given, checkpoint_dir=tmp_path) for _ in "ab"]
+    for found in again:  # trained as a task, and read back
+        np.testing.assert_array_equal(found.trace_iqr, first.trace_iqr)
+        np.testing.assert_array_equal(found.embedding, first.embedding)
+
+
+def _alike(labels, same):
+    a, b = np.divmod(np.arange(len(labels) ** 2), len(labels))
+    kept = (labels[a] == labels[b]) == same
+    return a[kept], b[kept]
+
+
+def test_a_proxy_without_a_linear_layer_has_no_features(images_and_labels):
+    class Flat(torch.nn.Module):
+        def __init__(self, num_classes):
+            super().__init__()
+            self.layer = torch.nn.Conv2d(3, num_classes, 8)
+
+        def forward(self, x):
+            return self.layer(x[..., :8, :8]).flatten(1)
+
+    images, labels = images_and_labels
+    config = TrainingConfig(epochs=1, flip=False)
+    found = compute_hardness(images, labels, 4, proxy=Flat, config=config, seed=1)
+    assert found.embedding.shape == (len(labels), 0)

@@ -127,3 +127,11 @@ def test_the_comparison_of_logits_can_fail() -> None:
     with torch.no_grad():
         next(other.parameters()).mul_(1.1)
     assert not side_by_side._computes(whole, [models[0], other], IMAGES[:4])
+
+
+def test_traces_as_by_themselves(tmp_path: Path, together: list[int]) -> None:
+    _, told = _trained("resnet_tiny", traced=True)
+    _, found = _trained("resnet_tiny", traced=True, executor=SideBySide(), checkpoint_dir=tmp_path)
+    assert together == [2]
+    for one, other in zip(told, found, strict=True):
+        torch.testing.assert_close(other.trace, one.trace, rtol=1e-2, atol=2e-3)

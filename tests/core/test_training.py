@@ -18,6 +18,7 @@ from fiftyone_honeyimage.core.errors import ParameterError
 from fiftyone_honeyimage.core.models import build_model
 from fiftyone_honeyimage.core.training import (
     TrainingConfig,
+    TrainingSummary,
     cross_entropy,
     predict_logits,
     train_models,
@@ -432,3 +433,25 @@ def test_the_same_seed_gives_the_same_bytes_on_cuda():
         for model in models:
             train_models([model], images, labels, config=SHORT, seeds=[3], device="cuda")
         assert same_weights(*models), name
+
+
+def test_traces_are_the_losses_that_were_trained_on() -> None:
+    images, labels, rows = noise(60), random_labels(60), torch.arange(59, 9, -1)
+    config = replace(SHORT, epochs=3)
+
+    def trained(traced: bool) -> tuple[nn.Module, TrainingSummary]:
+        model = tiny()
+        (found,) = train_models(
+            [model], images, labels, subsets=[rows], config=config, seeds=[4], traced=traced
+        )
+        return model, found
+
+    (plain, without), (model, found) = trained(False), trained(True)
+    assert without.trace is None
+    assert found.losses == without.losses
+    for a, b in zip(plain.state_dict().values(), model.state_dict().values(), strict=True):
+        assert torch.equal(a, b), "recording changes no weight"
+    assert found.trace is not None
+    assert found.trace.shape == (3, 50)
+    np.testing.assert_allclose(found.trace.mean(dim=1), found.losses, rtol=1e-5)
+    assert (found.trace.std(dim=1) > 0).all()

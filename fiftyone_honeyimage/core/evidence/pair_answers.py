@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..errors import ParameterError
 from ..scores import References, Score, SideReferences
 from .rounding import rounded
-from .twins import KINDS, FloatArray, loss_differences
+from .twins import KINDS, UNCHANGED, FloatArray, loss_differences
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,8 @@ class PairAnswers:
         all pairs at once, as in :meth:`score_differences`, failed ones too.
         """
         common = [
-            sorted(set(covariates[pair][0]) & set(covariates[pair][1])) for pair in self.pairs
+            sorted((set(covariates[pair][0]) & set(covariates[pair][1])) - {UNCHANGED})
+            for pair in self.pairs
         ]
         a, b = (
             [

@@ -15,7 +15,7 @@ from ..limits import check_choice
 from ..scores import SCORES, Access, References, SideReferences, deciding_scores
 from .adjustment import ADJUSTMENTS
 from .exact_tests import TESTS, planned_tests
-from .twins import KINDS, Strata
+from .twins import KINDS, UNCHANGED, Strata
 
 #: What was committed of sides a and b of a pair beside their images
 SideCovariates = tuple[Mapping[str, float], Mapping[str, float]]
@@ -23,8 +23,11 @@ SideCovariates = tuple[Mapping[str, float], Mapping[str, float]]
 #: Of a stratum. Exact tests take time as the sum of all pairs' weighted ranks does: seconds for 1,000 pairs
 MAX_WEIGHT = 20
 
+#: What groups of pairs count where nothing is said
+DEFAULT_WEIGHTS = (1, 1, 1)
+
 #: What a plan holds of strata, if its test has any
-_STRATA = ("stratum_weights", "stratum_edges")
+_STRATA = ("stratum_weights", "stratum_edges", "unchanged_weights", "unchanged_edges")
 
 #: What a score learns is a sum over many numbers, or settles after many steps
 _FIT_TOLERANCE = 1e-6
@@ -52,6 +55,8 @@ class Plan:
             1 to 20; (1, 1, 1) unless said otherwise
         stratum_edges: where one group ends and the next begins, by the mean of both sides' covariates; set from all
             pairs when they are known (:meth:`with_strata`), before any coin
+        unchanged_weights, unchanged_edges: the same of pairs that were left as they are in a marking of both kinds
+            (:data:`.twins.UNCHANGED`); empty where they are not told apart
         score_fit: what the score learned from the reference models' losses on all sides; set from all pairs
             when they are known (:meth:`with_fit`), before any coin
         direction ("lower"): a name in :data:`DIRECTIONS`; fixed by the method, so that no answer can choose it
@@ -66,6 +71,8 @@ class Plan:
     adjustment: str = "none"
     stratum_weights: tuple[int, ...] = ()
     stratum_edges: tuple[float, ...] = ()
+    unchanged_weights: tuple[int, ...] = ()
+    unchanged_edges: tuple[float, ...] = ()
     score_fit: Mapping[str, float] = field(default_factory=dict)
     direction: str = "lower"
 
@@ -139,19 +146,24 @@ class Plan:
     def _check_strata(self) -> None:
         stratified = TESTS[self.test].stratified
         if stratified and not self.stratum_weights:
-            object.__setattr__(self, "stratum_weights", (1, 1, 1))
+            object.__setattr__(self, "stratum_weights", DEFAULT_WEIGHTS)
         # JSON knows no whole numbers of its own: 5.0 may come back as 5
-        edges = tuple(float(e) if type(e) is int else e for e in self.stratum_edges)
-        weights = tuple(self.stratum_weights)
-        object.__setattr__(self, "stratum_weights", weights)
-        object.__setattr__(self, "stratum_edges", edges)
-        if weights and not stratified:
+        for kind in ("stratum", "unchanged"):
+            given = getattr(self, f"{kind}_edges")
+            edges = tuple(float(e) if type(e) is int else e for e in given)
+            weights = tuple(getattr(self, f"{kind}_weights"))
+            object.__setattr__(self, f"{kind}_weights", weights)
+            object.__setattr__(self, f"{kind}_edges", edges)
+            self._check_groups(kind, weights, edges)
+
+    def _check_groups(self, kind: str, weights: tuple[int, ...], edges: tuple[float, ...]) -> None:
+        if weights and not TESTS[self.test].stratified:
             raise ParameterError(
-                f"stratum_weights go with a stratified test, not with test={self.test!r}"
+                f"{kind}_weights go with a stratified test, not with test={self.test!r}"
             )
         if not all(is_count(weight) and 1 <= weight <= MAX_WEIGHT for weight in weights):
             raise ParameterError(
-                f"stratum_weights must be whole numbers of 1 to {MAX_WEIGHT}, not {weights}"
+                f"{kind}_weights must be whole numbers of 1 to {MAX_WEIGHT}, not {weights}"
             )
         if edges and (
             len(edges) != len(weights) - 1
@@ -170,9 +182,18 @@ class Plan:
         """
         if not self.stratum_weights or self.stratum_edges or not covariates:
             return self
-        hardness = [_mean_covariate(both) for both in covariates.values()]
-        shares = np.arange(1, len(self.stratum_weights)) / len(self.stratum_weights)
-        return dataclasses.replace(self, stratum_edges=np.quantile(hardness, shares).tolist())
+        kinds: tuple[list[float], list[float]] = ([], [])
+        for both in covariates.values():
+            kinds[self._is_unchanged(both)].append(_mean_covariate(both))
+        return dataclasses.replace(
+            self,
+            stratum_edges=_edges(kinds[0], len(self.stratum_weights)),
+            unchanged_edges=_edges(kinds[1], len(self.unchanged_weights)),
+        )
+
+    def _is_unchanged(self, both: SideCovariates) -> bool:
+        """Whether a pair is of the kind that has strata of its own; never without such strata."""
+        return bool(self.unchanged_weights) and any(side.get(UNCHANGED, 0.0) > 0 for side in both)
 
     def strata(
         self, pairs: Sequence[int], covariates: Mapping[int, SideCovariates]
@@ -180,9 +201,14 @@ class Plan:
         """The strata of pairs, which no coin can sway; None where the test needs none."""
         if not self.stratum_weights:
             return None
-        hardness = [_mean_covariate(covariates[pair]) for pair in pairs]
+        own = [covariates[pair] for pair in pairs]
+        hardness = [_mean_covariate(both) for both in own]
         of_pairs = np.searchsorted(np.array(self.stratum_edges, np.float64), hardness)
-        return Strata(of_pairs.astype(np.int64), self.stratum_weights)
+        if self.unchanged_weights:
+            among = np.searchsorted(np.array(self.unchanged_edges, np.float64), hardness)
+            kinds = [self._is_unchanged(both) for both in own]
+            of_pairs = np.where(kinds, len(self.stratum_weights) + among, of_pairs)
+        return Strata(of_pairs.astype(np.int64), self.stratum_weights + self.unchanged_weights)
 
     def test_for(self, kind: str) -> str:
         """Returns the test for a suspect that answers with "scores" or "labels".
@@ -305,8 +331,14 @@ def check_own_losses(plan: Plan) -> None:
 
 def _mean_covariate(both: SideCovariates) -> float:
     """How hard a pair is to models that never saw a coin: the mean of both sides' covariates."""
-    values = [value for side in both for _, value in sorted(side.items())]
+    values = [value for side in both for name, value in sorted(side.items()) if name != UNCHANGED]
     return math.fsum(values) / len(values) if values else 0.0
+
+
+def _edges(hardness: Sequence[float], number: int) -> tuple[float, ...]:
+    """Between groups of about as many pairs each; anywhere where there is no pair."""
+    shares = np.arange(1, number) / max(number, 1)
+    return tuple(np.quantile(hardness or [0.0], shares).tolist())
 
 
 def check_alpha(alpha: Any) -> None:

@@ -36,6 +36,10 @@ KINDS = ("scores", "labels")
 
 FloatArray = npt.NDArray[np.float64]
 
+#: Among what was committed of a side, and no loss: 1.0 where the pair was left as it is, 0.0 where it was crafted. It
+#: stands in markings of both kinds, tells a pair's stratum, and is compared with nothing
+UNCHANGED = "unchanged"
+
 
 @dataclass(frozen=True)
 class TwinTest:

@@ -151,6 +151,10 @@ def _plan_facts(checker: Checker) -> list[tuple[str, str]]:
                 f"weights {weights} from the easiest pairs to the hardest; edges {edges}",
             )
         )
+    if plan.unchanged_weights:
+        weights = ", ".join(map(str, plan.unchanged_weights))
+        edges = ", ".join(f"{edge:.3g}" for edge in plan.unchanged_edges) or "none"
+        facts.append(("strata of unchanged pairs", f"weights {weights}, likewise; edges {edges}"))
     return facts
 
 

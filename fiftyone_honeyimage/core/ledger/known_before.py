@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ..evidence.pair_answers import PairAnswers
 from ..evidence.plan import Plan, SideCovariates
-from ..evidence.twins import signed_rank_test
+from ..evidence.twins import UNCHANGED, signed_rank_test
 from ..evidence.verdict import SidesReferences, tested_differences
 
 #: Below this the figures are said to know the coins; an honest ledger comes below it as often
@@ -28,7 +28,7 @@ def balance_p(
     """
     gaps = []
     for pair, (a, b) in covariates.items():
-        names = sorted(set(a) & set(b))
+        names = sorted((set(a) & set(b)) - {UNCHANGED})
         if names:
             gap = sum(b[name] - a[name] for name in names) / len(names)
             gaps.append(gap if released[pair] == "a" else -gap)

@@ -75,7 +75,8 @@ class Side:
         files: its images in a release: one, or several that share a secret
         secret: what they hold, such as a trigger; empty where they hold nothing
         probes: what a suspect is asked about in their stead, such as other images with that trigger; never released
-        covariates: name → what models said of it that never saw a coin, such as an out-model's loss on the original
+        covariates: name → what models said of it that never saw a coin, such as an out-model's loss on the original;
+            and its kind, where a marking has two: :data:`..evidence.twins.UNCHANGED`
         references: the losses of reference models, each trained on a random half of all sides, None without them
     """
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from ..errors import ParameterError
 from .options import Options
-from .selection import Candidates, select_candidates
+from .selection import NO_MEASURES, Candidates, select_candidates
+from .selection_options import SelectionOptions
 
 if TYPE_CHECKING:
     from ..codecs.base import Codec
@@ -127,8 +128,10 @@ class Method(ABC):
         num_pairs: int,
         excluded: Mapping[str, np.ndarray],
         seed: int,
+        measures: Mapping[str, np.ndarray] = NO_MEASURES,
     ) -> Candidates:
-        """Chooses images and pairs them, knowing nothing of coins. By default the hardest.
+        """Chooses images and pairs them, knowing nothing of coins. By default the hardest, or by what the options of
+        :class:`.selection_options.SelectionOptions` say.
 
         Args:
             hardness: float64 (K,), ``-inf`` where it is not known
@@ -136,10 +139,12 @@ class Method(ABC):
             options: an instance of :attr:`Options`
             num_honeyimages, num_pairs, excluded: see :func:`.selection.select_candidates`
             seed: of the run
+            measures: what :func:`.selection.measures_needed` says of the options, see :func:`.selection.select_candidates`
 
         Raises:
             SamplesError: if there are too few images
         """
+        chosen = options if isinstance(options, SelectionOptions) else SelectionOptions()
         return select_candidates(
             hardness,
             labels,
@@ -147,6 +152,11 @@ class Method(ABC):
             num_pairs=num_pairs,
             files_a_side=self.files_a_side(num_honeyimages, num_pairs),
             excluded=excluded,
+            seed=seed,
+            measures=measures,
+            rule=chosen.selection,
+            matched=chosen.matched,
+            diverse=chosen.diverse,
         )
 
     def num_asked(self, options: Any) -> int:

@@ -55,7 +55,12 @@ _BATCH = 128
 _DIFFERENTIABLE_PIXELS = 512 * 512
 
 
-def craft_by_ascent(request: CraftRequest, *, with_in_model: bool = True) -> CraftResult:
+def craft_by_ascent(
+    request: CraftRequest,
+    *,
+    with_in_model: bool = True,
+    unchanged: frozenset[int] = frozenset(),
+) -> CraftResult:
     """Turns every candidate into a HoneyImage, or, without an in-model, into an adversarial example of the out-model.
 
     Both twins of a pair are candidates like any other and pass through the same steps; nothing here
@@ -68,12 +73,13 @@ def craft_by_ascent(request: CraftRequest, *, with_in_model: bool = True) -> Cra
     Args:
         request: a :class:`CraftRequest`
         with_in_model (True): whether the gap ``L_out − L_in`` is climbed, and not ``L_out`` alone
+        unchanged (none): candidates that are left as they are; the in-model sees them too
 
     Returns:
         a :class:`CraftResult`; same seed and same device give the same bytes
     """
     device = choose_device(request.device)
-    crafting = Crafting(request, device)
+    crafting = Crafting(request, device, unchanged)
     labels = torch.as_tensor(request.candidate_labels, dtype=torch.int64)
     f_out = train_out_model(request)
     f_in, history, first = None, [], 0
@@ -109,14 +115,21 @@ def craft_by_ascent(request: CraftRequest, *, with_in_model: bool = True) -> Cra
         history=np.array(history, dtype=np.float64),
         out_model=f_out.cpu(),
         in_model=None if f_in is None else f_in.cpu(),
+        unchanged=unchanged,
     )
 
 
 class Crafting:
     """The candidates of one request while they are crafted."""
 
-    def __init__(self, request: CraftRequest, device: torch.device) -> None:
+    def __init__(
+        self,
+        request: CraftRequest,
+        device: torch.device,
+        unchanged: frozenset[int] = frozenset(),
+    ) -> None:
         self._request = request
+        self._unchanged = unchanged
         self._device = device
         self._size = int(request.rest.shape[-1])
         self._codecs: Sequence[Codec | None] = request.codecs or [None] * len(request.candidates)
@@ -161,6 +174,8 @@ class Crafting:
             )
             total += float(gaps.sum())
             for row in range(rows.start, rows.stop):
+                if row in self._unchanged:  # levels begin at 0, and stay there
+                    continue
                 original = self._request.candidates[row]
                 levels = self.perturbations.read(row)
                 gradient = gradients[row - start]

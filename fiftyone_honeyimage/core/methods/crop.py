@@ -10,14 +10,14 @@ import numpy as np
 from ..limits import Real
 from .changed import Changed
 from .options import option
-from .unperturbed import UnperturbedOptions
+from .selection_options import SelectionOptions
 
 if TYPE_CHECKING:
     from .request import CraftRequest
 
 
 @dataclass(frozen=True)
-class CropOptions(UnperturbedOptions):
+class CropOptions(SelectionOptions):
     """Attributes:
     share: of each side that is kept, 0.1 to 1
     """

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ParameterError
 from ..limits import EPSILON, NUM_STEPS, SMOOTHING, Choice, Flag, Real, shown
 from .base import Method, RunSize
-from .options import Options, option
+from .options import option
+from .selection_options import SelectionOptions
 
 if TYPE_CHECKING:
     from ..codecs.base import Codec
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class AscentOptions(Options):
+class AscentOptions(SelectionOptions):
     """The ascent's parameters (eq. 3 to 5 of the paper, and ours).
 
     Attributes:
@@ -67,6 +68,8 @@ class AscentOptions(Options):
 class HoneyImageOptions(AscentOptions):
     """Attributes:
     inner: ``"retrain"`` trains the in-model anew each round, as the paper does; ``"warm"`` continues it
+    unchanged_share: of the pairs, 0 to 1, so many are left as they are, both sides of each, drawn by the seed. With a
+        stratified test each kind is ranked by itself, with weights from the proxies unless some are given
     """
 
     inner: str = option(
@@ -79,6 +82,12 @@ class HoneyImageOptions(AscentOptions):
         ),
         label="The model that learns the marks",
         help="Marks are made against it and one that has not seen them",
+    )
+    unchanged_share: float = option(
+        0.0,
+        Real(0, 1),
+        label="Share of pairs left as they are",
+        help="Nobody finds a mark where there is none. The stratified test ranks them among themselves",
     )
 
 
@@ -113,8 +122,11 @@ class HoneyImage(Ascent):
 
     def craft(self, request: CraftRequest) -> CraftResult:
         from .crafting import craft_by_ascent
+        from .portfolio import unchanged_candidates
 
-        return craft_by_ascent(request)
+        share = request.options.unchanged_share
+        unchanged = unchanged_candidates(request.sides, share, request.seed)
+        return craft_by_ascent(request, unchanged=unchanged)
 
     def plan_trade_off(self, size: RunSize, options: Any) -> TradeOffPlan:
         from .trade_off import plan_trade_off

@@ -23,6 +23,7 @@ from ..seeds import derive_seed
 from .base import DEFAULT_IMAGES_A_KEY, Method, RunSize
 from .options import Options, option
 from .selection import (
+    NO_MEASURES,
     RULES,
     Candidates,
     left_over,
@@ -171,6 +172,7 @@ class KeyMethod(Method):
         num_pairs: int,
         excluded: Mapping[str, np.ndarray],
         seed: int,
+        measures: Mapping[str, np.ndarray] = NO_MEASURES,
     ) -> Candidates:
         """Images by the rule, dealt out to the keys at random; then images to ask about, of those left.
 
@@ -197,6 +199,7 @@ class KeyMethod(Method):
                 excluded={**excluded, **of_others},
                 rule=options.selection,
                 seed=seed,
+                measures=measures,
             )
         else:
             if target != ANY_CLASS:
@@ -209,6 +212,7 @@ class KeyMethod(Method):
                 excluded=excluded,
                 rule=options.selection,
                 seed=seed,
+                measures=measures,
                 files_a_side=files,
             )
             found = replace(found, pairs=found.pairs[rng.permutation(len(found.pairs))])

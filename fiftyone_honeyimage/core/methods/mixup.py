@@ -14,15 +14,15 @@ from ..limits import Real
 from ..seeds import derive_seed
 from .changed import Changed
 from .options import option
-from .selection import Candidates, left_over
-from .unperturbed import UnperturbedOptions
+from .selection import NO_MEASURES, Candidates, left_over
+from .selection_options import SelectionOptions
 
 if TYPE_CHECKING:
     from .request import CraftRequest
 
 
 @dataclass(frozen=True)
-class MixupOptions(UnperturbedOptions):
+class MixupOptions(SelectionOptions):
     """Attributes:
     weight: λ, the image's own share of each value
     """
@@ -57,6 +57,7 @@ class Mixup(Changed):
         num_pairs: int,
         excluded: Mapping[str, np.ndarray],
         seed: int,
+        measures: Mapping[str, np.ndarray] = NO_MEASURES,
     ) -> Candidates:
         """Raises:
         SamplesError: if there are too few images, or none is left to be mixed in
@@ -69,6 +70,7 @@ class Mixup(Changed):
             num_pairs=num_pairs,
             excluded=excluded,
             seed=seed,
+            measures=measures,
         )
         free = left_over(found, len(labels), excluded)
         number = len(found.rows)

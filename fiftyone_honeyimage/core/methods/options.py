@@ -53,6 +53,7 @@ RESERVED = frozenset(
         "lpips_backbone",
         "marking_method",
         "marking_number",
+        "measures",
         "method",
         "num_honeyimages",
         "num_pairs",

@@ -112,6 +112,7 @@ class CraftResult:
         labels: int64 (K,), the classes in a release; None where they are kept
         secrets: for each pair what sides a and b hold, JSON's own types; empty if nothing
         probes: for each pair what a suspect is asked of sides a and b, as many of each; empty if about their images
+        unchanged: candidates that were left as they are among others that were not, both sides of a pair or neither
     """
 
     images: Sequence[np.ndarray]
@@ -125,3 +126,4 @@ class CraftResult:
     labels: np.ndarray | None = None
     secrets: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]] = ()
     probes: Sequence[tuple[Sequence[Probe], Sequence[Probe]]] = ()
+    unchanged: frozenset[int] = frozenset()

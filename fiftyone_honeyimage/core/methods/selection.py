@@ -4,18 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from ..errors import ParameterError, SamplesError
 from ..limits import check_choice
+from .likeness import POOL, pair_in_windows, unlike_each_other
 
 #: Which of the pairs, and of the images without a twin, are taken
 RULES = {
     "hardest": "The hardest, as the paper does",
+    "gain": "Those that a model which has seen them does better on by most",
+    "unsettled": "Those whose loss moves most while a model trains, which it learns by heart",
     "spread": "Spread evenly over hardness, so that dropping the hardest images loses few of them",
     "random": "At random",
 }
+
+#: Rules that take images in an order, the first ones first
+IN_ORDER = ("hardest", "gain", "unsettled")
+
+#: What a choice may take of the proxies beside hardness, and what that is: rules rank by the first two
+MEASURES = {
+    "gain": "how much better a model does on what it has seen",
+    "unsettled": "how much each image's loss moved while models trained",
+    "embedding": "what the models find alike",
+}
+
+NO_MEASURES: Mapping[str, np.ndarray] = MappingProxyType({})
+
+
+def measures_needed(options: Any) -> tuple[str, ...]:
+    """Names in :data:`MEASURES` that a method's options ask for, in their order."""
+    rule = getattr(options, "selection", "")
+    alike = getattr(options, "matched", False) or getattr(options, "diverse", False)
+    return tuple(name for name in MEASURES if name == rule or (alike and name == "embedding"))
 
 
 @dataclass(frozen=True)
@@ -24,7 +48,7 @@ class Candidates:
 
     Attributes:
         singles: int64 (N − M·F,), candidates without a twin
-        pairs: int64 (M·F, 2), twins: same label, neighbouring hardness; F in a row make up a pair of sides
+        pairs: int64 (M·F, 2), twins: same label, neighbours in the ranking; F in a row make up a pair of sides
         excluded: how many images each exclusion took out of the ranking
         files_a_side: F, images that share a side's secret
         probes: int64 (P,), images that a suspect will be asked about with a secret in them; no release holds them
@@ -70,13 +94,17 @@ def select_candidates(
     rule: str = "hardest",
     seed: int = 0,
     files_a_side: int = 1,
+    measures: Mapping[str, np.ndarray] = NO_MEASURES,
+    matched: bool = False,
+    diverse: bool = False,
 ) -> Candidates:
-    """Takes N images, M·F of them with a twin: same label, neighbouring hardness.
+    """Takes N images, M·F of them with a twin: same label, neighbours in a ranking.
 
-    Within each class the images are ranked by hardness and neighbours in the ranking are paired;
-    M·F of the pairs are kept, and N − M·F of the remaining images are the singles: the hardest, or by
-    another rule. It looks at hardness and labels alone and treats both twins alike; which of them is
-    released is decided by a coin, later.
+    Within each class the images are ranked by hardness, or by what the rule looks at, and neighbours in the ranking are
+    paired; M·F of the pairs are kept, and N − M·F of the remaining images are the singles: the first of the ranking, or
+    by another rule. Where the ranking is not hardness, or twins are matched, an image's twin is looked for among
+    :data:`.likeness.WINDOW` neighbours. It looks at labels and at what the owner's proxies say, and treats both twins
+    alike; which of them is released is decided by a coin, later.
 
     Args:
         hardness: float64 (K,)
@@ -87,12 +115,15 @@ def select_candidates(
         rule ("hardest"): a name in :data:`RULES`
         seed (0): of the choice at random
         files_a_side (1): F, images a side, so that M·F ≤ N images have a withheld twin
+        measures ({}): of each name in :data:`MEASURES` that is needed, float (K,), or (K, E) of "embedding"
+        matched (False): whether twins are also alike by "embedding"
+        diverse (False): whether the pairs are also unlike each other by "embedding"
 
     Returns:
         :class:`Candidates`
 
     Raises:
-        ParameterError: if N < 1, M < 0 or M > N
+        ParameterError: if N < 1, M < 0 or M > N, or a measure is missing
         SamplesError: if there are too few images
     """
     check_choice("selection", rule, RULES)
@@ -104,14 +135,22 @@ def select_candidates(
         )
 
     num_twins = num_pairs * files_a_side
+    scores = _measure(measures, rule, len(labels)) if rule in MEASURES else hardness
+    embedding = _measure(measures, "embedding", len(labels)) if matched or diverse else None
     allowed = np.ones(len(labels), dtype=bool)
     counts = {}
     for name, mask in (excluded or {}).items():
         counts[name] = int(mask.sum())
         allowed &= ~mask
+    unknown = np.isnan(scores)
+    if embedding is not None:
+        unknown |= np.isnan(embedding).any(axis=1)
+    if (allowed & unknown).any():
+        counts["not_measured"] = int((allowed & unknown).sum())
+        allowed &= ~unknown
 
-    # Stable sort: rows with equal hardness keep their order, so a rerun chooses the same images.
-    ranking = np.argsort(-hardness, kind="stable")
+    # Stable sort: rows with equal scores keep their order, so a rerun chooses the same images.
+    ranking = np.argsort(-scores, kind="stable")
     ranking = ranking[allowed[ranking]]
     needed = num_honeyimages + num_twins
     if len(ranking) < needed:
@@ -124,6 +163,9 @@ def select_candidates(
     neighbours = []
     for label in np.unique(labels[ranking]):
         rows = ranking[labels[ranking] == label]
+        if rule in MEASURES or matched:
+            neighbours.append(pair_in_windows(rows, hardness, embedding if matched else None))
+            continue
         even = len(rows) // 2 * 2
         neighbours.append(rows[:even].reshape(-1, 2))
     available = np.concatenate(neighbours) if neighbours else np.empty((0, 2), dtype=np.int64)
@@ -134,11 +176,36 @@ def select_candidates(
         )
 
     rng = np.random.default_rng(seed)
-    order = np.argsort(-hardness[available].mean(axis=1), kind="stable")
-    pairs = available[order[_taken(len(order), num_twins, rule, rng)]].astype(np.int64)
+    order = np.argsort(-scores[available].mean(axis=1), kind="stable")
+    taken = _taken(len(order), num_twins, rule, rng)
+    if diverse and embedding is not None and num_twins:
+        pool = _taken(len(order), min(len(order), POOL * num_twins), rule, rng)
+        parts = np.array_split(np.arange(len(pool)), num_twins if rule == "spread" else 1)
+        middles = embedding[available[order[pool]]].mean(axis=1)
+        taken = pool[unlike_each_other(middles, parts, num_twins)]
+    pairs = available[order[taken]].astype(np.int64)
     left = ranking[~np.isin(ranking, pairs)]
     singles = left[_taken(len(left), num_honeyimages - num_twins, rule, rng)].astype(np.int64)
     return Candidates(singles=singles, pairs=pairs, excluded=counts, files_a_side=files_a_side)
+
+
+def _measure(measures: Mapping[str, np.ndarray], name: str, number: int) -> np.ndarray:
+    """A measure of all images.
+
+    Raises:
+        ParameterError: if it is missing, or of other images
+    """
+    found = np.asarray(measures.get(name, ()), dtype=np.float64)
+    if not found.size:
+        raise ParameterError(
+            f"this choice takes {MEASURES[name]} ({name!r}), which is not known; run compute_hardness again, or take "
+            "another selection, matched=False and diverse=False"
+        )
+    if len(found) != number:
+        raise ParameterError(
+            f"{name!r} must be given of each of {number} images; found {len(found)}"
+        )
+    return found
 
 
 def _excluded_text(counts: Mapping[str, int]) -> str:
@@ -156,6 +223,7 @@ def select_by_class(
     excluded: Mapping[str, np.ndarray],
     rule: str,
     seed: int,
+    measures: Mapping[str, np.ndarray] = NO_MEASURES,
 ) -> Candidates:
     """As :func:`select_candidates`, with all images of a pair of sides in one class, and no singles.
 
@@ -189,6 +257,7 @@ def select_by_class(
             rule=rule,
             seed=seed,
             files_a_side=files_a_side,
+            measures=measures,
         )
         pairs.append(rng.permutation(found.pairs))
     return Candidates(

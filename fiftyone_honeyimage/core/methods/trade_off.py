@@ -149,7 +149,10 @@ def measure_trade_off(
     report = report or silent
     device = choose_device(request.device)
     rng = np.random.default_rng(derive_seed(request.seed, "trade_off"))
-    rows = np.sort(rng.permutation(len(request.candidates))[: plan.num_images])
+    order = rng.permutation(len(request.candidates))
+    rows = np.sort(order[~np.isin(order, list(result.unchanged))][: plan.num_images])
+    if not len(rows):
+        return None
     labels = torch.as_tensor(request.candidate_labels, dtype=torch.int64)[rows]
     originals = _Picked(request.candidates, rows)
     codecs = None if request.codecs is None else _Picked(request.codecs, rows)
@@ -202,7 +205,7 @@ def measure_trade_off(
         result.out_model.cpu()
         result.in_model.cpu()
     produced = point(float(request.options.epsilon), _Picked(result.images, rows))
-    return TradeOff(plan.num_images, plan.num_steps, points, produced)
+    return TradeOff(len(rows), plan.num_steps, points, produced)
 
 
 class _Picked(Sequence):

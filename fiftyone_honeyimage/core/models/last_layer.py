@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -34,16 +37,27 @@ def features(model: nn.Module, images: Tensor) -> Tensor:
         ParameterError: if the last layer has no part in the model's answer, or is asked about anything but vectors
     """
     seen: list[Tensor] = []
-    handle = last_layer(model).register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    try:
+    with watched(model, seen.append):
         model(images)
-    finally:
-        handle.remove()
     if not seen or seen[-1].ndim != 2 or len(seen[-1]) != len(images):
         raise ParameterError(
             f"the last linear layer of {type(model).__name__} does not take one vector of features an image"
         )
     return seen[-1]
+
+
+@contextmanager
+def watched(model: nn.Module, look: Callable[[Tensor], None]) -> Iterator[None]:
+    """Shows what goes into :func:`last_layer` of every batch that the model is asked about meanwhile.
+
+    Raises:
+        ParameterError: see :func:`last_layer`
+    """
+    handle = last_layer(model).register_forward_pre_hook(lambda _, given: look(given[0]))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def class_weights(model: nn.Module) -> Tensor:

@@ -17,7 +17,7 @@ from ..errors import ImageError, ParameterError, SamplesError
 from ..hardness import find_duplicates
 from ..limits import shown
 from ..methods import METHODS
-from ..methods.selection import Candidates
+from ..methods.selection import NO_MEASURES, Candidates
 from .labeled import LabeledSamples
 
 #: What ``exclude=`` accepts.
@@ -92,8 +92,9 @@ def select(
     labels: np.ndarray,
     masks: Mapping[str, np.ndarray],
     request: Mapping[str, Any],
+    measures: Mapping[str, np.ndarray] = NO_MEASURES,
 ) -> Candidates:
-    """The method's choice by hardness and label alone, among the images that no mask leaves out."""
+    """The method's choice by labels and what the proxies say, among the images that no mask leaves out."""
     method = METHODS[request["method"]]
     return method.choose(
         np.nan_to_num(hardness, nan=-np.inf),
@@ -103,6 +104,8 @@ def select(
         num_pairs=request["num_pairs"],
         excluded=masks,
         seed=request["seed"],
+        # A method that was written before there were measures takes none
+        **({"measures": measures} if measures else {}),
     )
 
 
@@ -112,6 +115,7 @@ def choose_candidates(
     hardness: np.ndarray,
     masks: dict[str, np.ndarray],
     request: Mapping[str, Any],
+    measures: Mapping[str, np.ndarray] = NO_MEASURES,
 ) -> Candidates:
     """Selects the candidates, leaving out duplicates and images whose files would give a mark away.
 
@@ -129,7 +133,7 @@ def choose_candidates(
     first: dict[str, str] = {}
     while True:
         try:
-            candidates = select(hardness, labeled.labels, masks, request)
+            candidates = select(hardness, labeled.labels, masks, request, measures)
         except SamplesError as error:
             raise SamplesError(f"{error}{_advice(first)}") from error
         new = candidates.rows[~checked[candidates.rows]]
@@ -150,7 +154,7 @@ def choose_candidates(
         refused = sum(int(masks[reason].sum()) for reason in first)
         if refused >= _ENOUGH and refused == checked.sum():
             raise SamplesError(
-                f"none of the {refused} hardest images has a file that can be marked{_advice(first)}"
+                f"none of the first {refused} images has a file that can be marked{_advice(first)}"
             )
 
 

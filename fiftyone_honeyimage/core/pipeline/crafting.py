@@ -17,13 +17,20 @@ from ..codecs import Codec, decoded_sources, open_codec
 from ..codecs.base import check_change_kept
 from ..codecs.previews import without_previews
 from ..errors import ImageError
-from ..files import ensure_free_space, sha256_bytes, sha256_file, write_atomic, write_json_atomic
+from ..files import (
+    ensure_free_space,
+    sha256_bytes,
+    sha256_file,
+    sync_files,
+    write_atomic,
+    write_json_atomic,
+)
 from ..images import LazyImages, read_image
 from ..methods import METHODS
 from ..methods.base import RunSize
 from ..methods.crafted import check_result
 from ..methods.request import CraftRequest, CraftResult
-from ..methods.selection import Candidates
+from ..methods.selection import NO_MEASURES, Candidates
 from ..methods.survival import Survival, measure_survival
 from ..methods.trade_off import measure_trade_off
 from ..metrics import LpipsMetric, LpipsUnavailable, compare_images
@@ -58,6 +65,7 @@ def make_images(
     report: Report,
     executor: Executor | None = None,
     trained_dir: Path | None = None,
+    measures: Mapping[str, np.ndarray] = NO_MEASURES,
 ) -> None:
     """Chooses, crafts, measures and writes the HoneyImages and their manifest."""
     lpips_metric, lpips_note = _load_lpips(lpips_backbone)
@@ -66,7 +74,8 @@ def make_images(
     kept = np.array([position[sample_id] for sample_id in loaded.samples.ids])
     masks = {name: mask[kept] for name, mask in exclusions.items()}
     scores = hardness[kept]
-    candidates = choose_candidates(loaded.samples, loaded.images, scores, masks, request)
+    own = {name: values[kept] for name, values in measures.items()}
+    candidates = choose_candidates(loaded.samples, loaded.images, scores, masks, request, own)
     report("Looking for duplicates", 1, 1)
 
     rows = candidates.rows
@@ -201,7 +210,7 @@ def _write_images(
         (partial / name).parent.mkdir(parents=True, exist_ok=True)
         # The same bytes where there is no thumbnail, or none may be there
         data = without_previews(result.encoded[number], labeled.filepaths[row])
-        write_atomic(partial / name, data)
+        write_atomic(partial / name, data, durable=False)
         marked = sha256_file(partial / name)
         if marked != sha256_bytes(data):
             raise ImageError(f"{partial / name} does not hold what was written; is the disk sound?")
@@ -215,6 +224,7 @@ def _write_images(
                 **relabelled(labeled.classes, before[number], after[number]),
                 "file": name,
                 "pair": pair_of.get(number),
+                **({"unchanged": True} if number in result.unchanged else {}),
                 "hardness": float(hardness[row]),
                 "source_sha256": sha256_file(labeled.filepaths[row]),
                 "marked_sha256": marked,
@@ -228,6 +238,7 @@ def _write_images(
             }
         )
         report("Measuring", number + 1, len(codecs))
+    sync_files([partial / row["file"] for row in images])
     sides = write_sides(partial, labeled, candidates, result, references, input_size)
     models = {"f_out.pt": result.out_model, "f_in.pt": result.in_model}
     for name, model in models.items():

@@ -24,7 +24,7 @@ from ...version import __version__
 from ..codecs import encoder_versions
 from ..device import choose_device
 from ..errors import ParameterError
-from ..evidence.plan import Plan, check_score
+from ..evidence.plan import DEFAULT_WEIGHTS, Plan, check_score
 from ..files import TEMPORARY_FILES, file_states, sha256_bytes, write_json_atomic
 from ..fleet import check_folder, check_workers
 from ..ledger.creation import create_ledger
@@ -32,6 +32,7 @@ from ..ledger.ledger import Ledger, load_ledger
 from ..limits import PROXY_SIZE, SEED, TRADE_OFF, Whole
 from ..methods import METHODS
 from ..methods.options import check_known
+from ..methods.selection import NO_MEASURES, measures_needed
 from ..models import Proxy, proxy_name
 from ..progress import Report, silent
 from ..training import TrainingConfig
@@ -41,6 +42,7 @@ from .folder import CHECKPOINTS, LEDGER, MANIFEST, read_manifest
 from .labeled import LabeledSamples
 from .reference_models import check_num_references
 from .side_files import read_sides
+from .stratum_weights import weigh_strata
 
 _REQUEST = "request.json"
 
@@ -71,6 +73,7 @@ def mark(
     report: Report = silent,
     executor: Executor | None = None,
     checkpoint_dir: str | os.PathLike[str] | None = None,
+    measures: Mapping[str, np.ndarray] = NO_MEASURES,
 ) -> Ledger:
     """Marks labelled files, and commits to the pairs and their coins; the originals stay as they are.
 
@@ -82,10 +85,13 @@ def mark(
         hardness: float64 (N,), nats; NaN where it is not known
         num_honeyimages, num_pairs: see :func:`fiftyone_honeyimage.generate_honeyimages`, as for what follows
         input_size: side of the proxies' input, pixels
-        plan (None): a :class:`Plan`; by default one with its defaults and the method's score
+        plan (None): a :class:`Plan`; by default one with its defaults and the method's score. A stratified test's default
+            weights give way to those of :func:`.weigh_strata` where some pairs are left as they are
         label_errors (None): bool (N,), suspected label errors, where ``exclude`` names them
         executor, checkpoint_dir: who trains the proxies and where they are found again, see
             :func:`..training.train_models`
+        measures ({}): what the options' choice takes beside hardness, by the names of
+            :data:`..methods.selection.MEASURES`; :attr:`..hardness.HardnessResult.measures` has all
 
     Returns:
         the ledger, which is the secret; the release holds ``ledger.released_images()`` in place of their originals,
@@ -115,6 +121,9 @@ def mark(
             raise ParameterError(
                 f"{name} must have one value for each of the {len(labeled)} images; found shape {np.shape(values)}"
             )
+    measures = {
+        name: np.asarray(measures[name]) for name in measures_needed(settings) if name in measures
+    }
     config = training or TrainingConfig()
     plan = plan or Plan(score=METHODS[method].score)
     check_score(plan)
@@ -137,7 +146,9 @@ def mark(
     }
     none = np.zeros(len(labeled), dtype=bool)
     masks = exclusion_masks(exclude, hardness, none if label_errors is None else label_errors)
-    select(hardness, labeled.labels, masks, request)  # too few are told before anything is read
+    select(
+        hardness, labeled.labels, masks, request, measures
+    )  # too few are told before anything is read
 
     final = Path(folder)
     call = {
@@ -150,6 +161,7 @@ def mark(
         "plan": plan.to_dict(),
         "trade_off": trade_off,
         "device": str(choose_device(device)),
+        **{name: _digest(values, np.float64) for name, values in measures.items()},
     }
     call = json.loads(json.dumps(call))
     if _is_of(final, call):  # killed when everything was done
@@ -172,8 +184,14 @@ def mark(
             report=report,
             executor=executor,
             trained_dir=trained,
+            measures=measures,
         )
-    draw_coins_once(partial, request, replace(plan, direction=METHODS[method].direction))
+    draw_coins_once(
+        partial,
+        request,
+        replace(plan, direction=METHODS[method].direction),
+        weigh=plan.stratum_weights == DEFAULT_WEIGHTS and not plan.unchanged_weights,
+    )
     shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
     for left in partial.rglob(TEMPORARY_FILES):
         left.unlink()
@@ -189,6 +207,7 @@ def draw_coins_once(
     *,
     earlier_commitments: Sequence[str] = (),
     register: Callable[[str], None] | None = None,
+    weigh: bool = False,
 ) -> Ledger:
     """Draws the coins of the images in a folder and writes its ledger; the last step of a marking.
 
@@ -197,6 +216,7 @@ def draw_coins_once(
         header: how the marking was made
         plan: is committed too
         earlier_commitments, register: see :func:`.create_ledger`
+        weigh (False): whether a portfolio's strata get their weights from the proxies, see :func:`.weigh_strata`
 
     Returns:
         the ledger; that which was written before, if there is one: coins are never drawn twice
@@ -204,7 +224,10 @@ def draw_coins_once(
     path = folder / LEDGER
     if path.exists():
         return load_ledger(path)
-    singles, pairs = read_sides(read_manifest(folder))
+    manifest = read_manifest(folder)
+    singles, pairs = read_sides(manifest)
+    if weigh:
+        plan = weigh_strata(plan, manifest)
     return create_ledger(
         path,
         {

@@ -7,6 +7,7 @@ one side less that of the proxy that has seen the other.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,7 +18,7 @@ from ..evidence.alpha_spending import alpha_effective
 from ..evidence.plan import check_alpha, is_count
 from ..evidence.twins import signed_rank_test
 from ..limits import check_choice
-from ..methods.selection import RULES, select_candidates
+from ..methods.selection import IN_ORDER, NO_MEASURES, RULES, select_candidates
 
 #: Pairs of a pilot at most
 MOST_PAIRS = 300
@@ -33,15 +34,22 @@ class Pilot:
 
     Attributes:
         rule: a name in :data:`..methods.selection.RULES`
-        differences: of each pair what it shows if side a is released, and if side b is, nats, shape (n, 2); by the rule
-            "hardest" those that are taken first come first
+        differences: of each pair what it shows if side a is released, and if side b is, nats, shape (n, 2); by a rule
+            that takes images in an order those that are taken first come first
     """
 
     rule: str
     differences: tuple[tuple[float, float], ...]
 
 
-def pilot(unseen: np.ndarray, seen: np.ndarray, labels: np.ndarray, rule: str, seed: int) -> Pilot:
+def pilot(
+    unseen: np.ndarray,
+    seen: np.ndarray,
+    labels: np.ndarray,
+    rule: str,
+    seed: int,
+    measures: Mapping[str, np.ndarray] = NO_MEASURES,
+) -> Pilot:
     """A pilot of a hardness run.
 
     Args:
@@ -50,12 +58,19 @@ def pilot(unseen: np.ndarray, seen: np.ndarray, labels: np.ndarray, rule: str, s
         labels: int (N,)
         rule: how pairs are chosen
         seed: of the choice at random
+        measures ({}): see :func:`..methods.selection.select_candidates`
     """
     check_choice("selection", rule, RULES)
     room = sum(int((labels == label).sum()) // 2 for label in np.unique(labels))
     number = min(MOST_PAIRS, room)
     pairs = select_candidates(
-        unseen, labels, num_honeyimages=number, num_pairs=number, rule=rule, seed=seed
+        unseen,
+        labels,
+        num_honeyimages=number,
+        num_pairs=number,
+        rule=rule,
+        seed=seed,
+        measures=measures,
     ).pairs
     a, b = pairs.T
     both = np.stack([unseen[b] - seen[a], unseen[a] - seen[b]], axis=1)
@@ -91,7 +106,7 @@ def power_of(found: Pilot, size: int, alpha: float, position: int = 1, kept: flo
     shown = np.array(found.differences, np.float64)
     rng = np.random.default_rng(size)
     places = np.arange(size)
-    if found.rule != "hardest":  # any of them, so many
+    if found.rule not in IN_ORDER:  # any of them, so many
         places = rng.random((_PLAYS, len(shown))).argsort(axis=1)[:, :size]
     drawn = shown[places, rng.integers(0, 2, (_PLAYS, size))]
     signs = rng.choice([-1.0, 1.0], drawn.shape)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..evidence.twins import UNCHANGED
 from ..files import sha256_bytes, sha256_file, write_atomic
 from ..images import read_image
 from ..ledger.sides import TWINS, MarkedImage, Side, read_references, references_entry
@@ -127,17 +128,19 @@ def read_sides(manifest: Mapping[str, Any]) -> tuple[list[MarkedImage], list[tup
     noted: dict[int, list[Mapping[str, Any]]] = {}
     for entry in manifest.get("sides", ()):
         noted.setdefault(entry["pair"], []).append(entry)
+    kinds = any(row.get("unchanged", False) for row in manifest["images"])
     pairs = []
     for pair in sorted(files):
         a, b = (
-            _side(rows, entry)
+            _side(rows, entry, kinds)
             for rows, entry in zip(files[pair], noted.get(pair, ({}, {})), strict=True)
         )
         pairs.append((a, b))
     return singles, pairs
 
 
-def _side(rows: Sequence[Mapping[str, Any]], noted: Mapping[str, Any]) -> Side:
+def _side(rows: Sequence[Mapping[str, Any]], noted: Mapping[str, Any], kinds: bool) -> Side:
+    unchanged = all(row.get("unchanged", False) for row in rows)
     return Side(
         tuple(map(_image, rows)),
         noted.get("secret", {}),
@@ -147,6 +150,7 @@ def _side(rows: Sequence[Mapping[str, Any]], noted: Mapping[str, Any]) -> Side:
         or {
             "original": float(np.mean([row["original_loss"] for row in rows])),
             "hardness": float(np.mean([row["hardness"] for row in rows])),
+            **({UNCHANGED: float(unchanged)} if kinds else {}),
         },
         tuple(MarkedImage(**probe) for probe in noted.get("probes", ())),
         read_references(noted["references"]) if "references" in noted else None,

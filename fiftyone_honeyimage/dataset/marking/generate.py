@@ -21,7 +21,7 @@ from ...core.fleet import check_folder, check_workers
 from ...core.limits import SEED, TRADE_OFF, check_choice, check_flag
 from ...core.methods import METHODS
 from ...core.methods.options import check_known
-from ...core.methods.selection import default_num_pairs
+from ...core.methods.selection import default_num_pairs, measures_needed
 from ...core.metrics import check_backbone
 from ...core.models import Proxy, check_proxy, proxy_name
 from ...core.pipeline.candidates import (
@@ -39,6 +39,7 @@ from .. import storage
 from ..checks import check_collection, check_key, check_new_folder, check_output_place, whole_number
 from ..hardness import training_config
 from ..hardness_fields import read_hardness
+from ..hardness_measures import read_measures
 from ..progress import Progress, StageBar
 from ..runs import catch_up, changing, check_new_key, root_dataset
 from ..samples import proxy_input_size, read_labels
@@ -110,6 +111,8 @@ def generate_honeyimages(
         stratum_weights=tuple(stratum_weights),
         direction=METHODS[method].direction,
     )
+    # A portfolio's strata are weighed when its pairs are known, and the ledger's plan says how
+    weighed = not stratum_weights and getattr(settings, "unchanged_share", 0.0) > 0
     num_references = check_num_references(num_references, score)
 
     check_collection(samples)
@@ -119,6 +122,7 @@ def generate_honeyimages(
     earlier = chosen_by_others(labeled, honey_key)
     folder = storage.output_folder(dataset, honey_key, output_dir)
     hardness, label_errors = read_hardness(samples, labeled, hardness_field)
+    measures = read_measures(samples, labeled, hardness_field, measures_needed(settings))
     size = proxy_input_size(labeled, input_size)
     check_proxy(proxy, len(labeled.classes), size)
     if num_pairs is None:
@@ -151,6 +155,11 @@ def generate_honeyimages(
         ),
         "labels": storage.fingerprint({"labels": labeled.labels.tolist()}),
         "hardness": storage.fingerprint({"hardness": hardness.tolist()}),
+        **(
+            {"measures": storage.fingerprint({n: v.tolist() for n, v in measures.items()})}
+            if measures
+            else {}
+        ),
         "earlier": storage.fingerprint({"ids": np.array(labeled.ids)[earlier].tolist()}),
         "label_field": label_field,
         "classes": labeled.classes,
@@ -170,7 +179,11 @@ def generate_honeyimages(
         "test": test,
         "score": score,
         "adjustment": adjustment,
-        **({"stratum_weights": list(plan.stratum_weights)} if plan.stratum_weights else {}),
+        **(
+            {"stratum_weights": list(plan.stratum_weights)}
+            if plan.stratum_weights and not weighed
+            else {}
+        ),
         "num_references": num_references,
         "seed": seed,
         "device": str(chosen),
@@ -189,7 +202,7 @@ def generate_honeyimages(
         # Counts are checked on the ranking before anything is read or trained; duplicates, which
         # need the pixels, are left out below.
         exclusions = exclusion_masks(exclude, hardness, label_errors, earlier)
-        select(hardness, labeled.labels, exclusions, request)
+        select(hardness, labeled.labels, exclusions, request, measures)
 
         stages = {
             "Reading images": 5,
@@ -222,6 +235,7 @@ def generate_honeyimages(
                     report=bar.report,
                     executor=executor,
                     trained_dir=trained,
+                    measures=measures,
                 )
             bar.report("Writing", 0, 1)
             with changing(dataset):
@@ -240,6 +254,7 @@ def generate_honeyimages(
                     plan,
                     earlier_commitments=count,
                     register=lambda commitment: count_marking(dataset, commitment, count),
+                    weigh=weighed,
                 )
                 storage.complete(partial, folder)
                 try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -194,3 +196,52 @@ def test_it_is_exact_whatever_pairs_somebody_who_knows_the_coins_lets_fail(
         p_values.append(best)
     for level in sorted(set(p_values)):
         assert np.mean(np.array(p_values) <= level) <= level * (1 + 1e-12)
+
+
+def _of_both_kinds(number: int) -> dict[int, Any]:
+    """Every second pair unchanged, with hardness that rises in steps."""
+    return {i: 2 * ({"original": float(i // 3), "unchanged": float(i % 2)},) for i in range(number)}
+
+
+def test_unchanged_pairs_have_strata_of_their_own() -> None:
+    covariates = _of_both_kinds(12)
+    plan = Plan(test=NAME, stratum_weights=(1, 2), unchanged_weights=(3,)).with_strata(covariates)
+    assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+    strata = plan.strata(range(12), covariates)
+    assert strata is not None
+    assert strata.weights == (1, 2, 3)
+    assert (strata.of_pairs[1::2] == 2).all()
+    assert set(strata.of_pairs[::2]) == {0, 1}
+    # Without weights of their own they stand among the others, whose hardness their kind does not move
+    alone = Plan(test=NAME, stratum_weights=(1, 2)).with_strata(covariates)
+    plain = {i: tuple({"original": s["original"]} for s in both) for i, both in covariates.items()}
+    assert alone == Plan(test=NAME, stratum_weights=(1, 2)).with_strata(plain)
+    for wrong, words in (
+        ({"unchanged_weights": (1,)}, "unchanged_weights go with"),
+        ({"test": NAME, "unchanged_weights": (21,)}, "unchanged_weights must be"),
+        ({"test": NAME, "unchanged_weights": (1,), "unchanged_edges": (1.0,)}, "rising edge"),
+    ):
+        with pytest.raises(ParameterError, match=words):
+            Plan(**wrong)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_plan_of_both_kinds_is_exact_over_all_coins(seed: int) -> None:
+    """An innocent model's answers, and every way that nine coins can fall: p <= level as often as the level says."""
+    number = 9
+    rng = np.random.default_rng(seed)
+    covariates = _of_both_kinds(number)
+    weights = rng.integers(1, 21, 3).tolist()
+    plan = Plan(
+        test=NAME, stratum_weights=tuple(weights[:2]), unchanged_weights=(weights[2],), min_pairs=5
+    ).with_strata(covariates)
+    a, b = np.round(rng.exponential(1.0, (2, number)), 1)  # with ties
+    answers = PairAnswers("scores", tuple(range(number)), tuple(a.tolist()), tuple(b.tolist()))
+    p_values = []
+    for coins in itertools.product("ab", repeat=number):
+        released = dict(enumerate(coins))
+        p_values.append(judge(plan, answers, released, covariates, num_left=0).p_value)
+    for level in sorted(set(p_values)):
+        assert np.mean(np.array(p_values) <= level) <= level * (1 + 1e-12)
+    zeros = int((a == b).sum())
+    assert min(p_values) == 2.0 ** -(number - zeros), "and nothing is given away"

@@ -23,12 +23,16 @@ KNOWN = {name: method.Options for name, method in METHODS.items()}
 def test_values_are_checked_and_made_plain() -> None:
     options = HoneyImageOptions(epsilon=8, step_size=1)
     assert options.to_dict() == {
+        "selection": "hardest",
+        "matched": False,
+        "diverse": False,
         "epsilon": 8.0,
         "step_size": 1.0,
         "num_steps": 20,
         "inner": "warm",
         "robust": False,
         "smoothing": 1.0,
+        "unchanged_share": 0.0,
     }
     assert isinstance(options.epsilon, float)
     assert HoneyImageOptions.read({**options.to_dict(), "seed": 3}) == options
@@ -53,10 +57,12 @@ def test_a_wrong_value_is_named(changes: dict, message: str) -> None:
 
 
 def test_options_of_other_methods_are_told_from_unknown_ones() -> None:
-    given = {"epsilon": 3, "selection": "random"}
-    assert check_known(given, "honeyimage", KNOWN) == {"epsilon": 3}
+    given = {"epsilon": 3, "weight": 0.5, "selection": "random"}
+    assert check_known(given, "honeyimage", KNOWN) == {"epsilon": 3, "selection": "random"}
     assert check_known(given, "unperturbed", KNOWN) == {"selection": "random"}
-    with pytest.raises(fhi.ParameterError, match=r"no option 'epsilom'; its options are: epsilon"):
+    with pytest.raises(
+        fhi.ParameterError, match=r"no option 'epsilom'; its options are: diverse, epsilon"
+    ):
         check_known({"epsilom": 3}, "honeyimage", KNOWN)
 
 
