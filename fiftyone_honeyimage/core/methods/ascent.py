@@ -25,11 +25,11 @@ def gap_gradients(
     device: torch.device,
     origin: tuple[int, int],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """``L_out − L_in`` of a batch (B,), and its gradient for the pixels (B, 3, S, S), on the CPU."""
+    """``L_out − L_in`` of a batch (B,), and its gradient for the pixels (B, 3, S, S), on the device."""
     x = seen.to(device).requires_grad_(True)
     gaps = gaps_of(x / 255, labels.to(device), f_out, f_in, origin)
     (gradients,) = torch.autograd.grad(gaps.sum(), x)
-    return gaps.detach().cpu(), gradients.cpu()
+    return gaps.detach().cpu(), gradients
 
 
 def shift_origin(seed: int, step: int) -> tuple[int, int]:
