@@ -14,7 +14,9 @@ together, as detail does in photographs: a classifier of noise finds such marks 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,11 +24,12 @@ import torch
 from ..codecs.base import Codec
 from ..device import choose_device
 from ..seeds import derive_seed
-from .ascent import gap_gradients, gaps_of, shift_origin
+from .ascent import GAP, Terms, gap_gradients, gaps_of, shift_origin
+from .detector import train_detector
 from .expectation import over_transforms
 from .finishing import FinishedFiles, decoded_files, finish
 from .in_model import new_in_model, train_in_model
-from .out_model import losses, train_out_model
+from .out_model import losses, train_out_models
 from .perturbation import (
     KEPT_BYTES,
     Perturbations,
@@ -36,6 +39,7 @@ from .perturbation import (
     seen_by_model,
     to_bytes,
 )
+from .redrawn import Redrawn
 from .request import CraftRequest, CraftResult
 from .room import budget_of
 from .together import Together, split
@@ -53,6 +57,9 @@ def craft_by_ascent(request: CraftRequest, *, with_in_model: bool = True) -> Cra
     Both twins of a pair are candidates like any other and pass through the same steps; nothing here
     knows of pairs or coins.
 
+    With ``inner="redrawn"`` both models of the gap are one, see :mod:`.redrawn`; ``in_losses`` are of that model after its
+    last round, which took in half of the images.
+
     Memory: beside the models and the images at the proxy's size, the levels of all perturbations (one
     byte a value; above 64 MiB in the checkpoint folder), and one candidate at a time, decoded and encoded,
     or several small ones of together as many pixels as 512x512: about 20 bytes a value, that is 0.7 GB for
@@ -68,8 +75,12 @@ def craft_by_ascent(request: CraftRequest, *, with_in_model: bool = True) -> Cra
     device = choose_device(request.device)
     crafting = Crafting(request, device)
     labels = torch.as_tensor(request.candidate_labels, dtype=torch.int64)
-    f_out = train_out_model(request)
-    f_in, history, first = None, [], 0
+    f_out, *others = train_out_models(request)
+    redraws = with_in_model and request.options.inner == "redrawn"
+    redrawn = Redrawn(request) if redraws else None
+    # One model for both begins as one that has seen nothing
+    f_in = copy.deepcopy(f_out) if redraws else None
+    history, first = [], 0
 
     saved = load_round(request.checkpoint_dir)
     if saved is not None:
@@ -78,16 +89,26 @@ def craft_by_ascent(request: CraftRequest, *, with_in_model: bool = True) -> Cra
         if with_in_model:
             f_in = new_in_model(request, first - 1)
             f_in.load_state_dict(saved["f_in"])
+        if redrawn is not None:
+            redrawn.restore(saved["redrawn"])
 
     seen = crafting.see_all()
+    if redrawn is not None and first == 0:
+        for rows, *told in crafting.gradients(seen, labels, f_out, None, 0):
+            redrawn.begin(rows, *told)
     every = torch.cat([request.rest, to_bytes(seen)])
     every_labels = torch.cat([torch.as_tensor(request.rest_labels, dtype=torch.int64), labels])
     for step in range(first, request.options.num_steps):
         if with_in_model:
             every[len(request.rest) :] = to_bytes(seen)
-            f_in = train_in_model(request, f_in, every, every_labels, step)
-        history.append(crafting.ascend(seen, labels, f_out, f_in, step))
-        save_round(request.checkpoint_dir, crafting.perturbations, history, step + 1, f_in)
+            taken = None
+            if redrawn is not None:
+                known = torch.ones(len(request.rest), dtype=torch.bool)
+                taken = torch.cat([known, redrawn.draw(step)]).nonzero()[:, 0]
+            f_in = train_in_model(request, f_in, every, every_labels, step, taken)
+        history.append(crafting.ascend(seen, labels, f_out, f_in, step, others, redrawn))
+        state = None if redrawn is None else redrawn.state()
+        save_round(request.checkpoint_dir, crafting.perturbations, history, step + 1, f_in, state)
         request.report("Crafting HoneyImages", step + 1, request.options.num_steps)
 
     images, encoded, finished, originals = crafting.finish_all()
@@ -126,13 +147,20 @@ class Crafting:
         self._keeps_originals = pixels * _KEPT_BYTES_A_PIXEL <= KEPT_BYTES
         self._together: dict[tuple[int, ...], Together] = {}
         self._budgets: dict[int, torch.Tensor] = {}
+        self._originals_seen: torch.Tensor | None = None
 
-    def see_all(self) -> torch.Tensor:
-        """Every candidate as the models see it now, float32 (K, 3, S, S), 0–255."""
+    def see_all(self, *, originals: bool = False) -> torch.Tensor:
+        """Every candidate as the models see it now, float32 (K, 3, S, S), 0–255.
+
+        Args:
+            originals (False): as it was
+        """
         seen = torch.empty((len(self._codecs), 3, self._size, self._size))
         for rows in self._batches():
             for part in self._parts(rows):
                 levels = [self.perturbations.read(row) for row in part.rows]
+                if originals:
+                    levels = [np.zeros_like(one) for one in levels]
                 seen[part.rows] = part.see(levels, self._size).cpu()
         return seen
 
@@ -143,21 +171,28 @@ class Crafting:
         f_out: torch.nn.Module,
         f_in: torch.nn.Module | None,
         step: int,
+        others: Sequence[torch.nn.Module] = (),
+        redrawn: Redrawn | None = None,
     ) -> float:
         """One step of projected gradient ascent on every image; the mean gap before it.
 
-        ``seen`` is brought up to date with the images.
+        Args:
+            seen: as :meth:`see_all` gave it; it is brought up to date with the images
+            labels: int64 (K,)
+            f_out, f_in: the models
+            step: the round
+            others: further out-models
+            redrawn: where ``f_in`` is the one model for both; then ``f_out`` has no part
         """
-        f_out.to(self._device).eval()
-        if f_in is not None:
-            f_in.to(self._device).eval()
         total = 0.0
         origin = shift_origin(self._request.seed, step)
-        for rows in self._batches():
-            now = slice(rows.start, rows.stop)
-            gaps, gradients = gap_gradients(
-                seen[now], labels[now], f_out, f_in, self._device, origin
-            )
+        terms = self._terms(seen, step, others)
+        # Transforms of one image are not to be unlike each other
+        alone = replace(terms, diversity=0.0)
+        models = (f_out, f_in) if redrawn is None or f_in is None else (f_in, None)
+        for rows, gaps, gradients in self.gradients(seen, labels, *models, step, terms):
+            if redrawn is not None:
+                gaps, gradients = redrawn.gaps(rows, gaps, gradients)
             total += float(gaps.sum())
             gradients = gradients.to(self._pixels_on)
             for part in self._parts(rows):
@@ -170,7 +205,7 @@ class Crafting:
                         part,
                         levels,
                         labels[part.rows],
-                        lambda x, targets: gaps_of(x, targets, f_out, f_in, origin),
+                        lambda x, targets: gaps_of(x, targets, f_out, f_in, origin, alone)[1],
                         [
                             np.random.default_rng(derive_seed(self._request.seed, "eot", step, row))
                             for row in part.rows
@@ -186,6 +221,38 @@ class Crafting:
                 seen[part.rows] = part.see(moved, self._size).cpu()
         self.perturbations.advance()
         return total / max(1, len(seen))
+
+    def gradients(
+        self,
+        seen: torch.Tensor,
+        labels: torch.Tensor,
+        f_out: torch.nn.Module,
+        f_in: torch.nn.Module | None,
+        step: int,
+        terms: Terms = GAP,
+    ) -> Iterator[tuple[range, torch.Tensor, torch.Tensor]]:
+        """Candidates that pass through the models at once, their gaps, and the gradients; see :func:`.ascent.gap_gradients`."""
+        for model in (f_out, f_in, *terms.others):
+            if model is not None:
+                model.to(self._device).eval()
+        origin = shift_origin(self._request.seed, step)
+        for rows in self._batches():
+            now = slice(rows.start, rows.stop)
+            told = gap_gradients(seen[now], labels[now], f_out, f_in, self._device, origin, terms)
+            yield rows, *told
+
+    def _terms(self, seen: torch.Tensor, step: int, others: Sequence[torch.nn.Module]) -> Terms:
+        """What is climbed beside the gap of two models, this round."""
+        options = self._request.options
+        detector = None
+        if options.stealth:
+            if self._originals_seen is None:
+                self._originals_seen = self.see_all(originals=True)
+            # Before the first step there is nothing to detect
+            if not torch.equal(seen, self._originals_seen):
+                seed = derive_seed(self._request.seed, "detector", step)
+                detector = train_detector(self._originals_seen, seen, seed, self._device)
+        return Terms(others, options.diversity, options.stealth, detector)
 
     def finish_all(
         self,

@@ -26,17 +26,27 @@ def train_in_model(
     images: torch.Tensor,
     labels: torch.Tensor,
     step: int,
+    rows: torch.Tensor | None = None,
 ) -> torch.nn.Module:
-    """Trains ``f_in`` on the rest and the current HoneyImages: from scratch, or one epoch on."""
+    """Trains ``f_in`` on the rest and the current HoneyImages: from scratch, or one epoch on.
+
+    Args:
+        request: a :class:`.request.CraftRequest`
+        f_in: of the round before, or None
+        images, labels: uint8 (N, 3, S, S) and int64 (N,), the rest and the HoneyImages
+        step: the round
+        rows: which of the images it is trained on, int64; None for all
+    """
     fresh = f_in is None or request.options.inner == "retrain"
     model = new_in_model(request, step) if fresh else f_in
     assert model is not None
     # On the images as they were, whatever the options. Later rounds are this marking's own
-    kept = step == 0
+    kept = fresh and step == 0
     train_models(
         [model],
         images,
         labels,
+        subsets=None if rows is None else [rows],
         config=request.config if fresh else continuation(request.config),
         seeds=[derive_seed(request.seed, "f_in", "data", step)],
         device=request.device,

@@ -8,7 +8,7 @@ it lies in the checkpoint folder.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -247,6 +247,7 @@ def save_round(
     history: list[float],
     done: int,
     f_in: torch.nn.Module | None,
+    redrawn: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Keeps a finished round in the checkpoint folder, if there is one."""
     if folder is None:
@@ -254,6 +255,8 @@ def save_round(
     weights = {} if f_in is None else f_in.state_dict()
     state = {name: value.cpu() for name, value in weights.items()}
     payload = {"current": perturbations.state(), "history": history, "round": done, "f_in": state}
+    if redrawn is not None:
+        payload["redrawn"] = dict(redrawn)
     save_checkpoint(folder / "rounds.pt", payload)
 
 

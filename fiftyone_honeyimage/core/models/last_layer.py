@@ -24,7 +24,12 @@ def last_layer(model: nn.Module) -> nn.Linear:
 
 
 def features(model: nn.Module, images: Tensor) -> Tensor:
-    """What goes into :func:`last_layer`: (B, D), with its gradient.
+    """What goes into :func:`last_layer`: (B, D), with its gradient; see :func:`logits_and_features`."""
+    return logits_and_features(model, images)[1]
+
+
+def logits_and_features(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """A model's answer (B, C), and what goes into its :func:`last_layer`: (B, D), both with their gradients.
 
     Args:
         model: a classifier
@@ -36,14 +41,14 @@ def features(model: nn.Module, images: Tensor) -> Tensor:
     seen: list[Tensor] = []
     handle = last_layer(model).register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     try:
-        model(images)
+        logits = model(images)
     finally:
         handle.remove()
     if not seen or seen[-1].ndim != 2 or len(seen[-1]) != len(images):
         raise ParameterError(
             f"the last linear layer of {type(model).__name__} does not take one vector of features an image"
         )
-    return seen[-1]
+    return logits, seen[-1]
 
 
 def class_weights(model: nn.Module) -> Tensor:
