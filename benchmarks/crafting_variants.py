@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 
 from fiftyone_honeyimage.core.audit.pixels import residual_features
 from fiftyone_honeyimage.core.audit.practice import learn_detector
@@ -38,6 +37,7 @@ from fiftyone_honeyimage.core.training import (
 )
 
 from .datasets import load_cifar10, to_tensor
+from .paper_table import interval
 from .results_io import write_results
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -175,24 +175,16 @@ def detect(plain: np.ndarray, marked: np.ndarray) -> float | None:
 
 
 def sum_up(runs: Sequence[dict[str, dict[str, Any]]]) -> dict[str, Any]:
-    """Means over seeds, and what each variant changes against the default, with 95 % intervals (t)."""
-    table = {}
+    """Means over seeds, and what each variant changes against the default, with 95 % intervals."""
+    table: dict[str, Any] = {}
     for name in VARIANTS:
-        row: dict[str, Any] = {}
+        table[name] = {}
         for figure in ("effect", "detector_auroc", "mean_change", "process_seconds"):
             values = [run[name][figure] for run in runs]
-            if None in values:
-                continue
-            row[figure] = float(np.mean(values))
-            change = np.subtract(values, [run["warm"][figure] for run in runs])
-            if name != "warm" and len(runs) > 1:
-                half = stats.t.ppf(0.975, len(runs) - 1) * stats.sem(change)
-                row[f"{figure}_change"] = [
-                    float(change.mean()),
-                    float(change.mean() - half),
-                    float(change.mean() + half),
-                ]
-        table[name] = row
+            if None not in values:
+                change = np.subtract(values, [run["warm"][figure] for run in runs])
+                table[name][figure] = interval(values)
+                table[name][f"{figure}_change"] = interval(change.tolist())
     return table
 
 

@@ -142,15 +142,6 @@ class Ascent(Method):
         return int(PASSES * models // 2 * views * size.num_marked * options.num_steps)
 
 
-def in_model_epochs(options: Any, epochs: int) -> int:
-    """Epochs of the in-model over all rounds, if a training takes so many."""
-    if options.inner == "redrawn":
-        return int(options.num_steps)
-    if options.inner == "retrain":
-        return int(options.num_steps * epochs)
-    return int(epochs + options.num_steps - 1)
-
-
 class HoneyImage(Ascent):
     """The paper's method."""
 
@@ -178,6 +169,8 @@ class HoneyImage(Ascent):
 
     def passes(self, size: RunSize, options: Any) -> int:
         rest = size.num_images - size.num_marked
+        from .in_model import in_model_epochs
+
         images, models = size.num_images, 1 + options.num_out_models
         ascent = self.ascent_passes(size, options, models)
         if options.inner == "redrawn":

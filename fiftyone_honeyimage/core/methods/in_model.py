@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -10,6 +11,15 @@ from ..models import build_model
 from ..seeds import derive_seed
 from ..training import TrainingConfig, train_models
 from .request import CraftRequest
+
+
+def in_model_epochs(options: Any, epochs: int) -> int:
+    """Epochs of the in-model over all rounds, if a training takes so many."""
+    if options.inner == "redrawn":
+        return int(options.num_steps)
+    if options.inner == "retrain":
+        return int(options.num_steps * epochs)
+    return int(epochs + options.num_steps - 1)
 
 
 def new_in_model(request: CraftRequest, step: int) -> torch.nn.Module:

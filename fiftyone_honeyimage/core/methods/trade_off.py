@@ -24,7 +24,7 @@ from ..seeds import derive_seed
 from ..training import cross_entropy, predict_logits
 from .ascent import PASSES
 from .crafting import Crafting
-from .honeyimage import in_model_epochs
+from .in_model import in_model_epochs
 from .out_model import thumbnails
 from .request import CraftRequest, CraftResult
 
