@@ -236,7 +236,8 @@ def generate_honeyimages(
             other options of the method do not train anew for the same images
         **options: the method's own, see :func:`method_options`. Of ``"honeyimage"``: ``epsilon`` (4),
             ``step_size`` (0.4), ``num_steps`` (20), ``inner`` ("warm"), ``robust`` (False), ``smoothing`` (1.0),
-            ``selection`` ("hardest"), ``matched`` (False), ``diverse`` (False), ``unchanged_share`` (0.0)
+            ``selection`` ("hardest"), ``matched`` (False), ``diverse`` (False), ``unchanged_share`` (0.0),
+            ``num_out_models`` (1), ``diversity`` (0), ``stealth`` (0)
 
     Returns:
         a ``Marking``

@@ -390,7 +390,7 @@ def test_modes_without_small_changes_are_left_out(
         ({"num_steps": 1001}, "found 1001"),
         ({"num_steps": 2.0}, "found 2.0"),
         ({"num_steps": True}, "found True"),
-        ({"inner": "cold"}, "inner must be 'warm' or 'retrain'; found 'cold'"),
+        ({"inner": "cold"}, "inner must be 'warm', 'retrain' or 'redrawn'; found 'cold'"),
         (
             {"method": "watermark"},
             "method must be 'honeyimage', 'unperturbed', 'badnets', .*; found 'watermark'",

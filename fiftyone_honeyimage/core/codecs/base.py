@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Hashable
 from functools import cached_property
 from pathlib import Path
 
@@ -53,6 +54,17 @@ class Codec(ABC):
         if self.mode in ("L", "LA"):
             return True
         return is_grey(self.original())
+
+    @property
+    def kind(self) -> Hashable:
+        """Equal for codecs that :meth:`realise` and :meth:`project` alike, so that either takes the images of both.
+
+        A codec with rules of its own is alike to none, unless it says so.
+        """
+        own = type(self)
+        if (own.realise, own.project, own.cell) != (Codec.realise, Codec.project, Codec.cell):
+            return id(self)
+        return self.lossless, self.grey
 
     @cached_property
     def transparent(self) -> bool:
@@ -147,10 +159,11 @@ class Codec(ABC):
         """What is left of a change once it is written and read again, up to rounding and clipping.
 
         Args:
-            change: float32 (h, W, 3), of all rows or of a strip of :func:`..images.strips`
+            change: float32 (..., h, W, 3), of all rows or of a strip of :func:`..images.strips`; of several images
+                where :attr:`kind` is not this codec's own
 
         Returns:
-            float32 (h, W, 3); of lossless formats, the change itself
+            float32 (..., h, W, 3); of lossless formats, the change itself
         """
         return change
 
@@ -166,15 +179,15 @@ class Codec(ABC):
         """A gradient for the decoded pixels as an ascent direction for the pixels before encoding.
 
         Args:
-            gradient: float32 (H, W, 3)
+            gradient: float32 (..., H, W, 3), of several images as for :meth:`realise`
             grey (False): whether colour differences stay as they are
 
         Returns:
-            float32 (H, W, 3); the same for all three channels of grey images
+            float32 (..., H, W, 3); the same for all three channels of grey images
         """
         if not self.grey:
             return gradient
-        return np.repeat(gradient.sum(axis=2, keepdims=True), 3, axis=2)
+        return np.repeat(gradient.sum(axis=-1, keepdims=True), 3, axis=-1)
 
     def check_pixels(self, pixels: np.ndarray) -> None:
         """Raises :class:`ImageError` unless the source can hold these pixels."""

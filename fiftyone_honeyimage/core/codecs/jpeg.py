@@ -6,7 +6,7 @@ import os
 import struct
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -51,6 +51,10 @@ class JpegCodec(Codec):
         except (ValueError, KeyError, IndexError, struct.error) as error:
             raise ImageError(f"{path} is a JPEG that cannot be written again: {error}") from error
         self._check()
+
+    @property
+    def kind(self) -> Hashable:
+        return (type(self), self.blocks.kind, self.grey)
 
     def realise(self, change: np.ndarray) -> np.ndarray:
         return self.blocks.realise(change)

@@ -51,6 +51,8 @@ class JpegBlocks:
 
     Raises:
         ValueError: if the components' sizes are not whole fractions of the image's
+
+    All of it takes several images of one size at once, along axes before their rows.
     """
 
     def __init__(self, segments: Segments) -> None:
@@ -83,39 +85,45 @@ class JpegBlocks:
             self._forward = _TO_YCC
             self._backward = np.linalg.inv(_TO_YCC).astype(np.float32)
 
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """Equal for files that make the same of a change: of the same tables, resolutions and colours."""
+        planes = tuple((plane.steps.tobytes(), plane.down, plane.right) for plane in self.planes)
+        return (*planes, self._forward.tobytes())
+
     def steps_of(self, change: np.ndarray) -> list[np.ndarray]:
         """The change in steps of each component's table, unrounded.
 
         Args:
-            change: float (H, W, 3) in 0–255 units; H a multiple of the unit's height, or the image's end
+            change: float (..., H, W, 3) in 0–255 units; H a multiple of the unit's height, or the image's end
 
         Returns:
-            float32 (rows, columns, 8, 8) of each component
+            float32 (..., rows, columns, 8, 8) of each component
         """
         padded = self._pad(change.astype(np.float32, copy=False), "edge")
         values = padded @ self._forward.T
         return [
-            _blocks(_pool(values[:, :, i], plane)) / plane.steps
+            _blocks(_pool(values[..., i], plane)) / plane.steps
             for i, plane in enumerate(self.planes)
         ]
 
     def change_of(self, steps: list[np.ndarray], height: int, width: int) -> np.ndarray:
-        """The change of the decoded pixels, float32 (height, width, 3): the D of the module's text."""
+        """The change of the decoded pixels, float32 (..., height, width, 3): the D of the module's text."""
         return self._to_pixels([k * p.steps for k, p in zip(steps, self.planes, strict=True)])[
-            :height, :width
+            ..., :height, :width, :
         ]
 
     def realise(self, change: np.ndarray) -> np.ndarray:
         """What of a change a file can hold: the nearest whole numbers of steps, decoded.
 
         Args:
-            change: float (H, W, 3)
+            change: float (..., H, W, 3)
         """
         result = np.empty(change.shape, dtype=np.float32)
-        for rows in strips(len(change)):
-            part = change[rows]
+        for rows in strips(change.shape[-3]):
+            part = change[..., rows, :, :]
             steps = [np.rint(k) for k in self.steps_of(part)]
-            result[rows] = self.change_of(steps, *part.shape[:2])
+            result[..., rows, :, :] = self.change_of(steps, *part.shape[-3:-1])
         return result
 
     def project(self, gradient: np.ndarray, grey: bool = False) -> np.ndarray:
@@ -127,21 +135,21 @@ class JpegBlocks:
         coefficients of a decoded JPEG, as they are whole numbers.)
 
         Args:
-            gradient: float (H, W, 3), for the decoded pixels
+            gradient: float (..., H, W, 3), for the decoded pixels
             grey (False): whether colour differences stay as they are
         """
         result = np.empty(gradient.shape, dtype=np.float32)
-        for rows in strips(len(gradient)):
-            part = gradient[rows].astype(np.float32, copy=False)
+        for rows in strips(gradient.shape[-3]):
+            part = gradient[..., rows, :, :].astype(np.float32, copy=False)
             values = self._pad(part, "constant") @ self._backward
             blocks = [
-                _blocks(_pool(values[:, :, i], plane) * (plane.down * plane.right)) / plane.steps
+                _blocks(_pool(values[..., i], plane) * (plane.down * plane.right)) / plane.steps
                 for i, plane in enumerate(self.planes)
             ]
             if grey and self._forward is _TO_YCC:
                 blocks[1:] = [np.zeros_like(block) for block in blocks[1:]]
-            height, width = part.shape[:2]
-            result[rows] = self._to_pixels(blocks)[:height, :width]
+            height, width = part.shape[-3:-1]
+            result[..., rows, :, :] = self._to_pixels(blocks)[..., :height, :width, :]
         return result
 
     def _to_pixels(self, blocks: list[np.ndarray]) -> np.ndarray:
@@ -150,43 +158,46 @@ class JpegBlocks:
                 _enlarge(_unblocks(idctn(block, axes=(-2, -1), norm="ortho")), plane)
                 for block, plane in zip(blocks, self.planes, strict=True)
             ],
-            axis=2,
+            axis=-1,
         )
         return values @ self._backward.T
 
     def _pad(self, values: np.ndarray, mode: str) -> np.ndarray:
-        height, width = values.shape[:2]
+        height, width = values.shape[-3:-1]
         down, right = -height % self.unit[0], -width % self.unit[1]
         if not (down or right):
             return values
-        return np.pad(values, ((0, down), (0, right), (0, 0)), mode=mode)  # type: ignore[call-overload]
+        before = ((0, 0),) * (values.ndim - 3)
+        return np.pad(values, (*before, (0, down), (0, right), (0, 0)), mode=mode)  # type: ignore[call-overload]
 
 
 def _pool(plane_values: np.ndarray, plane: _Plane) -> np.ndarray:
     """Means over the pixels that one sample of a component stands for."""
     if plane.down == plane.right == 1:
         return plane_values
-    height, width = plane_values.shape
+    *before, height, width = plane_values.shape
     return plane_values.reshape(
-        height // plane.down, plane.down, width // plane.right, plane.right
-    ).mean(axis=(1, 3))
+        *before, height // plane.down, plane.down, width // plane.right, plane.right
+    ).mean(axis=(-3, -1))
 
 
 def _enlarge(samples: np.ndarray, plane: _Plane) -> np.ndarray:
     """Samples at the image's resolution, by the triangle filter of libjpeg's "fancy upsampling"."""
     if plane.down == plane.right == 1:
         return samples
-    size = (samples.shape[0] * plane.down, samples.shape[1] * plane.right)
-    batch = torch.from_numpy(np.ascontiguousarray(samples))[None, None]
-    return F.interpolate(batch, size, mode="bilinear", align_corners=False)[0, 0].numpy()
+    *before, height, width = samples.shape
+    size = (height * plane.down, width * plane.right)
+    batch = torch.from_numpy(np.ascontiguousarray(samples)).reshape(-1, 1, height, width)
+    larger = F.interpolate(batch, size, mode="bilinear", align_corners=False)
+    return larger.reshape(*before, *size).numpy()
 
 
 def _blocks(samples: np.ndarray) -> np.ndarray:
-    height, width = samples.shape
-    blocks = samples.reshape(height // 8, 8, width // 8, 8).transpose(0, 2, 1, 3)
+    *before, height, width = samples.shape
+    blocks = samples.reshape(*before, height // 8, 8, width // 8, 8).swapaxes(-3, -2)
     return dctn(blocks, axes=(-2, -1), norm="ortho")
 
 
 def _unblocks(blocks: np.ndarray) -> np.ndarray:
-    rows, columns = blocks.shape[:2]
-    return blocks.transpose(0, 2, 1, 3).reshape(rows * 8, columns * 8)
+    *before, rows, columns = blocks.shape[:-2]
+    return blocks.swapaxes(-3, -2).reshape(*before, rows * 8, columns * 8)

@@ -29,4 +29,5 @@ class Adversarial(Ascent):
     def passes(self, size: RunSize, options: Any) -> int:
         """The out-model's training, and its ascent."""
         rest = size.num_images - size.num_marked
-        return rest * size.epochs + self.ascent_passes(size, options, 1)
+        models = options.num_out_models
+        return rest * size.epochs * models + self.ascent_passes(size, options, models)

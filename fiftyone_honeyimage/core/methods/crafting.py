@@ -14,45 +14,41 @@ together, as detail does in photographs: a classifier of noise finds such marks 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
-from ..codecs.base import Codec, strips
+from ..codecs.base import Codec
 from ..device import choose_device
-from ..models import build_model
-from ..resizing import differentiable_resize
 from ..seeds import derive_seed
-from ..training import TrainingConfig, train_models
-from .ascent import gap_gradients, gaps_of, shift_origin
+from .ascent import GAP, Terms, gap_gradients, gaps_of, shift_origin
+from .detector import train_detector
+from .expectation import over_transforms
 from .finishing import FinishedFiles, decoded_files, finish
-from .out_model import losses, train_out_model
+from .in_model import new_in_model, train_in_model
+from .out_model import losses, train_out_models
 from .perturbation import (
     KEPT_BYTES,
     Perturbations,
     Scale,
-    enlarge_gradient,
     load_round,
-    realised,
     save_round,
     seen_by_model,
-    shrink,
-    smooth,
-    smoothing_reach,
     to_bytes,
 )
+from .redrawn import Redrawn
 from .request import CraftRequest, CraftResult
 from .room import budget_of
-from .transforms import TRANSFORMS
+from .together import Together, split
 
 #: Images whose gradients are computed at once.
-_BATCH = 128
+BATCH = 128
 
-#: Pixels up to which transforms are differentiated at native size. Larger images are transformed as they
-#: are, and the gradient is carried straight through: at the proxy's size little is left of the transforms.
-_DIFFERENTIABLE_PIXELS = 512 * 512
+#: What a pixel's original and budget take.
+_KEPT_BYTES_A_PIXEL = 3 + 4
 
 
 def craft_by_ascent(
@@ -66,9 +62,13 @@ def craft_by_ascent(
     Both twins of a pair are candidates like any other and pass through the same steps; nothing here
     knows of pairs or coins.
 
+    With ``inner="redrawn"`` both models of the gap are one, see :mod:`.redrawn`; ``in_losses`` are of that model after its
+    last round, which took in half of the images.
+
     Memory: beside the models and the images at the proxy's size, the levels of all perturbations (one
-    byte a value; above 64 MiB in the checkpoint folder), and one candidate at a time, decoded and encoded:
-    about 20 bytes a value, that is 0.7 GB for 4000x3000 pixels.
+    byte a value; above 64 MiB in the checkpoint folder), and one candidate at a time, decoded and encoded,
+    or several small ones of together as many pixels as 512x512: about 20 bytes a value, that is 0.7 GB for
+    4000x3000 pixels.
 
     Args:
         request: a :class:`CraftRequest`
@@ -81,26 +81,40 @@ def craft_by_ascent(
     device = choose_device(request.device)
     crafting = Crafting(request, device, unchanged)
     labels = torch.as_tensor(request.candidate_labels, dtype=torch.int64)
-    f_out = train_out_model(request)
-    f_in, history, first = None, [], 0
+    f_out, *others = train_out_models(request)
+    redraws = with_in_model and request.options.inner == "redrawn"
+    redrawn = Redrawn(request) if redraws else None
+    # One model for both begins as one that has seen nothing
+    f_in = copy.deepcopy(f_out) if redraws else None
+    history, first = [], 0
 
     saved = load_round(request.checkpoint_dir)
     if saved is not None:
         crafting.perturbations.restore(saved["current"])
         history, first = saved["history"], saved["round"]
         if with_in_model:
-            f_in = _new_in_model(request, first - 1)
+            f_in = new_in_model(request, first - 1)
             f_in.load_state_dict(saved["f_in"])
+        if redrawn is not None:
+            redrawn.restore(saved["redrawn"])
 
     seen = crafting.see_all()
+    if redrawn is not None and first == 0:
+        for rows, *told in crafting.gradients(seen, labels, f_out, None, 0):
+            redrawn.begin(rows, *told)
     every = torch.cat([request.rest, to_bytes(seen)])
     every_labels = torch.cat([torch.as_tensor(request.rest_labels, dtype=torch.int64), labels])
     for step in range(first, request.options.num_steps):
         if with_in_model:
             every[len(request.rest) :] = to_bytes(seen)
-            f_in = _train_in_model(request, f_in, every, every_labels, step)
-        history.append(crafting.ascend(seen, labels, f_out, f_in, step))
-        save_round(request.checkpoint_dir, crafting.perturbations, history, step + 1, f_in)
+            taken = None
+            if redrawn is not None:
+                known = torch.ones(len(request.rest), dtype=torch.bool)
+                taken = torch.cat([known, redrawn.draw(step)]).nonzero()[:, 0]
+            f_in = train_in_model(request, f_in, every, every_labels, step, taken)
+        history.append(crafting.ascend(seen, labels, f_out, f_in, step, others, redrawn))
+        state = None if redrawn is None else redrawn.state()
+        save_round(request.checkpoint_dir, crafting.perturbations, history, step + 1, f_in, state)
         request.report("Crafting HoneyImages", step + 1, request.options.num_steps)
 
     images, encoded, finished, originals = crafting.finish_all()
@@ -131,6 +145,8 @@ class Crafting:
         self._request = request
         self._unchanged = unchanged
         self._device = device
+        # MPS has no doubles, in which gradients are smoothed
+        self._pixels_on = torch.device("cpu") if device.type == "mps" else device
         self._size = int(request.rest.shape[-1])
         self._codecs: Sequence[Codec | None] = request.codecs or [None] * len(request.candidates)
         self._scale = Scale.of(request.options.epsilon, request.options.step_size)
@@ -138,16 +154,27 @@ class Crafting:
             shapes = [image.shape[:2] for image in request.candidates]
         else:
             shapes = [(codec.height, codec.width) for codec in request.codecs]
+        self._shapes: list[tuple[int, int]] = shapes
         self.perturbations = Perturbations(shapes, self._scale, request.checkpoint_dir)
         pixels = sum(height * width for height, width in shapes)
-        self._keeps_budgets = pixels * np.dtype(np.float32).itemsize <= KEPT_BYTES
-        self._budgets: dict[int, np.ndarray] = {}
+        self._keeps_originals = pixels * _KEPT_BYTES_A_PIXEL <= KEPT_BYTES
+        self._together: dict[tuple[int, ...], Together] = {}
+        self._budgets: dict[int, torch.Tensor] = {}
+        self._originals_seen: torch.Tensor | None = None
 
-    def see_all(self) -> torch.Tensor:
-        """Every candidate as the models see it now, float32 (K, 3, S, S), 0–255."""
+    def see_all(self, *, originals: bool = False) -> torch.Tensor:
+        """Every candidate as the models see it now, float32 (K, 3, S, S), 0–255.
+
+        Args:
+            originals (False): as it was
+        """
         seen = torch.empty((len(self._codecs), 3, self._size, self._size))
-        for row, original in enumerate(self._request.candidates):
-            seen[row] = self._see(row, original, self.perturbations.read(row))
+        for rows in self._batches():
+            for part in self._parts(rows):
+                levels = [self.perturbations.read(row) for row in part.rows]
+                if originals:
+                    levels = [np.zeros_like(one) for one in levels]
+                seen[part.rows] = part.see(levels, self._size).cpu()
         return seen
 
     def ascend(
@@ -157,39 +184,91 @@ class Crafting:
         f_out: torch.nn.Module,
         f_in: torch.nn.Module | None,
         step: int,
+        others: Sequence[torch.nn.Module] = (),
+        redrawn: Redrawn | None = None,
     ) -> float:
         """One step of projected gradient ascent on every image; the mean gap before it.
 
-        ``seen`` is brought up to date with the images.
+        Args:
+            seen: as :meth:`see_all` gave it; it is brought up to date with the images
+            labels: int64 (K,)
+            f_out, f_in: the models
+            step: the round
+            others: further out-models
+            redrawn: where ``f_in`` is the one model for both; then ``f_out`` has no part
         """
-        f_out.to(self._device).eval()
-        if f_in is not None:
-            f_in.to(self._device).eval()
         total = 0.0
         origin = shift_origin(self._request.seed, step)
-        for start in range(0, len(seen), _BATCH):
-            rows = slice(start, min(start + _BATCH, len(seen)))
-            gaps, gradients = gap_gradients(
-                seen[rows], labels[rows], f_out, f_in, self._device, origin
-            )
+        terms = self._terms(seen, step, others)
+        # Transforms of one image are not to be unlike each other
+        alone = replace(terms, diversity=0.0)
+        models = (f_out, f_in) if redrawn is None or f_in is None else (f_in, None)
+        for rows, gaps, gradients in self.gradients(seen, labels, *models, step, terms):
+            if redrawn is not None:
+                gaps, gradients = redrawn.gaps(rows, gaps, gradients)
             total += float(gaps.sum())
-            for row in range(rows.start, rows.stop):
-                if row in self._unchanged:  # levels begin at 0, and stay there
-                    continue
-                original = self._request.candidates[row]
-                levels = self.perturbations.read(row)
-                gradient = gradients[row - start]
+            gradients = gradients.to(self._pixels_on)
+            for part in self._parts(rows):
+                places = [row - rows.start for row in part.rows]
                 native = None
+                gradient = gradients[places]
+                levels = [self.perturbations.read(row) for row in part.rows]
                 if self._request.options.robust:
-                    rng = np.random.default_rng(derive_seed(self._request.seed, "eot", step, row))
-                    gradient, native = self._expected(
-                        row, original, levels, gradient, labels[row], f_out, f_in, rng, origin
+                    more, native = over_transforms(
+                        part,
+                        levels,
+                        labels[part.rows],
+                        lambda x, targets: gaps_of(x, targets, f_out, f_in, origin, alone)[1],
+                        [
+                            np.random.default_rng(derive_seed(self._request.seed, "eot", step, row))
+                            for row in part.rows
+                        ],
+                        self._size,
+                        self._device,
                     )
-                moved = self.perturbations.next(row)
-                self._move(row, original, levels, gradient, native, moved)
-                seen[row] = self._see(row, original, moved)
+                    gradient = gradient if more is None else gradient + more
+                moved = [self.perturbations.next(row) for row in part.rows]
+                for strip, values in part.move(levels, gradient, native):
+                    for row, target, one in zip(part.rows, moved, values, strict=True):
+                        if row not in self._unchanged:  # levels begin at 0, and stay there
+                            target[strip] = one
+                seen[part.rows] = part.see(moved, self._size).cpu()
         self.perturbations.advance()
         return total / max(1, len(seen))
+
+    def gradients(
+        self,
+        seen: torch.Tensor,
+        labels: torch.Tensor,
+        f_out: torch.nn.Module,
+        f_in: torch.nn.Module | None,
+        step: int,
+        terms: Terms = GAP,
+    ) -> Iterator[tuple[range, torch.Tensor, torch.Tensor]]:
+        """Candidates that pass through the models at once, their gaps, and the gradients; see :func:`.ascent.gap_gradients`."""
+        for model in (f_out, f_in, *terms.others):
+            if model is not None:
+                model.to(self._device).eval()
+        origin = shift_origin(self._request.seed, step)
+        for rows in self._batches():
+            now = slice(rows.start, rows.stop)
+            told = gap_gradients(seen[now], labels[now], f_out, f_in, self._device, origin, terms)
+            yield rows, *told
+
+    def _terms(self, seen: torch.Tensor, step: int, others: Sequence[torch.nn.Module]) -> Terms:
+        """What is climbed beside the gap of two models, this round."""
+        options = self._request.options
+        detector = None
+        if options.stealth:
+            if self._originals_seen is None:
+                self._originals_seen = self.see_all(originals=True)
+            marked = [row for row in range(len(seen)) if row not in self._unchanged]
+            both = self._originals_seen[marked], seen[marked]
+            # Before the first step there is nothing to detect
+            if not torch.equal(*both):
+                seed = derive_seed(self._request.seed, "detector", step)
+                detector = train_detector(*both, seed, self._device)
+        return Terms(others, options.diversity, options.stealth, detector)
 
     def finish_all(
         self,
@@ -222,155 +301,41 @@ class Crafting:
             return images, None, finished, originals
         return decoded_files(files), files, finished, originals
 
-    def _budget(self, row: int, original: np.ndarray) -> np.ndarray:
-        """How much each pixel may change, float32 (H, W), kept where all of them take little memory."""
-        if row in self._budgets:
-            return self._budgets[row]
-        codec = self._codecs[row]
-        cell, spill = (1, False) if codec is None else codec.cell(grey=self._moves_together)
-        budget = budget_of(original, self._request.options.epsilon, cell, spill)
-        if self._keeps_budgets:
-            self._budgets[row] = budget
-        return budget
+    def _batches(self) -> list[range]:
+        """Candidates that pass through the models at once."""
+        number = len(self._codecs)
+        return [range(start, min(start + BATCH, number)) for start in range(0, number, BATCH)]
 
-    @property
-    def _moves_together(self) -> bool:
-        """Whether the three channels move together: colours stay as they are."""
-        return self._request.options.smoothing > 0
+    def _parts(self, rows: range) -> Iterator[Together]:
+        """Candidates whose pixels are worked on at once, kept where all of them take little memory."""
+        for part in split(rows, self._shapes, self._codecs):
+            found = self._together.get(tuple(part))
+            yield found or self._load(part)
 
-    def _see(self, row: int, original: np.ndarray, levels: np.ndarray) -> torch.Tensor:
-        height, width = original.shape[:2]
-        parts = self._perturbed(row, original, levels)
-        return shrink(parts, height, width, self._size)
-
-    def _perturbed(
-        self, row: int, original: np.ndarray, levels: np.ndarray
-    ) -> Iterator[tuple[slice, np.ndarray]]:
-        """Rows of an image, and what its file would give back: float32 (h, W, 3), 0–255."""
-        codec = self._codecs[row]
-        budget = self._budget(row, original)
-        for rows in strips(len(original)):
-            change = levels[rows] * np.float32(self._scale.unit)
-            change = realised(codec, change, budget[rows])[1]
-            yield rows, np.clip(original[rows] + change, 0, 255)
-
-    def _move(
-        self,
-        row: int,
-        original: np.ndarray,
-        levels: np.ndarray,
-        gradient: torch.Tensor,
-        native: np.ndarray | None,
-        moved: np.ndarray,
-    ) -> None:
-        """Writes the levels one signed step up the gradient, inside the image's budget and 0–255.
-
-        Args:
-            gradient: float32 (3, S, S), to be carried back to native size
-            native: float32 (H, W, 3), added to it, or None
-        """
-        codec, scale = self._codecs[row], self._scale
-        height, width = original.shape[:2]
-        budget = self._budget(row, original)
-        for rows in strips(height):
-            up = self._direction(gradient, native, rows, height, width)
-            if codec is not None:
-                up = codec.project(up, grey=self._moves_together)
-            pixels = original[rows].astype(np.float32)
-            # Levels of a whole ε come out a rounding below it
-            bound = np.minimum(scale.bound, np.floor(budget[rows, :, None] / scale.unit + 1e-3))
-            lowest = np.maximum(-bound, np.ceil(-pixels / scale.unit))
-            highest = np.minimum(bound, np.floor((255 - pixels) / scale.unit))
-            moved[rows] = np.clip(levels[rows] + scale.step * np.sign(up), lowest, highest)
-
-    def _direction(
-        self,
-        gradient: torch.Tensor,
-        native: np.ndarray | None,
-        rows: slice,
-        height: int,
-        width: int,
-    ) -> np.ndarray:
-        """The ascent direction for some rows at native size, smoothed as asked: float32 (h, W, 3)."""
-        sigma = self._request.options.smoothing
-        margin = smoothing_reach(sigma)
-        wider = slice(max(0, rows.start - margin), min(height, rows.stop + margin))
-        up = enlarge_gradient(gradient, wider, height, width)
-        if native is not None:
-            up = up + native[wider]
-        return smooth(up, sigma)[rows.start - wider.start :][: rows.stop - rows.start]
-
-    def _expected(
-        self,
-        row: int,
-        original: np.ndarray,
-        levels: np.ndarray,
-        gradient: torch.Tensor,
-        label: torch.Tensor,
-        f_out: torch.nn.Module,
-        f_in: torch.nn.Module | None,
-        rng: np.random.Generator,
-        origin: tuple[int, int],
-    ) -> tuple[torch.Tensor, np.ndarray | None]:
-        """The gradient summed over the untransformed image and each transform (EOT, Athalye 2018)."""
-        height, width = original.shape[:2]
-        current = np.concatenate([part for _, part in self._perturbed(row, original, levels)])
-        if height * width > _DIFFERENTIABLE_PIXELS:
-            pixels = np.rint(current).astype(np.uint8)
-            del current
-            views = [seen_by_model(t.apply(pixels, rng), self._size) for t in TRANSFORMS]
-            targets = label.expand(len(views))
-            _, gradients = gap_gradients(
-                torch.stack(views).float(), targets, f_out, f_in, self._device, origin
-            )
-            return gradient + gradients.sum(dim=0), None
-
-        x = torch.from_numpy(current).permute(2, 0, 1)[None].to(self._device) / 255
-        x.requires_grad_(True)
-        batch = torch.cat(
-            [differentiable_resize(t.differentiable(x, rng), self._size) for t in TRANSFORMS]
+    def _load(self, part: list[int]) -> Together:
+        originals = [self._request.candidates[row] for row in part]
+        pixels = originals[0][None] if len(part) == 1 else np.stack(originals)
+        together = Together(
+            rows=part,
+            codec=self._codecs[part[0]],
+            originals=torch.from_numpy(pixels).to(self._pixels_on),
+            budget=torch.from_numpy(self._budget_of(part[0], pixels)).to(self._pixels_on),
+            scale=self._scale,
+            sigma=self._request.options.smoothing,
         )
-        targets = label.to(self._device).expand(len(batch))
-        (native,) = torch.autograd.grad(gaps_of(batch, targets, f_out, f_in, origin).sum(), x)
-        return gradient, (native[0] / 255).permute(1, 2, 0).cpu().numpy()
+        if self._keeps_originals:
+            self._budgets |= dict(zip(part, together.budget, strict=True))
+            self._together[tuple(part)] = together
+        return together
 
+    def _budget(self, row: int, original: np.ndarray) -> np.ndarray:
+        """How much each pixel may change, float32 (H, W)."""
+        if row not in self._budgets:
+            return self._budget_of(row, original)
+        return self._budgets[row].cpu().numpy()
 
-def _new_in_model(request: CraftRequest, step: int) -> torch.nn.Module:
-    """A fresh in-model: round 0's for ``inner="warm"``, each round's own for ``"retrain"``."""
-    number = step if request.options.inner == "retrain" else 0
-    size = int(request.rest.shape[-1])
-    seed = derive_seed(request.seed, "f_in", number)
-    return build_model(request.proxy, request.num_classes, input_size=size, seed=seed)
-
-
-def _train_in_model(
-    request: CraftRequest,
-    f_in: torch.nn.Module | None,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    step: int,
-) -> torch.nn.Module:
-    """Trains ``f_in`` on the rest and the current HoneyImages: from scratch, or one epoch on."""
-    fresh = f_in is None or request.options.inner == "retrain"
-    model = _new_in_model(request, step) if fresh else f_in
-    assert model is not None
-    # On the images as they were, whatever the options. Later rounds are this marking's own
-    kept = step == 0
-    train_models(
-        [model],
-        images,
-        labels,
-        config=request.config if fresh else continuation(request.config),
-        seeds=[derive_seed(request.seed, "f_in", "data", step)],
-        device=request.device,
-        report=request.report if kept else None,
-        stage="Training a model with the marks",
-        executor=request.executor if kept else None,
-        checkpoint_dir=request.trained_dir if kept else None,
-    )
-    return model
-
-
-def continuation(config: TrainingConfig) -> TrainingConfig:
-    """One epoch at a tenth of the peak learning rate: enough to follow a change of α per value."""
-    return replace(config, epochs=1, schedule="constant", learning_rate=config.learning_rate / 10)
+    def _budget_of(self, row: int, pixels: np.ndarray) -> np.ndarray:
+        """The budget of images of a candidate's kind."""
+        codec, options = self._codecs[row], self._request.options
+        cell, spill = (1, False) if codec is None else codec.cell(grey=options.smoothing > 0)
+        return budget_of(pixels, options.epsilon, cell, spill)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ParameterError
-from ..limits import EPSILON, NUM_STEPS, SMOOTHING, Choice, Flag, Real, shown
+from ..limits import EPSILON, NUM_STEPS, SMOOTHING, Choice, Flag, Real, Whole, shown
 from .base import Method, RunSize
 from .options import option
 from .selection_options import SelectionOptions
@@ -30,6 +30,11 @@ class AscentOptions(SelectionOptions):
         smoothing: pixels; with a value above 0 the three channels move together, along a gradient that
             is smoothed by a Gaussian of this standard deviation. 0 is the paper's method, whose noise a
             classifier tells from a camera's at once
+        num_out_models: models that have not seen the images; the gap takes the mean of their losses
+        diversity: nats; what an image's likeness to the others that are marked counts against it: the mean cosine
+            of its features, under the model that has not seen it, with theirs (canaries interfere: arXiv 2605.27292)
+        stealth: nats a logit; what a detector of marks, learned anew each round, counts against them. It sees the
+            images as the models do, so that of images much larger than that it sees little
     """
 
     epsilon: float = option(
@@ -56,6 +61,27 @@ class AscentOptions(SelectionOptions):
         label="Smoothing",
         help="Pixels, 0 to 16. Smooth marks are far harder to find; 0 gives the paper's",
     )
+    num_out_models: int = option(
+        1,
+        Whole(1, 64),
+        label="Models that have not seen the marks",
+        help="Marks are made against the mean of them; each takes a training",
+        later=True,
+    )
+    diversity: float = option(
+        0.0,
+        Real(0, 1000),
+        label="Diversity",
+        help="How strongly marked images are kept unlike each other, to a model; 0 for not at all",
+        later=True,
+    )
+    stealth: float = option(
+        0.0,
+        Real(0, 1000),
+        label="Stealth",
+        help="How strongly marks are kept from a detector that learns them each round; 0 for not at all",
+        later=True,
+    )
 
     def check_together(self) -> None:
         if self.step_size > self.epsilon:
@@ -67,7 +93,9 @@ class AscentOptions(SelectionOptions):
 @dataclass(frozen=True)
 class HoneyImageOptions(AscentOptions):
     """Attributes:
-    inner: ``"retrain"`` trains the in-model anew each round, as the paper does; ``"warm"`` continues it
+    inner: ``"retrain"`` trains the in-model anew each round, as the paper does; ``"warm"`` continues it;
+        ``"redrawn"`` continues one model for both on a random half of the candidates each round, see
+        :mod:`.redrawn`
     unchanged_share: of the pairs, 0 to 1, so many are left as they are, both sides of each, drawn by the seed. With a
         stratified test each kind is ranked by itself, with weights from the proxies unless some are given
     """
@@ -78,6 +106,7 @@ class HoneyImageOptions(AscentOptions):
             {
                 "warm": "Goes on training the model that sees the marks, each round",
                 "retrain": "Trains that model anew each round, as the paper does: far slower",
+                "redrawn": "One model for both, which sees a random half of the marks each round",
             }
         ),
         label="The model that learns the marks",
@@ -89,6 +118,16 @@ class HoneyImageOptions(AscentOptions):
         label="Share of pairs left as they are",
         help="Nobody finds a mark where there is none. The stratified test ranks them among themselves",
     )
+
+    def check_together(self) -> None:
+        super().check_together()
+        beside = {"robust": False, "num_out_models": 1, "diversity": 0.0, "stealth": 0.0}
+        changed = [name for name, plain in beside.items() if getattr(self, name) != plain]
+        if self.inner == "redrawn" and changed:
+            raise ParameterError(
+                f"inner='redrawn' climbs the gap of one model alone, and {changed[0]}={getattr(self, changed[0])!r} has "
+                "no part in it; leave it out, or take inner='warm'"
+            )
 
 
 class Ascent(Method):
@@ -142,7 +181,17 @@ class HoneyImage(Ascent):
 
     def passes(self, size: RunSize, options: Any) -> int:
         rest = size.num_images - size.num_marked
-        steps = options.num_steps
-        rounds = steps * size.epochs if options.inner == "retrain" else size.epochs + steps - 1
-        crafting = size.num_images * rounds + self.ascent_passes(size, options, 2)
-        return rest * size.epochs + crafting + self.plan_trade_off(size, options).num_passes
+        from .in_model import in_model_epochs
+
+        images, models = size.num_images, 1 + options.num_out_models
+        ascent = self.ascent_passes(size, options, models)
+        if options.inner == "redrawn":
+            # Half of the candidates, and one model, which is asked once more at the beginning
+            images = rest + size.num_marked // 2
+            ascent = ascent // 2 * (options.num_steps + 1) // options.num_steps
+        crafting = images * in_model_epochs(options, size.epochs) + ascent
+        return (
+            rest * size.epochs * options.num_out_models
+            + crafting
+            + self.plan_trade_off(size, options).num_passes
+        )

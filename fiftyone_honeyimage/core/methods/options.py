@@ -95,6 +95,7 @@ class Question:
         label: its name for a curator
         help: a sentence
         folded: whether it stays folded until further options are asked for
+        later: whether it came later than ledgers that have to stay as they are, and is not written at its default
     """
 
     name: str
@@ -103,6 +104,7 @@ class Question:
     label: str
     help: str
     folded: bool
+    later: bool = False
 
     def told(self) -> str:
         """The option in words: its name, a sentence, and what it accepts."""
@@ -110,11 +112,19 @@ class Question:
         return ". ".join(part.rstrip(".") for part in parts if part) + "."
 
 
-def option(default: Any, limits: Limits, *, label: str, help: str = "", folded: bool = True) -> Any:
+def option(
+    default: Any,
+    limits: Limits,
+    *,
+    label: str,
+    help: str = "",
+    folded: bool = True,
+    later: bool = False,
+) -> Any:
     """A field of an options dataclass; see :class:`Question`."""
     return dataclasses.field(
         default=default,
-        metadata={"limits": limits, "label": label, "help": help, "folded": folded},
+        metadata={"limits": limits, "label": label, "help": help, "folded": folded, "later": later},
     )
 
 
@@ -166,8 +176,12 @@ class Options:
         return cls(**{q.name: values[q.name] for q in cls.questions() if q.name in values})
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, safe for JSON."""
-        return dataclasses.asdict(self)
+        """Plain values, safe for JSON; without those that came later and have their defaults."""
+        silent = {
+            q.name for q in self.questions() if q.later and getattr(self, q.name) == q.default
+        }
+        values = dataclasses.asdict(self)
+        return {name: value for name, value in values.items() if name not in silent}
 
 
 def check_known(

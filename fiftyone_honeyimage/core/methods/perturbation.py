@@ -8,13 +8,12 @@ it lies in the checkpoint folder.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
 
 from ..checkpoints import load_checkpoint, save_checkpoint
 from ..codecs.base import Codec, strips
@@ -117,19 +116,26 @@ def _mapped(path: Path, dtype: np.dtype, length: int) -> np.memmap:
 
 
 def shrink(
-    parts: Iterator[tuple[slice, np.ndarray]], height: int, width: int, size: int
+    parts: Iterable[tuple[slice, torch.Tensor]], height: int, width: int, size: int
 ) -> torch.Tensor:
-    """What a model sees of a native image: float32 (3, S, S), 0–255.
+    """What a model sees of native images of one size: float32 (B, 3, S, S), 0–255.
 
     Args:
-        parts: its rows and their pixels (h, W, 3), in any order
-        height, width, size: of the image, and S
+        parts: their rows and pixels (B, h, W, 3), in any order
+        height, width, size: of the images, and S
     """
-    down, right = resize_map(height, size), resize_map(width, size)
-    result = torch.zeros((3, size, size))
+    result = torch.zeros(0)
     for rows, pixels in parts:
-        part = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32))
-        result += down[:, rows] @ (part @ right.T)
+        if not len(result):
+            result = pixels.new_zeros((len(pixels), 3, size, size), dtype=torch.float32)
+        part = pixels.permute(0, 3, 1, 2).to(torch.float32)
+        if height == width == size:
+            result[:, :, rows] = part
+            continue
+        down, right = (resize_map(length, size).to(part.device) for length in (height, width))
+        # One by one: how a product is rounded may hang on how many are computed at once
+        for one, whole in zip(part.contiguous(), result, strict=True):
+            whole += down[:, rows] @ (one @ right.T)
     return result
 
 
@@ -141,7 +147,8 @@ def seen_by_model(pixels: np.ndarray, size: int) -> torch.Tensor:
         size: S
     """
     height, width = pixels.shape[:2]
-    return to_bytes(shrink(((rows, pixels[rows]) for rows in strips(height)), height, width, size))
+    parts = ((rows, torch.from_numpy(pixels[rows])[None]) for rows in strips(height))
+    return to_bytes(shrink(parts, height, width, size)[0])
 
 
 def to_bytes(seen: torch.Tensor) -> torch.Tensor:
@@ -149,33 +156,54 @@ def to_bytes(seen: torch.Tensor) -> torch.Tensor:
     return seen.round().clamp(0, 255).to(torch.uint8)
 
 
-def enlarge_gradient(gradient: torch.Tensor, rows: slice, height: int, width: int) -> np.ndarray:
-    """The gradient for some rows of the native image: float32 (h, W, 3).
+def enlarge_gradient(gradient: torch.Tensor, rows: slice, height: int, width: int) -> torch.Tensor:
+    """The gradient for some rows of native images of one size: float32 (B, h, W, 3).
 
     Args:
-        gradient: float32 (3, S, S), for what :func:`shrink` gave
+        gradient: float32 (B, 3, S, S), for what :func:`shrink` gave
         rows: which rows
-        height, width: of the image
+        height, width: of the images
     """
     size = gradient.shape[-1]
-    down, right = resize_map(height, size), resize_map(width, size)
-    return (down[:, rows].T @ gradient @ right).permute(1, 2, 0).contiguous().numpy()
+    if height == width == size:
+        return gradient[:, :, rows].permute(0, 2, 3, 1)
+    down, right = (resize_map(length, size).to(gradient.device) for length in (height, width))
+    # One by one, as in shrink
+    native = [down[:, rows].T @ one @ right for one in gradient]
+    return torch.stack(native).permute(0, 2, 3, 1)
 
 
-def smooth(gradient: np.ndarray, sigma: float) -> np.ndarray:
+def smooth(gradient: torch.Tensor, sigma: float) -> torch.Tensor:
     """A gradient along which the channels move together and neighbouring pixels alike.
 
     Args:
-        gradient: float32 (h, W, 3)
+        gradient: float32 (B, h, W, 3)
         sigma: standard deviation of the Gaussian in pixels; 0 changes nothing
 
     Returns:
-        float32 (h, W, 3), with three equal channels if sigma is above 0
+        float32 (B, h, W, 3), with three equal channels if sigma is above 0
     """
     if sigma == 0:
         return gradient
-    grey = gaussian_filter(gradient.sum(axis=2), sigma, radius=smoothing_reach(sigma))
-    return np.repeat(grey[:, :, None], 3, axis=2)
+    red, green, blue = gradient.unbind(-1)
+    grey = red + green + blue
+    for axis in (1, 2):
+        grey = _smooth_along(grey, axis, sigma)
+    return grey[..., None].expand(gradient.shape)
+
+
+def _smooth_along(values: torch.Tensor, axis: int, sigma: float) -> torch.Tensor:
+    """One axis of SciPy's ``gaussian_filter``, to the bit: images are mirrored at their borders."""
+    reach, length = smoothing_reach(sigma), values.shape[axis]
+    weights = np.exp(-0.5 / (sigma * sigma) * np.arange(-reach, reach + 1) ** 2)
+    weights /= weights.sum()
+    places = np.pad(np.arange(length), reach, mode="symmetric")
+    wider = values.double().index_select(axis, torch.from_numpy(places).to(values.device))
+    total = wider.narrow(axis, reach, length) * weights[reach]
+    for far in range(reach, 0, -1):
+        beside = wider.narrow(axis, reach - far, length) + wider.narrow(axis, reach + far, length)
+        total += beside * weights[reach - far]
+    return total.float()
 
 
 def smoothing_reach(sigma: float) -> int:
@@ -193,16 +221,16 @@ def realised(
 
     Args:
         codec: the file's codec; None for pixels without a file
-        change: float32 (h, W, 3), in 0–255 units
-        budget: float32 (h, W), how much each pixel may change
+        change: float32 (..., h, W, 3), in 0–255 units, of several images where the codec's kind is theirs
+        budget: float32 (..., h, W), how much each pixel may change
         rounds: of subtracting
 
     Returns:
-        the change before the codec, and after it; both float32 (h, W, 3)
+        the change before the codec, and after it; both of its shape
     """
     if codec is None or codec.lossless:
         return change, change
-    most = budget[:, :, None]
+    most = budget[..., None]
     after = codec.realise(change)
     for _ in range(rounds):
         outside = after - np.clip(after, -most, most)
@@ -219,6 +247,7 @@ def save_round(
     history: list[float],
     done: int,
     f_in: torch.nn.Module | None,
+    redrawn: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Keeps a finished round in the checkpoint folder, if there is one."""
     if folder is None:
@@ -226,6 +255,8 @@ def save_round(
     weights = {} if f_in is None else f_in.state_dict()
     state = {name: value.cpu() for name, value in weights.items()}
     payload = {"current": perturbations.state(), "history": history, "round": done, "f_in": state}
+    if redrawn is not None:
+        payload["redrawn"] = dict(redrawn)
     save_checkpoint(folder / "rounds.pt", payload)
 
 

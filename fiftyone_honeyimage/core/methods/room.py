@@ -56,7 +56,7 @@ def budget_of(
     """How much each pixel may change.
 
     Args:
-        original: uint8 (H, W, 3)
+        original: uint8 (..., H, W, 3), of one image or several of one size
         epsilon: the largest budget, 0–255 units
         cell (1): pixels a side of the squares that the file's codec changes together: none of them gets
             more than its poorest pixel, see :attr:`..codecs.base.Codec.cell`
@@ -64,28 +64,30 @@ def budget_of(
             without budget get none either
 
     Returns:
-        float32 (H, W), 0 or from 1 to ``epsilon``, in 0–255 units
+        float32 (..., H, W), 0 or from 1 to ``epsilon``, in 0–255 units
     """
     brightness = original.astype(np.float32) @ BRIGHTNESS
     detail = _detail(brightness)
-    height, width = brightness.shape
+    *before, height, width = brightness.shape
+    window = (*(1 for _ in before), WINDOW, WINDOW)
     factor = 2
     while min(height, width) // factor >= SMALLEST_SIDE:
-        coarse = _detail(_shrunk(brightness, factor)).repeat(factor, 0).repeat(factor, 1)
+        coarse = _detail(_shrunk(brightness, factor)).repeat(factor, -2).repeat(factor, -1)
         # The rest of a division has the detail of the last whole square
-        short = ((0, height - coarse.shape[0]), (0, width - coarse.shape[1]))
-        np.minimum(detail, np.pad(coarse, short, mode="edge"), out=detail)
+        short = ((0, height - coarse.shape[-2]), (0, width - coarse.shape[-1]))
+        whole = np.pad(coarse, (*((0, 0) for _ in before), *short), mode="edge")
+        np.minimum(detail, whole, out=detail)
         factor *= 2
     if cell == 1:
         # A pixel beside an edge is as flat as the flat side of it
-        detail = minimum_filter(detail, WINDOW)
+        detail = minimum_filter(detail, window)
 
-    light = uniform_filter(brightness, WINDOW)
+    light = uniform_filter(brightness, window)
     budget = MASKING * (detail - FLAT)
     budget *= np.clip((light - DARK) / (LIT - DARK), 0, 1)
     np.minimum(budget, epsilon, out=budget)
-    ends = ((original <= SATURATED) | (original >= 255 - SATURATED)).any(axis=2)
-    budget[maximum_filter(ends, WINDOW)] = 0
+    ends = ((original <= SATURATED) | (original >= 255 - SATURATED)).any(axis=-1)
+    budget[maximum_filter(ends, window)] = 0
     if cell > 1:
         budget = _poorest(budget, cell, spill)
     # Less than a level is not stored
@@ -100,23 +102,27 @@ def has_room(budget: np.ndarray) -> bool:
 
 def _detail(brightness: np.ndarray) -> np.ndarray:
     """Standard deviation of what is left of the brightness without its local mean: a slope has none."""
-    residual = brightness - uniform_filter(brightness, WINDOW)
+    window = (*(1 for _ in brightness.shape[:-2]), WINDOW, WINDOW)
+    residual = brightness - uniform_filter(brightness, window)
     # A running sum of squares can end a rounding below 0
-    return np.sqrt(np.maximum(uniform_filter(residual * residual, WINDOW), 0))
+    return np.sqrt(np.maximum(uniform_filter(residual * residual, window), 0))
 
 
 def _shrunk(values: np.ndarray, factor: int) -> np.ndarray:
-    height, width = (length // factor * factor for length in values.shape)
-    whole = values[:height, :width]
-    return whole.reshape(height // factor, factor, width // factor, factor).mean(axis=(1, 3))
+    height, width = (length // factor * factor for length in values.shape[-2:])
+    whole = values[..., :height, :width]
+    squares = (height // factor, factor, width // factor, factor)
+    return whole.reshape(*values.shape[:-2], *squares).mean(axis=(-3, -1))
 
 
 def _poorest(budget: np.ndarray, cell: int, spill: bool) -> np.ndarray:
     """The least budget of each cell, for all of it."""
-    height, width = budget.shape
+    *before, height, width = budget.shape
     rows, columns = math.ceil(height / cell), math.ceil(width / cell)
-    padded = np.pad(budget, ((0, rows * cell - height), (0, columns * cell - width)), mode="edge")
-    least = padded.reshape(rows, cell, columns, cell).min(axis=(1, 3))
+    short = ((0, rows * cell - height), (0, columns * cell - width))
+    padded = np.pad(budget, (*((0, 0) for _ in before), *short), mode="edge")
+    least = padded.reshape(*before, rows, cell, columns, cell).min(axis=(-3, -1))
     if spill:
-        least = np.where(minimum_filter(least, 3) < 1, 0, least)
-    return least.repeat(cell, axis=0).repeat(cell, axis=1)[:height, :width]
+        beside = minimum_filter(least, (*(1 for _ in before), 3, 3))
+        least = np.where(beside < 1, 0, least)
+    return least.repeat(cell, axis=-2).repeat(cell, axis=-1)[..., :height, :width]

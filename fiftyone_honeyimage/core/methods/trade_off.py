@@ -24,6 +24,7 @@ from ..seeds import derive_seed
 from ..training import cross_entropy, predict_logits
 from .ascent import PASSES
 from .crafting import Crafting
+from .in_model import in_model_epochs
 from .out_model import thumbnails
 from .request import CraftRequest, CraftResult
 
@@ -105,7 +106,7 @@ def plan_trade_off(
         relative_size: pixels of a candidate over pixels of the proxy's input: a round works on each
     """
     num_steps, epsilon = options.num_steps, options.epsilon
-    rounds = num_steps * epochs if options.inner == "retrain" else epochs + num_steps - 1
+    rounds = in_model_epochs(options, epochs)
     # A round passes an image through the proxies, and works on its pixels at native size
     unit = PASSES + relative_size
     crafting = (num_candidates + num_rest) * rounds + num_candidates * num_steps * unit

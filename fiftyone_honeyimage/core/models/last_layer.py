@@ -27,7 +27,12 @@ def last_layer(model: nn.Module) -> nn.Linear:
 
 
 def features(model: nn.Module, images: Tensor) -> Tensor:
-    """What goes into :func:`last_layer`: (B, D), with its gradient.
+    """What goes into :func:`last_layer`: (B, D), with its gradient; see :func:`logits_and_features`."""
+    return logits_and_features(model, images)[1]
+
+
+def logits_and_features(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """A model's answer (B, C), and what goes into its :func:`last_layer`: (B, D), both with their gradients.
 
     Args:
         model: a classifier
@@ -38,12 +43,12 @@ def features(model: nn.Module, images: Tensor) -> Tensor:
     """
     seen: list[Tensor] = []
     with watched(model, seen.append):
-        model(images)
+        logits = model(images)
     if not seen or seen[-1].ndim != 2 or len(seen[-1]) != len(images):
         raise ParameterError(
             f"the last linear layer of {type(model).__name__} does not take one vector of features an image"
         )
-    return seen[-1]
+    return logits, seen[-1]
 
 
 @contextmanager

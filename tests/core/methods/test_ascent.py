@@ -66,7 +66,7 @@ def test_gaps_are_means_over_four_shifts_and_cost_what_is_said():
 
     x = torch.rand((2, 3, 8, 8), generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([0, 2])
-    gaps = gaps_of(x, labels, model, lambda images: model(images) * 0, (-1, 0))
+    gaps, climbed = gaps_of(x, labels, model, lambda images: model(images) * 0, (-1, 0))
     assert len(calls) == PASSES
     assert {tuple(call.shape) for call in calls} == {(2, 3, 8, 8)}
     wanted = np.mean(
@@ -77,6 +77,7 @@ def test_gaps_are_means_over_four_shifts_and_cost_what_is_said():
         axis=0,
     ) - np.log(3)
     np.testing.assert_allclose(gaps.numpy(), wanted, atol=1e-6)
+    assert torch.equal(gaps, climbed)
     # down −1 and right 0, then right 1
     np.testing.assert_array_equal(calls[0][:, :, 1:], x[:, :, :-1])
     np.testing.assert_array_equal(calls[2][:, :, 1:, :-1], x[:, :, :-1, 1:])

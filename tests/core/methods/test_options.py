@@ -46,7 +46,7 @@ def test_values_are_checked_and_made_plain() -> None:
         ({"epsilon": 0}, "epsilon must be between 1 and 64"),
         ({"step_size": 5}, "at most epsilon=4; found 5"),
         ({"num_steps": 2.5}, "num_steps must be an integer"),
-        ({"inner": "cold"}, "inner must be 'warm' or 'retrain'"),
+        ({"inner": "cold"}, "inner must be 'warm', 'retrain' or 'redrawn'"),
         ({"robust": 1}, "robust must be True or False"),
         ({"smoothing": -1}, "smoothing must be between 0 and 16"),
     ],
@@ -61,7 +61,8 @@ def test_options_of_other_methods_are_told_from_unknown_ones() -> None:
     assert check_known(given, "honeyimage", KNOWN) == {"epsilon": 3, "selection": "random"}
     assert check_known(given, "unperturbed", KNOWN) == {"selection": "random"}
     with pytest.raises(
-        fhi.ParameterError, match=r"no option 'epsilom'; its options are: diverse, epsilon"
+        fhi.ParameterError,
+        match=r"no option 'epsilom'; its options are: diverse, diversity, epsilon",
     ):
         check_known({"epsilom": 3}, "honeyimage", KNOWN)
 

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from fiftyone_honeyimage.core.codecs import open_codec
 from fiftyone_honeyimage.core.codecs.base import decode
 from fiftyone_honeyimage.core.images import read_image
-from fiftyone_honeyimage.core.methods import METHODS
+from fiftyone_honeyimage.core.methods import METHODS, together
 from fiftyone_honeyimage.core.methods import perturbation as native
 from fiftyone_honeyimage.core.methods.finishing import FinishedFiles, finish
 from fiftyone_honeyimage.core.methods.honeyimage import HoneyImageOptions
@@ -43,28 +44,35 @@ def photo() -> Image.Image:
 def test_strips_see_what_the_whole_resize_gives(shape):
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
-    parts = [(slice(top, top + 7), pixels[top : top + 7]) for top in range(0, shape[0], 7)]
-    seen = shrink(iter(parts), *shape, 16)
+    parts = [
+        (slice(top, top + 7), torch.from_numpy(pixels[top : top + 7])[None].expand(2, -1, -1, -1))
+        for top in range(0, shape[0], 7)
+    ]
+    seen, again = shrink(parts, *shape, 16)
+    assert (seen == again).all()
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float().requires_grad_(True)
     whole = differentiable_resize(x, 16)
     torch.testing.assert_close(seen, whole[0].detach(), atol=1e-3, rtol=1e-5)
 
     gradient = torch.from_numpy(rng.normal(size=(3, 16, 16)).astype(np.float32))
     (expected,) = torch.autograd.grad(whole, x, gradient[None])
-    native_rows = np.concatenate([enlarge_gradient(gradient, rows, *shape) for rows, _ in parts])[
-        : shape[0]
-    ]
+    native_rows = torch.cat(
+        [enlarge_gradient(gradient[None], rows, *shape)[0] for rows, _ in parts]
+    )[: shape[0]]
     np.testing.assert_allclose(native_rows, expected[0].permute(1, 2, 0).numpy(), atol=1e-5)
 
 
 def test_smoothing_in_strips_is_smoothing_of_the_whole():
-    gradient = np.random.default_rng(0).normal(size=(90, 20, 3)).astype(np.float32)
+    values = np.random.default_rng(0).normal(size=(2, 90, 20, 3)).astype(np.float32)
+    gradient = torch.from_numpy(values)
     whole = smooth(gradient, 1.5)
     reach = smoothing_reach(1.5)
-    middle = smooth(gradient[40 - reach : 60 + reach], 1.5)[reach:-reach]
-    np.testing.assert_allclose(middle, whole[40:60], atol=1e-5)
-    assert (whole[:, :, :1] == whole).all()
-    assert whole.std() < gradient.sum(axis=2).std() / 2
+    middle = smooth(gradient[:, 40 - reach : 60 + reach], 1.5)[:, reach:-reach]
+    np.testing.assert_array_equal(middle, whole[:, 40:60])
+    for grey, one in zip(values.sum(axis=3), whole[..., 0], strict=True):
+        np.testing.assert_array_equal(gaussian_filter(grey, 1.5, radius=reach), one)
+    assert (whole[..., :1] == whole).all()
+    assert whole.std() < values.sum(axis=3).std() / 2
     assert smooth(gradient, 0) is gradient
 
 
@@ -90,8 +98,8 @@ def test_smoothed_marks_move_the_channels_together(jpeg_request):
 
 def test_images_of_the_models_size_are_seen_exactly():
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    seen = shrink(iter([(slice(0, 32), pixels)]), 32, 32, 32)
-    np.testing.assert_array_equal(seen.permute(1, 2, 0).numpy(), pixels)
+    seen = shrink([(slice(0, 32), torch.from_numpy(pixels)[None])], 32, 32, 32)
+    np.testing.assert_array_equal(seen[0].permute(1, 2, 0).numpy(), pixels)
 
 
 @pytest.mark.parametrize(("epsilon", "step"), [(4, 0.4), (4, 4), (8, 0.01), (1, 0.3), (64, 1)])
@@ -250,6 +258,28 @@ def test_interrupted_runs_with_perturbations_on_disk_resume_to_the_same_bytes(
             )
     resumed = METHODS["honeyimage"].craft(replace(jpeg_request, checkpoint_dir=tmp_path))
     assert list(resumed.encoded) == list(whole.encoded)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 1.0])
+def test_images_worked_on_at_once_come_out_as_one_by_one(jpeg_request, monkeypatch, smoothing):
+    request = jpeg_request.with_options(smoothing=smoothing, num_steps=2)
+    # Of two of the sizes there are several, in each format
+    codecs = [request.codecs[row % 6] for row in range(12)]
+    request = replace(request, codecs=codecs, candidates=[codec.original() for codec in codecs])
+    sizes = []
+    see = together.Together.see
+    monkeypatch.setattr(
+        together.Together,
+        "see",
+        lambda part, *arguments: sizes.append(len(part.rows)) or see(part, *arguments),
+    )
+    at_once = METHODS["honeyimage"].craft(request)
+    assert set(sizes) == {2}
+    monkeypatch.setattr(together, "_PIXELS", 1)
+    sizes.clear()
+    one_by_one = METHODS["honeyimage"].craft(request)
+    assert set(sizes) == {1}
+    assert list(at_once.encoded) == list(one_by_one.encoded)
 
 
 def test_unperturbed_files_pass_through_the_same_writer(jpeg_request):
