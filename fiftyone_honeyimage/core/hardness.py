@@ -79,6 +79,7 @@ class HardnessResult:
         hardness: float64 (N,), cross-entropy in nats under the proxy that has not seen the image
         logits: float32 (N, C), that proxy's logits
         seen: float64 (N,), cross-entropy in nats under the proxy that has seen the image
+        seen_right: bool (N,), whether that proxy tells the image's class
         half: int8 (N,), the half (0 or 1) that the image was in
         models: the proxy of half 0 and that of half 1, on the CPU
     """
@@ -86,6 +87,7 @@ class HardnessResult:
     hardness: np.ndarray
     logits: np.ndarray
     seen: np.ndarray
+    seen_right: np.ndarray
     half: np.ndarray
     models: tuple[torch.nn.Module, ...] = ()
 
@@ -181,16 +183,19 @@ def compute_hardness(
 
     logits = np.empty((len(labels), num_classes), dtype=np.float32)
     seen = np.empty(len(labels), dtype=np.float64)
+    seen_right = np.empty(len(labels), dtype=bool)
     for index, model in enumerate(models):
         found = predict_logits(model, images, device=device)
         logits[half != index] = found[torch.from_numpy(half != index)].numpy()
         seen[half == index] = cross_entropy(found, targets)[half == index]
+        seen_right[half == index] = (found.argmax(1) == targets).numpy()[half == index]
         report("Scoring", index + 1, 2)
 
     return HardnessResult(
         hardness=cross_entropy(torch.from_numpy(logits), targets),
         logits=logits,
         seen=seen,
+        seen_right=seen_right,
         half=half,
         models=tuple(model.cpu() for model in models),
     )

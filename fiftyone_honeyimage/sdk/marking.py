@@ -101,11 +101,14 @@ def plan_marking(
     selection: str = "hardest",
     verification: int = 1,
     kept: float = 1.0,
+    answers: str = "scores",
+    thief: str = "none",
 ) -> MarkingPlan:
     """How many pairs find a model, from what the proxies of :func:`compute_hardness` remember.
 
     Releases are played through: fair coins, a model that remembers its images as the proxies do theirs, the exact test. A
-    model that trained for longer is found with fewer pairs, one that trained for less, or on cleaned images, with more.
+    model that trained for longer is found with fewer pairs, one that trained for less, or on cleaned images, with more. By
+    the hardest images it is a bound from above: they are those that the one proxy found hardest, others find them less so.
 
     Args:
         samples: the dataset
@@ -116,19 +119,24 @@ def plan_marking(
         verification (1): which verification with the ledger it is planned for; each is held to a smaller share of α
         kept (1.0): the share of the released twins that the model is taken to learn from; less than 1 for one that used
             a part of the release, or left out what looked marked
+        answers ("scores"): what the model is taken to answer with: ``"scores"``, or ``"labels"`` alone, on which the exact
+            sign test is played
+        thief ("none"): what is done with the release, a name in ``core.pipeline.thieves.THIEVES``, such as
+            ``"drops_hardest_2"``, ``"half_of_it"``, ``"few_epochs"`` or ``"distils"``: what that leaves was measured on
+            CIFAR-10, and multiplies ``kept``
 
     Returns:
         a :class:`~..core.pipeline.planning.MarkingPlan`: ``num_pairs``, None if 300 do not reach it, and the curve; ``print`` it
 
     Raises:
-        ParameterError: if a number is out of range
-        SamplesError: if there is no such run, or too few pairs can be formed
+        ParameterError: if a number or a name is out of range
+        SamplesError: if there is no such run, it is too old, or too few pairs can be formed
     """
     from ..core.pipeline.planning import plan_marking as plan
     from ..dataset.hardness import read_pilot
 
-    found = read_pilot(samples, hardness_field, selection)
-    return plan(found, alpha=alpha, power=power, position=verification, kept=kept)
+    found = read_pilot(samples, hardness_field, selection, answers)
+    return plan(found, alpha=alpha, power=power, position=verification, kept=kept, thief=thief)
 
 
 @public
