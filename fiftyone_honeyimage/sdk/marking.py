@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +104,9 @@ def plan_marking(
     kept: float = 1.0,
     answers: str = "scores",
     thief: str = "none",
+    method: str = "honeyimage",
+    timed: bool = True,
+    device: str | None = None,
 ) -> MarkingPlan:
     """How many pairs find a model, from what the proxies of :func:`compute_hardness` remember.
 
@@ -124,19 +128,36 @@ def plan_marking(
         thief ("none"): what is done with the release, a name in ``core.pipeline.thieves.THIEVES``, such as
             ``"drops_hardest_2"``, ``"half_of_it"``, ``"few_epochs"`` or ``"distils"``: what that leaves was measured on
             CIFAR-10, and multiplies ``kept``
+        method ("honeyimage"): that the images will be marked by, with its defaults and proxies trained as those of
+            :func:`compute_hardness`; for what it costs
+        timed (True): whether the speed of this machine is measured, which takes some seconds the first time
+        device (None): that is measured, see :func:`compute_hardness`
 
     Returns:
-        a :class:`~..core.pipeline.planning.MarkingPlan`: ``num_pairs``, None if 300 do not reach it, and the curve; ``print`` it
+        a :class:`~..core.pipeline.planning.MarkingPlan`: ``num_pairs``, None if 300 do not reach it, the curve, and the
+        ``cost``; ``print`` it
 
     Raises:
         ParameterError: if a number or a name is out of range
         SamplesError: if there is no such run, it is too old, or too few pairs can be formed
     """
-    from ..core.pipeline.planning import plan_marking as plan
-    from ..dataset.hardness import read_pilot
+    from ..dataset.planning import plan_marking as run
 
-    found = read_pilot(samples, hardness_field, selection, answers)
-    return plan(found, alpha=alpha, power=power, position=verification, kept=kept, thief=thief)
+    return run(
+        samples,
+        hardness_field,
+        alpha=alpha,
+        power=power,
+        selection=selection,
+        verification=verification,
+        kept=kept,
+        answers=answers,
+        thief=thief,
+        method=method,
+        trade_off=signature(generate_honeyimages).parameters["trade_off"].default,
+        timed=timed,
+        device=device,
+    )
 
 
 @public

@@ -24,6 +24,7 @@ from ..evidence.plan import Plan, check_alpha
 from ..evidence.twins import correctness_differences
 from ..limits import Real, Whole, check_choice
 from ..methods.selection import RULES, select_candidates
+from ..printing import time_text
 from .thieves import THIEVES, Thief
 
 #: Pairs of a pilot at most
@@ -176,17 +177,24 @@ class MarkingCost:
     num_passes: int
     seconds: float | None = None
 
+    def __str__(self) -> str:
+        time = "" if self.seconds is None else f", about {time_text(self.seconds)} on this machine"
+        return (
+            f"Cost of it by the method '{self.method}': {self.num_withheld:,} images withheld, {self.num_marked:,} marks to "
+            f"make, {self.num_passes:,} training passes{time}"
+        )
+
 
 @dataclass(frozen=True)
 class MarkingPlan:
-    """What a marking takes; see :func:`plan_marking`.
+    """What a marking takes; see :func:`find_pairs`.
 
     Attributes:
         num_pairs: the least of :data:`SIZES` that reaches the power; None if none does
         power: that was asked for
         alpha: the level
         position: which verification with the ledger it is for
-        kept: see :func:`plan_marking`
+        kept: see :func:`find_pairs`
         rule: how pairs are chosen
         curve: of every number of pairs up to it
         answers ("scores"): what the model is taken to answer with
@@ -228,10 +236,12 @@ class MarkingPlan:
             f"(verification {self.position}): {answer}",
             f"Probability by number of pairs: {curve}",
         ]
+        if self.cost is not None:
+            lines.append(str(self.cost))
         return "\n".join(lines)
 
 
-def plan_marking(
+def find_pairs(
     found: Pilot,
     *,
     alpha: float = 0.001,
@@ -279,7 +289,7 @@ def plan_marking(
 
 
 def check_wanted(alpha: float, power: float, position: int, kept: float, thief: str) -> Thief:
-    """Checks what is asked of :func:`plan_marking`; the thief.
+    """Checks what is asked of :func:`find_pairs`; the thief.
 
     Raises:
         ParameterError: if a number is out of range, or there is no such thief

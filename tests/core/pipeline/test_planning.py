@@ -13,8 +13,8 @@ from fiftyone_honeyimage.core.evidence.twins import sign_test, signed_rank_test
 from fiftyone_honeyimage.core.pipeline.planning import (
     Pilot,
     _passed,
+    find_pairs,
     pilot,
-    plan_marking,
     power_of,
 )
 from fiftyone_honeyimage.core.pipeline.thieves import THIEVES
@@ -41,17 +41,17 @@ def test_a_model_that_learned_nothing_is_found_no_more_often_than_the_level() ->
 
 def test_plans_grow_with_what_is_asked_of_them() -> None:
     of = _normal(0.8)
-    plain = plan_marking(of)
+    plain = find_pairs(of)
     assert plain.num_pairs is not None
     assert plain.curve[-1].power >= 0.9 > plain.curve[-2].power
     assert str(plain.num_pairs) in str(plain)
     for harder in (
-        plan_marking(of, position=5),
-        plan_marking(of, kept=0.6),
-        plan_marking(of, power=0.999),
+        find_pairs(of, position=5),
+        find_pairs(of, kept=0.6),
+        find_pairs(of, power=0.999),
     ):
         assert harder.num_pairs is None or harder.num_pairs >= plain.num_pairs
-    never = plan_marking(_normal(0.01))
+    never = find_pairs(_normal(0.01))
     assert never.num_pairs is None
     assert "not reached with up to 300" in str(never)
 
@@ -70,7 +70,7 @@ def test_plans_grow_with_what_is_asked_of_them() -> None:
 )
 def test_wrong_numbers_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ParameterError):
-        plan_marking(_normal(0.5), **wrong)
+        find_pairs(_normal(0.5), **wrong)
 
 
 def test_a_pilot_pairs_as_a_marking_does_and_compares_unseen_with_seen() -> None:
@@ -92,7 +92,7 @@ def test_a_pilot_pairs_as_a_marking_does_and_compares_unseen_with_seen() -> None
     assert np.mean(hardest.differences[:12]) > np.mean(anywhere.differences)
     assert power_of(hardest, 12, 0.05).power > power_of(anywhere, 12, 0.05).power
     with pytest.raises(SamplesError, match="pairs can be formed"):
-        plan_marking(pilot(unseen[:8], seen[:8], np.zeros(8, int), "hardest", 0))
+        find_pairs(pilot(unseen[:8], seen[:8], np.zeros(8, int), "hardest", 0))
 
 
 @pytest.mark.parametrize("digits", [0, 1, 9])
@@ -137,7 +137,7 @@ def test_labels_alone_are_told_by_the_sign_test_on_the_same_pairs() -> None:
     assert 0.1 < np.mean(passed) < 0.95
     # They tell less than losses do
     assert power_of(found, 60, 0.05).power < power_of(scores, 60, 0.05).power
-    assert "labels alone" in str(plan_marking(found))
+    assert "labels alone" in str(find_pairs(found))
 
 
 def test_of_an_innocent_model_labels_tell_nothing() -> None:
@@ -152,17 +152,17 @@ def test_what_a_thief_leaves_scales_the_mean_and_not_the_spread(answers: str) ->
     unseen, seen, labels = _remembering(600)
     right = (unseen < 0.7, seen < 0.7) if answers == "labels" else None
     found = pilot(unseen, seen, labels, "random", 0, right)
-    plain = plan_marking(found, alpha=0.01)
+    plain = find_pairs(found, alpha=0.01)
     assert plain.learned == 1
     for name, thief in THIEVES.items():
-        plan = plan_marking(found, alpha=0.01, thief=name)
+        plan = find_pairs(found, alpha=0.01, thief=name)
         assert plan.learned == pytest.approx(thief.left("random"))
         assert plan.num_pairs is None or plan.num_pairs >= (plain.num_pairs or 0)
         # As if only so many were learned from, and no more
-        assert plan.curve == plan_marking(found, alpha=0.01, kept=plan.learned or 1e-9).curve
-    halves = plan_marking(found, kept=0.5, thief="distils")
+        assert plan.curve == find_pairs(found, alpha=0.01, kept=plan.learned or 1e-9).curve
+    halves = find_pairs(found, kept=0.5, thief="distils")
     assert halves.learned == pytest.approx(0.5 * THIEVES["distils"].left("random"))
-    never = plan_marking(found, thief="looks_up")
+    never = find_pairs(found, thief="looks_up")
     assert never.num_pairs is None
     assert max(one.power for one in never.curve) < 0.02
 
