@@ -37,18 +37,25 @@ def plan_marking(
     kept: float,
     answers: str,
     thief: str,
+    memory: float,
     method: str,
     trade_off: int,
     timed: bool,
     device: str | None,
 ) -> MarkingPlan:
     """See :func:`fiftyone_honeyimage.plan_marking`; ``trade_off`` is that of the marking."""
-    check_wanted(alpha, power, verification, kept, thief)
+    check_wanted(alpha, power, verification, kept, thief, memory)
     check_method(method)
     check_flag("timed", timed)
     found = read_pilot(samples, hardness_field, selection, answers)
     plan = find_pairs(
-        found, alpha=alpha, power=power, position=verification, kept=kept, thief=thief
+        found,
+        alpha=alpha,
+        power=power,
+        position=verification,
+        kept=kept,
+        thief=thief,
+        memory=memory,
     )
     if plan.num_pairs is None:
         return plan

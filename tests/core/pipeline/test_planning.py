@@ -41,14 +41,16 @@ def test_a_model_that_learned_nothing_is_found_no_more_often_than_the_level() ->
 
 def test_plans_grow_with_what_is_asked_of_them() -> None:
     of = _normal(0.8)
-    plain = find_pairs(of)
+    plain = find_pairs(of, memory=0.9)
+    assert plain.learned == 0.9
     assert plain.num_pairs is not None
     assert plain.curve[-1].power >= 0.9 > plain.curve[-2].power
     assert str(plain.num_pairs) in str(plain)
     for harder in (
-        find_pairs(of, position=5),
-        find_pairs(of, kept=0.6),
-        find_pairs(of, power=0.999),
+        find_pairs(of, position=5, memory=0.9),
+        find_pairs(of, kept=0.6, memory=0.9),
+        find_pairs(of, power=0.999, memory=0.9),
+        find_pairs(of),
     ):
         assert harder.num_pairs is None or harder.num_pairs >= plain.num_pairs
     never = find_pairs(_normal(0.01))
@@ -66,6 +68,7 @@ def test_plans_grow_with_what_is_asked_of_them() -> None:
         {"alpha": 0.2},
         {"position": 0},
         {"thief": "nobody"},
+        {"memory": 0},
     ],
 )
 def test_wrong_numbers_are_refused(wrong: dict[str, Any]) -> None:
@@ -152,16 +155,18 @@ def test_what_a_thief_leaves_scales_the_mean_and_not_the_spread(answers: str) ->
     unseen, seen, labels = _remembering(600)
     right = (unseen < 0.7, seen < 0.7) if answers == "labels" else None
     found = pilot(unseen, seen, labels, "random", 0, right)
-    plain = find_pairs(found, alpha=0.01)
+    plain = find_pairs(found, alpha=0.01, memory=1.0)
     assert plain.learned == 1
     for name, thief in THIEVES.items():
-        plan = find_pairs(found, alpha=0.01, thief=name)
+        plan = find_pairs(found, alpha=0.01, thief=name, memory=1.0)
         assert plan.learned == pytest.approx(thief.left("random"))
         assert plan.num_pairs is None or plan.num_pairs >= (plain.num_pairs or 0)
         # As if only so many were learned from, and no more
-        assert plan.curve == find_pairs(found, alpha=0.01, kept=plan.learned or 1e-9).curve
-    halves = find_pairs(found, kept=0.5, thief="distils")
-    assert halves.learned == pytest.approx(0.5 * THIEVES["distils"].left("random"))
+        assert (
+            plan.curve == find_pairs(found, alpha=0.01, kept=plan.learned or 1e-9, memory=1.0).curve
+        )
+    halves = find_pairs(found, kept=0.5, thief="distils", memory=0.8)
+    assert halves.learned == pytest.approx(0.4 * THIEVES["distils"].left("random"))
     never = find_pairs(found, thief="looks_up")
     assert never.num_pairs is None
     assert max(one.power for one in never.curve) < 0.02
