@@ -203,12 +203,12 @@ def test_a_plan_that_is_not_reached_is_said_and_not_run(
     never = {**PARAMS, "plan_pairs": True, "thief": "looks_up", "num_pairs": None}
     form = resolve("generate_honeyimages", dataset, **never)
     assert "Not reached with up to 36 pairs" in form.errors()["power"]
-    operators = importlib.import_module("fiftyone.operators")
+    operators = importlib.import_module("fiftyone.operators.executor")
     with pytest.raises(operators.ExecutionError, match="Not reached with up to 36 pairs"):
         execute("generate_honeyimages", dataset, honey_key="never", **never)
     assert resolve("generate_honeyimages", dataset, **{**never, "num_pairs": 9}).errors() == {}
     wrong = resolve("generate_honeyimages", dataset, **{**never, "power": 2, "thief": "none"})
-    assert "power must be" in wrong.errors()["power"]
+    assert "Power must be" in wrong.errors()["power"]
     # A pilot tells nothing of shared secrets: the question is not asked, and nothing is planned
     other = resolve("generate_honeyimages", dataset, **{**never, "method": "badnets"})
     assert "plan_pairs" not in other.properties
