@@ -90,7 +90,11 @@ def _scored(paths: Sequence[str], labels: Sequence[str]) -> Any:
         logits = rng.normal(size=(len(labels), num_classes)).astype(np.float32)
         halves = np.zeros(len(labels), np.int8)
         return HardnessResult(
-            rng.exponential(size=len(labels)), logits, rng.exponential(size=len(labels)), halves
+            hardness=rng.exponential(size=len(labels)),
+            logits=logits,
+            seen=rng.exponential(size=len(labels)),
+            seen_right=rng.random(len(labels)) < 0.9,
+            half=halves,
         )
 
     dataset = fo.Dataset(name, persistent=True)

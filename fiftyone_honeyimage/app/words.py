@@ -52,15 +52,6 @@ def plan_rows(
     return [*(rows if config else []), ("test", found)]
 
 
-def time_text(seconds: float) -> str:
-    """A duration in words, as precise as an estimate may be."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 90 * 60:
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"
-
-
 def weakness_text(results: Mapping[str, Any]) -> str:
     """What cannot be relied on, because the proxies are too weak; empty if nothing is."""
     if results["labels_judged"]:

@@ -84,6 +84,7 @@ class HardnessResult:
         hardness: float64 (N,), cross-entropy in nats under the proxy that has not seen the image
         logits: float32 (N, C), that proxy's logits
         seen: float64 (N,), cross-entropy in nats under the proxy that has seen the image
+        seen_right: bool (N,), whether that proxy tells the image's class
         half: int8 (N,), the half (0 or 1) that the image was in
         models: the proxy of half 0 and that of half 1, on the CPU
         trace_iqr: float64 (N,), Q3 − Q1 of an image's training loss over the epochs of the proxy that has seen it, nats:
@@ -96,6 +97,7 @@ class HardnessResult:
     hardness: np.ndarray
     logits: np.ndarray
     seen: np.ndarray
+    seen_right: np.ndarray
     half: np.ndarray
     models: tuple[torch.nn.Module, ...] = ()
     trace_iqr: np.ndarray = field(default_factory=lambda: np.empty(0))
@@ -205,6 +207,7 @@ def compute_hardness(
     seen = np.empty(len(labels), dtype=np.float64)
     trace_iqr = np.empty(len(labels), dtype=np.float64)
     embeddings = []
+    seen_right = np.empty(len(labels), dtype=bool)
     for index, model in enumerate(models):
         found, embedding = _look(model, images, device, derive_seed(seed, "embedding", index))
         embeddings.append(embedding)
@@ -214,12 +217,14 @@ def compute_hardness(
         trace_iqr[half == index] = high - low
         logits[half != index] = found[torch.from_numpy(half != index)].numpy()
         seen[half == index] = cross_entropy(found, targets)[half == index]
+        seen_right[half == index] = (found.argmax(1) == targets).numpy()[half == index]
         report("Scoring", index + 1, 2)
 
     return HardnessResult(
         hardness=cross_entropy(torch.from_numpy(logits), targets),
         logits=logits,
         seen=seen,
+        seen_right=seen_right,
         half=half,
         models=tuple(model.cpu() for model in models),
         trace_iqr=trace_iqr,

@@ -1,4 +1,4 @@
-"""Text from files and from other people, made safe for a terminal."""
+"""Text for people: from files and from others, made safe for a terminal, and durations in words."""
 
 from __future__ import annotations
 
@@ -42,3 +42,12 @@ def quoted(text: object, most: int = 200) -> str:
     more = "" if len(words) <= most else f" (the first {most} of {len(words):,} letters)"
     escaped = words[:most].replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"{more}'
+
+
+def time_text(seconds: float) -> str:
+    """A duration in words, as precise as an estimate may be."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 90 * 60:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"

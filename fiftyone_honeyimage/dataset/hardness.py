@@ -28,6 +28,9 @@ from .progress import Progress, StageBar
 from .runs import HARDNESS, catch_up, changing, list_keys, root_dataset, run_results, save_run
 from .samples import proxy_input_size, read_labels
 
+#: Where a run keeps what plans take, by what a suspect answers with
+_PILOTS = {"scores": "pilots", "labels": "label_pilots"}
+
 
 @dataclass(frozen=True)
 class HardnessSummary:
@@ -161,16 +164,26 @@ def compute_hardness(
                 {
                     **asdict(summary),
                     "failures": loaded.failures,
-                    "pilots": {
-                        rule: pilot(
-                            result.hardness,
-                            result.seen,
-                            labeled.labels,
-                            rule,
-                            seed,
-                            result.measures,
-                        ).differences
-                        for rule in RULES
+                    **{
+                        name: {
+                            rule: pilot(
+                                result.hardness,
+                                result.seen,
+                                labeled.labels,
+                                rule,
+                                seed,
+                                result.measures,
+                                right,
+                            ).differences
+                            for rule in RULES
+                        }
+                        for name, right in (
+                            (_PILOTS["scores"], None),
+                            (
+                                _PILOTS["labels"],
+                                (result.predictions == labeled.labels, result.seen_right),
+                            ),
+                        )
                     },
                     "measures": pack_measures(labeled.ids, result.measures),
                 },
@@ -180,26 +193,32 @@ def compute_hardness(
 
 
 def read_pilot(
-    samples: fo.core.collections.SampleCollection, hardness_field: str, rule: str
+    samples: fo.core.collections.SampleCollection,
+    hardness_field: str,
+    rule: str,
+    answers: str = "scores",
 ) -> Pilot:
     """What the proxies of a hardness run would show of pairs.
 
     Raises:
-        ParameterError: if there is no such rule
+        ParameterError: if there is no such rule or kind of answers
         SamplesError: if there is no such run, or an older version made it
     """
     check_choice("selection", rule, RULES)
+    check_choice("answers", answers, _PILOTS)
     dataset = root_dataset(samples)
     if hardness_field not in list_keys(dataset, HARDNESS):
         raise SamplesError(
             f"there is no hardness run '{hardness_field}': run compute_hardness first"
         )
     results = run_results(dataset, hardness_field)
-    if rule not in results.get("pilots", {}):
+    found = results.get(_PILOTS[answers], {}).get(rule)
+    if found is None:
         raise SamplesError(
-            f"the run '{hardness_field}' does not hold what plans take: compute hardness again"
+            f"the run '{hardness_field}' does not hold what plans for {answers} take, as an older version made it: "
+            "compute hardness again"
         )
-    return Pilot(rule, tuple((float(a), float(b)) for a, b in results["pilots"][rule]))
+    return Pilot(rule, tuple((float(a), float(b)) for a, b in found), answers)
 
 
 def training_config(training: TrainingConfig | Mapping[str, Any] | str | None) -> TrainingConfig:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import fiftyone as fo
 import fiftyone.operators.types as types
 
-from ..app.words import START_WORKER, time_text
+from ..app.words import START_WORKER
 from ..core.errors import HoneyImageError
+from ..core.printing import time_text
 from .execution import ALLOW, can_schedule
 from .form_errors import is_blocked
 

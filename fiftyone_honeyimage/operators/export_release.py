@@ -11,7 +11,8 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from .. import export_release as run
-from ..app.words import table, time_text
+from ..app.words import table
+from ..core.printing import time_text
 from . import calls, cost_question, placements, questions, results
 from .form_errors import blocking, errors_on, errors_on_named, is_blocked
 from .form_parts import dropdown, form, multiple_choice, once, section, view_key

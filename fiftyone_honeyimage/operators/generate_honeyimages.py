@@ -10,7 +10,7 @@ import fiftyone.operators.types as types
 
 from .. import generate_honeyimages as run
 from ..app.words import table
-from . import calls, placements, results, training_questions
+from . import calls, pairs_questions, placements, results, training_questions
 from .form_parts import form
 from .marking_questions import ask_marking
 
@@ -53,9 +53,9 @@ class GenerateHoneyImages(foo.Operator):
         return f"HoneyImages '{ctx.params.get('honey_key')}'"
 
     def execute(self, ctx: Any) -> dict[str, Any]:
-        marking = run(
-            ctx.target_view(), progress=calls.progress(ctx), **training_questions.given(ctx, run)
-        )
+        samples = ctx.target_view()
+        params = training_questions.given(ctx, run) | pairs_questions.number(ctx, samples)
+        marking = run(samples, progress=calls.progress(ctx), **params)
         if not ctx.delegated:
             ctx.trigger("reload_dataset")
             ctx.ops.set_view(view=marking.view())

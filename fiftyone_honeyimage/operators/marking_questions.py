@@ -12,15 +12,12 @@ from .. import generate_honeyimages as run
 from ..app.words import weakness_text
 from ..core.errors import HoneyImageError
 from ..core.methods import DEFAULT_METHOD, METHODS, Method
-from . import calls, cost_question, questions, training_questions
+from . import calls, cost_question, pairs_questions, questions, training_questions
 from .form_errors import block, errors_on, errors_on_named, is_blocked
 from .form_parts import ask, dropdown, multiple_choice, once, section, view_key
 
 if TYPE_CHECKING:
     from ..core.evidence.plan import Plan
-
-#: Pairs of which the form says how likely they find a model: more take too long to play through
-_MOST_PLAYED = 60
 
 #: What stays folded until it is asked for, beside the folded options of the methods
 _FURTHER = (
@@ -51,7 +48,8 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
 
     _key(ctx, inputs)
     method = METHODS.get(str(calls.values(ctx, run)["method"]), DEFAULT_METHOD)
-    numbers = _numbers(ctx, inputs, labeled, method)
+    planned = pairs_questions.ask(ctx, inputs, samples, method)
+    numbers = _numbers(ctx, inputs, labeled, method, planned)
     _ask_options(inputs, method, folded=False)
     inputs.float(
         "alpha",
@@ -108,7 +106,7 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
             else "half of those of each pair"
         ),
     ]
-    if power := _power_text(ctx, values, method, num_pairs, plan):
+    if power := pairs_questions.power_text(ctx, values, method, num_pairs, plan):
         lines.append(power)
     if num_asked:
         lines.append(
@@ -191,13 +189,15 @@ def _key(ctx: Any, inputs: types.Object) -> None:
             check_key(ctx.params["honey_key"], "honey_key")
 
 
-def _numbers(ctx: Any, inputs: types.Object, labeled: Any, method: Method) -> tuple[int, int]:
-    """Asks for N and M; with the SDK's defaults where they are left empty."""
+def _numbers(
+    ctx: Any, inputs: types.Object, labeled: Any, method: Method, planned: int | None
+) -> tuple[int, int]:
+    """Asks for N and M; with the SDK's defaults where they are left empty, or the planned number of pairs."""
     from ..core.methods.selection import default_num_pairs
     from ..dataset.checks import whole_number
 
     wanted = {name: ctx.params.get(name) for name in ("num_honeyimages", "num_pairs")}
-    pairs = default_num_pairs(len(labeled))
+    pairs = default_num_pairs(len(labeled)) if planned is None else planned
     images_prop = inputs.int(
         "num_honeyimages", label="HoneyImages in a release", view=types.FieldView(space=6)
     )
@@ -222,32 +222,6 @@ def _ask_options(inputs: types.Object, method: Method, folded: bool) -> None:
     for question in method.Options.questions():
         if question.folded == folded:
             ask(inputs, question)
-
-
-def _power_text(
-    ctx: Any, values: Mapping[str, Any], method: Method, num_pairs: int, plan: Plan
-) -> str | None:
-    """How likely so many pairs find a model like those of the hardness run; None where that run does not tell."""
-    from ..core.pipeline.planning import power_of
-    from ..dataset.hardness import read_pilot
-
-    if method.shares_secrets or num_pairs < plan.min_pairs or num_pairs > _MOST_PLAYED:
-        return None
-    try:
-        found = read_pilot(
-            ctx.dataset, values["hardness_field"], values.get("selection", "hardest")
-        )
-    except HoneyImageError:  # scores of an older version, or of nobody's
-        return None
-    if len(found.differences) < num_pairs:
-        return None
-    power = power_of(found, num_pairs, plan.alpha).power
-    chance = "under 5 %" if power < 0.05 else "over 99 %" if power > 0.99 else f"about {power:.0%}"
-    return (
-        f"A model that remembers its images as the models of *Compute hardness* do is found with a probability of **{chance}** "
-        "by its first check; one that was trained for longer more surely, one that was trained for less or on cleaned images "
-        "less (`plan_marking` in Python says how many pairs that takes)"
-    )
 
 
 def _further(ctx: Any, inputs: types.Object, method: Method) -> None:

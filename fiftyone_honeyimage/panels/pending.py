@@ -17,7 +17,8 @@ import fiftyone.operators.types as types
 from bson import ObjectId
 
 from ..app.layout import alert, button, button_row
-from ..app.words import START_WORKER, time_text
+from ..app.words import START_WORKER
+from ..core.printing import time_text
 
 if TYPE_CHECKING:
     from fiftyone.factory.repos import DelegatedOperationDocument

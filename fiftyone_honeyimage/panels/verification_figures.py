@@ -13,7 +13,9 @@ from statistics import median
 from typing import Any
 
 from ..app.words import plan_rows, table
+from ..core.evidence.controls import read_comparisons
 from ..core.evidence.decisions import read_decisions
+from ..core.evidence.statement import word_controls
 from .plot_style import GREY, LEGEND, ORANGE, TRANSPARENT, Trace
 
 Pair = Mapping[str, Any]
@@ -176,9 +178,10 @@ def random_text(random_images: Mapping[str, Any]) -> str:
     """What the random images are, or why there are none."""
     gaps = random_images.get("gaps") or []
     if gaps:
+        compared = word_controls(read_comparisons(random_images.get("compared") or {}))
         return (
             f"{len(gaps):,} unmarked images, drawn at random. Their proxy loss is their hardness, from a "
-            "proxy that has not seen them."
+            "proxy that has not seen them." + (f"\n\n{compared}" if compared else "")
         )
     note = random_images.get("note")
     if note:

@@ -45,6 +45,53 @@ def test_a_plan_rests_on_the_runs_own_proxies(scored: Any) -> None:
         fhi.plan_marking(dataset, selection="easiest")
 
 
+def test_a_plan_says_what_a_marking_costs(make_dataset: Any, tiny: dict[str, Any]) -> None:
+    dataset = make_dataset(60)
+    fhi.compute_hardness(dataset, "ground_truth", **tiny, progress=False)
+    asked = {"alpha": 0.05, "power": 0.001, "selection": "random"}
+    plan = fhi.plan_marking(dataset, **asked, timed=False)
+    assert plan.num_pairs == 12
+    marking = fhi.plan_marking(dataset, **asked, method="unperturbed")
+    assert plan.cost is not None
+    assert marking.cost is not None
+    assert (plan.cost.num_withheld, plan.cost.num_marked) == (12, 24)
+    assert plan.cost.seconds is None
+    # Unchanged images: one proxy, trained for an epoch on all but them
+    assert marking.cost.num_passes == 60 - 24 < plan.cost.num_passes
+    assert marking.cost.seconds > 0
+    assert "12 images withheld, 24 marks to make" in str(plan)
+    assert "on this machine" not in str(plan)
+    assert "on this machine" in str(marking)
+    with pytest.raises(fhi.ParameterError, match="share secrets"):
+        fhi.plan_marking(dataset, method="badnets")
+    assert fhi.plan_marking(dataset, alpha=0.001, power=1.0, thief="looks_up").cost is None
+
+
+def test_a_plan_for_labels_rests_on_what_the_proxies_tell_right(scored: Any) -> None:
+    dataset, _ = scored
+    plan = fhi.plan_marking(
+        dataset, alpha=0.05, selection="random", answers="labels", thief="distils", kept=0.5
+    )
+    assert (plan.answers, plan.thief) == ("labels", "distils")
+    assert plan.num_pairs is None, "models of one epoch learn no label of their own images"
+    with pytest.raises(fhi.ParameterError, match="answers must be"):
+        fhi.plan_marking(dataset, answers="logits")
+    # A run that an older version made
+    results = dataset.load_run_results("honey_hardness", cache=False)
+    held = results.label_pilots
+    assert {len(pairs) for pairs in held.values()} == {len(results.pilots["random"])}
+    assert {x for pairs in held.values() for pair in pairs for x in pair} <= {-1.0, 0.0, 1.0}
+    del results.label_pilots
+    dataset.save_run_results("honey_hardness", results, overwrite=True)
+    try:
+        with pytest.raises(fhi.SamplesError, match=r"plans for labels.*compute hardness again"):
+            fhi.plan_marking(dataset, answers="labels")
+        fhi.plan_marking(dataset, alpha=0.05, selection="random")
+    finally:
+        results.label_pilots = held
+        dataset.save_run_results("honey_hardness", results, overwrite=True)
+
+
 def test_weak_proxies_call_no_label_wrong(scored: Any) -> None:
     dataset, summary = scored
     assert summary.chance == pytest.approx(1 / 3)

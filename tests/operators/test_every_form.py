@@ -260,6 +260,7 @@ CASES = (
             *("robust", "smoothing", "unchanged_share", "alpha", "test"),
             *("num_out_models", "diversity", "stealth"),
             *("score", "adjustment", "num_references"),
+            *("plan_pairs", "thief", "power", "answers"),
             *("output_dir", "lpips_backbone", "trade_off", "reencode", "thumbnails"),
             *(*_TARGET, *_TRAINING_FIELDS),
         ),

@@ -157,12 +157,61 @@ def test_form_says_how_likely_the_pairs_find_a_model(
 
     fhi = importlib.import_module("fiftyone_honeyimage")
     said = cost(num_pairs=12, num_honeyimages=12, alpha=0.05)
-    plan = fhi.plan_marking(dataset, alpha=0.05, power=1.0)
+    plan = fhi.plan_marking(dataset, alpha=0.05, power=1.0, timed=False)
     power = next(one.power for one in plan.curve if one.num_pairs == 12)
     chance = "under 5 %" if power < 0.05 else "over 99 %" if power > 0.99 else f"{power:.0%}"
     assert f"{chance}**" in said
     assert "is found with a probability" not in cost(num_pairs=4, num_honeyimages=4)
     assert "is found with a probability" not in cost(method="badnets")
+
+
+def test_form_tells_how_many_pairs_it_takes_and_the_run_takes_them(
+    make_hard: Callable[..., Any], resolve: Any, execute: Any
+) -> None:
+    dataset = make_hard()
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    wanted = {"alpha": 0.05, "power": 0.01, "thief": "few_epochs"}
+    plan = fhi.plan_marking(dataset, **wanted, timed=False)
+    assert plan.num_pairs is not None, "the test needs a number"
+    assert plan.num_pairs != 16
+
+    assert "thief" not in resolve("generate_honeyimages", dataset, **PARAMS).properties
+    params = {**PARAMS, **wanted, "plan_pairs": True, "num_pairs": None, "num_honeyimages": None}
+    form = resolve("generate_honeyimages", dataset, **params)
+    assert form.errors() == {}
+    assert form.values("thief")[:2] == ["none", "drops_hardest_2"]
+    assert form.values("answers") == ["scores", "labels"]
+    assert f"Empty: {plan.num_pairs}" in form.text("num_pairs")
+    assert f"{plan.num_pairs:,} images withheld" in form.text("cost")
+    said = form.properties["pairs_curve"]["default"]
+    assert f"**{plan.num_pairs} pairs** find such a model" in said
+    for one in plan.curve:
+        assert f"| {one.num_pairs} | " in said
+    assert "67% of the pairs still tell" in said
+
+    result = execute("generate_honeyimages", dataset, honey_key="planned", **params).result
+    assert result["num_pairs"] == plan.num_pairs
+    # Typed numbers go first
+    typed = resolve("generate_honeyimages", dataset, **{**params, "num_pairs": 9})
+    assert "9 images withheld" in typed.text("cost")
+
+
+def test_a_plan_that_is_not_reached_is_said_and_not_run(
+    make_hard: Callable[..., Any], resolve: Any, execute: Any
+) -> None:
+    dataset = make_hard()
+    never = {**PARAMS, "plan_pairs": True, "thief": "looks_up", "num_pairs": None}
+    form = resolve("generate_honeyimages", dataset, **never)
+    assert "Not reached with up to 36 pairs" in form.errors()["power"]
+    operators = importlib.import_module("fiftyone.operators.executor")
+    with pytest.raises(operators.ExecutionError, match="Not reached with up to 36 pairs"):
+        execute("generate_honeyimages", dataset, honey_key="never", **never)
+    assert resolve("generate_honeyimages", dataset, **{**never, "num_pairs": 9}).errors() == {}
+    wrong = resolve("generate_honeyimages", dataset, **{**never, "power": 2, "thief": "none"})
+    assert "Power must be" in wrong.errors()["power"]
+    # A pilot tells nothing of shared secrets: the question is not asked, and nothing is planned
+    other = resolve("generate_honeyimages", dataset, **{**never, "method": "badnets"})
+    assert "plan_pairs" not in other.properties
 
 
 def test_form_warns_of_too_few_pairs(make_hard: Callable[..., Any], resolve: Any) -> None:

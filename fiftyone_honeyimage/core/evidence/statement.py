@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from ..scores import SCORES
+from .controls import ControlComparison
 from .exact_tests import TESTS
 
 DERIVED = "derived"
@@ -79,6 +81,46 @@ def word_reversed(p_value: float) -> str:
         "model). That is typical of somebody who looks up images that he holds and gives worse answers for them. It decides "
         "nothing: the plan is committed to the one direction."
     )
+
+
+#: Below this p, two-sided, marked and unmarked images are said to be treated differently
+_DIFFERENT = 0.01
+
+
+def word_controls(compared: Mapping[str, ControlComparison]) -> str:
+    """What is said of how released marked images compare with random unmarked ones; empty if that was not compared.
+
+    It never decides: marked images are no random choice, and may be easier or harder to a model for that.
+
+    Args:
+        compared: of the "released" and the "withheld" twins, by :func:`.controls.compare_with_controls`
+    """
+    if not {"released", "withheld"} <= set(compared):
+        return ""
+    released, withheld = compared["released"], compared["withheld"]
+    figures = (
+        f"p = {released.p_value:.2g}, by ranks, of {released.num_marked} released marked and {released.num_unmarked} random "
+        f"unmarked images; p = {withheld.p_value:.2g} of the withheld ones"
+    )
+    end = "It decides nothing: marked images are no random choice."
+    if released.p_value >= _DIFFERENT:
+        seen = withheld.p_value < _DIFFERENT and withheld.share < 0.5
+        also = "Those that were withheld it knows less than both. " if seen else ""
+        return f"The model treats the marked images that were released as it treats random unmarked ones ({figures}). {also}{end}"
+    if released.share < 0.5:
+        return (
+            "The model knows random unmarked images better than the marked ones that were released, beside what other models "
+            f"know of them ({figures}). That is typical of somebody who leaves out what looks marked or hard, or answers for "
+            f"it otherwise; of an innocent model to which such images are harder than to others, too. {end}"
+        )
+    alike = withheld.p_value < _DIFFERENT and withheld.share > 0.5
+    why = (
+        "So it does those that were withheld, which it cannot have seen: they are easier to it than to the model that they "
+        "were made with"
+        if alike
+        else "Those that were withheld it does not: that is typical of a model that has learned the marked ones by heart"
+    )
+    return f"The model knows the marked images that were released better than random unmarked ones ({figures}). {why}. {end}"
 
 
 def _odds(p_value: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import fiftyone as fo
@@ -10,6 +10,7 @@ import numpy as np
 from fiftyone import ViewField as F
 
 from ...core.errors import HoneyImageError
+from ...core.evidence.controls import advances, compare_with_controls
 from ...core.evidence.published import loss_gaps
 from ...core.images import read_image
 from ...core.ledger.ledger import Ledger
@@ -45,14 +46,19 @@ def ask_controls(
     batch_size: int,
     outputs: str,
     bar: StageBar,
+    marked: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
-    """The loss gap of random unmarked images: the paper's comparison, which never decides.
+    """The loss gap of random unmarked images: the paper's comparison, which never decides; and how marked ones compare.
 
     The proxy's loss is that of the half proxy that has not seen the image, its hardness: the
     out-model has trained on most unmarked images.
 
+    Args:
+        marked: by :func:`marked_advances`
+
     Returns:
-        ``ids`` and ``gaps`` (nats) of the samples, or a ``note`` that says why there are none
+        ``ids`` and ``gaps`` (nats) of the samples, or a ``note`` that says why there are none; and of either group of
+        marked images how it was ``compared``, where there are enough of all
     """
     if outputs == "labels":
         return {"note": "a suspect that gives labels alone has no loss"}
@@ -95,8 +101,45 @@ def ask_controls(
         return {"note": str(error)}
     usable = ~answers.failed & np.isfinite(answers.losses) & np.isfinite(losses)
     answered = np.flatnonzero(usable)
-    gaps = loss_gaps(np.array(losses)[answered], answers.losses[answered])
-    return {"ids": [ids[row] for row in answered], "gaps": [float(gap) for gap in gaps]}
+    expected, found = np.array(losses)[answered], answers.losses[answered]
+    gaps = loss_gaps(expected, found)
+    compared = {
+        group: compared.to_dict()
+        for group, values in marked.items()
+        if (compared := compare_with_controls(values, advances(expected, found))) is not None
+    }
+    return {
+        "ids": [ids[row] for row in answered],
+        "gaps": [float(gap) for gap in gaps],
+        **({"compared": compared} if len(compared) == len(marked) > 0 else {}),
+    }
+
+
+def marked_advances(
+    rows: Sequence[Mapping[str, Any]], ledger: Ledger, proxy_losses: Mapping[str, float | None]
+) -> dict[str, np.ndarray]:
+    """What a suspect knows of the released and of the withheld twins; empty where it was asked about other images.
+
+    Args:
+        rows: of :func:`..core.pipeline.roles.pair_table`
+        ledger: with the coins
+        proxy_losses: of the model that the marks were made with, nats, by the original's id
+    """
+    if ledger.asks_probes:
+        return {}
+    found: dict[str, np.ndarray] = {}
+    for group in ("released", "withheld"):
+        expected, losses = [], []
+        for row in rows:
+            pair, loss = ledger.pairs[row["pair"]], row[f"{group}_loss"]
+            side = pair.released_side() if group == "released" else pair.withheld_side()
+            known = [proxy_losses.get(image.sample_id) for image in side.asked]
+            if row["failed"] or loss is None or not np.isfinite(loss) or None in known:
+                continue
+            expected.append(float(np.mean([value for value in known if value is not None])))
+            losses.append(float(loss))
+        found[group] = advances(expected, losses)
+    return found
 
 
 def _readable(

@@ -9,8 +9,10 @@ from typing import Any
 
 import fiftyone as fo
 
+from ...core.evidence.controls import read_comparisons
 from ...core.evidence.decisions import read_decisions
 from ...core.evidence.pair_answers import PairAnswers
+from ...core.evidence.statement import word_controls
 from ...core.evidence.verdict import Verdict
 from ...core.ledger.evidence_file import check_new_evidence
 from ...core.ledger.evidence_file import export_evidence as write_evidence
@@ -35,7 +37,8 @@ class Verification:
         timestamp: when the run was registered, UTC
         random_images: the paper's controls, which never decide: ``ids`` of unmarked samples and
             their loss ``gaps`` (nats), or a ``note`` that says why there are none; empty if none
-            were asked for
+            were asked for. ``compared`` tells how the "released" and the "withheld" twins compare with them, see
+            :class:`~..core.evidence.controls.ControlComparison`
     """
 
     verify_key: str
@@ -48,11 +51,18 @@ class Verification:
     timestamp: Any = None
     random_images: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def beside(self) -> str:
+        """How released marked images compare with random unmarked ones, in words; empty if that was not compared."""
+        return word_controls(read_comparisons(self.random_images.get("compared") or {}))
+
     def __str__(self) -> str:
         lines = [f"{self.suspect_name}: {self.verdict.verdict}. {self.verdict.statement}"]
         for one in read_decisions(self.verdict.paper):
             says = "would accuse" if one.accuses else "would not accuse"
             lines.append(f"Beside it, and never deciding: {one.rule} {says}: {one.text}")
+        if beside := self.beside:
+            lines.append(f"Beside it, and never deciding: {beside}")
         return "\n".join(lines)
 
 

@@ -33,7 +33,7 @@ from ..runs import (
     save_results,
     save_run,
 )
-from .controls import ask_controls, num_controls
+from .controls import ask_controls, marked_advances, num_controls
 from .surroundings import DatasetSurroundings
 from .suspects import check_asking, open_suspect, suspect_classes
 from .verification import Verification, load_verification, next_verify_key
@@ -138,11 +138,10 @@ def verify_model(
         begun = begin(call, journal, bar.report)
         asked, logged = begun.asked, begun.logged
         verdict = decide(call, begun, journal, skip_failures=skip_failures, report=bar.report)
+        rows = pair_table(asked.recorded, ledger.released(), asked.protocol.outputs != "losses")
         results = {
             "verdict": verdict.to_dict(),
-            "pairs": pair_table(
-                asked.recorded, ledger.released(), asked.protocol.outputs != "losses"
-            ),
+            "pairs": rows,
             "failures": asked.failures,
             "random_images": {},
         }
@@ -186,6 +185,7 @@ def verify_model(
                 batch_size,
                 asked.protocol.outputs,
                 bar,
+                marked_advances(rows, ledger, call.proxy_losses),
             )
             with changing(dataset):
                 save_results(dataset, verify_key, {**results, "random_images": gaps})
