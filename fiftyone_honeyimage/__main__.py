@@ -90,6 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--head", help="a head of the log that was published")
     check.add_argument("--release", help="the folder of the release")
     check.add_argument("--images", help="a folder with the files of the opened images")
+    check.add_argument(
+        "--markings", type=int, help="so many commitments of this owner for this dataset are known"
+    )
     check.set_defaults(run=_check)
     return parser
 
@@ -177,6 +180,7 @@ def _check(args: argparse.Namespace) -> int:
         head=args.head,
         release=args.release,
         images=args.images,
+        num_markings=args.markings,
     )
     if result.compared:
         _say(f"compared with what was given: {', '.join(result.compared)}")

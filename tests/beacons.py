@@ -13,10 +13,12 @@ from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import pytest
 from py_ecc.bls.hash_to_curve import hash_to_G1
 from py_ecc.bls.point_compression import compress_G1, compress_G2
 from py_ecc.optimized_bls12_381 import G2, multiply
 
+from fiftyone_honeyimage.core.ledger import beacon, lots, relays
 from fiftyone_honeyimage.core.ledger.beacon import Chain, randomness
 
 #: A round of quicknet as it came out on 15 September 2023
@@ -105,3 +107,22 @@ def relay(answers: Answer = honest) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    def __init__(self, time: datetime) -> None:
+        self.time = time
+
+    def __call__(self) -> datetime:
+        return self.time
+
+
+def set_clock(monkeypatch: pytest.MonkeyPatch, time: datetime) -> Clock:
+    """Sets this computer's clock for all that waits for rounds, and makes :data:`OWN` a known chain."""
+    moved = Clock(time)
+    for module in (beacon, lots, relays):
+        monkeypatch.setattr(module, "now", moved)
+    monkeypatch.setitem(beacon.CHAINS, OWN.hash, OWN)
+    return moved
