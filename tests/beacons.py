@@ -20,6 +20,9 @@ from py_ecc.optimized_bls12_381 import G2, multiply
 
 from fiftyone_honeyimage.core.ledger import beacon, lots, relays
 from fiftyone_honeyimage.core.ledger.beacon import Chain, randomness
+from fiftyone_honeyimage.core.ledger.lots import appoint
+from fiftyone_honeyimage.core.pipeline import coins as pipeline_coins
+from fiftyone_honeyimage.core.pipeline import mark as pipeline_mark
 
 #: A round of quicknet as it came out on 15 September 2023
 VECTOR = (
@@ -126,3 +129,13 @@ def set_clock(monkeypatch: pytest.MonkeyPatch, time: datetime) -> Clock:
         monkeypatch.setattr(module, "now", moved)
     monkeypatch.setitem(beacon.CHAINS, OWN.hash, OWN)
     return moved
+
+
+def make_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Markings are committed to a round of :data:`OWN` two seconds later, and wait for it in earnest."""
+    monkeypatch.setitem(beacon.CHAINS, OWN.hash, OWN)
+    monkeypatch.setattr(lots, "LEAD", 2)
+    for module in (lots, pipeline_coins):
+        monkeypatch.setattr(module, "LEAST_LEAD", 1)
+    monkeypatch.setattr(relays, "_PAUSE", 0.1)
+    monkeypatch.setattr(pipeline_mark, "appoint", lambda coins_at: appoint(coins_at, chain=OWN))
