@@ -101,7 +101,7 @@ def await_round(
     """Waits until a round is out, and returns its signature, checked; see :func:`fetch_round`.
 
     Args:
-        patience: seconds after the round's time after which it gives up
+        patience: seconds after the round's time after which it is asked for once and no more
         stage, report: how the waiting is told
 
     Raises:
@@ -118,7 +118,7 @@ def await_round(
         try:
             return fetch_round(chain, number, relays, timeout)
         except BeaconError:
-            if (now() - max(out, begun)).total_seconds() >= patience:
+            if (now() - out).total_seconds() >= patience:
                 raise
         time.sleep(min(_PAUSE, max(patience, 0.01)))
 
