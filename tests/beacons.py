@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime, timezone
 from functools import lru_cache
 from hashlib import sha256
@@ -20,9 +22,6 @@ from py_ecc.optimized_bls12_381 import G2, multiply
 
 from fiftyone_honeyimage.core.ledger import beacon, lots, relays
 from fiftyone_honeyimage.core.ledger.beacon import Chain, randomness
-from fiftyone_honeyimage.core.ledger.lots import appoint
-from fiftyone_honeyimage.core.pipeline import coins as pipeline_coins
-from fiftyone_honeyimage.core.pipeline import mark as pipeline_mark
 
 #: A round of quicknet as it came out on 15 September 2023
 VECTOR = (
@@ -131,11 +130,29 @@ def set_clock(monkeypatch: pytest.MonkeyPatch, time: datetime) -> Clock:
     return moved
 
 
-def make_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Markings are committed to a round of :data:`OWN` two seconds later, and wait for it in earnest."""
-    monkeypatch.setitem(beacon.CHAINS, OWN.hash, OWN)
-    monkeypatch.setattr(lots, "LEAD", 2)
-    for module in (lots, pipeline_coins):
-        monkeypatch.setattr(module, "LEAST_LEAD", 1)
-    monkeypatch.setattr(relays, "_PAUSE", 0.1)
-    monkeypatch.setattr(pipeline_mark, "appoint", lambda coins_at: appoint(coins_at, chain=OWN))
+def make_quick(monkeypatch: pytest.MonkeyPatch, package: str = "fiftyone_honeyimage") -> None:
+    """Markings are committed to a round of :data:`OWN` two seconds later, and wait for it in earnest.
+
+    ``package`` is the copy of the code, see :func:`plugin_package`.
+    """
+
+    def part(name: str) -> Any:
+        return importlib.import_module(f"{package}.core.{name}")
+
+    own = part("ledger.beacon").Chain(**asdict(OWN))
+    monkeypatch.setitem(part("ledger.beacon").CHAINS, OWN.hash, own)
+    monkeypatch.setattr(part("ledger.lots"), "LEAD", 2)
+    for name in ("ledger.lots", "pipeline.coins"):
+        monkeypatch.setattr(part(name), "LEAST_LEAD", 1)
+    monkeypatch.setattr(part("ledger.relays"), "_PAUSE", 0.1)
+    appoint = part("ledger.lots").appoint
+    monkeypatch.setattr(
+        part("pipeline.mark"), "appoint", lambda coins_at: appoint(coins_at, chain=own)
+    )
+
+
+def plugin_package() -> str:
+    """The plugin's copy of the package, which FiftyOne loads as a module of its own."""
+    operators = importlib.import_module("fiftyone.operators")
+    plugin = type(operators.get_operator("@honeyimage/ownership/list_runs")).__module__
+    return plugin.rpartition(".operators.")[0]

@@ -250,7 +250,7 @@ CASES = (
         (
             *("honey_key", "method", "num_honeyimages", "num_pairs", "hardness_field", "exclude"),
             *("epsilon", "step_size", "num_steps", "inner", "robust", "smoothing", "alpha", "test"),
-            *("score", "adjustment", "num_references"),
+            *("score", "adjustment", "num_references", "coins", "coins_at"),
             *("output_dir", "lpips_backbone", "trade_off", "reencode", "thumbnails"),
             *(*_TARGET, *_TRAINING_FIELDS),
         ),
