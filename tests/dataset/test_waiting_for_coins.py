@@ -10,6 +10,7 @@ import pytest
 from beacons import OWN, answer, make_quick, relay, sign
 
 import fiftyone_honeyimage as fhi
+from fiftyone_honeyimage.__main__ import main
 from fiftyone_honeyimage.core.ledger.evidence_file import check_evidence
 from fiftyone_honeyimage.core.pipeline import coins as pipeline_coins
 
@@ -77,7 +78,12 @@ def test_it_publishes_waits_and_draws(
 
 
 def test_without_internet_it_waits_for_a_round_that_is_brought(
-    dataset: Any, mark: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: Any
+    dataset: Any,
+    mark: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: Any,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     wait_no_longer(monkeypatch)
     call = {"coins": "beacon", "relays": NOWHERE, "output_dir": tmp_path / "marking"}
@@ -105,6 +111,8 @@ def test_without_internet_it_waits_for_a_round_that_is_brought(
     with pytest.raises(fhi.LedgerError, match="cannot be reached"):
         fhi.draw_coins(dataset, "honey", relays=NOWHERE, progress=False)
     path.write_bytes(answer(number, sign(number)))
+    assert main(["draw", dataset.name, "honey", "--round", str(path)]) == 0
+    assert f"Coins: from round {number}" in capsys.readouterr().out
     drawn = fhi.draw_coins(dataset, "honey", path)
     assert not drawn.pending
     assert drawn.commitment == marking.commitment

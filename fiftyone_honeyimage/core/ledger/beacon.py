@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from hashlib import sha256
+from importlib.util import find_spec
 from typing import Any
 
 from ..errors import BeaconError, ParameterError
@@ -25,6 +26,7 @@ _FIELD = int(
     16,
 )
 _SIGNATURE = re.compile(r"[0-9a-f]{96}")
+_MISSING = "The signature of a round of public randomness is checked with py-ecc, which is not installed: pip install py-ecc"
 #: Whole numbers of JSON are the same in every language up to here
 _LAST_ROUND = 2**53 - 1
 
@@ -127,6 +129,16 @@ def now() -> datetime:
     return datetime.now(timezone.utc)
 
 
+def check_installed() -> None:
+    """Checks, before anything expensive, that a round can be told from a false one.
+
+    Raises:
+        BeaconError: saying what to install
+    """
+    if not any(map(find_spec, ("drand_verify", "py_ecc"))):
+        raise BeaconError(_MISSING)
+
+
 def check_number(number: object) -> int:
     """Returns a round's number.
 
@@ -186,10 +198,7 @@ def _is_signed_in_python(public_key: str, number: int, signature: bytes) -> bool
         from py_ecc.fields import optimized_bls12_381_FQ12 as FQ12
         from py_ecc.optimized_bls12_381 import G2, final_exponentiate, neg, pairing
     except ImportError as error:
-        raise BeaconError(
-            "The signature of a round of public randomness is checked with py-ecc, which is not installed: "
-            "pip install py-ecc"
-        ) from error
+        raise BeaconError(_MISSING) from error
 
     # Its integers have names of their own, and its hash a protocol that hashlib's functions do not claim
     unnamed: Any = int.from_bytes

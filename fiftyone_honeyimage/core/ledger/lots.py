@@ -20,7 +20,7 @@ from hashlib import sha256
 from typing import Any
 
 from ..errors import BeaconError, LedgerError, ParameterError
-from .beacon import QUICKNET, Chain, check_number, find_chain, now, read_signature
+from .beacon import QUICKNET, Chain, check_installed, check_number, find_chain, now, read_signature
 from .hashes import check_text, is_digest
 from .relays import clock
 
@@ -201,11 +201,12 @@ def check_coins(
 
     Raises:
         ParameterError: if there is no such way, or a time is given for coins that need none
-        BeaconError: if the round would be out already
+        BeaconError: if the round would be out already, or nothing is installed to check it
     """
     if not isinstance(coins, str) or coins not in COINS:
         raise ParameterError(f"coins must be one of {', '.join(COINS)}; found {coins!r:.80}")
     if coins == "beacon":
+        check_installed()
         appoint(coins_at, round)
     elif coins_at is not None or round is not None:
         raise ParameterError(

@@ -15,6 +15,7 @@ from py_ecc.optimized_bls12_381 import FQ, add, b, curve_order, field_modulus, m
 from fiftyone_honeyimage.core.errors import BeaconError, ParameterError
 from fiftyone_honeyimage.core.ledger import beacon, relays
 from fiftyone_honeyimage.core.ledger.beacon import QUICKNET, find_chain, randomness
+from fiftyone_honeyimage.core.ledger.lots import check_coins
 from fiftyone_honeyimage.core.ledger.relays import await_round, fetch_round, read_round
 
 NUMBER, SIGNATURE, RANDOMNESS = VECTOR
@@ -119,6 +120,11 @@ def test_without_a_verifier_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
     beacon._is_signed.cache_clear()
     with pytest.raises(BeaconError, match="pip install py-ecc"):
         QUICKNET.check(NUMBER, RAW)
+    check_coins("beacon")
+    monkeypatch.setattr(beacon, "find_spec", lambda name: None)
+    with pytest.raises(BeaconError, match="pip install py-ecc"):
+        check_coins("beacon")
+    check_coins("local")
 
 
 LIARS = {
