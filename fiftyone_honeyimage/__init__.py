@@ -22,6 +22,7 @@ from .core.errors import (
     SamplesError,
     SuspectError,
 )
+from .sdk.coins import draw_coins
 from .sdk.marking import (
     attach_marking,
     compute_hardness,
@@ -67,6 +68,7 @@ __all__ = [
     "audit_release",
     "compute_hardness",
     "delete_run",
+    "draw_coins",
     "evaluate_known_models",
     "export_evidence",
     "export_release",

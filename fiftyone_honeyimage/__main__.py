@@ -1,4 +1,4 @@
-"""python -m fiftyone_honeyimage demo | protect | verify | list | check"""
+"""python -m fiftyone_honeyimage demo | protect | draw | verify | list | check"""
 
 from __future__ import annotations
 
@@ -61,7 +61,16 @@ def _parser() -> argparse.ArgumentParser:
     protect.add_argument("--hardness-field", default="honey_hardness")
     protect.add_argument("--output-dir", help="a new folder for HoneyImages and ledger")
     protect.add_argument("--seed", type=int, default=51)
+    protect.add_argument(
+        "--coins", default="local", help="local, or beacon: from public randomness, waited for"
+    )
     protect.set_defaults(run=_protect)
+
+    draw = commands.add_parser("draw", help="draw the coins of a marking that waits for its round")
+    draw.add_argument("dataset", help="name of a FiftyOne dataset")
+    draw.add_argument("honey_key")
+    draw.add_argument("--round", help="a file with the round, on a machine without internet")
+    draw.set_defaults(run=_draw)
 
     verify = commands.add_parser("verify", help="verify a suspect model")
     verify.add_argument("dataset", help="name of a FiftyOne dataset")
@@ -90,6 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--head", help="a head of the log that was published")
     check.add_argument("--release", help="the folder of the release")
     check.add_argument("--images", help="a folder with the files of the opened images")
+    check.add_argument(
+        "--markings", type=int, help="so many commitments of this owner for this dataset are known"
+    )
     check.set_defaults(run=_check)
     return parser
 
@@ -123,11 +135,19 @@ def _protect(args: argparse.Namespace) -> int:
         num_honeyimages=args.num_honeyimages,
         hardness_field=args.hardness_field,
         output_dir=args.output_dir,
+        coins=args.coins,
         **choice,
     )
     _say(f"HoneyImages: {marking.output_dir}")
     _report(marking)
     _report(export_release(samples, args.honey_key, args.export_dir))
+    return 0
+
+
+def _draw(args: argparse.Namespace) -> int:
+    from . import draw_coins
+
+    _report(draw_coins(_load(args.dataset), args.honey_key, args.round))
     return 0
 
 
@@ -177,6 +197,7 @@ def _check(args: argparse.Namespace) -> int:
         head=args.head,
         release=args.release,
         images=args.images,
+        num_markings=args.markings,
     )
     if result.compared:
         _say(f"compared with what was given: {', '.join(result.compared)}")

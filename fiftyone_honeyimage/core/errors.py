@@ -25,6 +25,10 @@ class LedgerError(HoneyImageError):
     """A ledger is missing, altered, or belongs to another dataset."""
 
 
+class BeaconError(LedgerError):
+    """A round of public randomness cannot be had yet, or is not what it should be."""
+
+
 class ReleaseError(HoneyImageError):
     """A release cannot be written, or would give something away."""
 

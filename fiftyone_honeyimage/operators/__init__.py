@@ -10,6 +10,7 @@ from .attach_marking import AttachMarking
 from .audit_release import AuditRelease
 from .compute_hardness import ComputeHardness
 from .delete_run import DeleteRun
+from .draw_coins import DrawCoins
 from .estimate_time import EstimateTime
 from .export_evidence import ExportEvidence
 from .export_release import ExportRelease
@@ -30,6 +31,7 @@ OPERATORS = [
     OpenWorkspace,
     ListRuns,
     AttachMarking,
+    DrawCoins,
     RenameRun,
     DeleteRun,
     EstimateTime,

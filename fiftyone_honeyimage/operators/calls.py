@@ -19,6 +19,7 @@ _ONLY_FROM_PYTHON = {
     "executor",
     "export_media",
     "progress",
+    "relays",
     "unpublished",
     "user",
 }

@@ -67,6 +67,7 @@ class GenerateHoneyImages(foo.Operator):
             "output_dir": str(marking.output_dir),
             "ledger_path": str(marking.ledger_path),
             "commitment": marking.commitment,
+            "pending": marking.pending,
             "excluded": dict(marking.excluded),
             "made_persistent": marking.made_persistent,
             "metrics": dict(marking.metrics),
@@ -111,5 +112,10 @@ def _summary(result: dict[str, Any]) -> str:
             if result["made_persistent"]
             else ""
         )
-        + "**Next:** run *Export release*."
+        + (
+            "**The coins are not drawn yet**: no server gave the public round. Run *Draw coins*, there or with the round "
+            "pasted; a release can be exported after."
+            if result.get("pending")
+            else "**Next:** run *Export release*."
+        )
     )

@@ -13,6 +13,7 @@ from ..app.words import weakness_text
 from ..core.errors import HoneyImageError
 from ..core.methods import DEFAULT_METHOD, METHODS, Method
 from . import calls, cost_question, pairs_questions, questions, training_questions
+from .coins_question import ask_coins
 from .form_errors import block, errors_on, errors_on_named, is_blocked
 from .form_parts import ask, dropdown, multiple_choice, once, section, view_key
 
@@ -32,6 +33,8 @@ _FURTHER = (
     "trade_off",
     "reencode",
     "thumbnails",
+    "coins",
+    "coins_at",
     *training_questions.TRAINING_OPTIONS,
 )
 
@@ -136,6 +139,11 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
         lines.append(
             f"**{int(earlier.sum()):,} images left out** of it, as other markings of this dataset chose "
             "them; deleting a marking that was never released gives its images back"
+        )
+    if values["coins"] == "beacon":
+        lines.append(
+            "**the coins come from public randomness**: when the HoneyImages are done, the run shows the commitment and waits; publish it "
+            "before the time that it names. A release can be exported after"
         )
     if resumes:
         lines.append("an interrupted run of this key is resumed, if nothing else has changed")
@@ -260,6 +268,7 @@ def _further(ctx: Any, inputs: types.Object, method: Method) -> None:
         label="Images that are harder than their twins",
         description=fixed,
     )
+    ask_coins(ctx, inputs)
     _exclude(ctx, inputs)
     inputs.str(
         "output_dir",
@@ -323,6 +332,7 @@ def _exclude(ctx: Any, inputs: types.Object) -> None:
 def _plan(values: Mapping[str, Any], inputs: types.Object, method: Method) -> Plan | None:
     """The marking's plan; None, with the reason in the form, if what was asked cannot be used."""
     from ..core.evidence.plan import Plan
+    from ..core.ledger.lots import check_coins
     from ..core.limits import TRADE_OFF, check_choice, check_flag
     from ..core.metrics import check_backbone_path
     from ..core.pipeline.reference_models import check_num_references
@@ -332,6 +342,7 @@ def _plan(values: Mapping[str, Any], inputs: types.Object, method: Method) -> Pl
         check_choice("method", values["method"], METHODS)
         method.Options.read(values)
         check_flag("skip_failures", values["skip_failures"])
+        check_coins(values["coins"], values["coins_at"])
     with errors_on(inputs.properties.get("lpips_backbone", anywhere)):
         if values["lpips_backbone"] is not None:
             check_backbone_path(values["lpips_backbone"])

@@ -194,6 +194,19 @@ def choose_run(
     return chosen
 
 
+def waiting_markings(dataset: fo.Dataset) -> list[str]:
+    """The markings whose coins are not drawn yet, oldest first."""
+    from ..dataset.marking.marking import load_marking
+    from ..dataset.runs import MARKING, list_keys
+
+    found = []
+    for key in list_keys(dataset, MARKING):
+        with suppress(HoneyImageError):  # its own section says what is wrong with it
+            if load_marking(dataset, key).pending:
+                found.append(key)
+    return found
+
+
 def run_time(run: RunSummary) -> str:
     """When a run was registered, UTC."""
     return "" if run.timestamp is None else f"{run.timestamp:%Y-%m-%d %H:%M}"

@@ -18,6 +18,7 @@ from .choices import choose_run, dropdown
 from .protect_runs import explain_missing, keys, load_marking, num_originals
 
 if TYPE_CHECKING:
+    from ..core.ledger.ledger import Ledger
     from .protect_panel import ProtectPanel
 
 POINT_FIELDS = ("pair", "linf", "psnr", "ssim", "worst_window", "lpips", "proxy_loss")
@@ -44,7 +45,7 @@ def show_marking(ctx: Any, panel: types.Object, on: ProtectPanel) -> dict[str, A
         return None
     config, results = run["config"], run["results"]
     panel.md(table(("Figures", ""), figures.marking_rows(config, results)), name="marking_figures")
-    _show_ledger(panel, run)
+    _show_ledger(panel, on, run)
     if not ctx.dataset.has_field(run["key"]):
         panel.md(
             f"**Field '{run['key']}' was deleted since**, so that HoneyImages cannot be told from "
@@ -234,7 +235,39 @@ def _stale(
             )
 
 
-def _show_ledger(panel: types.Object, run: Mapping[str, Any]) -> None:
+def _show_coins(panel: types.Object, on: ProtectPanel, ledger: Ledger) -> None:
+    """Says what a marking waits for whose coins a public round decides; nothing of others."""
+    from ..core.ledger.beacon import now
+    from ..core.ledger.relays import clock
+    from ..core.pipeline.coins import publish_by
+
+    beacon = ledger.beacon
+    if beacon is None:
+        return
+    if not ledger.pending:
+        text = (
+            f"They come from round {beacon.round:,} of {beacon.chain.name}, which came out at {clock(beacon.coins_at)}: "
+            "nobody chose them, if the commitment was public before."
+        )
+        alert(panel, "coins", "The coins are drawn", text, "info")
+        return
+    if now() < beacon.coins_at:
+        label = f"Published by {clock(publish_by(beacon))}, coins at {clock(beacon.coins_at)}"
+        text = (
+            f"Publish or time-stamp the commitment now: {ledger.commitment}. The run that made the marking goes on by itself "
+            "when the public round is out."
+        )
+    else:
+        label = "The coins are not drawn yet"
+        text = (
+            f"The public round is out since {clock(beacon.coins_at)}. If no run is waiting for it any more, fetch it with "
+            "*Draw coins…*, or paste it there. Until then nothing can be released."
+        )
+    alert(panel, "coins", label, text, "warning")
+    button(button_row(panel, "coins_actions"), "draw_coins", "Draw coins…", on.draw_coins)
+
+
+def _show_ledger(panel: types.Object, on: ProtectPanel, run: Mapping[str, Any]) -> None:
     """Says where the ledger is, and whether it is whole. Nothing that it holds is shown."""
     from ..core.ledger.ledger import load_ledger
 
@@ -247,11 +280,12 @@ def _show_ledger(panel: types.Object, run: Mapping[str, Any]) -> None:
         )
     else:
         try:
-            load_ledger(path, commitment=run["config"]["commitment"])
+            ledger = load_ledger(path, commitment=run["config"]["commitment"])
         except (HoneyImageError, OSError) as error:
             label, severity = "The ledger cannot be used", "error"
             text = f"`{path}`: {error}. Restore it from a backup."
         else:
             label, severity = "The ledger is in its place and matches the commitment", "info"
             text = f"`{path}`. Keep it secret, and keep a backup."
+            _show_coins(panel, on, ledger)
     alert(panel, "ledger", label, text, severity)

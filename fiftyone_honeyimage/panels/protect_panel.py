@@ -66,6 +66,7 @@ class ProtectPanel(HoneyImagePanel):
             "verify_model",
             "audit_row",
             "audit_release",
+            "draw_coins",
             "rename_marking",
             "delete_marking",
             "delete_hardness",
@@ -211,6 +212,10 @@ class ProtectPanel(HoneyImagePanel):
         releases = newest_releases(ctx, key) if key in keys(ctx, "marking") else []
         there = [str(release.export_dir) for release in releases if release.is_there]
         return self._audit(ctx, there[0] if there else None)
+
+    def draw_coins(self, ctx: Any) -> bool:
+        """Asks for the round that a marking waits for."""
+        return self.prompt(ctx, "draw_coins", self._shown(ctx, honey_key="honey_key"))
 
     def rename_marking(self, ctx: Any) -> bool:
         """Asks for another name."""

@@ -11,6 +11,7 @@ from ..public import public
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
+    from datetime import datetime
 
     import fiftyone.core.collections as foc
 
@@ -197,6 +198,9 @@ def generate_honeyimages(
     num_references: int = 0,
     executor: Executor | None = None,
     checkpoint_dir: str | Path | None = None,
+    coins: str = "local",
+    coins_at: datetime | str | None = None,
+    relays: Sequence[str] | None = None,
     **options: Any,
 ) -> Marking:
     """Turns the hardest images into HoneyImages, some of them twins, and writes the secret ledger.
@@ -268,6 +272,14 @@ def generate_honeyimages(
             from 64 on. With them, verifications also tell what the published rules of those scores would have decided
         executor (None), checkpoint_dir (None): see :func:`compute_hardness`; for the reference models, the out-model and the first in-model, which
             other options of the method do not train anew for the same images
+        coins ("local"): ``"local"`` draws the coins on this computer, and others have your word for it. ``"beacon"`` lets
+            nobody choose them: the marking is committed to, the commitment is shown for you to publish, and the coins are
+            drawn from a round of public randomness (drand) that comes out only after. The call waits for it; interrupted,
+            the same call goes on; without internet it ends with a marking that waits for :func:`draw_coins`
+        coins_at (None): when the coins are drawn, a ``datetime`` with its time zone or ISO 8601; three minutes after the
+            commitment by default. It must leave you time to publish the commitment
+        relays (None): addresses that the round is asked of, in turn; drand's own by default. They are not trusted, and
+            nothing of the marking is sent
         **options: the method's own, see :func:`method_options`. Of ``"honeyimage"``: ``epsilon`` (4),
             ``step_size`` (0.4), ``num_steps`` (20), ``inner`` ("warm"), ``robust`` (False), ``smoothing`` (1.0),
             ``selection`` ("hardest"), ``matched`` (False), ``diverse`` (False), ``unchanged_share`` (0.0),
@@ -313,6 +325,9 @@ def generate_honeyimages(
         progress=progress,
         executor=executor,
         checkpoint_dir=checkpoint_dir,
+        coins=coins,
+        coins_at=coins_at,
+        relays=relays,
     )
 
 

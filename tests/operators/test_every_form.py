@@ -259,7 +259,7 @@ CASES = (
             *("selection", "matched", "diverse", "epsilon", "step_size", "num_steps", "inner"),
             *("robust", "smoothing", "unchanged_share", "alpha", "test"),
             *("num_out_models", "diversity", "stealth"),
-            *("score", "adjustment", "num_references"),
+            *("score", "adjustment", "num_references", "coins", "coins_at"),
             *("plan_pairs", "thief", "power", "answers"),
             *("output_dir", "lpips_backbone", "trade_off", "reencode", "thumbnails"),
             *(*_TARGET, *_TRAINING_FIELDS),

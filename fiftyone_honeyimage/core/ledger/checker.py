@@ -24,6 +24,7 @@ from .log import (
     num_left_after,
     read_log,
 )
+from .lots import Beacon, read_beacon
 from .protocol import check_bound, check_protocol, loss_unit
 from .sides import EVERYBODY, Pair, check_images, check_shares, read_pair, read_query_order
 
@@ -38,6 +39,8 @@ _KEYS = {
     "verification_id",
     "answers",
 }
+#: What only evidence has whose coins were drawn from a public round
+_DRAWN = {"beacon"}
 #: Numbers may differ by this much between versions of NumPy and processors
 _RELATIVE_TOLERANCE = 1e-9
 
@@ -45,13 +48,21 @@ _RELATIVE_TOLERANCE = 1e-9
 class Checker:
     """Checks step by step. Each step needs the ones before it, so that the first failure ends it."""
 
-    def __init__(self, content: Mapping[str, Any], commitment: str | None, version: int) -> None:
+    def __init__(
+        self,
+        content: Mapping[str, Any],
+        commitment: str | None,
+        version: int,
+        num_markings: int | None = None,
+    ) -> None:
         self.content = content
         self.version = version
         self.published = commitment
+        self.num_markings = num_markings
         self.held: list[str] = []
         self.failed: list[str] = []
         self.header: Mapping[str, Any]
+        self.beacon: Beacon | None
         self.plan: Plan
         self.query_order: list[tuple[int, str]]
         self.pairs: dict[int, Pair]
@@ -67,12 +78,16 @@ class Checker:
 
     def run(self) -> bool:
         """Takes every step, up to the first that fails; whether none did."""
+        drawn = isinstance(self.content, Mapping) and "beacon" in self.content
+        pairs = "the pairs and their coins were committed to"
+        if drawn:
+            pairs = "the pairs and their secrets were committed to, and the coins follow from the public round"
         steps: list[tuple[str, Callable[[], None]]] = [
             ("the file is complete", self._complete),
             ("the commitment fits the leaf hashes", self._commitment),
             ("the header was committed to", self._header),
             ("the order of the queries was committed to", self._order),
-            ("the pairs and their coins were committed to", self._pairs),
+            (pairs, self._pairs),
             ("the log is unbroken, and each verification took the next pairs", self._log),
             ("how the suspect is asked stands in the log's opening entry", self._asking),
             ("the answers are those of the log, to the opened pairs, in order", self._answers),
@@ -80,6 +95,9 @@ class Checker:
         ]
         if self.published is not None:
             steps.insert(2, ("the commitment is the published one", self._published))
+        if drawn:
+            place = [name for name, _ in steps].index("the order of the queries was committed to")
+            steps.insert(place, ("the public round was committed to and is genuine", self._round))
         for name, step in steps:
             try:
                 step()
@@ -106,8 +124,9 @@ class Checker:
         self.failed += compared.failed
 
     def _complete(self) -> None:
-        if set(self.content) != _KEYS:
-            wrong = ", ".join(sorted(_KEYS.symmetric_difference(self.content)))
+        keys = set(self.content) - _DRAWN
+        if keys != _KEYS:
+            wrong = ", ".join(sorted(_KEYS.symmetric_difference(keys)))
             raise LedgerError(f"missing or unknown: {wrong}")
 
     def _commitment(self) -> None:
@@ -127,6 +146,14 @@ class Checker:
             raise LedgerError(f"it is of a ledger of format {self.header.get('format')!r}")
         check_header(self.header, num_leaves - 2 - num_pairs, num_pairs)
         self.plan = Plan.from_dict(self.header["plan"])
+        if "beacon" in self.header and "beacon" not in self.content:
+            raise LedgerError("the coins come from a public round, and the file does not hold it")
+        self.beacon = None
+
+    def _round(self) -> None:
+        self.beacon = read_beacon(self.header, self.content["beacon"])
+        if self.beacon is None or self.beacon.signature is None:
+            raise LedgerError("no public round was committed to, or its signature is missing")
 
     def _order(self) -> None:
         position = len(self.content["leaf_hashes"]) - 1
@@ -142,7 +169,7 @@ class Checker:
                 raise LedgerError(f"pair {index} is opened twice, or there is none")
             leaf = dict(self._leaf(opened, first_pair + index, "pair"))
             del leaf["leaf"]
-            self.pairs[index] = read_pair(leaf, self.version)
+            self.pairs[index] = read_pair(leaf, self.version, self.beacon)
         check_images([], [(pair.a, pair.b) for pair in self.pairs.values()])
         self.fit_checked = len(self.pairs) == self.header["counts"]["pairs"]
         if self.fit_checked:
@@ -222,7 +249,8 @@ class Checker:
 
     def _read_log(self, entries: Sequence[Mapping[str, Any]]) -> Log:
         commitment = self.content["commitment"]
-        return read_log(entries, commitment, self.query_order, self.plan, self.version)
+        coins_at = None if self.beacon is None else self.beacon.coins_at
+        return read_log(entries, commitment, self.query_order, self.plan, self.version, coins_at)
 
     def _leaf(self, opened: Mapping[str, Any], position: int, kind: str) -> Mapping[str, Any]:
         leaf = opened["leaf"]

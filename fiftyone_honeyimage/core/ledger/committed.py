@@ -1,26 +1,29 @@
 """What a ledger fixes at the marking: images, pairs, coins, the order of the queries and the plan, under a commitment.
 
 The *commitment* is a SHA-256 over the list of leaf hashes, one for the header, each single HoneyImage, each
-pair and the query order. Every leaf is hashed with 32 random bytes of its own, so that the hashes tell
+pair and the query order. Where a public round decides, a pair's leaf holds the secret of its coins instead of the coins,
+so that it is complete, and published, before there are any (see :mod:`.lots`). Every leaf is hashed with 32 random bytes of its own, so that the hashes tell
 nothing about the coins, and single leaves can be opened as evidence while the others stay secret.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import LedgerError
+from ..errors import BeaconError, LedgerError
 from ..evidence.pair_answers import PairAnswers
 from ..evidence.plan import Plan
 from ..evidence.verdict import tested_differences
 from ..scores import SideReferences
 from .hashes import hash_leaf, hash_leaves, is_digest, list_leaves, read_version
 from .header import check_header
+from .lots import read_beacon
 from .sides import (
     EVERYBODY,
     MarkedImage,
@@ -39,6 +42,7 @@ class CommittedMarking:
         path: its file
         header: what the marking was made from and with, and the plan
         version: of its format
+        beacon: the public round that decides, and its signature once it is out; None where the coins were drawn here
         plan: the plan of the verifications
         singles: HoneyImages without a twin, all released
         pairs: the pairs of twins; ``pairs[i].index == i``
@@ -57,7 +61,8 @@ class CommittedMarking:
         self.plan = Plan.from_dict(self.header["plan"])
         self.singles = [MarkedImage(**entry) for entry in content["singles"]]
         self.version = read_version(self.header.get("format"), "ledger")
-        self.pairs = [read_pair(entry, self.version) for entry in content["pairs"]]
+        self.beacon = read_beacon(self.header, content.get("beacon"))
+        self.pairs = [read_pair(entry, self.version, self.beacon) for entry in content["pairs"]]
         self.query_order = read_query_order(content["query_order"], len(self.pairs))
         self.salts: list[str] = content["salts"]
         self.commitment: str = content["commitment"]
@@ -94,6 +99,7 @@ class CommittedMarking:
             "query_order": [list(step) for step in self.query_order],
             "salts": self.salts,
             "commitment": self.commitment,
+            **({"beacon": self.beacon.draw()} if self.beacon and not self.pending else {}),
         }
 
     def queries(self, pairs: Iterable[int]) -> list[tuple[int, str, MarkedImage]]:
@@ -110,6 +116,21 @@ class CommittedMarking:
             for twin in (first, "b" if first == "a" else "a")
             for image in self.pairs[index].side(twin).asked
         ]
+
+    @property
+    def pending(self) -> bool:
+        """Whether the coins are not drawn yet: they wait for a public round."""
+        return self.beacon is not None and self.beacon.signature is None
+
+    @property
+    def coins_at(self) -> datetime | None:
+        """When the public round came out, or will; None where the coins were drawn at the marking."""
+        return None if self.beacon is None else self.beacon.coins_at
+
+    def check_drawn(self) -> None:
+        """Raises BeaconError, saying what to do, as long as the coins are not drawn."""
+        if self.beacon is not None and self.pending:
+            raise BeaconError(f"{self.path}: {self.beacon.pending_text()}")
 
     @property
     def asks_probes(self) -> bool:
@@ -148,6 +169,7 @@ class CommittedMarking:
 
     def check_recipient(self, recipient: str = EVERYBODY) -> None:
         """Raises LedgerError unless this recipient has a release; by default that which everybody gets."""
+        self.check_drawn()
         if all(recipient in pair.released for pair in self.pairs):
             return
         known = sorted({who for pair in self.pairs for who in pair.released})

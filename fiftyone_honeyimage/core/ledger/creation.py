@@ -16,6 +16,7 @@ from .file import write_ledger_file
 from .hashes import VERSION, check_text, hash_leaf, hash_leaves, list_leaves
 from .header import RESERVED, own_header
 from .ledger import Ledger, load_ledger
+from .lots import Beacon, Lot
 from .sides import EVERYBODY, TWINS, MarkedImage, Pair, Side, check_images, image_entry, pair_entry
 
 CoinSource = Callable[[int], Sequence[str]]
@@ -40,11 +41,13 @@ def create_ledger(
     recipients: Sequence[str] = (EVERYBODY,),
     earlier_commitments: Sequence[str] = (),
     register: Callable[[str], None] | None = None,
+    beacon: Beacon | None = None,
 ) -> Ledger:
     """Draws the coins and writes a new ledger: the last step of a marking.
 
     All images must be final. The query order and the salts are drawn first, the coins last, each
-    from the operating system's entropy and from nothing else.
+    from the operating system's entropy and from nothing else. With ``beacon`` no coins are drawn: the
+    ledger is complete but for them, and :meth:`.ledger.Ledger.draw_coins` draws them when the round is out.
 
     Args:
         path: the file to write (permissions 0600); a folder that does not exist is made with 0700
@@ -59,6 +62,8 @@ def create_ledger(
         earlier_commitments (()): of every earlier marking of the dataset, oldest first
         register (None): takes the commitment down before the file is written, so that coins that
             were drawn count as a marking whatever happens next
+        beacon (None): the public round that will decide, from :func:`.lots.appoint`, a moment ago; ``draw_coins`` is not
+            called then
 
     Returns:
         the ledger, as read back from the disk
@@ -68,7 +73,7 @@ def create_ledger(
         OSError: if the file cannot be written
     """
     path = Path(path)
-    own = own_header(len(singles), len(pairs), earlier_commitments)
+    own = own_header(len(singles), len(pairs), earlier_commitments, beacon)
     sides = [(Side.of(a), Side.of(b)) for a, b in pairs]
     plan = plan.with_strata(
         {index: (a.covariates, b.covariates) for index, (a, b) in enumerate(sides)}
@@ -86,18 +91,14 @@ def create_ledger(
     secrets.SystemRandom().shuffle(order)
     query_order = [(index, TWINS[secrets.randbits(1)]) for index in order]
 
-    coins = {recipient: list(draw_coins(len(pairs))) for recipient in recipients}
-    for drawn in coins.values():
-        if len(drawn) != len(pairs):
-            raise LedgerError(f"{len(drawn)} coins were drawn for {len(pairs)} pairs")
     content: dict[str, Any] = {
         "header": header,
         "singles": [image_entry(image) for image in singles],
         "pairs": [
-            pair_entry(
-                Pair(index, a, b, {who: drawn[index] for who, drawn in coins.items()}), VERSION
+            pair_entry(Pair(index, a, b, *coin), VERSION)
+            for index, ((a, b), coin) in enumerate(
+                zip(sides, _coins(len(sides), recipients, draw_coins, beacon), strict=True)
             )
-            for index, (a, b) in enumerate(sides)
         ],
         "query_order": [list(step) for step in query_order],
         "salts": salts,
@@ -118,6 +119,19 @@ def create_ledger(
             register(content["commitment"])
         write_ledger_file(path, content)
     return load_ledger(path, content["commitment"])
+
+
+def _coins(
+    number: int, recipients: Sequence[str], draw_coins: CoinSource, beacon: Beacon | None
+) -> list[tuple[Mapping[str, str], Lot | None]]:
+    """Each pair's coins, or what a public round will decide them by."""
+    if beacon is not None:
+        return [({}, Lot(secrets.token_hex(32), tuple(recipients))) for _ in range(number)]
+    coins = {recipient: list(draw_coins(number)) for recipient in recipients}
+    for drawn in coins.values():
+        if len(drawn) != number:
+            raise LedgerError(f"{len(drawn)} coins were drawn for {number} pairs")
+    return [({who: drawn[index] for who, drawn in coins.items()}, None) for index in range(number)]
 
 
 def _checked_header(

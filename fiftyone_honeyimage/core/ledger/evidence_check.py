@@ -15,6 +15,7 @@ from ..printing import quoted
 from ..scores import SCORES
 from .checker import Checker
 from .known_before import balance_fact, balance_p, references_p
+from .tries import LOCAL_LIMIT, beacon_limit, coins_facts, marking_facts
 
 #: So much is printed of a list of classes, or of what else has many parts
 _MOST = 2000
@@ -25,8 +26,7 @@ _NUDGE = 1e-5
 _BEYOND = {
     "commitment": "that the commitment was published before the release: compare it with the "
     "published, dated one (--commitment)",
-    "coins": "that the coins were fair, and fell after the pairs, their order and groups, the plan and what was "
-    "known of each side: it rests on the owner's word that the program drew them, and on the marking's number",
+    "coins": LOCAL_LIMIT,
     "answers": "that the suspect gave these answers: query it with the opened images again, in the way "
     "that is written above",
     "images": "that the images are those of the digests: compare the files (--images)",
@@ -76,7 +76,9 @@ class EvidenceCheck:
 def sum_up(checker: Checker, given: tuple[str, ...]) -> EvidenceCheck:
     """Returns what was found, with these things given to compare with."""
     whole = hasattr(checker, "verdict")
-    not_checked = [line for name, line in _BEYOND.items() if name not in given]
+    beacon = checker.beacon if whole else None
+    beyond = {**_BEYOND, **({} if beacon is None else {"coins": beacon_limit(beacon)})}
+    not_checked = [line for name, line in beyond.items() if name not in given]
     not_checked += _NEVER
     if whole and checker.plan.score_fit and not checker.fit_checked:
         not_checked.insert(
@@ -222,6 +224,8 @@ def _facts(checker: Checker) -> tuple[tuple[str, str], ...]:
         ),
         ("marking", f"number {header['marking_number']} of this dataset, by the owner's count"),
         *(("earlier one", commitment) for commitment in earlier),
+        *marking_facts(header, checker.verdict, checker.beacon, checker.num_markings),
+        *coins_facts(checker.beacon),
         *(
             (
                 "release",

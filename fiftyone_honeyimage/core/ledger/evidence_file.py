@@ -1,7 +1,7 @@
 """The evidence file: all that a third party needs to recompute a verdict, and nothing more.
 
 It opens the header, the query order and the queried pairs of the ledger, each with its salt; of the
-other leaves it holds hashes alone. The log goes up to the end of the verification, the details of
+other leaves it holds hashes alone. Where a public round decided, it holds that round's signature. The log goes up to the end of the verification, the details of
 other verifications (suspects, how they were asked, what came out) closed.
 """
 
@@ -21,6 +21,7 @@ from .evidence_check import EvidenceCheck, sum_up
 from .hashes import format_name, hash_answers, parse_json, read_version
 from .ledger import Ledger
 from .protocol import check_bound
+from .tries import check_num_markings
 
 _FORMATS = "honeyimage-evidence/"
 
@@ -124,6 +125,7 @@ def export_evidence(
             "log": log,
             "verification_id": verification_id,
             "answers": answers.to_dict(),
+            **({} if ledger.beacon is None else {"beacon": ledger.beacon.draw()}),
         },
         mode=0o600,
     )
@@ -136,6 +138,7 @@ def check_evidence(
     head: str | None = None,
     release: str | os.PathLike[str] | None = None,
     images: str | os.PathLike[str] | None = None,
+    num_markings: int | None = None,
 ) -> EvidenceCheck:
     """Recomputes everything in an evidence file, and compares it with what is given beside it.
 
@@ -145,19 +148,23 @@ def check_evidence(
         head (None): a head of the log that was published
         release (None): a folder with the release
         images (None): a folder with files of the opened images
+        num_markings (None): how many commitments of this owner for this dataset are known, as far as the owner's own
+            count misses some
 
     Raises:
         LedgerError: if the file is missing or no evidence file. All else that is wrong with it is
             listed in the result
+        ParameterError: if there can be no such number of markings
         ReleaseError: if a folder is missing or cannot be one of a release
         OSError: if a file in a folder cannot be read
     """
+    check_num_markings(num_markings)
     content = _read(Path(path))
     try:
         version = read_version(content.get("format"), "evidence")
     except LedgerError as error:
         raise LedgerError(f"{path}: {error}") from error
-    checker = Checker(content, commitment, version)
+    checker = Checker(content, commitment, version, num_markings)
     if checker.run():
         if head is not None:
             checker.add(compare_head(head, content["commitment"], content["log"], checker.opening))

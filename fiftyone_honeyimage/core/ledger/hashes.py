@@ -93,6 +93,11 @@ def hash_manifest(files: Sequence[tuple[str, str]], version: int = VERSION) -> s
     return _sha256("release", [list(file) for file in sorted(files)], version)
 
 
+def hash_dataset(digests: Sequence[str], version: int = VERSION) -> str:
+    """Returns the hash of a dataset: of the sorted list of its files' SHA-256, whatever they are called."""
+    return _sha256("dataset", sorted(digests), version)
+
+
 def is_digest(value: Any) -> bool:
     """Whether a value is 32 bytes in hexadecimal digits, as the hashes and salts are."""
     return isinstance(value, str) and _HEX.fullmatch(value) is not None

@@ -7,19 +7,24 @@ from typing import Any
 
 from ..errors import LedgerError
 from .hashes import format_name, is_digest, read_version
+from .lots import Beacon
 
 #: Keys of the header that the ledger sets, beside those that a marking gives it
-RESERVED = ("format", "plan", "counts", "marking_number", "earlier_commitments")
+RESERVED = ("format", "plan", "counts", "marking_number", "earlier_commitments", "beacon")
 
 
 def own_header(
-    num_singles: int, num_pairs: int, earlier_commitments: Sequence[str]
+    num_singles: int,
+    num_pairs: int,
+    earlier_commitments: Sequence[str],
+    beacon: Beacon | None = None,
 ) -> dict[str, Any]:
     """Returns the header's own part, without the plan.
 
     Args:
         num_singles, num_pairs: how many there are
         earlier_commitments: of every earlier marking of the dataset, oldest first
+        beacon (None): the public round that the coins are drawn from, unless they are drawn here
     """
     return {
         "format": format_name("ledger"),
@@ -27,6 +32,7 @@ def own_header(
         # Who commits often enough and publishes late could choose among the coins
         "marking_number": len(earlier_commitments) + 1,
         "earlier_commitments": list(earlier_commitments),
+        **({} if beacon is None else {"beacon": beacon.header()}),
     }
 
 

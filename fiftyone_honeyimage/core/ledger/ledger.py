@@ -5,8 +5,8 @@ by hashes from the commitment on: of releases, and of verifications, each writte
 with how the suspect will be asked, and never removed.
 
 A damaged or edited file is found out. Whoever holds the ledger can write a consistent other one: only
-a commitment published before the release, and a published head of the log, bind the owner. Nothing
-here proves that the coins were fair or that no query was made outside the log.
+a commitment published before the release, and a published head of the log, bind the owner. That the coins
+were fair is shown only where a public round decided (:mod:`.lots`); nothing shows that no query was made outside the log.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Ledger(CommittedMarking):
     :func:`load_ledger`.
 
     Attributes:
-        log: the entries so far
+        log: the entries so far, none before the coins
     """
 
     def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
@@ -56,6 +56,8 @@ class Ledger(CommittedMarking):
         self._known = self._read_log(self.log)
         if not all("private" in entry for entry in self.log):
             raise LedgerError(f"{path} was altered: details of its log are missing")
+        if self.pending and self.log:
+            raise LedgerError(f"{path} was altered: its log begins before its coins were drawn")
         if content["head"] != self.head:
             raise LedgerError(f"{path} was altered: the end of its log is missing")
 
@@ -93,6 +95,28 @@ class Ledger(CommittedMarking):
         """Returns those not closed, oldest first: they go on under their id and position."""
         return [item for item in self.verifications.values() if not item.closed]
 
+    def draw_coins(self, signature: bytes) -> None:
+        """Draws the coins from the public round that was committed to; once, and again with the same outcome.
+
+        Args:
+            signature: the round's, 48 bytes; see :mod:`.relays`
+
+        Raises:
+            LedgerError: if the coins were drawn at the marking, or the file was altered meanwhile
+            BeaconError: if the round is not out yet, or the signature is not its signature
+        """
+        with locked(self.path):
+            self._reload()
+            if self.beacon is None:
+                raise LedgerError(f"The coins of {self.path} were drawn at the marking, for good")
+            beacon = self.beacon.drawn(signature)
+            if not self.pending:
+                return
+            refuse_links(self.path)
+            content = {**self.content(), "beacon": beacon.draw(), "log": [], "head": self.head}
+            write_ledger_file(self.path, content)
+            self._reload()
+
     def record_release(self, digest: str, num_files: int) -> None:
         """Writes a release down, once, by :func:`.release_digest.release_digest`; it takes no position.
 
@@ -101,6 +125,7 @@ class Ledger(CommittedMarking):
         """
         with locked(self.path):
             self._reload()
+            self.check_drawn()
             if any(digest == release.digest for release in self.releases):
                 return
             public = {"digest": digest, "num_files": int(num_files)}
@@ -308,7 +333,11 @@ class Ledger(CommittedMarking):
             private,
             index=len(self.log),
             previous=self.head,
-            earliest=self.log[-1]["at"] if self.log else None,
+            earliest=self.log[-1]["at"]
+            if self.log
+            else None
+            if self.coins_at is None
+            else self.coins_at.isoformat(),
             version=self.version,
         )
         log = [*self.log, entry]
@@ -321,7 +350,9 @@ class Ledger(CommittedMarking):
         return labels.union(self.header.get("classes", ()))
 
     def _read_log(self, log: Sequence[Mapping[str, Any]]) -> Log:
-        return read_log(log, self.commitment, self.query_order, self.plan, self.version)
+        return read_log(
+            log, self.commitment, self.query_order, self.plan, self.version, self.coins_at
+        )
 
     def _reload(self) -> None:
         """Takes over what other processes have logged, so that no verification is lost."""
@@ -332,6 +363,8 @@ class Ledger(CommittedMarking):
                 "newest copy"
             )
         self.log, self._known = current.log, current._known
+        if current.beacon != self.beacon:
+            self.beacon, self.pairs = current.beacon, current.pairs
 
 
 def load_ledger(path: str | os.PathLike[str], commitment: str | None = None) -> Ledger:

@@ -139,7 +139,7 @@ def new_entry(
         private: what only this verification's own evidence tells; it gets a salt
         index: its place in the log
         previous: the hash of the entry before it, or for the first one the commitment
-        earliest (None): the time of the entry before it: a clock that was set back does not show
+        earliest (None): the time of the entry before it, or of the coins: a clock that was set back does not show
         version (VERSION): of the ledger's hashes
     """
     private = {"salt": secrets.token_hex(32), **private}
@@ -167,23 +167,26 @@ def read_log(
     query_order: Sequence[tuple[int, str]],
     plan: Plan,
     version: int = VERSION,
+    coins_at: datetime | None = None,
 ) -> Log:
     """Checks a log entry by entry and returns what it tells.
 
-    Private parts may be left out; those present must fit their hashes.
+    Private parts may be left out; those present must fit their hashes. Where a public round decides, which came out at
+    ``coins_at``, nothing can have been logged before.
 
     Raises:
         LedgerError: if the chain is broken or an entry cannot have been written by the rules
     """
     verifications: dict[str, LoggedVerification] = {}
     releases: list[LoggedRelease] = []
-    previous, latest = commitment, None
+    previous, latest = commitment, coins_at
     for index, entry in enumerate(log):
         previous = _check_entry(entry, index, previous, version)
         at = datetime.fromisoformat(entry["at"])
         if latest is not None and at < latest:
             raise LedgerError(
-                f"The log's entry {index} was written at {entry['at']}, before the entry that it follows"
+                f"The log's entry {index} was written at {entry['at']}, before "
+                + ("the entry that it follows" if index else "there were coins")
             )
         latest = at
         if entry["event"] == "open":

@@ -13,6 +13,7 @@ from ..errors import LedgerError, ParameterError
 from ..evidence.pair_answers import PairAnswers
 from ..scores import SideReferences
 from .hashes import check_text, is_digest
+from .lots import Beacon, Lot
 
 TWINS = ("a", "b")
 
@@ -115,16 +116,19 @@ class Pair:
         index: the pair's position among the pairs
         a: one side
         b: the other side
-        released: recipient → "a" or "b"; :data:`EVERYBODY` where there is one release for all
+        released: recipient → "a" or "b"; :data:`EVERYBODY` where there is one release for all. Nobody as long as a public
+            round has not decided
+        lot: what a public round decides by; None where the coins were drawn here
     """
 
     index: int
     a: Side
     b: Side
     released: Mapping[str, str]
+    lot: Lot | None = None
 
     def __post_init__(self) -> None:
-        if not self.released:
+        if not self.released and self.lot is None:
             raise LedgerError(f"Pair {self.index} was released to nobody")
         for recipient, side in self.released.items():
             if not isinstance(recipient, str) or side not in TWINS:
@@ -177,24 +181,33 @@ def check_shares(answers: PairAnswers, pairs: Mapping[int, Pair]) -> None:
 def pair_entry(pair: Pair, version: int) -> dict[str, Any]:
     """Returns a pair as plain values, as a ledger of a version holds it."""
     if version > 2:
-        return {
-            "index": pair.index,
-            "a": _side_entry(pair.a),
-            "b": _side_entry(pair.b),
-            "released": dict(pair.released),
-        }
+        both = {"index": pair.index, "a": _side_entry(pair.a), "b": _side_entry(pair.b)}
+        if pair.lot is None:
+            return {**both, "released": dict(pair.released)}
+        # What is committed before the round: the coins follow, and stand nowhere
+        everybody = pair.lot.recipients == (EVERYBODY,)
+        named = {} if everybody else {"recipients": list(pair.lot.recipients)}
+        return {**both, "secret": pair.lot.secret, **named}
     # One image a side, one release, nothing else
     (a,), (b,) = pair.a.files, pair.b.files
     sides = {"a": image_entry(a), "b": image_entry(b)}
     return {"index": pair.index, **sides, "released": pair.released[EVERYBODY]}
 
 
-def read_pair(entry: Mapping[str, Any], version: int) -> Pair:
-    """Reads a pair from plain values; undoes :func:`pair_entry`."""
+def read_pair(entry: Mapping[str, Any], version: int, beacon: Beacon | None = None) -> Pair:
+    """Reads a pair from plain values; undoes :func:`pair_entry`.
+
+    Args:
+        entry: the values
+        version: of the ledger's format
+        beacon (None): the public round that decides, where one does
+    """
     if not isinstance(entry, Mapping):
         raise LedgerError(f"A pair must be a JSON object, not {entry!r}")
     if type(entry["index"]) is not int:
         raise LedgerError(f"A pair's index must be a whole number, not {entry['index']!r}")
+    if beacon is not None:
+        return _read_lot_pair(entry, beacon)
     if set(entry) != {"index", "a", "b", "released"}:
         raise LedgerError(f"Pair {entry['index']} has other parts than those of a pair")
     if version > 2:
@@ -202,6 +215,20 @@ def read_pair(entry: Mapping[str, Any], version: int) -> Pair:
         return Pair(entry["index"], a, b, _object(entry["released"]))
     a, b = (Side((MarkedImage(**entry[name]),)) for name in TWINS)
     return Pair(entry["index"], a, b, {EVERYBODY: entry["released"]})
+
+
+def _read_lot_pair(entry: Mapping[str, Any], beacon: Beacon) -> Pair:
+    """Reads a pair whose coins follow from a public round."""
+    if set(entry) - {"recipients"} != {"index", "a", "b", "secret"}:
+        raise LedgerError(
+            f"Pair {entry['index']} has other parts than those of a pair whose coins a public round decides"
+        )
+    recipients = entry.get("recipients", [EVERYBODY])
+    if not isinstance(recipients, list):
+        raise LedgerError(f"Pair {entry['index']}: recipients must be a list of names")
+    lot = Lot(entry["secret"], tuple(recipients))
+    a, b = (_read_side(entry[name]) for name in TWINS)
+    return Pair(entry["index"], a, b, beacon.coins(entry["index"], lot), lot)
 
 
 def image_entry(image: MarkedImage) -> dict[str, Any]:

@@ -12,7 +12,9 @@ import platform
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,13 @@ from ..codecs import encoder_versions
 from ..device import choose_device
 from ..errors import ParameterError
 from ..evidence.plan import DEFAULT_WEIGHTS, Plan, check_score
-from ..files import TEMPORARY_FILES, file_states, sha256_bytes, write_json_atomic
+from ..files import TEMPORARY_FILES, file_states, sha256_bytes, sha256_file, write_json_atomic
 from ..fleet import check_folder, check_workers
 from ..ledger.creation import create_ledger
+from ..ledger.hashes import hash_dataset
 from ..ledger.ledger import Ledger, load_ledger
+from ..ledger.lots import Beacon, appoint, check_coins
+from ..ledger.relays import RELAYS, check_relays
 from ..limits import PROXY_SIZE, SEED, TRADE_OFF, Whole
 from ..methods import METHODS
 from ..methods.options import check_known
@@ -37,6 +42,7 @@ from ..models import Proxy, proxy_name
 from ..progress import Report, silent
 from ..training import TrainingConfig
 from .candidates import check_exclusions, check_file_policies, exclusion_masks, select
+from .coins import draw_when_out
 from .crafting import make_images
 from .folder import CHECKPOINTS, LEDGER, MANIFEST, read_manifest
 from .labeled import LabeledSamples
@@ -74,6 +80,10 @@ def mark(
     executor: Executor | None = None,
     checkpoint_dir: str | os.PathLike[str] | None = None,
     measures: Mapping[str, np.ndarray] = NO_MEASURES,
+    coins: str = "local",
+    coins_at: datetime | str | None = None,
+    relays: Sequence[str] = RELAYS,
+    earlier_commitments: Sequence[str] = (),
 ) -> Ledger:
     """Marks labelled files, and commits to the pairs and their coins; the originals stay as they are.
 
@@ -92,6 +102,12 @@ def mark(
             :func:`..training.train_models`
         measures ({}): what the options' choice takes beside hardness, by the names of
             :data:`..methods.selection.MEASURES`; :attr:`..hardness.HardnessResult.measures` has all
+        coins ("local"): where they come from, of :data:`..ledger.lots.COINS`. With "beacon" the call commits, waits for a
+            public round, and draws from it; interrupted while it waits, the same call goes on
+        coins_at (None): when that round comes out, with a time zone; three minutes after the commitment by default
+        relays: whom it is asked of
+        earlier_commitments (()): of every marking that this dataset has had, oldest first. Here nobody remembers them: on a
+            FiftyOne dataset they are found by themselves
 
     Returns:
         the ledger, which is the secret; the release holds ``ledger.released_images()`` in place of their originals,
@@ -101,7 +117,10 @@ def mark(
         ParameterError: if an argument is out of range, or the folder is taken
         SamplesError: if too few images can be marked
         ImageError: if a file cannot be read
+        BeaconError: if the round would be out already, or no relay gave it
     """
+    check_coins(coins, None if coins == "beacon" else coins_at)
+    relays = check_relays(relays)
     check_exclusions(exclude)
     labeled.check()
     check_file_policies(reencode, thumbnails)
@@ -143,6 +162,7 @@ def mark(
         "seed": seed,
         "version": __version__,
         "encoders": encoder_versions(),
+        **({} if coins == "local" else {"coins": coins}),
     }
     none = np.zeros(len(labeled), dtype=bool)
     masks = exclusion_masks(exclude, hardness, none if label_errors is None else label_errors)
@@ -162,11 +182,13 @@ def mark(
         "trade_off": trade_off,
         "device": str(choose_device(device)),
         **{name: _digest(values, np.float64) for name, values in measures.items()},
+        **({"earlier": list(earlier_commitments)} if earlier_commitments else {}),
     }
     call = json.loads(json.dumps(call))
     if _is_of(final, call):  # killed when everything was done
-        (final / _REQUEST).unlink()
-        return load_ledger(final / LEDGER)
+        return _finish(final, relays, report)
+    if not (_partial(final) / LEDGER).exists():  # else the round was committed to, and may be out
+        check_coins(coins, coins_at)
     partial = _open(final, call)
     if not (partial / MANIFEST).exists():
         make_images(
@@ -188,16 +210,38 @@ def mark(
         )
     draw_coins_once(
         partial,
-        request,
+        {**request, "dataset_sha256": dataset_digest(labeled.filepaths)},
         replace(plan, direction=METHODS[method].direction),
+        earlier_commitments=earlier_commitments,
+        appointed=coins_source(coins, coins_at),
         weigh=plan.stratum_weights == DEFAULT_WEIGHTS and not plan.unchanged_weights,
     )
     shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
     for left in partial.rglob(TEMPORARY_FILES):
         left.unlink()
     partial.rename(final)
+    return _finish(final, relays, report)
+
+
+def _finish(final: Path, relays: Sequence[str], report: Report) -> Ledger:
+    ledger = load_ledger(final / LEDGER)
+    draw_when_out(ledger, relays=relays, report=report)
     (final / _REQUEST).unlink()  # last: it tells whose all of this is
-    return load_ledger(final / LEDGER)
+    return ledger
+
+
+def coins_source(coins: str, coins_at: datetime | str | None) -> Callable[[], Beacon] | None:
+    """What names the public round at the moment of the commitment; None for coins that are drawn here."""
+    return None if coins == "local" else lambda: appoint(coins_at)
+
+
+def dataset_digest(filepaths: Sequence[str]) -> str:
+    """The hash of a dataset's files, whatever they are called; those that cannot be read are left out."""
+    digests = []
+    for path in filepaths:
+        with suppress(OSError):
+            digests.append(sha256_file(path))
+    return hash_dataset(digests)
 
 
 def draw_coins_once(
@@ -208,8 +252,11 @@ def draw_coins_once(
     earlier_commitments: Sequence[str] = (),
     register: Callable[[str], None] | None = None,
     weigh: bool = False,
+    appointed: Callable[[], Beacon] | None = None,
 ) -> Ledger:
     """Draws the coins of the images in a folder and writes its ledger; the last step of a marking.
+
+    With ``appointed`` it commits, and the coins wait for a public round.
 
     Args:
         folder: with the manifest
@@ -217,6 +264,7 @@ def draw_coins_once(
         plan: is committed too
         earlier_commitments, register: see :func:`.create_ledger`
         weigh (False): whether a portfolio's strata get their weights from the proxies, see :func:`.weigh_strata`
+        appointed (None): names that round when the commitment is written, see :func:`coins_source`
 
     Returns:
         the ledger; that which was written before, if there is one: coins are never drawn twice
@@ -240,6 +288,7 @@ def draw_coins_once(
         plan,
         earlier_commitments=earlier_commitments,
         register=register,
+        beacon=None if appointed is None else appointed(),
     )
 
 
@@ -247,7 +296,7 @@ def _open(final: Path, call: Mapping[str, Any]) -> Path:
     """The partial folder: a new one, or what the same call left."""
     if final.exists():
         raise ParameterError(f"'{final}' exists already; give a new folder")
-    partial = final.with_name(f"{final.name}.partial")
+    partial = _partial(final)
     if _is_of(partial, call):
         return partial
     if (partial / _REQUEST).is_file():
@@ -268,6 +317,10 @@ def _open(final: Path, call: Mapping[str, Any]) -> Path:
     partial.mkdir(parents=True, mode=0o700, exist_ok=True)
     write_json_atomic(partial / _REQUEST, call)
     return partial
+
+
+def _partial(final: Path) -> Path:
+    return final.with_name(f"{final.name}.partial")
 
 
 def _is_of(folder: Path, call: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from ...core.evidence.plan import Plan
 from ...core.evidence.reach import can_reach, exactness_text, pairs_needed
 from ...core.files import file_states
 from ...core.fleet import check_folder, check_workers
+from ...core.ledger.lots import check_coins
+from ...core.ledger.relays import RELAYS, check_relays
 from ...core.limits import SEED, TRADE_OFF, check_choice, check_flag
 from ...core.methods import METHODS
 from ...core.methods.options import check_known
@@ -31,7 +34,7 @@ from ...core.pipeline.candidates import (
     select,
 )
 from ...core.pipeline.crafting import make_images
-from ...core.pipeline.mark import draw_coins_once
+from ...core.pipeline.mark import coins_source, dataset_digest, draw_coins_once
 from ...core.pipeline.reference_models import check_num_references
 from ...core.training import TrainingConfig
 from ...version import __version__
@@ -44,6 +47,7 @@ from ..progress import Progress, StageBar
 from ..runs import catch_up, changing, check_new_key, root_dataset
 from ..samples import proxy_input_size, read_labels
 from ..workspace import save_workspace
+from .coins import wait_for_coins, waits_for_coins
 from .count import count_marking, earlier_commitments
 from .entry import enter_in_dataset, make_persistent, recover, remove_from_dataset
 from .marking import Marking, load_marking
@@ -53,6 +57,23 @@ _logger = logging.getLogger(__name__)
 
 
 def generate_honeyimages(
+    samples: fo.core.collections.SampleCollection,
+    label_field: str,
+    honey_key: str,
+    *,
+    relays: Sequence[str] | None = None,
+    progress: Progress,
+    **asked: Any,
+) -> Marking:
+    """See :func:`fiftyone_honeyimage.generate_honeyimages`."""
+    addresses = check_relays(RELAYS if relays is None else relays)
+    marking = _mark(samples, label_field, honey_key, progress=progress, **asked)
+    # Without any lock: who brings the round by hand meanwhile may draw too
+    wait_for_coins(marking, addresses, progress)
+    return marking
+
+
+def _mark(
     samples: fo.core.collections.SampleCollection,
     label_field: str,
     honey_key: str,
@@ -83,8 +104,11 @@ def generate_honeyimages(
     progress: Progress,
     executor: Executor | None = None,
     checkpoint_dir: str | Path | None = None,
+    coins: str = "local",
+    coins_at: datetime | str | None = None,
 ) -> Marking:
-    """See :func:`fiftyone_honeyimage.generate_honeyimages`."""
+    """Makes the marking and enters it in the dataset, all but coins that wait for a public round."""
+    check_coins(coins, None if coins == "beacon" else coins_at)
     trained = check_folder(checkpoint_dir)
     check_workers(executor, trained)
     check_key(honey_key, "honey_key")
@@ -189,8 +213,13 @@ def generate_honeyimages(
         "device": str(chosen),
         "version": __version__,
         "encoders": encoder_versions(),
+        **({} if coins == "local" else {"coins": coins}),
     }
 
+    if waits_for_coins(dataset, honey_key, request):
+        return load_marking(dataset, honey_key)
+    if not any((f / storage.LEDGER).exists() for f in (folder, storage.partial_dir(folder))):
+        check_coins(coins, coins_at)
     check_output_place(folder, labeled.filepaths, "output_dir")
     with storage.locked(folder):
         catch_up(dataset)
@@ -238,6 +267,7 @@ def generate_honeyimages(
                     measures=measures,
                 )
             bar.report("Writing", 0, 1)
+            digest = dataset_digest(labeled.filepaths)
             with changing(dataset):
                 # Hours may have passed: whatever took the key meanwhile is not touched
                 catch_up(dataset)
@@ -250,16 +280,21 @@ def generate_honeyimages(
                         **request,
                         "dataset_name": dataset.name,
                         "fiftyone_version": fo.__version__,
+                        "dataset_sha256": digest,
                     },
                     plan,
                     earlier_commitments=count,
                     register=lambda commitment: count_marking(dataset, commitment, count),
                     weigh=weighed,
+                    appointed=coins_source(coins, coins_at),
                 )
                 storage.complete(partial, folder)
                 try:
                     path = folder / storage.LEDGER
-                    enter_in_dataset(dataset, honey_key, folder, request, ledger.commitment, path)
+                    told = {k: ledger.header[k] for k in ("beacon",) if k in ledger.header}
+                    enter_in_dataset(
+                        dataset, honey_key, folder, {**request, **told}, ledger.commitment, path
+                    )
                 except BaseException:
                     # Whatever went wrong, the dataset is left as it was; the files stay for a retry.
                     remove_from_dataset(dataset, honey_key)

@@ -71,8 +71,40 @@ class Marking:
             *self._effect(),
             f"Ledger, to be backed up and kept secret: {self.ledger_path}",
             f"Commitment, to be published before the release: {self.commitment}",
+            *self._coins(),
         ]
         return "\n".join(lines)
+
+    @property
+    def coins(self) -> str:
+        """Where its coins come from: "local" or "beacon"."""
+        return "local" if self.config.get("beacon") is None else "beacon"
+
+    @property
+    def pending(self) -> bool:
+        """Whether its coins are not drawn yet, as they wait for a public round.
+
+        Raises:
+            LedgerError: if the ledger is missing or altered
+        """
+        return self.coins == "beacon" and self.load_ledger().pending
+
+    def _coins(self) -> list[str]:
+        """Where the coins stand; nothing where they were drawn at the marking."""
+        if self.coins == "local":
+            return []
+        try:
+            ledger = self.load_ledger()
+        except LedgerError:
+            return []  # whoever needs it is told
+        if ledger.beacon is None:
+            return []
+        if ledger.pending:
+            return [f"Not finished: {ledger.beacon.pending_text()}"]
+        return [
+            f"Coins: from round {ledger.beacon.round} of {ledger.beacon.chain.name}, which came out at "
+            f"{ledger.beacon.coins_at:%Y-%m-%d %H:%M:%S} UTC"
+        ]
 
     def _visibility(self) -> list[str]:
         """How visible the HoneyImages are; nothing if they are the originals."""

@@ -91,6 +91,7 @@ def audit_release(
     if hardness_field is not None:
         _check_hardness_field(samples, hardness_field)
     opened = open_ledger(ledger)
+    opened.check_drawn()
     dataset = None if samples is None else root_dataset(samples)
     folder = exported_folder(export_dir, opened, dataset)
 

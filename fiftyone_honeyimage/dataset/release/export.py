@@ -158,6 +158,7 @@ def export_release(
     catch_up(dataset)
     opened = open_marking(dataset, honey_key, ledger_path)
     check_head(opened.ledger)
+    opened.ledger.check_drawn()
     marking, ledger = opened.marking, opened.in_dataset
     num_relabelled = count_relabelled(ledger)
     names = names_of_release(names, num_relabelled > 0)

@@ -88,6 +88,7 @@ def verify_model(
         verify_key = next_verify_key(dataset, honey_key)
     check_new_key(dataset, verify_key, "verify_key")
     ledger = open_ledger(marking, ledger_path)
+    ledger.check_drawn()
     opened = OpenMarking(dataset, marking, ledger)
     check_log(dataset, ledger)
     level = ledger.plan.alpha_for(alpha)

@@ -40,6 +40,7 @@ def make_ledger(tmp_path: Path) -> Callable[..., Ledger]:
         plan: Plan | None = None,
         name: str = "ledger.json",
         coins: Callable[[int], list[str]] = draw_coins,
+        **options: Any,
     ) -> Ledger:
         images = [marked_image(number) for number in range(2 * num_pairs + num_singles)]
         return create_ledger(
@@ -49,6 +50,7 @@ def make_ledger(tmp_path: Path) -> Callable[..., Ledger]:
             list(zip(images[0 : 2 * num_pairs : 2], images[1 : 2 * num_pairs : 2], strict=True)),
             plan or Plan(),
             coins,
+            **options,
         )
 
     return make
