@@ -30,6 +30,7 @@ from .sdk.marking import (
     method_options,
     plan_marking,
 )
+from .sdk.recipients import plan_recipients
 from .sdk.release import (
     audit_release,
     export_release,
@@ -77,6 +78,7 @@ __all__ = [
     "load_verification",
     "method_options",
     "plan_marking",
+    "plan_recipients",
     "read_note",
     "rename_run",
     "save_workspace",

@@ -162,6 +162,9 @@ def generate_honeyimages(
     num_references: int = 0,
     executor: Executor | None = None,
     checkpoint_dir: str | Path | None = None,
+    recipients: Sequence[str] = (),
+    colluders: int = 2,
+    num_tracing_pairs: int | None = None,
     **options: Any,
 ) -> Marking:
     """Turns the hardest images into HoneyImages, some of them twins, and writes the secret ledger.
@@ -232,6 +235,14 @@ def generate_honeyimages(
             from 64 on. With them, verifications also tell what the published rules of those scores would have decided
         executor (None), checkpoint_dir (None): see :func:`compute_hardness`; for the reference models, the out-model and the first in-model, which
             other options of the method do not train anew for the same images
+        recipients (()): names of who gets a release of his own, two at least. Pairs of twins are the same for all of
+            them, and what these withhold goes to nobody; of each of ``num_tracing_pairs`` further pairs every recipient
+            gets one side, by a secret code word of his own. :func:`verify_model` and :func:`trace_copy` then say whose
+            release it was
+        colluders (2): how many recipients may compare and mix their copies and one of them still be named: up to 2 by
+            fair coins, up to 5 by biased ones, which take more pairs
+        num_tracing_pairs (None): how many; by default what :func:`plan_recipients` says for pairs of which nine in ten
+            are read rightly. So many images are in no release of a recipient who has their twins
         **options: the method's own, see :func:`method_options`. Of ``"honeyimage"``: ``epsilon`` (4),
             ``step_size`` (0.4), ``num_steps`` (20), ``inner`` ("warm"), ``robust`` (False), ``smoothing`` (1.0)
 
@@ -275,6 +286,9 @@ def generate_honeyimages(
         progress=progress,
         executor=executor,
         checkpoint_dir=checkpoint_dir,
+        recipients=recipients,
+        colluders=colluders,
+        num_tracing_pairs=num_tracing_pairs,
     )
 
 

@@ -41,7 +41,7 @@ def read_ledger_file(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise LedgerError(f"The ledger {path} cannot be read: {error}") from error
     content = parse_json(text, str(path))
-    if set(content) != _KEYS:
+    if set(content) - {"tracing_pairs"} != _KEYS:
         raise LedgerError(f"{path} is no ledger: it holds {', '.join(sorted(content))}")
     return content
 

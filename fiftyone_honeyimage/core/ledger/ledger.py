@@ -40,6 +40,7 @@ from .log import (
 )
 from .protocol import check_protocol, loss_unit
 from .sides import check_shares
+from .trace_log import LoggedTrace
 
 
 class Ledger(CommittedMarking):
@@ -93,8 +94,30 @@ class Ledger(CommittedMarking):
         """Returns those not closed, oldest first: they go on under their id and position."""
         return [item for item in self.verifications.values() if not item.closed]
 
-    def record_release(self, digest: str, num_files: int) -> None:
+    @property
+    def traces(self) -> dict[str, LoggedTrace]:
+        """Every attempt to find out whose release something comes from, by id; see :mod:`.trace_log`."""
+        return self._known.traces
+
+    def record(
+        self, event: str, entry_id: str, public: dict[str, Any], private: dict[str, Any]
+    ) -> None:
+        """Adds an entry to the log, after what other processes have added.
+
+        Raises:
+            LedgerError: if the log's rules do not allow it, or the file was altered meanwhile
+        """
+        with locked(self.path):
+            self._reload()
+            self._append(event, entry_id, public, private)
+
+    def record_release(self, digest: str, num_files: int, recipient: str | None = None) -> None:
         """Writes a release down, once, by :func:`.release_digest.release_digest`; it takes no position.
+
+        Args:
+            digest: of its files
+            num_files: how many there are
+            recipient (None): whose it is, where each has his own
 
         Raises:
             LedgerError: if it is no digest, or the file was altered meanwhile
@@ -104,7 +127,8 @@ class Ledger(CommittedMarking):
             if any(digest == release.digest for release in self.releases):
                 return
             public = {"digest": digest, "num_files": int(num_files)}
-            self._append("release", secrets.token_hex(8), public, {})
+            private = {} if recipient is None else {"recipient": recipient}
+            self._append("release", secrets.token_hex(8), public, private)
 
     def open_verification(
         self,

@@ -24,6 +24,7 @@ from ...version import __version__
 from ..codecs import encoder_versions
 from ..device import choose_device
 from ..errors import ParameterError
+from ..evidence.code_words import Code
 from ..evidence.plan import Plan, check_score
 from ..files import TEMPORARY_FILES, file_states, sha256_bytes, write_json_atomic
 from ..fleet import check_folder, check_workers
@@ -71,6 +72,8 @@ def mark(
     report: Report = silent,
     executor: Executor | None = None,
     checkpoint_dir: str | os.PathLike[str] | None = None,
+    code: Code | None = None,
+    num_tracing_pairs: int = 0,
 ) -> Ledger:
     """Marks labelled files, and commits to the pairs and their coins; the originals stay as they are.
 
@@ -86,6 +89,8 @@ def mark(
         label_errors (None): bool (N,), suspected label errors, where ``exclude`` names them
         executor, checkpoint_dir: who trains the proxies and where they are found again, see
             :func:`..training.train_models`
+        code (None), num_tracing_pairs (0): recipients who get a release each, and pairs that tell them apart; then the
+            images of a release are ``ledger.released_images(recipient)``
 
     Returns:
         the ledger, which is the secret; the release holds ``ledger.released_images()`` in place of their originals,
@@ -107,6 +112,7 @@ def mark(
     settings = METHODS[method].Options(**own)
     num_honeyimages = Whole(1).check("num_honeyimages", num_honeyimages)
     num_pairs = Whole(0).check("num_pairs", num_pairs)
+    num_tracing_pairs = check_tracing(code, num_tracing_pairs, num_pairs, num_honeyimages, method)
     input_size = PROXY_SIZE.check("input_size", input_size)
     trade_off = TRADE_OFF.check("trade_off", trade_off)
     seed = SEED.check("seed", seed)
@@ -123,6 +129,7 @@ def mark(
         "method": method,
         "num_honeyimages": num_honeyimages,
         "num_pairs": num_pairs,
+        **({"num_tracing_pairs": num_tracing_pairs} if code else {}),
         "exclude": sorted(exclude),
         "reencode": reencode,
         "thumbnails": thumbnails,
@@ -148,6 +155,7 @@ def mark(
         "hardness": _digest(hardness, np.float64),
         "label_errors": None if label_errors is None else _digest(label_errors, np.bool_),
         "plan": plan.to_dict(),
+        **({"code": asdict(code)} if code else {}),
         "trade_off": trade_off,
         "device": str(choose_device(device)),
     }
@@ -173,7 +181,7 @@ def mark(
             executor=executor,
             trained_dir=trained,
         )
-    draw_coins_once(partial, request, replace(plan, direction=METHODS[method].direction))
+    draw_coins_once(partial, request, replace(plan, direction=METHODS[method].direction), code=code)
     shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
     for left in partial.rglob(TEMPORARY_FILES):
         left.unlink()
@@ -189,6 +197,7 @@ def draw_coins_once(
     *,
     earlier_commitments: Sequence[str] = (),
     register: Callable[[str], None] | None = None,
+    code: Code | None = None,
 ) -> Ledger:
     """Draws the coins of the images in a folder and writes its ledger; the last step of a marking.
 
@@ -196,7 +205,8 @@ def draw_coins_once(
         folder: with the manifest
         header: how the marking was made
         plan: is committed too
-        earlier_commitments, register: see :func:`.create_ledger`
+        earlier_commitments, register, code: see :func:`.create_ledger`; the last ``num_tracing_pairs`` of the header
+            are those of a code
 
     Returns:
         the ledger; that which was written before, if there is one: coins are never drawn twice
@@ -205,6 +215,7 @@ def draw_coins_once(
     if path.exists():
         return load_ledger(path)
     singles, pairs = read_sides(read_manifest(folder))
+    first = len(pairs) - header.get("num_tracing_pairs", 0)
     return create_ledger(
         path,
         {
@@ -213,11 +224,41 @@ def draw_coins_once(
             "python_version": platform.python_version(),
         },
         singles,
-        pairs,
+        pairs[:first],
         plan,
         earlier_commitments=earlier_commitments,
         register=register,
+        code=code,
+        tracing_pairs=pairs[first:],
     )
+
+
+def check_tracing(
+    code: Code | None, num_tracing_pairs: int, num_pairs: int, num_honeyimages: int, method: str
+) -> int:
+    """Checks the number of tracing pairs and returns it.
+
+    Raises:
+        ParameterError: if it is out of range, there are no recipients for them, a release has no room for so many, or the
+            method's sides are of several images with a secret
+    """
+    if code is not None and METHODS[method].shares_secrets:
+        raise ParameterError(
+            f"method={method!r} gives many images one secret, and recipients are told apart by single images; choose "
+            "another, such as 'honeyimage' or 'unperturbed', or mark without recipients"
+        )
+    num_tracing_pairs = Whole(0).check("num_tracing_pairs", num_tracing_pairs)
+    if (code is None) != (num_tracing_pairs == 0):
+        raise ParameterError(
+            f"num_tracing_pairs is {num_tracing_pairs} with {'no ' if code is None else ''}recipients; tracing pairs tell "
+            "recipients apart, so give both or neither"
+        )
+    if num_pairs + num_tracing_pairs > num_honeyimages:
+        raise ParameterError(
+            f"{num_pairs} pairs and {num_tracing_pairs} tracing pairs put {num_pairs + num_tracing_pairs} HoneyImages in "
+            f"every release, and num_honeyimages is {num_honeyimages}; ask for fewer pairs or more HoneyImages"
+        )
+    return num_tracing_pairs
 
 
 def _open(final: Path, call: Mapping[str, Any]) -> Path:

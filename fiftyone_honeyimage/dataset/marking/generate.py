@@ -14,6 +14,9 @@ import numpy as np
 
 from ...core.codecs import encoder_versions
 from ...core.device import choose_device
+from ...core.errors import ParameterError
+from ...core.evidence.code_words import Code, check_colluders
+from ...core.evidence.collusion import plan_recipients
 from ...core.evidence.plan import Plan
 from ...core.evidence.reach import can_reach, exactness_text, pairs_needed
 from ...core.files import file_states
@@ -31,7 +34,7 @@ from ...core.pipeline.candidates import (
     select,
 )
 from ...core.pipeline.crafting import make_images
-from ...core.pipeline.mark import draw_coins_once
+from ...core.pipeline.mark import check_tracing, draw_coins_once
 from ...core.pipeline.reference_models import check_num_references
 from ...core.training import TrainingConfig
 from ...version import __version__
@@ -82,6 +85,9 @@ def generate_honeyimages(
     progress: Progress,
     executor: Executor | None = None,
     checkpoint_dir: str | Path | None = None,
+    recipients: Sequence[str] = (),
+    colluders: int = 2,
+    num_tracing_pairs: int | None = None,
 ) -> Marking:
     """See :func:`fiftyone_honeyimage.generate_honeyimages`."""
     trained = check_folder(checkpoint_dir)
@@ -111,6 +117,7 @@ def generate_honeyimages(
         direction=METHODS[method].direction,
     )
     num_references = check_num_references(num_references, score)
+    code = read_code(recipients, colluders, num_tracing_pairs)
 
     check_collection(samples)
     dataset = root_dataset(samples)
@@ -131,9 +138,17 @@ def generate_honeyimages(
             plan.alpha,
             pairs_needed(plan, plan.alpha, 1),
         )
+    tracing = 0
+    if code is not None:
+        tracing = (
+            default_num_tracing_pairs(code, alpha)
+            if num_tracing_pairs is None
+            else whole_number(num_tracing_pairs, "num_tracing_pairs", 1)
+        )
     if num_honeyimages is None:
-        num_honeyimages = METHODS[method].default_num_honeyimages(len(labeled), num_pairs)
+        num_honeyimages = METHODS[method].default_num_honeyimages(len(labeled), num_pairs + tracing)
     num_honeyimages = whole_number(num_honeyimages, "num_honeyimages", 1)
+    check_tracing(code, tracing, num_pairs, num_honeyimages, method)
     if METHODS[method].shares_secrets and num_pairs:
         secret = METHODS[method].secret
         _logger.info(
@@ -159,6 +174,7 @@ def generate_honeyimages(
         "num_honeyimages": num_honeyimages,
         "num_pairs": num_pairs,
         "hardness_field": hardness_field,
+        **({"num_tracing_pairs": tracing} if code else {}),
         "exclude": sorted(exclude),
         "reencode": reencode,
         "thumbnails": thumbnails,
@@ -177,11 +193,14 @@ def generate_honeyimages(
         "version": __version__,
         "encoders": encoder_versions(),
     }
+    # Beside what the ledger's header says: evidence of ownership opens that, and names no recipient
+    named = {"recipients": list(code.recipients), "colluders": code.colluders} if code else {}
+    call = {**request, **named}
 
     check_output_place(folder, labeled.filepaths, "output_dir")
     with storage.locked(folder):
         catch_up(dataset)
-        if recover(dataset, honey_key, folder, request):
+        if recover(dataset, honey_key, folder, call):
             make_persistent(dataset)
             return load_marking(dataset, honey_key)
         check_new_key(dataset, honey_key, "honey_key")
@@ -205,7 +224,7 @@ def generate_honeyimages(
             "Writing": 1,
         }
         bar = StageBar(stages, progress, others="Crafting HoneyImages")
-        with bar, storage.making(folder, request) as partial:
+        with bar, storage.making(folder, call) as partial:
             if not (partial / storage.MANIFEST).exists():
                 make_images(
                     partial,
@@ -240,11 +259,12 @@ def generate_honeyimages(
                     plan,
                     earlier_commitments=count,
                     register=lambda commitment: count_marking(dataset, commitment, count),
+                    code=code,
                 )
                 storage.complete(partial, folder)
                 try:
                     path = folder / storage.LEDGER
-                    enter_in_dataset(dataset, honey_key, folder, request, ledger.commitment, path)
+                    enter_in_dataset(dataset, honey_key, folder, call, ledger.commitment, path)
                 except BaseException:
                     # Whatever went wrong, the dataset is left as it was; the files stay for a retry.
                     remove_from_dataset(dataset, honey_key)
@@ -253,3 +273,38 @@ def generate_honeyimages(
                 (folder / storage.REQUEST).unlink()
                 save_workspace(dataset)
     return load_marking(dataset, honey_key)
+
+
+def read_code(
+    recipients: Sequence[str], colluders: int, num_tracing_pairs: int | None = None
+) -> Code | None:
+    """For whom code words are drawn; None without recipients.
+
+    Raises:
+        ParameterError: if the names or the number of colluders cannot be used
+    """
+    check_colluders(colluders)
+    if not isinstance(recipients, str) and not len(recipients):
+        if num_tracing_pairs:
+            raise ParameterError(
+                f"num_tracing_pairs={num_tracing_pairs!r} goes with recipients; name them, or leave it out"
+            )
+        return None
+    code = Code(recipients if isinstance(recipients, str) else tuple(recipients), colluders)  # type: ignore[arg-type]
+    if colluders > len(code.recipients):
+        raise ParameterError(
+            f"colluders is {colluders}, and there are {len(code.recipients)} recipients; give at most as many"
+        )
+    return code
+
+
+def default_num_tracing_pairs(code: Code, alpha: float) -> int:
+    """Tracing pairs that name one of the colluders with probability 0.9, where nine pairs of ten are read rightly.
+
+    Raises:
+        ParameterError: if no number that is offered does
+    """
+    found = plan_recipients(len(code.recipients), code.colluders, alpha=alpha)
+    if found.num_pairs is None:
+        raise ParameterError(f"{found}; pass num_tracing_pairs")
+    return found.num_pairs
