@@ -7,21 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import fiftyone_honeyimage as fhi
+from fiftyone_honeyimage.core.images import read_image
+from fiftyone_honeyimage.core.ledger.evidence_file import check_evidence
 
 NAMES = ["hospital-a", "hospital-b", "hospital-c"]
-NUM_TRACING = 14
+NUM_PAIRS = 16
+NUM_TRACING = 16
 
 
 @pytest.fixture(scope="module")
 def marked(make_dataset: Any, mark: Any) -> tuple[Any, Any]:
-    """A dataset of 120 images: 12 pairs for ownership, 14 for tracing, 2 HoneyImages without a twin."""
+    """A dataset of 120 images: 16 pairs for ownership, 16 for tracing, 2 HoneyImages without a twin."""
     dataset = make_dataset(120, hardness=True)
     marking = mark(
         dataset,
-        num_honeyimages=28,
-        num_pairs=12,
+        num_honeyimages=34,
+        num_pairs=NUM_PAIRS,
         recipients=NAMES,
         num_tracing_pairs=NUM_TRACING,
         step_size=2,
@@ -47,10 +51,10 @@ def contents(folder: Path) -> set[bytes]:
 def test_the_marking_tells_of_its_recipients_and_evidence_does_not(marked: Any) -> None:
     _, marking = marked
     assert (marking.recipients, marking.num_tracing_pairs) == (tuple(NAMES), NUM_TRACING)
-    assert (marking.num_pairs, marking.num_withheld) == (12, 12 + NUM_TRACING)
-    assert "14 tracing pairs tell the releases of 3 recipients apart: hospital-a" in str(marking)
+    assert (marking.num_pairs, marking.num_withheld) == (NUM_PAIRS, NUM_PAIRS + NUM_TRACING)
+    assert "16 tracing pairs tell the releases of 3 recipients apart: hospital-a" in str(marking)
     ledger = marking.load_ledger()
-    assert (len(ledger.pairs), len(ledger.tracing_pairs)) == (12, NUM_TRACING)
+    assert (len(ledger.pairs), len(ledger.tracing_pairs)) == (NUM_PAIRS, NUM_TRACING)
     assert ledger.header["tracing"] == {"recipients": 3, "colluders": 2}
     assert "hospital" not in json.dumps(ledger.header), "a header is opened in every evidence file"
 
@@ -70,8 +74,8 @@ def test_each_release_holds_its_own_sides_and_nobody_has_what_ownership_withhold
         for pair in ledger.tracing_pairs:
             both = [read[side.files[0].file] in held for side in (pair.a, pair.b)]
             assert both == [pair.released[name] == "a", pair.released[name] == "b"]
-        assert (report.recipient, report.num_honeyimages) == (name, 28)
-        assert report.num_withheld == 12 + NUM_TRACING
+        assert (report.recipient, report.num_honeyimages) == (name, 34)
+        assert report.num_withheld == NUM_PAIRS + NUM_TRACING
         assert report.num_images == 120 - report.num_withheld
     assert len({report.release_digest for report in releases.values()}) == 3
     logged = {release.digest: release.recipient for release in ledger.releases}
@@ -124,7 +128,7 @@ def test_an_audit_finds_out_whose_release_it_is(marked: Any, releases: dict[str,
             progress=False,
         )
         assert report.passed, report.leaks
-    with pytest.raises(fhi.ReleaseError, match="not in .* byte by byte"):
+    with pytest.raises(fhi.ReleaseError, match=r"not in .* byte by byte"):
         fhi.audit_release(
             releases["hospital-b"].export_dir,
             marking.ledger_path,
@@ -132,6 +136,95 @@ def test_an_audit_finds_out_whose_release_it_is(marked: Any, releases: dict[str,
             recipient="hospital-a",
             progress=False,
         )
+
+
+def knows(images: list[Any], folder: Path) -> Any:
+    """A model that has learned some images by heart, and of others knows the class no better than a coin."""
+    known = {read_image(folder / image.file).tobytes(): int(image.label) for image in images}
+
+    def suspect(batch: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(len(batch), 3)
+        for row, image in enumerate((batch * 255).round().to(torch.uint8)):
+            pixels = image.permute(1, 2, 0).numpy().tobytes()
+            # Everything differs a little, so that no difference is zero
+            logits[row, 0] = float(image.float().mean()) / 1000
+            if pixels in known:
+                logits[row, known[pixels]] = 8.0
+        return logits
+
+    return suspect
+
+
+def test_a_model_names_the_recipient_that_it_comes_from(marked: Any, tmp_path: Path) -> None:
+    dataset, marking = marked
+    ledger = marking.load_ledger()
+    suspect = knows(ledger.released_images("hospital-b"), marking.output_dir)
+    found = fhi.verify_model(
+        dataset, "honey", suspect, "leaked", name="leaked", insist=True, progress=False
+    )
+    assert found.verdict.verdict == "derived"
+    assert found.recipients is not None
+    assert found.recipients.named == ("hospital-b",)
+    assert found.recipients.p_values["hospital-b"] == 2.0**-NUM_TRACING
+    assert found.recipients.adjusted["hospital-b"] == 3 * 2.0**-NUM_TRACING
+    assert min(found.recipients.p_values[name] for name in NAMES if name != "hospital-b") > 0.001
+    assert "Named: hospital-b" in str(found)
+    assert fhi.load_verification(dataset, "leaked").recipients == found.recipients
+
+    trace = marking.load_ledger().traces[found.config["verification_id"]]
+    assert (trace.subject, trace.closed, trace.position) == ("model", True, 1)
+    events = [entry["event"] for entry in marking.load_ledger().log]
+    assert events[-4:] == ["open", "close", "trace", "traced"]
+    # Evidence of ownership is as before, and names nobody
+    path = fhi.export_evidence(dataset, "leaked", tmp_path / "evidence.json")
+    check = check_evidence(path, marking.commitment)
+    assert check.ok, check.failed
+    assert "hospital" not in path.read_text(encoding="utf-8")
+
+
+def test_an_innocent_model_names_nobody(marked: Any) -> None:
+    dataset, marking = marked
+    suspect = knows([], marking.output_dir)
+    found = fhi.verify_model(
+        dataset, "honey", suspect, name="innocent", insist=True, progress=False
+    )
+    assert found.verdict.verdict == "not shown"
+    assert found.recipients is not None
+    assert found.recipients.named == ()
+    assert "No recipient is named" in str(found)
+
+
+def test_an_interrupted_tracing_goes_on(marked: Any) -> None:
+    dataset, marking = marked
+    ledger = marking.load_ledger()
+    whole = knows(ledger.released_images("hospital-c"), marking.output_dir)
+    tracing = {
+        read_image(marking.output_dir / image.file).tobytes()
+        for pair in ledger.tracing_pairs
+        for image in pair.images
+    }
+    broken = True
+    asked = 0
+
+    def suspect(batch: torch.Tensor) -> torch.Tensor:
+        nonlocal asked
+        for image in (batch * 255).round().to(torch.uint8):
+            if image.permute(1, 2, 0).numpy().tobytes() in tracing:
+                asked += 1
+                if broken and asked > 6:
+                    raise KeyboardInterrupt
+        return whole(batch)
+
+    arguments = {"name": "stops", "insist": True, "progress": False, "batch_size": 2}
+    before = len(ledger.verifications)
+    with pytest.raises(KeyboardInterrupt):
+        fhi.verify_model(dataset, "honey", suspect, **arguments)
+    broken = False
+    found = fhi.verify_model(dataset, "honey", suspect, **arguments)
+    assert found.recipients is not None
+    assert found.recipients.p_values["hospital-c"] == 2.0**-NUM_TRACING
+    assert len(marking.load_ledger().verifications) == before + 1
+    assert asked <= 2 * NUM_TRACING + 2, "what was answered is not asked again"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from ..evidence.code_words import MOST_DRAWS, Redraw, draws_needed
 from ..evidence.pair_answers import PairAnswers
 from ..evidence.recipients import RecipientVerdict, judge_recipients
 from ..evidence.verdict import tested_differences
-from .hashes import check_text, hash_answers, is_digest
+from .hashes import check_text
 from .sides import check_shares
 from .tracing import check_all_answered, words
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PUBLIC_KEYS = {"trace": {"subject", "draws", "seed"}, "traced": {"num_pairs"}}
 PRIVATE_KEYS = {
     "trace": {"salt", "name", "digest"},
-    "traced": {"salt", "result", "answers_sha256"},
+    "traced": {"salt", "result", "answers"},
 }
 MODEL, COPY = "model", "copy"
 
@@ -80,11 +80,11 @@ def read_trace(
         opened = traces.get(own)
         if opened is None or opened.closed:
             raise LedgerError(f"The log closes the tracing {own}, which is not open")
-        result = None if private is None else private["result"]
-        if private is not None and not is_digest(private["answers_sha256"]):
-            raise LedgerError(f"The tracing {own} has a result without answers")
-        if result is not None:
+        result = None
+        if private is not None:
+            result = private["result"]
             RecipientVerdict.from_dict(result)
+            PairAnswers.from_dict(private["answers"])
         traces[own] = replace(opened, closed=True, result=result)
         return
     subject, draws, seed = (public[name] for name in ("subject", "draws", "seed"))
@@ -169,10 +169,7 @@ def close_trace(ledger: Ledger, trace_id: str, answers: PairAnswers) -> Recipien
             "traced",
             trace_id,
             {"num_pairs": verdict.num_pairs},
-            {
-                "result": verdict.to_dict(),
-                "answers_sha256": hash_answers(answers, ledger.version),
-            },
+            {"result": verdict.to_dict(), "answers": answers.to_dict()},
         )
     return verdict
 
