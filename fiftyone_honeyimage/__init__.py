@@ -30,7 +30,7 @@ from .sdk.marking import (
     method_options,
     plan_marking,
 )
-from .sdk.recipients import plan_recipients
+from .sdk.recipients import plan_recipients, trace_copy
 from .sdk.release import (
     audit_release,
     export_release,
@@ -82,6 +82,7 @@ __all__ = [
     "read_note",
     "rename_run",
     "save_workspace",
+    "trace_copy",
     "verify_model",
     "white_box_suspect",
     "write_note",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..public import public
 
 if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
     from ..core.evidence.collusion import RecipientPlan
+    from ..dataset.release.trace_copy import CopyTrace
 
 
 @public
@@ -43,3 +48,43 @@ def plan_recipients(
     from ..core.evidence.collusion import plan_recipients as plan
 
     return plan(recipients, colluders, readable, alpha, power, attempt)
+
+
+@public
+def trace_copy(
+    samples: foc.SampleCollection,
+    honey_key: str,
+    folder: str | Path,
+    *,
+    ledger_path: str | Path | None = None,
+    progress: bool | Callable | None = None,
+) -> CopyTrace:
+    """Says whose release a found folder of images comes from, without any model.
+
+    Sides of tracing pairs are looked for byte by byte, whatever their files are called; then by perceptual hashes, and by
+    laying them over what was found: encoded anew, resized, or cropped by up to 12 % of width and height. All other images of
+    the dataset compete, so that what only looks like a side is taken for itself. Part of a release suffices, if it holds
+    enough sides. Each recipient gets an exact p-value, corrected by Holm's procedure: somebody of whose release the folder
+    holds nothing is named with probability at most α/(j(j+1)) at the j-th folder, whatever it is and whoever mixed their
+    copies. Each folder is written down in the ledger before it is compared, and counts; one with the same files is the
+    same attempt.
+
+    It tells nothing of how a folder came to be: who holds a release can put it there, its owner too.
+
+    Args:
+        samples: the dataset
+        honey_key: a marking with ``recipients``
+        folder: with images, in folders or not; other files are left aside
+        ledger_path (None): the ledger's place, if it was moved
+        progress (None): see :func:`compute_hardness`
+
+    Returns:
+        a ``CopyTrace``; ``recipients.named`` are those named
+
+    Raises:
+        ReleaseError: if there is no such folder, or no image in it
+        LedgerError: if the marking has no recipients, or the ledger or a side is missing or altered
+    """
+    from ..dataset.release.trace_copy import trace_copy as run
+
+    return run(samples, honey_key, folder, ledger_path=ledger_path, progress=progress)

@@ -26,6 +26,7 @@ RESERVED = frozenset(
         "alpha",
         "checkpoint_dir",
         "classes",
+        "code",
         "colluders",
         "commitment",
         "counts",

@@ -126,6 +126,7 @@ def export_release(
     check_view(labeled, ledger)
     view_ids = labeled.ids
     earlier = published_places(opened, unpublished)
+    comparable = others_releases(opened, unpublished)
     check_views(marking.output_dir, view_ids, earlier, honey_key)
     if names == "keep":
         check_no_content_names(labeled, ledger)
@@ -208,7 +209,7 @@ def export_release(
         commitment=marking.commitment,
         release_digest=read.digest(ledger.version),
         recipient=recipient,
-        comparable=others_releases(opened, unpublished),
+        comparable=comparable,
     )
     record_release(
         opened,

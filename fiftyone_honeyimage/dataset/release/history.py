@@ -171,12 +171,13 @@ def others_releases(
 ) -> tuple[tuple[str, str, int], ...]:
     """Releases of other recipients that somebody may hold: folder, recipient, and tracing pairs in which theirs has the
     other side. Whoever holds both sees these; what ownership pairs withhold is in neither."""
-    ledger = opened.ledger
+    ledger, own = opened.ledger, opened.ledger.recipient
+    if not own:
+        return ()
     return tuple(
         (entry["export_dir"], entry["recipient"], num_differing(ledger, own, entry["recipient"]))
-        for own in [ledger.recipient]
         for entry in _published(opened, unpublished)
-        if own and entry.get("recipient") not in (None, own)
+        if entry.get("recipient") not in (None, own)
     )
 
 
