@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import fiftyone_honeyimage as fhi
+from fiftyone_honeyimage.__main__ import main
 
 NAMES = ["clinic", "lab", "vendor"]
 NUM_TRACING = 24
@@ -147,6 +148,12 @@ def test_the_same_files_are_the_same_attempt_and_others_count(marked: Any, tmp_p
     assert later.recipients.level < first.recipients.level
     trace = list(marking.load_ledger().traces.values())[-1]
     assert (trace.subject, trace.name, trace.closed) == ("copy", "other", True)
+
+
+def test_the_command_line_says_so(marked: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset, _, releases = marked
+    assert main(["trace", dataset.name, "honey", str(releases / "clinic")]) == 0
+    assert "Named: clinic (p = " in capsys.readouterr().out
 
 
 def test_what_cannot_be_traced(marked: Any, make_dataset: Any, mark: Any, tmp_path: Path) -> None:
