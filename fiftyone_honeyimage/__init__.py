@@ -29,8 +29,9 @@ from .sdk.marking import (
     generate_honeyimages,
     load_marking,
     method_options,
-    plan_marking,
 )
+from .sdk.planning import plan_marking
+from .sdk.recipients import plan_recipients, trace_copy
 from .sdk.release import (
     audit_release,
     export_release,
@@ -79,9 +80,11 @@ __all__ = [
     "load_verification",
     "method_options",
     "plan_marking",
+    "plan_recipients",
     "read_note",
     "rename_run",
     "save_workspace",
+    "trace_copy",
     "verify_model",
     "white_box_suspect",
     "write_note",

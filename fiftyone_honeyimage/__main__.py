@@ -1,4 +1,4 @@
-"""python -m fiftyone_honeyimage demo | protect | draw | verify | list | check"""
+"""python -m fiftyone_honeyimage demo | protect | draw | verify | trace | list | check"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .core.errors import HoneyImageError
+from .core.errors import HoneyImageError, ParameterError
 from .core.printing import printable
 from .version import __version__
 
@@ -64,6 +64,11 @@ def _parser() -> argparse.ArgumentParser:
     protect.add_argument(
         "--coins", default="local", help="local, or beacon: from public randomness, waited for"
     )
+    protect.add_argument(
+        "--recipients", nargs="+", default=[], help="a release for each, in folders of these names"
+    )
+    protect.add_argument("--colluders", type=int, default=2)
+    protect.add_argument("--num-tracing-pairs", type=int)
     protect.set_defaults(run=_protect)
 
     draw = commands.add_parser("draw", help="draw the coins of a marking that waits for its round")
@@ -88,6 +93,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify.add_argument("--evidence", help="write the evidence to this file")
     verify.set_defaults(run=_verify)
+
+    trace = commands.add_parser("trace", help="say whose release a found folder of images is")
+    trace.add_argument("dataset", help="name of a FiftyOne dataset")
+    trace.add_argument("honey_key")
+    trace.add_argument("folder")
+    trace.set_defaults(run=_trace)
 
     listing = commands.add_parser("list", help="list the runs of a dataset")
     listing.add_argument("dataset")
@@ -120,6 +131,9 @@ def _demo(args: argparse.Namespace) -> int:
 def _protect(args: argparse.Namespace) -> int:
     from . import compute_hardness, export_release, generate_honeyimages
 
+    for name in args.recipients:
+        if Path(name).name != name:
+            raise ParameterError(f"recipient {name!r} cannot be the name of a folder; rename it")
     samples = _load(args.dataset)
     if args.view:
         samples = samples.load_saved_view(args.view)
@@ -136,11 +150,16 @@ def _protect(args: argparse.Namespace) -> int:
         hardness_field=args.hardness_field,
         output_dir=args.output_dir,
         coins=args.coins,
+        recipients=args.recipients,
+        colluders=args.colluders,
+        num_tracing_pairs=args.num_tracing_pairs,
         **choice,
     )
     _say(f"HoneyImages: {marking.output_dir}")
     _report(marking)
-    _report(export_release(samples, args.honey_key, args.export_dir))
+    for name in args.recipients or [None]:
+        folder = args.export_dir if name is None else Path(args.export_dir, name)
+        _report(export_release(samples, args.honey_key, folder, recipient=name))
     return 0
 
 
@@ -177,6 +196,13 @@ def _verify(args: argparse.Namespace) -> int:
     print(json.dumps(verification.verdict.to_dict(), indent=2))
     if args.evidence:
         _say(f"Evidence: {export_evidence(samples, verification.verify_key, args.evidence)}")
+    return 0
+
+
+def _trace(args: argparse.Namespace) -> int:
+    from . import trace_copy
+
+    _report(trace_copy(_load(args.dataset), args.honey_key, args.folder))
     return 0
 
 

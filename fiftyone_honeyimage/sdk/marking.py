@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     import fiftyone.core.collections as foc
 
     from ..core.models import Proxy
-    from ..core.pipeline.planning import MarkingPlan
     from ..core.training import TrainingConfig
     from ..dataset.hardness import HardnessSummary
     from ..dataset.marking.attach import Attached
@@ -95,79 +93,6 @@ def compute_hardness(
 
 
 @public
-def plan_marking(
-    samples: foc.SampleCollection,
-    hardness_field: str = "honey_hardness",
-    alpha: float = 0.001,
-    power: float = 0.9,
-    selection: str = "hardest",
-    verification: int = 1,
-    kept: float = 1.0,
-    answers: str = "scores",
-    thief: str = "none",
-    memory: float = 0.5,
-    method: str = "honeyimage",
-    timed: bool = True,
-    device: str | None = None,
-) -> MarkingPlan:
-    """How many pairs find a model, from what the proxies of :func:`compute_hardness` remember.
-
-    Releases are played through: fair coins, a model that remembers its images as the proxies do theirs or less well, the exact
-    test. A model that trained for longer is found with fewer pairs, one that trained for less, on more images, or on cleaned
-    ones with more.
-
-    Args:
-        samples: the dataset
-        hardness_field ("honey_hardness"): scores of :func:`compute_hardness`
-        alpha (0.001): the probability with which an innocent model may be accused
-        power (0.9): the probability with which such a model is to be found
-        selection ("hardest"): which images become twins: ``"hardest"``, ``"gain"``, ``"unsettled"``, ``"spread"`` or
-            ``"random"``
-        verification (1): which verification with the ledger it is planned for; each is held to a smaller share of α
-        kept (1.0): the share of the released twins that the model is taken to learn from; less than 1 for one that used
-            a part of the release, or left out what looked marked
-        answers ("scores"): what the model is taken to answer with: ``"scores"``, or ``"labels"`` alone, on which the exact
-            sign test is played
-        thief ("none"): what is done with the release, a name in ``core.pipeline.thieves.THIEVES``, such as
-            ``"drops_hardest_2"``, ``"half_of_it"``, ``"few_epochs"`` or ``"distils"``: what that leaves was measured on
-            CIFAR-10, and multiplies ``kept``
-        memory (0.5): what a model that was trained on the whole release is taken to remember, as a share of what the proxies do:
-            they saw half of the images, and hardness was judged by them. 0.16 to 0.64 in the experiments of docs/measured.md; 1.0
-            takes them at their word
-        method ("honeyimage"): that the images will be marked by, with its defaults and proxies trained as those of
-            :func:`compute_hardness`; for what it costs
-        timed (True): whether the speed of this machine is measured, which takes some seconds the first time
-        device (None): that is measured, see :func:`compute_hardness`
-
-    Returns:
-        a :class:`~..core.pipeline.planning.MarkingPlan`: ``num_pairs``, None if 300 do not reach it, the curve, and the
-        ``cost``; ``print`` it
-
-    Raises:
-        ParameterError: if a number or a name is out of range
-        SamplesError: if there is no such run, it is too old, or too few pairs can be formed
-    """
-    from ..dataset.planning import plan_marking as run
-
-    return run(
-        samples,
-        hardness_field,
-        alpha=alpha,
-        power=power,
-        selection=selection,
-        verification=verification,
-        kept=kept,
-        answers=answers,
-        thief=thief,
-        memory=memory,
-        method=method,
-        trade_off=signature(generate_honeyimages).parameters["trade_off"].default,
-        timed=timed,
-        device=device,
-    )
-
-
-@public
 def generate_honeyimages(
     samples: foc.SampleCollection,
     label_field: str,
@@ -201,6 +126,9 @@ def generate_honeyimages(
     coins: str = "local",
     coins_at: datetime | str | None = None,
     relays: Sequence[str] | None = None,
+    recipients: Sequence[str] = (),
+    colluders: int = 2,
+    num_tracing_pairs: int | None = None,
     **options: Any,
 ) -> Marking:
     """Turns the hardest images into HoneyImages, some of them twins, and writes the secret ledger.
@@ -280,6 +208,14 @@ def generate_honeyimages(
             commitment by default. It must leave you time to publish the commitment
         relays (None): addresses that the round is asked of, in turn; drand's own by default. They are not trusted, and
             nothing of the marking is sent
+        recipients (()): names of who gets a release of his own, two at least. Pairs of twins are the same for all of
+            them, and what these withhold goes to nobody; of each of ``num_tracing_pairs`` further pairs every recipient
+            gets one side, by a secret code word of his own. :func:`verify_model` and :func:`trace_copy` then say whose
+            release it was
+        colluders (2): how many recipients may compare and mix their copies and one of them still be named: up to 2 by
+            fair coins, up to 5 by biased ones, which take more pairs
+        num_tracing_pairs (None): how many; by default what :func:`plan_recipients` says for pairs of which nine in ten
+            are read rightly. So many images are in no release of a recipient who has their twins
         **options: the method's own, see :func:`method_options`. Of ``"honeyimage"``: ``epsilon`` (4),
             ``step_size`` (0.4), ``num_steps`` (20), ``inner`` ("warm"), ``robust`` (False), ``smoothing`` (1.0),
             ``selection`` ("hardest"), ``matched`` (False), ``diverse`` (False), ``unchanged_share`` (0.0),
@@ -328,6 +264,9 @@ def generate_honeyimages(
         coins=coins,
         coins_at=coins_at,
         relays=relays,
+        recipients=recipients,
+        colluders=colluders,
+        num_tracing_pairs=num_tracing_pairs,
     )
 
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ..core.ledger.ledger import Ledger
     from ..core.models import Proxy
     from ..core.training import TrainingConfig
-    from ..dataset.release.export import ReleaseReport
     from ..dataset.release.history import Release
+    from ..dataset.release.report import ReleaseReport
 
 
 @public
@@ -33,6 +33,8 @@ def export_release(
     fields: Sequence[str] = (),
     unpublished: Collection[str | Path] = (),
     progress: bool | Callable | None = None,
+    *,
+    recipient: str | None = None,
 ) -> ReleaseReport:
     """Exports the dataset with released twins in place of their originals, withheld twins absent.
 
@@ -67,6 +69,9 @@ def export_release(
         unpublished (()): folders of earlier releases of this marking that nobody was given. With others
             this one must have ``reencode`` in common, or comparing them would show the HoneyImages
         progress (None): see :func:`compute_hardness`
+        recipient (None): whose release it is, of a marking with ``recipients``. It holds his sides of the tracing pairs;
+            what pairs of twins withhold is in nobody's. The report says what whoever has another recipient's
+            release too would see by comparing
 
     Returns:
         a ``ReleaseReport``
@@ -91,6 +96,7 @@ def export_release(
         fields=fields,
         unpublished=unpublished,
         progress=progress,
+        recipient=recipient,
     )
 
 
@@ -107,6 +113,8 @@ def audit_release(
     seed: int = 51,
     device: str | None = None,
     progress: bool | Callable | None = None,
+    *,
+    recipient: str | None = None,
 ) -> AuditReport:
     """Tries to tell the HoneyImages of a release from its other images, as an adversary would.
 
@@ -130,6 +138,7 @@ def audit_release(
             although the marks fell at random
         seed (51): same seed and device, same report
         device (None), progress (None): see :func:`compute_hardness`
+        recipient (None): whose release it is, of a marking with ``recipients``; found out by its files by default
 
     Returns:
         an ``AuditReport``: ``passed``, ``leaks``, ``metadata``, ``pixels``, ``markdown()``
@@ -153,6 +162,7 @@ def audit_release(
         seed=seed,
         device=device,
         progress=progress,
+        recipient=recipient,
     )
 
 

@@ -56,6 +56,10 @@ def verify_model(
     before anything is counted. How it is asked is then fixed in the ledger. Answers are on disk before they are
     used: after an error, a crash or a kill the same call goes on where it stopped, as the same verification.
 
+    Of a marking with ``recipients`` the suspect is then asked about the tracing pairs too, and ``recipients`` says for each
+    of them with which exact p-value the suspect has something of his release. Somebody of whose release it has nothing is
+    named with probability at most the verification's level, whoever colluded.
+
     Args:
         samples: the dataset
         honey_key: the marking

@@ -14,7 +14,7 @@ from ..evidence.verdict import Verdict, judge
 from ..scores import SideReferences
 from .comparisons import Compared
 from .hashes import format_name, hash_answers, hash_leaf, hash_leaves
-from .header import check_header
+from .header import check_header, num_tracing_pairs
 from .log import (
     WORDS,
     Log,
@@ -142,9 +142,10 @@ class Checker:
     def _header(self) -> None:
         self.header = self._leaf(self.content["header"], 0, "header")["header"]
         num_leaves, num_pairs = len(self.content["leaf_hashes"]), self.header["counts"]["pairs"]
+        tracing = num_tracing_pairs(self.header)
         if self.header.get("format") != format_name("ledger", self.version):
             raise LedgerError(f"it is of a ledger of format {self.header.get('format')!r}")
-        check_header(self.header, num_leaves - 2 - num_pairs, num_pairs)
+        check_header(self.header, num_leaves - 2 - num_pairs - tracing, num_pairs, tracing)
         self.plan = Plan.from_dict(self.header["plan"])
         if "beacon" in self.header and "beacon" not in self.content:
             raise LedgerError("the coins come from a public round, and the file does not hold it")

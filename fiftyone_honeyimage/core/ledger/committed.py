@@ -8,10 +8,11 @@ nothing about the coins, and single leaves can be opened as evidence while the o
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,20 +20,26 @@ import numpy.typing as npt
 from ..errors import BeaconError, LedgerError
 from ..evidence.pair_answers import PairAnswers
 from ..evidence.plan import Plan
-from ..evidence.verdict import tested_differences
+from ..evidence.verdict import Verdict, judge, tested_differences
 from ..scores import SideReferences
 from .hashes import hash_leaf, hash_leaves, is_digest, list_leaves, read_version
 from .header import check_header
+from .log import LoggedVerification
 from .lots import read_beacon
+from .protocol import loss_unit
 from .sides import (
     EVERYBODY,
     MarkedImage,
+    Pair,
     check_images,
     image_entry,
     pair_entry,
     read_pair,
     read_query_order,
 )
+from .tracing import TracingPair, read_tracing_pairs, tracing_entry
+
+_Own = TypeVar("_Own", bound="CommittedMarking")
 
 
 class CommittedMarking:
@@ -46,6 +53,7 @@ class CommittedMarking:
         plan: the plan of the verifications
         singles: HoneyImages without a twin, all released
         pairs: the pairs of twins; ``pairs[i].index == i``
+        tracing_pairs: pairs that tell recipients apart, numbered after these; none where all get the same release
         query_order: (pair, twin to be queried first), in the order of the queries
         salts: one for each leaf: header, singles, pairs, query order
         leaf_hashes: the hash of each leaf
@@ -67,8 +75,12 @@ class CommittedMarking:
         self.salts: list[str] = content["salts"]
         self.commitment: str = content["commitment"]
 
-        check_header(self.header, len(self.singles), len(self.pairs))
-        check_images(self.singles, [(pair.a, pair.b) for pair in self.pairs])
+        self.tracing_pairs: list[TracingPair] = read_tracing_pairs(
+            content.get("tracing_pairs", ()), self.header, len(self.pairs), self.version
+        )
+
+        check_header(self.header, len(self.singles), len(self.pairs), len(self.tracing_pairs))
+        check_images(self.singles, [(pair.a, pair.b) for pair in self.all_pairs])
 
         leaves = self.leaves()
         if len(self.salts) != len(leaves) or not all(map(is_digest, self.salts)):
@@ -87,12 +99,16 @@ class CommittedMarking:
         """Returns what is committed to, in the order of the leaf hashes."""
         content = self.content()
         return list_leaves(
-            *(content[name] for name in ("header", "singles", "pairs", "query_order"))
+            content["header"],
+            content["singles"],
+            content["pairs"],
+            content["query_order"],
+            content.get("tracing_pairs", ()),
         )
 
     def content(self) -> dict[str, Any]:
         """What stands in a ledger's file, less the log."""
-        return {
+        content = {
             "header": self.header,
             "singles": [image_entry(image) for image in self.singles],
             "pairs": [pair_entry(pair, self.version) for pair in self.pairs],
@@ -101,6 +117,21 @@ class CommittedMarking:
             "commitment": self.commitment,
             **({"beacon": self.beacon.draw()} if self.beacon and not self.pending else {}),
         }
+        if self.tracing_pairs:
+            content["tracing_pairs"] = [
+                tracing_entry(pair, self.version) for pair in self.tracing_pairs
+            ]
+        return content
+
+    @property
+    def all_pairs(self) -> list[Pair]:
+        """Every pair, tracing ones last."""
+        return [*self.pairs, *self.tracing_pairs]
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Who gets a release of his own with tracing pairs in it, by name; nobody where all get the same."""
+        return tuple(sorted(self.tracing_pairs[0].released)) if self.tracing_pairs else ()
 
     def queries(self, pairs: Iterable[int]) -> list[tuple[int, str, MarkedImage]]:
         """Returns (pair, "a" or "b", image) of every query to make, in the committed order.
@@ -144,23 +175,57 @@ class CommittedMarking:
         Errors are kept with a delegated operation. One that only a released twin can cause, or that names
         the released one of two first, would tell which it is.
         """
-        return [*self.singles, *(image for pair in self.pairs for image in pair.images)]
+        return [*self.singles, *(image for pair in self.all_pairs for image in pair.images)]
 
-    def released_images(self, recipient: str = EVERYBODY) -> list[MarkedImage]:
+    #: Whose release is meant where none is named
+    recipient: str = EVERYBODY
+
+    def for_recipient(self: _Own, recipient: str | None) -> _Own:
+        """The same, of which a release is that of one recipient where none is named.
+
+        Args:
+            recipient: his name; None where everybody gets the same release
+
+        Raises:
+            LedgerError: if nobody of that name has one, or each recipient has his own and none is named
+        """
+        same = copy.copy(self)
+        same.recipient = EVERYBODY if recipient is None else recipient
+        same.released_images()
+        return same
+
+    def released_images(self, recipient: str | None = None) -> list[MarkedImage]:
         """Returns every HoneyImage in a recipient's release: singles, then released sides.
 
         Raises:
             LedgerError: if nobody of that name has one; so do the other methods that take a recipient
         """
-        self.check_recipient(recipient)
-        sides = [pair.released_side(recipient) for pair in self.pairs]
+        sides = [pair.released_side(who) for pair, who in self._of_release(recipient)]
         return [*self.singles, *(image for side in sides for image in side.files)]
 
-    def withheld_images(self, recipient: str = EVERYBODY) -> list[MarkedImage]:
+    def withheld_images(self, recipient: str | None = None) -> list[MarkedImage]:
         """Returns the images that this recipient must not have."""
-        self.check_recipient(recipient)
-        sides = [pair.withheld_side(recipient) for pair in self.pairs]
+        sides = [pair.withheld_side(who) for pair, who in self._of_release(recipient)]
         return [image for side in sides for image in side.files]
+
+    def _of_release(self, recipient: str | None) -> list[tuple[Pair, str]]:
+        """Every pair, and under whose name its coin stands."""
+        if recipient is None:
+            recipient = self.recipient
+        self.check_drawn()
+        if not self.tracing_pairs:
+            self.check_recipient(recipient)
+            return [(pair, recipient) for pair in self.pairs]
+        if recipient not in self.recipients:
+            raise LedgerError(
+                f"{self.path} has a release for each of {', '.join(self.recipients)[:200]}, and none for "
+                f"{repr(recipient) if recipient else 'everybody'}; name one of them as recipient"
+            )
+        # Ownership pairs have one coin for all: what they withhold goes to nobody
+        return [
+            *((pair, EVERYBODY) for pair in self.pairs),
+            *((pair, recipient) for pair in self.tracing_pairs),
+        ]
 
     def released(self, recipient: str = EVERYBODY) -> dict[int, str]:
         """Returns a recipient's coins: for each pair's index, which side was released."""
@@ -188,6 +253,41 @@ class CommittedMarking:
         """What the planned test is made with, of the pairs that did not fail, shape (n,)."""
         return tested_differences(
             self.plan, answers, self.released(), self.covariates(), self.references()
+        )
+
+    @property
+    def labels(self) -> set[str]:
+        """Every class that a suspect may be asked about."""
+        labels = {image.label for pair in self.pairs for image in pair.asked}
+        return labels.union(self.header.get("classes", ()))
+
+    def judge(
+        self,
+        opened: LoggedVerification,
+        answers: PairAnswers,
+        num_left: int,
+        paper: Mapping[str, Any] | None,
+    ) -> Verdict:
+        """Returns the verdict that follows from a verification's answers.
+
+        Args:
+            opened: as the log tells it
+            answers: to its pairs
+            num_left: pairs that no verification has used, once this one is closed
+            paper: the published method's figures, passed through
+        """
+        return judge(
+            self.plan,
+            answers,
+            self.released(),
+            self.covariates(),
+            self.references(),
+            num_left=num_left,
+            position=opened.position,
+            alpha=opened.alpha,
+            paper=paper,
+            caution=opened.protocol.get("caution"),
+            unit=loss_unit(opened.protocol),
         )
 
     def covariates(self) -> dict[int, tuple[Mapping[str, float], Mapping[str, float]]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LedgerError
+from ..evidence.code_words import Code
 from ..evidence.plan import Plan, check_score
 from ..files import locked
 from .file import write_ledger_file
@@ -18,6 +19,7 @@ from .header import RESERVED, own_header
 from .ledger import Ledger, load_ledger
 from .lots import Beacon, Lot
 from .sides import EVERYBODY, TWINS, MarkedImage, Pair, Side, check_images, image_entry, pair_entry
+from .tracing import draw_tracing_pairs, tracing_entry
 
 CoinSource = Callable[[int], Sequence[str]]
 
@@ -42,6 +44,8 @@ def create_ledger(
     earlier_commitments: Sequence[str] = (),
     register: Callable[[str], None] | None = None,
     beacon: Beacon | None = None,
+    code: Code | None = None,
+    tracing_pairs: Sequence[tuple[Side, Side]] = (),
 ) -> Ledger:
     """Draws the coins and writes a new ledger: the last step of a marking.
 
@@ -64,6 +68,9 @@ def create_ledger(
             were drawn count as a marking whatever happens next
         beacon (None): the public round that will decide, from :func:`.lots.appoint`, a moment ago; ``draw_coins`` is not
             called then
+        code (None): who gets a release of his own with tracing pairs in it, see :mod:`.tracing`; nobody by default. Code
+            words are drawn here and now, also where a round decides the pairs: they are the owner's secret, not a proof
+        tracing_pairs (()): the sides (a, b) of each of these
 
     Returns:
         the ledger, as read back from the disk
@@ -73,24 +80,36 @@ def create_ledger(
         OSError: if the file cannot be written
     """
     path = Path(path)
-    own = own_header(len(singles), len(pairs), earlier_commitments, beacon)
+    own = own_header(len(singles), len(pairs), earlier_commitments, beacon, len(tracing_pairs))
+    if (code is None) != (not tracing_pairs):
+        raise LedgerError(
+            f"{len(tracing_pairs)} tracing pairs with {'no recipients' if code is None else 'recipients'}: "
+            "give both, or neither"
+        )
+    if code is not None:
+        if tuple(recipients) != (EVERYBODY,):
+            raise LedgerError("Recipients of tracing pairs are named by code, not by recipients")
+        own["tracing"] = {"recipients": len(code.recipients), "colluders": code.colluders}
     sides = [(Side.of(a), Side.of(b)) for a, b in pairs]
     plan = plan.with_strata(
         {index: (a.covariates, b.covariates) for index, (a, b) in enumerate(sides)}
     ).with_fit([side.references for pair in sides for side in pair])
     check_score(plan)
     header = _checked_header(header, own, plan)
-    check_images(singles, sides)
+    check_images(singles, [*sides, *tracing_pairs])
     if not recipients or len(set(recipients)) != len(recipients):
         raise LedgerError(f"Each recipient needs a name of his own, not {list(recipients)!r}")
     if not path.parent.exists():
         path.parent.mkdir(mode=0o700, parents=True)
 
-    salts = [secrets.token_hex(32) for _ in range(len(singles) + len(pairs) + 2)]
+    salts = [
+        secrets.token_hex(32) for _ in range(len(singles) + len(pairs) + len(tracing_pairs) + 2)
+    ]
     order = list(range(len(pairs)))
     secrets.SystemRandom().shuffle(order)
     query_order = [(index, TWINS[secrets.randbits(1)]) for index in order]
 
+    traced = draw_tracing_pairs(code, tracing_pairs, len(pairs)) if code is not None else []
     content: dict[str, Any] = {
         "header": header,
         "singles": [image_entry(image) for image in singles],
@@ -104,7 +123,15 @@ def create_ledger(
         "salts": salts,
         "log": [],
     }
-    leaves = list_leaves(header, content["singles"], content["pairs"], content["query_order"])
+    if traced:
+        content["tracing_pairs"] = [tracing_entry(pair, VERSION) for pair in traced]
+    leaves = list_leaves(
+        header,
+        content["singles"],
+        content["pairs"],
+        content["query_order"],
+        content.get("tracing_pairs", ()),
+    )
     content["commitment"] = hash_leaves(
         [hash_leaf(leaf, salt) for leaf, salt in zip(leaves, salts, strict=True)]
     )

@@ -23,8 +23,8 @@ _KEYS = {
     "log",
     "head",
 }
-#: What only a ledger has whose coins were drawn from a public round
-_DRAWN = {"beacon"}
+#: What only a ledger has whose coins were drawn from a public round, and one with a release for each recipient
+_OPTIONAL = {"beacon", "tracing_pairs"}
 
 
 def read_ledger_file(path: Path) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def read_ledger_file(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise LedgerError(f"The ledger {path} cannot be read: {error}") from error
     content = parse_json(text, str(path))
-    if set(content) - _DRAWN != _KEYS:
+    if set(content) - _OPTIONAL != _KEYS:
         raise LedgerError(f"{path} is no ledger: it holds {', '.join(sorted(content))}")
     return content
 

@@ -29,6 +29,7 @@ def list_leaves(
     singles: Iterable[Mapping[str, Any]],
     pairs: Iterable[Mapping[str, Any]],
     query_order: Sequence[Sequence[Any]],
+    tracing_pairs: Iterable[Mapping[str, Any]] = (),
 ) -> list[dict[str, Any]]:
     """Returns what a ledger commits to, from plain values, in the order of the leaf hashes."""
     return [
@@ -38,6 +39,7 @@ def list_leaves(
             for index, image in enumerate(singles)
         ),
         *({"leaf": "pair", **pair} for pair in pairs),
+        *({"leaf": "tracing pair", **pair} for pair in tracing_pairs),
         {"leaf": "query_order", "order": query_order},
     ]
 

@@ -10,7 +10,15 @@ from .hashes import format_name, is_digest, read_version
 from .lots import Beacon
 
 #: Keys of the header that the ledger sets, beside those that a marking gives it
-RESERVED = ("format", "plan", "counts", "marking_number", "earlier_commitments", "beacon")
+RESERVED = (
+    "format",
+    "plan",
+    "counts",
+    "marking_number",
+    "earlier_commitments",
+    "beacon",
+    "tracing",
+)
 
 
 def own_header(
@@ -18,17 +26,18 @@ def own_header(
     num_pairs: int,
     earlier_commitments: Sequence[str],
     beacon: Beacon | None = None,
+    num_tracing_pairs: int = 0,
 ) -> dict[str, Any]:
     """Returns the header's own part, without the plan.
 
     Args:
-        num_singles, num_pairs: how many there are
+        num_singles, num_pairs, num_tracing_pairs: how many there are
         earlier_commitments: of every earlier marking of the dataset, oldest first
         beacon (None): the public round that the coins are drawn from, unless they are drawn here
     """
     return {
         "format": format_name("ledger"),
-        "counts": {"singles": num_singles, "pairs": num_pairs},
+        "counts": _counts(num_singles, num_pairs, num_tracing_pairs),
         # Who commits often enough and publishes late could choose among the coins
         "marking_number": len(earlier_commitments) + 1,
         "earlier_commitments": list(earlier_commitments),
@@ -36,7 +45,22 @@ def own_header(
     }
 
 
-def check_header(header: Mapping[str, Any], num_singles: int, num_pairs: int) -> None:
+def _counts(num_singles: int, num_pairs: int, num_tracing_pairs: int) -> dict[str, int]:
+    counts = {"singles": num_singles, "pairs": num_pairs}
+    return {**counts, "tracing_pairs": num_tracing_pairs} if num_tracing_pairs else counts
+
+
+def num_tracing_pairs(header: Mapping[str, Any]) -> int:
+    """How many tracing pairs a header counts: none where it does not speak of them."""
+    number = header["counts"].get("tracing_pairs", 0)
+    if type(number) is not int or number < 0:
+        raise LedgerError(f"The header counts {number!r} tracing pairs")
+    return number
+
+
+def check_header(
+    header: Mapping[str, Any], num_singles: int, num_pairs: int, tracing: int = 0
+) -> None:
     """Checks the header's own part.
 
     Raises:
@@ -44,10 +68,10 @@ def check_header(header: Mapping[str, Any], num_singles: int, num_pairs: int) ->
             not fit the earlier commitments
     """
     read_version(header.get("format"), "ledger")
-    if header["counts"] != {"singles": num_singles, "pairs": num_pairs}:
+    if header["counts"] != _counts(num_singles, num_pairs, tracing):
         raise LedgerError(
-            f"The header counts {header['counts']}, but there are {num_singles} singles and "
-            f"{num_pairs} pairs"
+            f"The header counts {header['counts']}, but there are {num_singles} singles, {num_pairs} pairs and "
+            f"{tracing} tracing pairs"
         )
     earlier = header["earlier_commitments"]
     if (

@@ -21,7 +21,7 @@ from ..errors import LedgerError, ParameterError
 from ..evidence.pair_answers import PairAnswers
 from ..evidence.statement import DERIVED
 from ..evidence.twins import KINDS
-from ..evidence.verdict import Verdict, judge
+from ..evidence.verdict import Verdict
 from ..files import locked
 from .committed import CommittedMarking
 from .file import keep_private, read_ledger_file, refuse_links, write_ledger_file
@@ -38,8 +38,9 @@ from .log import (
     unspent,
     without_words,
 )
-from .protocol import check_protocol, loss_unit
+from .protocol import check_protocol
 from .sides import check_shares
+from .trace_log import LoggedTrace
 
 
 class Ledger(CommittedMarking):
@@ -117,8 +118,31 @@ class Ledger(CommittedMarking):
             write_ledger_file(self.path, content)
             self._reload()
 
-    def record_release(self, digest: str, num_files: int) -> None:
+    @property
+    def traces(self) -> dict[str, LoggedTrace]:
+        """Every attempt to find out whose release something comes from, by id; see :mod:`.trace_log`."""
+        return self._known.traces
+
+    def record(
+        self, event: str, entry_id: str, public: dict[str, Any], private: dict[str, Any]
+    ) -> None:
+        """Adds an entry to the log, after what other processes have added.
+
+        Raises:
+            LedgerError: if the log's rules do not allow it, or the file was altered meanwhile
+        """
+        with locked(self.path):
+            self._reload()
+            self.check_drawn()
+            self._append(event, entry_id, public, private)
+
+    def record_release(self, digest: str, num_files: int, recipient: str | None = None) -> None:
         """Writes a release down, once, by :func:`.release_digest.release_digest`; it takes no position.
+
+        Args:
+            digest: of its files
+            num_files: how many there are
+            recipient (None): whose it is, where each has his own
 
         Raises:
             LedgerError: if it is no digest, or the file was altered meanwhile
@@ -129,7 +153,8 @@ class Ledger(CommittedMarking):
             if any(digest == release.digest for release in self.releases):
                 return
             public = {"digest": digest, "num_files": int(num_files)}
-            self._append("release", secrets.token_hex(8), public, {})
+            private = {} if recipient is None else {"recipient": recipient}
+            self._append("release", secrets.token_hex(8), public, private)
 
     def open_verification(
         self,
@@ -170,7 +195,7 @@ class Ledger(CommittedMarking):
         self.check_recipient()
         verification_id = secrets.token_hex(8)
         wanted = [int(pair) for pair in pairs]
-        protocol = check_protocol(protocol, kind, self._labels())
+        protocol = check_protocol(protocol, kind, self.labels)
         with locked(self.path):
             self._reload()
             if not may_open(wanted, reuse, self.query_order, self.verifications.values()):
@@ -228,7 +253,7 @@ class Ledger(CommittedMarking):
             raise LedgerError(
                 f"These are not the answers that verification {verification_id} was closed with"
             )
-        return self._follow(closed, answers, closed.result["num_left"], closed.result["paper"])
+        return self.judge(closed, answers, closed.result["num_left"], closed.result["paper"])
 
     def close_verification(
         self, verification_id: str, result: Verdict | None, answers: PairAnswers | None = None
@@ -266,7 +291,7 @@ class Ledger(CommittedMarking):
         check_answered_pairs(opened, answers, self.plan)
         check_shares(answers, dict(enumerate(self.pairs)))
         num_left = num_left_after(self.query_order, self.verifications, opened, answers)
-        verdict = self._follow(opened, answers, num_left, paper)
+        verdict = self.judge(opened, answers, num_left, paper)
         if len(answers.pairs) < len(opened.pairs) and verdict.verdict != DERIVED:
             raise LedgerError(
                 f"Verification {verification_id} has answers to {len(answers.pairs)} of {len(opened.pairs)} pairs and is "
@@ -274,27 +299,6 @@ class Ledger(CommittedMarking):
                 "pairs, or give up, which uses all of them"
             )
         return verdict
-
-    def _follow(
-        self,
-        opened: LoggedVerification,
-        answers: PairAnswers,
-        num_left: int,
-        paper: Mapping[str, Any] | None,
-    ) -> Verdict:
-        return judge(
-            self.plan,
-            answers,
-            self.released(),
-            self.covariates(),
-            self.references(),
-            num_left=num_left,
-            position=opened.position,
-            alpha=opened.alpha,
-            paper=paper,
-            caution=opened.protocol.get("caution"),
-            unit=loss_unit(opened.protocol),
-        )
 
     def _opened(self, verification_id: str) -> LoggedVerification:
         verification = self.verifications.get(verification_id)
@@ -326,6 +330,8 @@ class Ledger(CommittedMarking):
         self, event: str, entry_id: str, public: dict[str, Any], private: dict[str, Any]
     ) -> None:
         refuse_links(self.path)
+        first = None if self.coins_at is None else self.coins_at.isoformat()
+        earliest = self.log[-1]["at"] if self.log else first
         entry = new_entry(
             event,
             entry_id,
@@ -333,21 +339,13 @@ class Ledger(CommittedMarking):
             private,
             index=len(self.log),
             previous=self.head,
-            earliest=self.log[-1]["at"]
-            if self.log
-            else None
-            if self.coins_at is None
-            else self.coins_at.isoformat(),
+            earliest=earliest,
             version=self.version,
         )
         log = [*self.log, entry]
         known = self._read_log(log)
         write_ledger_file(self.path, {**self.content(), "log": log, "head": entry["hash"]})
         self.log, self._known = log, known
-
-    def _labels(self) -> set[str]:
-        labels = {image.label for pair in self.pairs for image in pair.asked}
-        return labels.union(self.header.get("classes", ()))
 
     def _read_log(self, log: Sequence[Mapping[str, Any]]) -> Log:
         return read_log(

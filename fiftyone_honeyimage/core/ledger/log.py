@@ -23,6 +23,7 @@ from ..evidence.plan import Plan
 from ..evidence.statement import DERIVED
 from ..evidence.twins import KINDS
 from ..evidence.verdict import Verdict
+from . import trace_log
 from .hashes import VERSION, hash_entry, hash_private, is_digest
 
 _ENTRY_KEYS = {"index", "event", "id", "at", "public", "private_sha256", "previous", "hash"}
@@ -30,12 +31,16 @@ _PUBLIC_KEYS = {
     "release": {"digest", "num_files"},
     "open": {"pairs", "alpha", "reuse"},
     "close": {"concluded", "num_queried"},
+    **trace_log.PUBLIC_KEYS,
 }
 _PRIVATE_KEYS = {
     "release": {"salt"},
     "open": {"salt", "suspect_name", "suspect_digest", "kind", "protocol"},
     "close": {"salt", "result", "answers_sha256"},
+    **trace_log.PRIVATE_KEYS,
 }
+#: Private, where there is one
+_ADDED = {"release": {"recipient"}}
 #: Words that follow from a verdict's numbers, and are no part of what is logged
 WORDS = ("statement", "effect_name")
 
@@ -98,12 +103,14 @@ class LoggedRelease:
         num_files: how many files it has
         at: when it was logged, by the owner's clock, ISO 8601
         index: its place in the log
+        recipient: whose it is, where each has his own; None where details are closed
     """
 
     digest: str
     num_files: int
     at: str
     index: int
+    recipient: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,10 +120,12 @@ class Log:
     Attributes:
         verifications: by id, in the order of their openings
         releases: in the order in which they were logged
+        traces: attempts to find out whose release something comes from, by id
     """
 
     verifications: dict[str, LoggedVerification]
     releases: tuple[LoggedRelease, ...]
+    traces: dict[str, trace_log.LoggedTrace] = field(default_factory=dict)
 
 
 def new_entry(
@@ -133,7 +142,7 @@ def new_entry(
     """Returns a log entry with its hashes, in JSON's own types.
 
     Args:
-        event: "release", "open" or "close"
+        event: "release", "open", "close", or of a tracing "trace" or "traced"
         entry_id: the verification it is about, or a name of the release's own
         public: what every evidence file tells
         private: what only this verification's own evidence tells; it gets a salt
@@ -179,6 +188,7 @@ def read_log(
     """
     verifications: dict[str, LoggedVerification] = {}
     releases: list[LoggedRelease] = []
+    traces: dict[str, trace_log.LoggedTrace] = {}
     previous, latest = commitment, coins_at
     for index, entry in enumerate(log):
         previous = _check_entry(entry, index, previous, version)
@@ -193,14 +203,17 @@ def read_log(
             _read_open(entry, verifications, query_order, plan)
         elif entry["event"] == "close":
             _read_close(entry, verifications, plan)
+        elif entry["event"] in trace_log.PUBLIC_KEYS:
+            positions = {own: item.position for own, item in verifications.items()}
+            trace_log.read_trace(entry, traces, positions)
         else:
             public = entry["public"]
             if not is_digest(public["digest"]) or not _is_count(public["num_files"]):
                 raise LedgerError(f"The log's entry {index} names no release")
-            releases.append(
-                LoggedRelease(public["digest"], public["num_files"], entry["at"], index)
-            )
-    return Log(verifications, tuple(releases))
+            recipient = entry.get("private", {}).get("recipient")
+            digest, num_files = public["digest"], public["num_files"]
+            releases.append(LoggedRelease(digest, num_files, entry["at"], index, recipient))
+    return Log(verifications, tuple(releases), traces)
 
 
 def unspent(
@@ -286,7 +299,10 @@ def _check_entry(entry: Mapping[str, Any], index: int, previous: str, version: i
         raise LedgerError(f"The log's entry {index} has no name or no time")
     if "private" in entry:
         private = entry["private"]
-        if not isinstance(private, Mapping) or set(private) != _PRIVATE_KEYS[event]:
+        if (
+            not isinstance(private, Mapping)
+            or set(private) - _ADDED.get(event, set()) != _PRIVATE_KEYS[event]
+        ):
             raise LedgerError(f"The log was altered at entry {index}: its details are incomplete")
         if hash_private(private, version) != entry["private_sha256"]:
             raise LedgerError(f"The log was altered at entry {index}: its details do not fit")

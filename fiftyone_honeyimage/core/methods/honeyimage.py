@@ -163,8 +163,10 @@ class HoneyImage(Ascent):
         from .crafting import craft_by_ascent
         from .portfolio import unchanged_candidates
 
+        # Recipients are told apart by the crafted ones alone: a portfolio is of pairs that show ownership
+        owned = request.sides[: len(request.sides) - request.num_tracing_pairs]
         share = request.options.unchanged_share
-        unchanged = unchanged_candidates(request.sides, share, request.seed)
+        unchanged = unchanged_candidates(owned, share, request.seed)
         return craft_by_ascent(request, unchanged=unchanged)
 
     def plan_trade_off(self, size: RunSize, options: Any) -> TradeOffPlan:

@@ -27,6 +27,7 @@ class CraftRequest:
             sequence may decode each when it is asked for
         candidate_labels: int64 (K,)
         sides: int64 (M, 2, F), which candidates sides a and b of each pair hold
+        num_tracing_pairs: so many of these, the last ones, tell recipients apart; the others show ownership
         probe_sources: uint8 (H, W, 3) arrays of the images that the method chose to be asked about, read one at a time
         probe_labels: int64 (P,), their classes
         partners: uint8 (H, W, 3) arrays, for each candidate an image that is mixed into it, of any size; read one at
@@ -63,6 +64,7 @@ class CraftRequest:
     executor: Executor | None = None
     trained_dir: Path | None = None
     sides: np.ndarray = field(default_factory=lambda: np.empty((0, 2, 1), dtype=np.int64))
+    num_tracing_pairs: int = 0
     probe_sources: Sequence[np.ndarray] = ()
     probe_labels: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     partners: Sequence[np.ndarray] = ()

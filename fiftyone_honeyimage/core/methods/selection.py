@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -73,6 +73,18 @@ class Candidates:
         """int64 (M, 2, F): for sides a and b of each pair, which of :attr:`rows` they hold."""
         places = np.arange(len(self.singles), len(self.rows))
         return places.reshape(-1, self.files_a_side, 2).transpose(0, 2, 1)
+
+    def with_pairs_shuffled(self, seed: int) -> Candidates:
+        """The same pairs in an order drawn from a seed."""
+        size = self.files_a_side
+        order = np.random.default_rng([seed, 0]).permutation(len(self.pairs) // size)
+        rows = (order[:, None] * size + np.arange(size)).reshape(-1)
+        partners = self.partners
+        if partners.size:
+            own = len(self.singles)
+            both = partners[own:].reshape(-1, 2)[rows].reshape(-1)
+            partners = np.concatenate([partners[:own], both])
+        return replace(self, pairs=self.pairs[rows], partners=partners)
 
 
 def default_num_pairs(num_images: int) -> int:

@@ -96,17 +96,20 @@ def select(
 ) -> Candidates:
     """The method's choice by labels and what the proxies say, among the images that no mask leaves out."""
     method = METHODS[request["method"]]
-    return method.choose(
+    tracing = request.get("num_tracing_pairs", 0)
+    chosen = method.choose(
         np.nan_to_num(hardness, nan=-np.inf),
         labels,
         options=method.Options.read(request),
         num_honeyimages=request["num_honeyimages"],
-        num_pairs=request["num_pairs"],
+        num_pairs=request["num_pairs"] + tracing,
         excluded=masks,
         seed=request["seed"],
         # A method that was written before there were measures takes none
         **({"measures": measures} if measures else {}),
     )
+    # The last pairs tell recipients apart: any of them, and not the least hard
+    return chosen.with_pairs_shuffled(request["seed"]) if tracing else chosen
 
 
 def choose_candidates(

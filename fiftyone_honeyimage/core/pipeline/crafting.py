@@ -96,6 +96,7 @@ def make_images(
         codecs=codecs,
         candidate_labels=loaded.samples.labels[rows],
         sides=candidates.sides,
+        num_tracing_pairs=request.get("num_tracing_pairs", 0),
         probe_sources=probes,
         probe_labels=loaded.samples.labels[candidates.probes],
         partners=partners,

@@ -26,6 +26,7 @@ from ...version import __version__
 from ..codecs import encoder_versions
 from ..device import choose_device
 from ..errors import ParameterError
+from ..evidence.code_words import Code
 from ..evidence.plan import DEFAULT_WEIGHTS, Plan, check_score
 from ..files import TEMPORARY_FILES, file_states, sha256_bytes, sha256_file, write_json_atomic
 from ..fleet import check_folder, check_workers
@@ -84,6 +85,8 @@ def mark(
     coins_at: datetime | str | None = None,
     relays: Sequence[str] = RELAYS,
     earlier_commitments: Sequence[str] = (),
+    code: Code | None = None,
+    num_tracing_pairs: int = 0,
 ) -> Ledger:
     """Marks labelled files, and commits to the pairs and their coins; the originals stay as they are.
 
@@ -108,6 +111,8 @@ def mark(
         relays: whom it is asked of
         earlier_commitments (()): of every marking that this dataset has had, oldest first. Here nobody remembers them: on a
             FiftyOne dataset they are found by themselves
+        code (None), num_tracing_pairs (0): recipients who get a release each, and pairs that tell them apart; then the
+            images of a release are ``ledger.released_images(recipient)``
 
     Returns:
         the ledger, which is the secret; the release holds ``ledger.released_images()`` in place of their originals,
@@ -132,6 +137,7 @@ def mark(
     settings = METHODS[method].Options(**own)
     num_honeyimages = Whole(1).check("num_honeyimages", num_honeyimages)
     num_pairs = Whole(0).check("num_pairs", num_pairs)
+    num_tracing_pairs = check_tracing(code, num_tracing_pairs, num_pairs, num_honeyimages, method)
     input_size = PROXY_SIZE.check("input_size", input_size)
     trade_off = TRADE_OFF.check("trade_off", trade_off)
     seed = SEED.check("seed", seed)
@@ -151,6 +157,7 @@ def mark(
         "method": method,
         "num_honeyimages": num_honeyimages,
         "num_pairs": num_pairs,
+        **({"num_tracing_pairs": num_tracing_pairs} if code else {}),
         "exclude": sorted(exclude),
         "reencode": reencode,
         "thumbnails": thumbnails,
@@ -179,6 +186,7 @@ def mark(
         "hardness": _digest(hardness, np.float64),
         "label_errors": None if label_errors is None else _digest(label_errors, np.bool_),
         "plan": plan.to_dict(),
+        **({"code": asdict(code)} if code else {}),
         "trade_off": trade_off,
         "device": str(choose_device(device)),
         **{name: _digest(values, np.float64) for name, values in measures.items()},
@@ -215,6 +223,7 @@ def mark(
         earlier_commitments=earlier_commitments,
         appointed=coins_source(coins, coins_at),
         weigh=plan.stratum_weights == DEFAULT_WEIGHTS and not plan.unchanged_weights,
+        code=code,
     )
     shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
     for left in partial.rglob(TEMPORARY_FILES):
@@ -253,6 +262,7 @@ def draw_coins_once(
     register: Callable[[str], None] | None = None,
     weigh: bool = False,
     appointed: Callable[[], Beacon] | None = None,
+    code: Code | None = None,
 ) -> Ledger:
     """Draws the coins of the images in a folder and writes its ledger; the last step of a marking.
 
@@ -262,9 +272,10 @@ def draw_coins_once(
         folder: with the manifest
         header: how the marking was made
         plan: is committed too
-        earlier_commitments, register: see :func:`.create_ledger`
         weigh (False): whether a portfolio's strata get their weights from the proxies, see :func:`.weigh_strata`
         appointed (None): names that round when the commitment is written, see :func:`coins_source`
+        earlier_commitments, register, code: see :func:`.create_ledger`; the last ``num_tracing_pairs`` of the header
+            are those of a code
 
     Returns:
         the ledger; that which was written before, if there is one: coins are never drawn twice
@@ -274,8 +285,9 @@ def draw_coins_once(
         return load_ledger(path)
     manifest = read_manifest(folder)
     singles, pairs = read_sides(manifest)
+    first = len(pairs) - header.get("num_tracing_pairs", 0)
     if weigh:
-        plan = weigh_strata(plan, manifest)
+        plan = weigh_strata(plan, manifest, first)
     return create_ledger(
         path,
         {
@@ -284,12 +296,42 @@ def draw_coins_once(
             "python_version": platform.python_version(),
         },
         singles,
-        pairs,
+        pairs[:first],
         plan,
         earlier_commitments=earlier_commitments,
         register=register,
         beacon=None if appointed is None else appointed(),
+        code=code,
+        tracing_pairs=pairs[first:],
     )
+
+
+def check_tracing(
+    code: Code | None, num_tracing_pairs: int, num_pairs: int, num_honeyimages: int, method: str
+) -> int:
+    """Checks the number of tracing pairs and returns it.
+
+    Raises:
+        ParameterError: if it is out of range, there are no recipients for them, a release has no room for so many, or the
+            method's sides are of several images with a secret
+    """
+    if code is not None and METHODS[method].shares_secrets:
+        raise ParameterError(
+            f"method={method!r} gives many images one secret, and recipients are told apart by single images; choose "
+            "another, such as 'honeyimage' or 'unperturbed', or mark without recipients"
+        )
+    num_tracing_pairs = Whole(0).check("num_tracing_pairs", num_tracing_pairs)
+    if (code is None) != (num_tracing_pairs == 0):
+        raise ParameterError(
+            f"num_tracing_pairs is {num_tracing_pairs} with {'no ' if code is None else ''}recipients; tracing pairs tell "
+            "recipients apart, so give both or neither"
+        )
+    if num_pairs + num_tracing_pairs > num_honeyimages:
+        raise ParameterError(
+            f"{num_pairs} pairs and {num_tracing_pairs} tracing pairs put {num_pairs + num_tracing_pairs} HoneyImages in "
+            f"every release, and num_honeyimages is {num_honeyimages}; ask for fewer pairs or more HoneyImages"
+        )
+    return num_tracing_pairs
 
 
 def _open(final: Path, call: Mapping[str, Any]) -> Path:

@@ -24,7 +24,7 @@ _GROUPS = 3
 _LEAST = 6
 
 
-def weigh_strata(plan: Plan, manifest: Mapping[str, Any]) -> Plan:
+def weigh_strata(plan: Plan, manifest: Mapping[str, Any], num_pairs: int | None = None) -> Plan:
     """The plan with strata and weights for the marking's crafted and unchanged pairs.
 
     The in-model has seen both sides of every pair and knows no coin, so that neither do the weights.
@@ -32,6 +32,7 @@ def weigh_strata(plan: Plan, manifest: Mapping[str, Any]) -> Plan:
     Args:
         plan: of a marking
         manifest: of its images, before the coins
+        num_pairs (None): so many pairs show ownership, the first ones; by default all
 
     Returns:
         the plan itself if its test has no strata, or no pair was left as it is
@@ -39,7 +40,7 @@ def weigh_strata(plan: Plan, manifest: Mapping[str, Any]) -> Plan:
     Source: weights proportional to a stratum's effect over its size and one are van Elteren's (Bulletin de l'Institut
     International de Statistique 37, 1960) where the strata's effects are alike, and locally most powerful where not.
     """
-    pairs = read_sides(manifest)[1]
+    pairs = read_sides(manifest)[1][:num_pairs]
     covariates = {number: (a.covariates, b.covariates) for number, (a, b) in enumerate(pairs)}
     unchanged = sum(a.covariates.get(UNCHANGED, 0.0) > 0 for a, _ in pairs)
     if not TESTS[plan.test].stratified or not unchanged:
@@ -54,7 +55,7 @@ def weigh_strata(plan: Plan, manifest: Mapping[str, Any]) -> Plan:
     ).with_strata(covariates)
     strata = plan.strata(range(len(pairs)), covariates)
     assert strata is not None  # its test has some
-    shown = _shown(manifest)
+    shown = _shown(manifest)[: len(pairs)]
     effects = [_effect(shown[strata.of_pairs == number]) for number in range(sum(counts))]
     most = max(effects)
     weights = [max(1, round(MAX_WEIGHT * effect / most)) if most > 0 else 1 for effect in effects]

@@ -29,7 +29,7 @@ from ..suspects import Protocol, Suspect
 from ..suspects.answers import alike
 from ..suspects.journal import Journal, begun_elsewhere
 from .pair_choice import check_reach, choose_pairs
-from .questions import Questions, Suffices, ask_references
+from .questions import Query, Questions, Suffices, ask_references
 from .roles import published_figures
 from .surroundings import Surroundings
 from .trial import Trial, try_out
@@ -44,7 +44,12 @@ def read_twins(ledger: Ledger, pairs: Sequence[int], folder: Path) -> dict[str, 
     Raises:
         LedgerError: if a file is missing or altered
     """
-    images = [image for _, _, image in ledger.queries(pairs)]
+    return read_asked(ledger.queries(pairs), folder)
+
+
+def read_asked(queries: Sequence[Query], folder: Path) -> dict[str, np.ndarray]:
+    """The images of queries by the id of their source sample, see :func:`read_twins`."""
+    images = [image for _, _, image in queries]
     wrong = find_wrong_file(images, folder)
     if wrong is not None:
         raise LedgerError(f"{wrong}; restore the marking's folder '{folder}' from a backup")

@@ -91,6 +91,8 @@ def attach_marking(
         if files:
             dataset.select(list(files)).tag_samples([HONEYIMAGE_TAG, key])
         request = {k: v for k, v in ledger.header.items() if k not in ("format", "plan")}
+        if ledger.recipients:
+            request["recipients"] = list(ledger.recipients)
         enter_in_dataset(
             dataset,
             key,

@@ -15,6 +15,9 @@ import numpy as np
 
 from ...core.codecs import encoder_versions
 from ...core.device import choose_device
+from ...core.errors import ParameterError
+from ...core.evidence.code_words import Code, check_colluders
+from ...core.evidence.collusion import plan_recipients
 from ...core.evidence.plan import Plan
 from ...core.evidence.reach import can_reach, exactness_text, pairs_needed
 from ...core.files import file_states
@@ -34,7 +37,7 @@ from ...core.pipeline.candidates import (
     select,
 )
 from ...core.pipeline.crafting import make_images
-from ...core.pipeline.mark import coins_source, dataset_digest, draw_coins_once
+from ...core.pipeline.mark import check_tracing, coins_source, dataset_digest, draw_coins_once
 from ...core.pipeline.reference_models import check_num_references
 from ...core.training import TrainingConfig
 from ...version import __version__
@@ -106,6 +109,9 @@ def _mark(
     checkpoint_dir: str | Path | None = None,
     coins: str = "local",
     coins_at: datetime | str | None = None,
+    recipients: Sequence[str] = (),
+    colluders: int = 2,
+    num_tracing_pairs: int | None = None,
 ) -> Marking:
     """Makes the marking and enters it in the dataset, all but coins that wait for a public round."""
     check_coins(coins, None if coins == "beacon" else coins_at)
@@ -138,6 +144,7 @@ def _mark(
     # A portfolio's strata are weighed when its pairs are known, and the ledger's plan says how
     weighed = not stratum_weights and getattr(settings, "unchanged_share", 0.0) > 0
     num_references = check_num_references(num_references, score)
+    code = read_code(recipients, colluders, num_tracing_pairs)
 
     check_collection(samples)
     dataset = root_dataset(samples)
@@ -159,9 +166,17 @@ def _mark(
             plan.alpha,
             pairs_needed(plan, plan.alpha, 1),
         )
+    tracing = 0
+    if code is not None:
+        tracing = (
+            default_num_tracing_pairs(code, alpha)
+            if num_tracing_pairs is None
+            else whole_number(num_tracing_pairs, "num_tracing_pairs", 1)
+        )
     if num_honeyimages is None:
-        num_honeyimages = METHODS[method].default_num_honeyimages(len(labeled), num_pairs)
+        num_honeyimages = METHODS[method].default_num_honeyimages(len(labeled), num_pairs + tracing)
     num_honeyimages = whole_number(num_honeyimages, "num_honeyimages", 1)
+    check_tracing(code, tracing, num_pairs, num_honeyimages, method)
     if METHODS[method].shares_secrets and num_pairs:
         secret = METHODS[method].secret
         _logger.info(
@@ -192,6 +207,7 @@ def _mark(
         "num_honeyimages": num_honeyimages,
         "num_pairs": num_pairs,
         "hardness_field": hardness_field,
+        **({"num_tracing_pairs": tracing} if code else {}),
         "exclude": sorted(exclude),
         "reencode": reencode,
         "thumbnails": thumbnails,
@@ -215,15 +231,18 @@ def _mark(
         "encoders": encoder_versions(),
         **({} if coins == "local" else {"coins": coins}),
     }
+    # Beside what the ledger's header says: evidence of ownership opens that, and names no recipient
+    named = {"recipients": list(code.recipients), "colluders": code.colluders} if code else {}
+    call = {**request, **named}
 
-    if waits_for_coins(dataset, honey_key, request):
+    if waits_for_coins(dataset, honey_key, call):
         return load_marking(dataset, honey_key)
     if not any((f / storage.LEDGER).exists() for f in (folder, storage.partial_dir(folder))):
         check_coins(coins, coins_at)
     check_output_place(folder, labeled.filepaths, "output_dir")
     with storage.locked(folder):
         catch_up(dataset)
-        if recover(dataset, honey_key, folder, request):
+        if recover(dataset, honey_key, folder, call):
             make_persistent(dataset)
             return load_marking(dataset, honey_key)
         check_new_key(dataset, honey_key, "honey_key")
@@ -247,7 +266,7 @@ def _mark(
             "Writing": 1,
         }
         bar = StageBar(stages, progress, others="Crafting HoneyImages")
-        with bar, storage.making(folder, request) as partial:
+        with bar, storage.making(folder, call) as partial:
             if not (partial / storage.MANIFEST).exists():
                 make_images(
                     partial,
@@ -287,13 +306,14 @@ def _mark(
                     register=lambda commitment: count_marking(dataset, commitment, count),
                     weigh=weighed,
                     appointed=coins_source(coins, coins_at),
+                    code=code,
                 )
                 storage.complete(partial, folder)
                 try:
                     path = folder / storage.LEDGER
                     told = {k: ledger.header[k] for k in ("beacon",) if k in ledger.header}
                     enter_in_dataset(
-                        dataset, honey_key, folder, {**request, **told}, ledger.commitment, path
+                        dataset, honey_key, folder, {**call, **told}, ledger.commitment, path
                     )
                 except BaseException:
                     # Whatever went wrong, the dataset is left as it was; the files stay for a retry.
@@ -303,3 +323,38 @@ def _mark(
                 (folder / storage.REQUEST).unlink()
                 save_workspace(dataset)
     return load_marking(dataset, honey_key)
+
+
+def read_code(
+    recipients: Sequence[str], colluders: int, num_tracing_pairs: int | None = None
+) -> Code | None:
+    """For whom code words are drawn; None without recipients.
+
+    Raises:
+        ParameterError: if the names or the number of colluders cannot be used
+    """
+    check_colluders(colluders)
+    if not isinstance(recipients, str) and not len(recipients):
+        if num_tracing_pairs:
+            raise ParameterError(
+                f"num_tracing_pairs={num_tracing_pairs!r} goes with recipients; name them, or leave it out"
+            )
+        return None
+    code = Code(recipients if isinstance(recipients, str) else tuple(recipients), colluders)  # type: ignore[arg-type]
+    if colluders > len(code.recipients):
+        raise ParameterError(
+            f"colluders is {colluders}, and there are {len(code.recipients)} recipients; give at most as many"
+        )
+    return code
+
+
+def default_num_tracing_pairs(code: Code, alpha: float) -> int:
+    """Tracing pairs that name one of the colluders with probability 0.9, where nine pairs of ten are read rightly.
+
+    Raises:
+        ParameterError: if no number that is offered does
+    """
+    found = plan_recipients(len(code.recipients), code.colluders, alpha=alpha)
+    if found.num_pairs is None:
+        raise ParameterError(f"{found}; pass num_tracing_pairs")
+    return found.num_pairs

@@ -42,6 +42,8 @@ class Marking:
             :class:`~..core.methods.trade_off.TradeOff`; empty if it was not measured
         survival: transform → mean loss gap under the proxies, and share of HoneyImages that keep their
             effect
+        recipients: who gets a release of his own; nobody where all get the same
+        num_tracing_pairs: pairs that tell them apart; of each every recipient gets one side
         made_persistent: whether the dataset became persistent with the marking; FiftyOne deletes others
         config: the run's whole config
         timestamp: when the run was registered, UTC
@@ -60,6 +62,8 @@ class Marking:
     survival: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     worst: Mapping[str, float | None] = field(default_factory=dict)
     trade_off: Mapping[str, Any] = field(default_factory=dict)
+    recipients: tuple[str, ...] = ()
+    num_tracing_pairs: int = 0
     made_persistent: bool = False
     config: Mapping[str, Any] = field(default_factory=dict)
     timestamp: Any = None
@@ -67,6 +71,7 @@ class Marking:
     def __str__(self) -> str:
         lines = [
             f"{self.num_honeyimages:,} HoneyImages for a release, {self.num_pairs:,} pairs of twins to verify models with",
+            *self._tracing(),
             *self._visibility(),
             *self._effect(),
             f"Ledger, to be backed up and kept secret: {self.ledger_path}",
@@ -104,6 +109,14 @@ class Marking:
         return [
             f"Coins: from round {ledger.beacon.round} of {ledger.beacon.chain.name}, which came out at "
             f"{ledger.beacon.coins_at:%Y-%m-%d %H:%M:%S} UTC"
+        ]
+
+    def _tracing(self) -> list[str]:
+        if not self.recipients:
+            return []
+        return [
+            f"{self.num_tracing_pairs:,} tracing pairs tell the releases of {len(self.recipients)} recipients apart: "
+            f"{', '.join(self.recipients)}"
         ]
 
     def _visibility(self) -> list[str]:
@@ -170,6 +183,8 @@ def load_marking(samples: fo.core.collections.SampleCollection, honey_key: str) 
         survival=results.get("survival", {}),
         worst=results.get("worst", {}),
         trade_off=results.get("trade_off", {}),
+        recipients=tuple(config.get("recipients", ())),
+        num_tracing_pairs=config.get("num_tracing_pairs", 0),
         made_persistent=not config["was_persistent"],
         config=config,
         timestamp=config["timestamp"],
@@ -251,6 +266,9 @@ class LedgerInDataset(Ledger):
         self.__dict__.update(ledger.__dict__)
         self.singles = [here(image) for image in ledger.singles]
         self.pairs = [replace(pair, a=there(pair.a), b=there(pair.b)) for pair in ledger.pairs]
+        self.tracing_pairs = [
+            replace(pair, a=there(pair.a), b=there(pair.b)) for pair in ledger.tracing_pairs
+        ]
 
     def _append(self, *entry: Any) -> None:
         raise LedgerError("this is a copy of the ledger to read; nothing is written with it")
@@ -281,9 +299,17 @@ class OpenMarking:
 
 
 def open_marking(
-    dataset: fo.Dataset, honey_key: str, ledger_path: str | Path | None
+    dataset: fo.Dataset,
+    honey_key: str,
+    ledger_path: str | Path | None,
+    recipient: str | None = None,
 ) -> OpenMarking:
     """Opens a marking with its ledger, which may have been moved to another place.
+
+    Args:
+        dataset, honey_key: the marking
+        ledger_path: the place of its ledger
+        recipient (None): whose release is meant
 
     Raises:
         SamplesError: if there is no such marking, or other tools renamed or deleted its run
@@ -291,4 +317,7 @@ def open_marking(
         ParameterError: if no file can have this path
     """
     marking = load_marking(dataset, honey_key)
-    return OpenMarking(dataset, marking, open_ledger(marking, ledger_path))
+    ledger = open_ledger(marking, ledger_path)
+    if recipient is not None:
+        ledger = ledger.for_recipient(recipient)
+    return OpenMarking(dataset, marking, ledger)

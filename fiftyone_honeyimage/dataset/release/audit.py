@@ -19,7 +19,9 @@ from ...core.codecs import encoder_versions
 from ...core.errors import LedgerError, ReleaseError, SamplesError
 from ...core.files import sha256_file
 from ...core.ledger.ledger import Ledger, load_ledger
+from ...core.ledger.release_digest import read_release
 from ...core.ledger.sides import MarkedImage
+from ...core.ledger.tracing import recipient_of
 from ...core.limits import PROXY_SIZE, SEED, Real, check_path
 from ...core.methods import most_changed
 from ...core.models import Proxy
@@ -80,6 +82,7 @@ def audit_release(
     seed: int,
     device: str | None,
     progress: Progress,
+    recipient: str | None = None,
 ) -> AuditReport:
     """See :func:`fiftyone_honeyimage.audit_release`."""
     _ALPHA.check("alpha", alpha)
@@ -92,6 +95,9 @@ def audit_release(
         _check_hardness_field(samples, hardness_field)
     opened = open_ledger(ledger)
     opened.check_drawn()
+    if opened.recipients and recipient is None:
+        recipient = recipient_of(opened, read_release(check_path("export_dir", export_dir)).digests)
+    opened = opened.for_recipient(recipient)
     dataset = None if samples is None else root_dataset(samples)
     folder = exported_folder(export_dir, opened, dataset)
 

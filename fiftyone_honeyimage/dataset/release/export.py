@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,13 @@ from .fields import check_fields, read_fields
 from .files import ReleasedFile, check_names, count_relabelled, place_files, released_files
 from .formats import check_dataset_type
 from .formats import write as write_release
-from .history import check_against_releases, exposing_releases, published_places, record_release
+from .history import (
+    check_against_releases,
+    exposing_releases,
+    others_releases,
+    published_places,
+    record_release,
+)
 from .read_back import (
     check_copies,
     check_leaks,
@@ -58,6 +64,7 @@ from .read_back import (
     hide_times,
     known_hardness,
 )
+from .report import ReleaseReport
 from .views import check_views, note_view
 from .withheld import check_all_known, check_written, to_release
 
@@ -74,62 +81,6 @@ _FORBIDDEN_MEDIA_OPTIONS = {
 }
 
 
-@dataclass(frozen=True)
-class ReleaseReport:
-    """What a release holds.
-
-    Attributes:
-        export_dir: the folder
-        num_images: files in the release
-        num_honeyimages: how many of them are HoneyImages
-        num_relabelled: how many of them have another label than the original, as the method says
-        num_withheld: how many images of the view were withheld
-        num_other_honeyimages: HoneyImages of other markings that were left out
-        num_left_out: originals that were left out besides: other markings chose them, they are copies of what this
-            one chose, or suspects will be asked about them
-        exposed_by: folders of earlier releases that hold the unmarked originals of this marking's images:
-            whoever has one of them too can tell which images are marked
-        seconds: how long it took
-        commitment: of the ledger; publish or time-stamp it before the release
-        release_digest: over the names and contents of all files of the release; the ledger's log holds it too. It
-            shows later which files were released. Whoever also has both twins of every pair (a user of your App) could
-            try all coins against it: publish it only where nobody can see these
-    """
-
-    export_dir: Path
-    num_images: int
-    num_honeyimages: int
-    num_relabelled: int
-    num_withheld: int
-    num_other_honeyimages: int
-    num_left_out: int
-    exposed_by: tuple[str, ...]
-    seconds: float
-    commitment: str
-    release_digest: str
-
-    def __str__(self) -> str:
-        lines = [
-            f"{self.num_images:,} images in {self.export_dir}, {self.num_honeyimages:,} of them HoneyImages; "
-            f"{self.num_withheld:,} images were withheld"
-        ]
-        if self.num_relabelled:
-            lines.append(f"{self.num_relabelled:,} images have another label than their originals")
-        if self.num_left_out:
-            lines.append(
-                f"{self.num_left_out:,} images were left out besides: other markings chose them, suspects will be asked about them, or they are copies of marked ones"
-            )
-        if self.num_other_honeyimages:
-            lines.append(
-                f"{self.num_other_honeyimages:,} HoneyImages of other markings do not belong to it"
-            )
-        lines += [
-            f"{folder} holds the unmarked originals: whoever has it too can tell which images are marked"
-            for folder in self.exposed_by
-        ]
-        return "\n".join(lines)
-
-
 def export_release(
     samples: fo.core.collections.SampleCollection,
     honey_key: str,
@@ -144,6 +95,7 @@ def export_release(
     fields: Sequence[str],
     unpublished: Collection[str | Path],
     progress: Progress,
+    recipient: str | None = None,
 ) -> ReleaseReport:
     """See :func:`fiftyone_honeyimage.export_release`."""
     start = time.monotonic()
@@ -156,7 +108,7 @@ def export_release(
 
     dataset = root_dataset(samples)
     catch_up(dataset)
-    opened = open_marking(dataset, honey_key, ledger_path)
+    opened = open_marking(dataset, honey_key, ledger_path, recipient)
     check_head(opened.ledger)
     opened.ledger.check_drawn()
     marking, ledger = opened.marking, opened.in_dataset
@@ -175,6 +127,7 @@ def export_release(
     check_view(labeled, ledger)
     view_ids = labeled.ids
     earlier = published_places(opened, unpublished)
+    comparable = others_releases(opened, unpublished)
     check_views(marking.output_dir, view_ids, earlier, honey_key)
     if names == "keep":
         check_no_content_names(labeled, ledger)
@@ -256,6 +209,8 @@ def export_release(
         seconds=time.monotonic() - start,
         commitment=marking.commitment,
         release_digest=read.digest(ledger.version),
+        recipient=recipient,
+        comparable=comparable,
     )
     record_release(
         opened,
@@ -309,7 +264,8 @@ def _take_name(written_to: Path, folder: Path) -> None:
 def _record_in_ledger(ledger: Ledger, folder: Path, read: ReleaseFiles) -> None:
     """Notes a release in its ledger. One that is written is complete: where that fails, a warning is logged."""
     try:
-        ledger.record_release(read.digest(ledger.version), len(read.files))
+        recipient = ledger.recipient or None
+        ledger.record_release(read.digest(ledger.version), len(read.files), recipient)
         note_head(ledger)
     except (HoneyImageError, OSError) as error:
         _logger.warning(

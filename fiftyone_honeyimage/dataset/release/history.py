@@ -21,6 +21,7 @@ from mongoengine.errors import DoesNotExist
 from pymongo.errors import PyMongoError
 
 from ...core.errors import HoneyImageError, ReleaseError, SamplesError
+from ...core.ledger.tracing import num_differing
 from ..identity import DELETED, known_markings, originals, recorded_images
 from ..runs import MARKING, catch_up, changing, find_results, list_keys, root_dataset, run_config
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from ...core.audit import AuditReport
     from ...core.ledger.ledger import Ledger
     from ..marking.marking import OpenMarking
-    from .export import ReleaseReport
+    from .report import ReleaseReport
 
 _RELEASES = "releases"
 
@@ -55,6 +56,7 @@ class Release:
         num_added: originals that were added to the dataset since
         num_deleted: originals that were deleted from it since
         num_edited: originals of which any field was edited since
+        recipient: whose it is; None where everybody gets the same
     """
 
     export_dir: Path
@@ -72,6 +74,7 @@ class Release:
     num_added: int = 0
     num_deleted: int = 0
     num_edited: int = 0
+    recipient: str | None = None
 
     @property
     def is_there(self) -> bool:
@@ -163,6 +166,21 @@ def _published(opened: OpenMarking, unpublished: Collection[str | Path]) -> list
     ]
 
 
+def others_releases(
+    opened: OpenMarking, unpublished: Collection[str | Path] = ()
+) -> tuple[tuple[str, str, int], ...]:
+    """Releases of other recipients that somebody may hold: folder, recipient, and tracing pairs in which theirs has the
+    other side. Whoever holds both sees these; what ownership pairs withhold is in neither."""
+    ledger, own = opened.ledger, opened.ledger.recipient
+    if not own:
+        return ()
+    return tuple(
+        (entry["export_dir"], entry["recipient"], num_differing(ledger, own, entry["recipient"]))
+        for entry in _published(opened, unpublished)
+        if entry.get("recipient") not in (None, own)
+    )
+
+
 def record_release(
     opened: OpenMarking,
     report: ReleaseReport,
@@ -197,6 +215,7 @@ def record_release(
         "reencode": reencode,
         "names": names,
         "encoders": encoder_versions(),
+        **({} if report.recipient is None else {"recipient": report.recipient}),
         # Other markings' images are not in it: see exposing_releases
         "left_out": [
             known.commitment

@@ -134,7 +134,7 @@ def _kept_out(marking: KnownMarking, ledger: Ledger) -> set[str]:
         images = other.marked_images
         digests |= {image.source_sha256 for image in images}
         digests |= {image.marked_sha256 for image in images}
-        digests |= {image.source_sha256 for pair in other.pairs for image in pair.asked}
+        digests |= {image.source_sha256 for pair in other.all_pairs for image in pair.asked}
     return digests - {image.marked_sha256 for image in ledger.released_images()}
 
 

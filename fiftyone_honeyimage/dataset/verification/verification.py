@@ -12,6 +12,7 @@ import fiftyone as fo
 from ...core.evidence.controls import read_comparisons
 from ...core.evidence.decisions import read_decisions
 from ...core.evidence.pair_answers import PairAnswers
+from ...core.evidence.recipients import RecipientVerdict
 from ...core.evidence.statement import word_controls
 from ...core.evidence.verdict import Verdict
 from ...core.ledger.evidence_file import check_new_evidence
@@ -39,6 +40,7 @@ class Verification:
             their loss ``gaps`` (nats), or a ``note`` that says why there are none; empty if none
             were asked for. ``compared`` tells how the "released" and the "withheld" twins compare with them, see
             :class:`~..core.evidence.controls.ControlComparison`
+        recipients: whose release the model comes from, an exact p for each; None where all got the same
     """
 
     verify_key: str
@@ -50,6 +52,7 @@ class Verification:
     config: Mapping[str, Any] = field(default_factory=dict)
     timestamp: Any = None
     random_images: Mapping[str, Any] = field(default_factory=dict)
+    recipients: RecipientVerdict | None = None
 
     @property
     def beside(self) -> str:
@@ -58,6 +61,8 @@ class Verification:
 
     def __str__(self) -> str:
         lines = [f"{self.suspect_name}: {self.verdict.verdict}. {self.verdict.statement}"]
+        if self.recipients is not None:
+            lines.append(str(self.recipients))
         for one in read_decisions(self.verdict.paper):
             says = "would accuse" if one.accuses else "would not accuse"
             lines.append(f"Beside it, and never deciding: {one.rule} {says}: {one.text}")
@@ -77,6 +82,7 @@ def load_verification(
     dataset = root_dataset(samples)
     config = run_config(dataset, verify_key, VERIFICATION)
     results = run_results(dataset, verify_key)
+    whose = results.get("recipients")
     return Verification(
         verify_key=verify_key,
         honey_key=config["honey_key"],
@@ -87,6 +93,7 @@ def load_verification(
         config=config,
         timestamp=config["timestamp"],
         random_images=results.get("random_images") or {},
+        recipients=RecipientVerdict.from_dict(whose) if whose else None,
     )
 
 

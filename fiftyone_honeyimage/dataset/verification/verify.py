@@ -14,6 +14,7 @@ from ...core.errors import ParameterError
 from ...core.files import locked
 from ...core.pipeline.pair_choice import check_choice
 from ...core.pipeline.roles import pair_table
+from ...core.pipeline.trace import STAGE, trace
 from ...core.pipeline.verify import Call, begin, decide
 from ...core.suspects.journal import Journal
 from ...version import __version__
@@ -130,6 +131,7 @@ def verify_model(
         "Querying reference models": 10 * len(others),
         "Querying": 90,
         "Deciding": 1,
+        STAGE: 60 if ledger.recipients else 0,
         "Querying random images": 30 if num_random else 0,
     }
     with (
@@ -140,8 +142,10 @@ def verify_model(
         asked, logged = begun.asked, begun.logged
         verdict = decide(call, begun, journal, skip_failures=skip_failures, report=bar.report)
         rows = pair_table(asked.recorded, ledger.released(), asked.protocol.outputs != "losses")
+        whose = trace(call, begun, journal, skip_failures=skip_failures, report=bar.report)
         results = {
             "verdict": verdict.to_dict(),
+            **({} if whose is None else {"recipients": whose.to_dict()}),
             "pairs": rows,
             "failures": asked.failures,
             "random_images": {},
