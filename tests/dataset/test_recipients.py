@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from beacons import answer, make_quick, relay, sign
 
 import fiftyone_honeyimage as fhi
 from fiftyone_honeyimage.core.images import read_image
 from fiftyone_honeyimage.core.ledger.evidence_file import check_evidence
+from fiftyone_honeyimage.core.pipeline import coins as pipeline_coins
 
 NAMES = ["hospital-a", "hospital-b", "hospital-c"]
 NUM_PAIRS = 16
@@ -251,3 +253,82 @@ def test_what_cannot_be_marked_is_refused_first(
     with pytest.raises(fhi.ParameterError, match=match):
         mark(dataset, **{k: v for k, v in arguments.items() if v is not None or k != "num_steps"})
     assert dataset.list_runs() == []
+
+
+def test_ownership_by_a_public_round_and_recipients_by_code_words(
+    make_dataset: Any, mark: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What everybody gets waits for the round; whose release it is was drawn here, and both are in one ledger."""
+    make_quick(monkeypatch)
+
+    def killed(*_: Any, **__: Any) -> bytes:
+        raise KeyboardInterrupt
+
+    dataset = make_dataset(120, hardness=True)
+    call: dict[str, Any] = {
+        "num_honeyimages": 25,
+        "num_pairs": 12,
+        "num_tracing_pairs": 12,
+        "alpha": 0.01,
+        "recipients": NAMES[:2],
+        "coins": "beacon",
+        "method": "unperturbed",
+        "output_dir": tmp_path / "marking",
+    }
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline_coins, "await_round", killed)
+        with pytest.raises(KeyboardInterrupt):
+            mark(dataset, **call)
+    pending = fhi.load_marking(dataset, "honey")
+    assert pending.pending
+    assert (pending.recipients, pending.num_tracing_pairs) == (tuple(NAMES[:2]), 12)
+    assert "tracing pairs tell the releases" in str(pending)
+    assert "Not finished: the coins are not drawn yet" in str(pending)
+    words = [dict(pair.released) for pair in pending.load_ledger().tracing_pairs]
+    for refused in (
+        lambda: fhi.export_release(
+            dataset, "honey", tmp_path / "early", recipient=NAMES[0], progress=False
+        ),
+        lambda: fhi.trace_copy(dataset, "honey", Path(dataset.first().filepath).parent),
+        lambda: fhi.verify_model(dataset, "honey", lambda batch: batch, "v", progress=False),
+    ):
+        with pytest.raises(fhi.LedgerError, match=r"not drawn yet.*draw_coins"):
+            refused()
+    assert not (tmp_path / "early").exists()
+    with pytest.raises(fhi.ParameterError), relay() as address:
+        mark(dataset, **{**call, "recipients": ["a", "b"]}, relays=[address])  # another call
+
+    number = pending.load_ledger().beacon.round
+    (tmp_path / "round.json").write_bytes(answer(number, sign(number)))
+    with relay() as address:
+        marking = mark(dataset, **call, relays=[address])
+    assert (
+        fhi.draw_coins(dataset, "honey", tmp_path / "round.json").commitment == marking.commitment
+    )
+    assert not marking.pending
+    assert marking.commitment == pending.commitment
+    ledger = marking.load_ledger()
+    assert [dict(pair.released) for pair in ledger.tracing_pairs] == words
+
+    for name in NAMES[:2]:
+        report = fhi.export_release(
+            dataset, "honey", tmp_path / name, recipient=name, progress=False
+        )
+        assert report.num_images == 120 - 24
+    suspect = knows(ledger.released_images(NAMES[1]), marking.output_dir)
+    for number in (1, 2):
+        found = fhi.verify_model(
+            dataset, "honey", suspect, name=f"leaked {number}", insist=True, progress=False
+        )
+        assert found.recipients is not None
+        assert found.recipients.named == (NAMES[1],)
+        path = fhi.export_evidence(dataset, found.verify_key, tmp_path / f"{number}.json")
+        check = check_evidence(path, marking.commitment)
+        assert check.ok, check.failed
+        assert dict(check.facts)["coins"].startswith("beacon: from round")
+        assert "hospital" not in path.read_text(encoding="utf-8")
+    # The second file's log tells that there was a tracing, and not whose release was meant
+    events = [entry["event"] for entry in json.loads(path.read_text(encoding="utf-8"))["log"]]
+    assert events.count("traced") == 1
+    traced = fhi.trace_copy(dataset, "honey", tmp_path / NAMES[0])
+    assert traced.recipients.named == (NAMES[0],)

@@ -17,6 +17,7 @@ from fiftyone_honeyimage.core.methods.selection import (
     select_candidates,
 )
 from fiftyone_honeyimage.core.methods.selection_options import SelectionOptions
+from fiftyone_honeyimage.core.pipeline.candidates import select
 
 
 def test_sides_of_several_files_are_matched_file_by_file(scored):
@@ -222,6 +223,27 @@ def test_diverse_pairs_differ_from_each_other(rule):
     if rule == "spread":
         ranks = np.argsort(np.argsort(-hardness))[diverse.pairs[:, 0]]
         assert (np.bincount(ranks // 200, minlength=4) >= 3).all(), "still over all of hardness"
+
+
+@pytest.mark.parametrize("alike", [{}, {"matched": True, "diverse": True}])
+@pytest.mark.parametrize("rule", RULES)
+def test_tracing_pairs_are_any_of_those_that_the_rule_takes(measured, rule, alike):
+    hardness, labels, measures = measured
+    request = {
+        "method": "unperturbed",
+        **SelectionOptions(rule, **alike).to_dict(),
+        "num_honeyimages": 40,
+        "num_pairs": 30,
+        "seed": 7,
+    }
+    whole = select(hardness, labels, {}, request, measures)
+    traced = {**request, "num_pairs": 18, "num_tracing_pairs": 12}
+    found = select(hardness, labels, {}, traced, measures)
+    assert set(map(tuple, found.pairs)) == set(map(tuple, whole.pairs))
+    np.testing.assert_array_equal(found.singles, whole.singles)
+    assert (found.pairs[:18] != whole.pairs[:18]).any(), "not the last of the ranking"
+    again = select(hardness, labels, {}, traced, measures)
+    np.testing.assert_array_equal(again.pairs, found.pairs)
 
 
 def test_what_a_choice_takes_is_known_before_it_is_made(measured):

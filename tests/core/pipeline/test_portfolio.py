@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fiftyone_honeyimage.core.evidence.code_words import Code
 from fiftyone_honeyimage.core.evidence.plan import Plan
 from fiftyone_honeyimage.core.evidence.twins import UNCHANGED
 from fiftyone_honeyimage.core.images import read_image
@@ -47,7 +48,7 @@ def make(
             tmp_path / name,
             labeled,
             np.random.default_rng(0).exponential(1.0, len(files)),
-            num_honeyimages=PAIRS + 2,
+            num_honeyimages=more.pop("num_honeyimages", PAIRS + 2),
             num_pairs=PAIRS,
             input_size=8,
             options={"num_steps": 3, "step_size": 2, "unchanged_share": share},
@@ -91,6 +92,27 @@ def test_half_of_the_pairs_stay_as_they_are(make: Any, tmp_path: Path) -> None:
 
     make("again", 0.5, Plan(test="stratified_signed_rank"))
     assert read_manifest(tmp_path / "again")["images"] == manifest["images"]
+
+
+def test_tracing_pairs_are_no_part_of_a_portfolio(make: Any, tmp_path: Path) -> None:
+    plan = Plan(test="stratified_signed_rank")
+    more = {"code": Code(("one", "other")), "num_tracing_pairs": 8, "num_honeyimages": PAIRS + 8}
+    ledger, _ = make("traced", 0.5, plan, **more)
+    assert (len(ledger.pairs), len(ledger.tracing_pairs)) == (PAIRS, 8)
+    unchanged = [pair.a.covariates[UNCHANGED] for pair in ledger.all_pairs]
+    assert unchanged == [pair.b.covariates[UNCHANGED] for pair in ledger.all_pairs]
+    assert sum(unchanged[:PAIRS]) == 12
+    assert sum(unchanged[PAIRS:]) == 0, "recipients are told apart by crafted images alone"
+    strata = ledger.plan.strata(range(PAIRS), ledger.covariates())
+    assert strata is not None
+    assert np.bincount(strata.of_pairs).tolist() == [6, 6, 6, 6]
+
+    manifest = read_manifest(tmp_path / "traced")
+    assert weigh_strata(plan, manifest, PAIRS) == ledger.plan
+    for row in manifest["images"]:
+        if row["pair"] is not None and row["pair"] >= PAIRS:
+            row.update(proxy_loss=9.0, in_loss=0.0, hardness=9.0, original_loss=9.0)
+    assert weigh_strata(plan, manifest, PAIRS) == ledger.plan, "they enter nothing"
 
 
 def test_other_tests_and_weights_are_left_alone(make: Any) -> None:

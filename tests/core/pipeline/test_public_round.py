@@ -11,6 +11,8 @@ import pytest
 from beacons import answer, make_quick, relay, sign
 
 from fiftyone_honeyimage.core.errors import BeaconError, LedgerError, ParameterError
+from fiftyone_honeyimage.core.evidence.code_words import Code
+from fiftyone_honeyimage.core.ledger.creation import create_ledger
 from fiftyone_honeyimage.core.ledger.ledger import load_ledger
 from fiftyone_honeyimage.core.pipeline import coins, crafting
 from fiftyone_honeyimage.core.pipeline.labeled import LabeledSamples
@@ -75,6 +77,76 @@ def test_killed_while_it_waits_it_goes_on(
     assert not (tmp_path / "marked" / "request.json").exists()
     coins.draw_by_hand(pending, answer(number, sign(number)).decode())
     assert pending.released() == ledger.released()
+
+
+def test_a_round_decides_what_everybody_gets_and_code_words_are_there_before(
+    call: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any, **__: Any) -> bytes:
+        raise KeyboardInterrupt
+
+    names = ("hospital-a", "hospital-b")
+    more = {"code": Code(names), "num_tracing_pairs": 6, "num_honeyimages": 15}
+    with monkeypatch.context() as patch:
+        patch.setattr(coins, "await_round", killed)
+        with pytest.raises(KeyboardInterrupt):
+            call(**more)
+    path = tmp_path / "marked" / "ledger.json"
+    pending = load_ledger(path)
+    assert pending.pending
+    assert {"beacon", "tracing"} < set(pending.header)
+    assert pending.header["counts"] == {"singles": 1, "pairs": 8, "tracing_pairs": 6}
+    assert all(pair.released == {} and pair.lot is not None for pair in pending.pairs)
+    assert all(pair.lot is None for pair in pending.tracing_pairs)
+    words = [dict(pair.released) for pair in pending.tracing_pairs]
+    assert all(set(word) == set(names) for word in words)
+    for refused in (
+        lambda: pending.released_images("hospital-a"),
+        lambda: pending.for_recipient("hospital-a"),
+        lambda: pending.record_release("0" * 64, 3, "hospital-a"),
+        lambda: pending.record("trace", "0" * 16, {"subject": "copy", "draws": 1, "seed": 1}, {}),
+    ):
+        with pytest.raises(BeaconError, match="not drawn yet"):
+            refused()
+    assert load_ledger(path).log == []
+
+    with relay() as address:
+        ledger = call(relays=[address], **more)
+    assert ledger.commitment == pending.commitment
+    assert [dict(pair.released) for pair in ledger.tracing_pairs] == words
+    one, other = (set(ledger.released_images(name)) for name in names)
+    for pair in ledger.pairs:
+        (ours,), (theirs,) = pair.released_side().files, pair.withheld_side().files
+        assert {ours} <= one & other
+        assert theirs not in one | other
+    for pair in ledger.tracing_pairs:
+        sides = dict(zip("ab", (pair.a.files[0], pair.b.files[0]), strict=True))
+        for name, held in zip(names, (one, other), strict=True):
+            assert sides[pair.released[name]] in held
+            assert len(held & set(sides.values())) == 1
+
+    content = path.read_text(encoding="utf-8")
+    word = words[0]["hospital-a"]
+    swapped = content.replace(
+        f'"hospital-a": "{word}"', f'"hospital-a": "{"b" if word == "a" else "a"}"', 1
+    )
+    assert swapped != content
+    path.write_text(swapped, encoding="utf-8")
+    with pytest.raises(LedgerError, match="altered"):
+        load_ledger(path)
+
+
+def test_a_marking_has_one_kind_of_recipients(call: Callable[..., Any], tmp_path: Path) -> None:
+    ledger = call(coins="local", code=Code(("a", "b")), num_tracing_pairs=2, num_honeyimages=10)
+    sides = [(pair.a, pair.b) for pair in ledger.pairs]
+    traced = [(pair.a, pair.b) for pair in ledger.tracing_pairs]
+    for more, match in (
+        ({"recipients": ("a", "b")}, "named by code"),
+        ({"code": None}, "2 tracing pairs with no recipients"),
+    ):
+        given = {"code": Code(("a", "b")), "tracing_pairs": traced, **more}
+        with pytest.raises(LedgerError, match=match):
+            create_ledger(tmp_path / "new.json", {}, [], sides, ledger.plan, **given)
 
 
 def test_a_round_that_does_not_come_is_asked_for_again(
