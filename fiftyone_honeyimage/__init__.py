@@ -34,6 +34,7 @@ from .sdk.release import (
     audit_release,
     export_release,
     list_releases,
+    stamp,
 )
 from .sdk.runs import (
     delete_run,
@@ -80,6 +81,7 @@ __all__ = [
     "read_note",
     "rename_run",
     "save_workspace",
+    "stamp",
     "verify_model",
     "white_box_suspect",
     "write_note",

@@ -1,4 +1,4 @@
-"""python -m fiftyone_honeyimage demo | protect | verify | list | check"""
+"""python -m fiftyone_honeyimage demo | protect | stamp | verify | list | check"""
 
 from __future__ import annotations
 
@@ -90,7 +90,24 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--head", help="a head of the log that was published")
     check.add_argument("--release", help="the folder of the release")
     check.add_argument("--images", help="a folder with the files of the opened images")
+    check.add_argument(
+        "--roots",
+        nargs="+",
+        help="files with root certificates of time-stamp authorities, PEM or DER",
+    )
     check.set_defaults(run=_check)
+
+    stamp = commands.add_parser(
+        "stamp", help="have commitment, releases and log dated by time-stamp authorities"
+    )
+    stamp.add_argument("dataset", help="name of a FiftyOne dataset")
+    stamp.add_argument("honey_key")
+    stamp.add_argument(
+        "--what", nargs="+", default=["commitment", "releases", "head"], help="what is dated"
+    )
+    stamp.add_argument("--authorities", nargs="+", help="names or addresses of authorities")
+    stamp.add_argument("--roots", nargs="+", default=[], help="as for check")
+    stamp.set_defaults(run=_stamp)
     return parser
 
 
@@ -160,6 +177,15 @@ def _verify(args: argparse.Namespace) -> int:
     return 0
 
 
+def _stamp(args: argparse.Namespace) -> int:
+    from . import stamp
+
+    choice = {} if args.authorities is None else {"authorities": args.authorities}
+    report = stamp(_load(args.dataset), args.honey_key, args.what, roots=args.roots, **choice)
+    _report(report)
+    return 0 if report.stamped or report.already else 1
+
+
 def _list(args: argparse.Namespace) -> int:
     from . import list_runs
 
@@ -177,13 +203,14 @@ def _check(args: argparse.Namespace) -> int:
         head=args.head,
         release=args.release,
         images=args.images,
+        roots=args.roots,
     )
     if result.compared:
         _say(f"compared with what was given: {', '.join(result.compared)}")
     else:
         _say(
             "NOTHING WAS COMPARED with anything that was published: whoever wrote this file could have "
-            "made all of it up. Give --commitment, --head, --release, --images"
+            "made all of it up. Give --commitment, --head, --release, --images, --roots"
         )
     for title, lines in (
         ("holds", result.held),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from ..errors import HoneyImageError, LedgerError
@@ -26,6 +27,7 @@ from .log import (
 )
 from .protocol import check_bound, check_protocol, loss_unit
 from .sides import EVERYBODY, Pair, check_images, check_shares, read_pair, read_query_order
+from .stamps import Stamp, read_entries, stamped_things
 
 _KEYS = {
     "format",
@@ -38,6 +40,8 @@ _KEYS = {
     "verification_id",
     "answers",
 }
+#: What stands there only where there is any
+_OPTIONAL = {"stamps"}
 #: Numbers may differ by this much between versions of NumPy and processors
 _RELATIVE_TOLERANCE = 1e-9
 
@@ -64,6 +68,10 @@ class Checker:
         self.releases: list[tuple[LoggedRelease, bool]]
         self.protocol: dict[str, Any]
         self.verdict: Verdict
+        self.stamps: tuple[Stamp, ...] = ()
+        #: When the coins were thrown by public randomness, for the stamps to lie before; None where the owner drew them
+        self.coins_at: datetime | None = None
+        self.dates: tuple[tuple[str, str], ...] = ()
 
     def run(self) -> bool:
         """Takes every step, up to the first that fails; whether none did."""
@@ -106,9 +114,11 @@ class Checker:
         self.failed += compared.failed
 
     def _complete(self) -> None:
-        if set(self.content) != _KEYS:
-            wrong = ", ".join(sorted(_KEYS.symmetric_difference(self.content)))
-            raise LedgerError(f"missing or unknown: {wrong}")
+        wrong = _KEYS.symmetric_difference(set(self.content) - _OPTIONAL)
+        if wrong:
+            raise LedgerError(f"missing or unknown: {', '.join(sorted(wrong))}")
+        if "stamps" in self.content:
+            self.stamps = read_entries(self.content["stamps"])
 
     def _commitment(self) -> None:
         if hash_leaves(self.content["leaf_hashes"], self.version) != self.content["commitment"]:
@@ -166,6 +176,12 @@ class Checker:
         self.releases = [(release, release.index < self.opening) for release in log.releases]
         if self.opened.suspect_name is None or self.closed.result is None:
             raise LedgerError("the log's details of this verification are missing")
+        things = stamped_things(self.content["commitment"], entries)
+        for stamp in self.stamps:
+            if stamp.digest not in things:
+                raise LedgerError(
+                    f"a time-stamp is of {stamp.digest}, which is neither commitment, release nor entry of this log"
+                )
 
     def _asking(self) -> None:
         labels = {image.label for pair in self.pairs.values() for image in pair.asked}

@@ -55,7 +55,7 @@ class EvidenceCheck:
         held: what was recomputed and fits
         failed: what does not fit, and why
         not_checked: what the file cannot show
-        compared: what was given to compare with: "commitment", "head", "release", "images"
+        compared: what was given to compare with: "commitment", "head", "release", "images", "roots"
         facts: (name, value) of what the evidence is about; empty unless the file holds
         verdict: the verdict as recomputed; None unless everything held
     """
@@ -86,6 +86,12 @@ def sum_up(checker: Checker, given: tuple[str, ...]) -> EvidenceCheck:
         )
     if "commitment" in given:
         not_checked.insert(0, "when the commitment was published")
+    if checker.stamps and "roots" not in given:
+        not_checked.insert(
+            0,
+            f"the {len(checker.stamps)} time-stamps in the file: give the root certificates of the authorities that you "
+            "trust (--roots)",
+        )
     return EvidenceCheck(
         tuple(checker.held),
         tuple(checker.failed),
@@ -226,6 +232,7 @@ def _facts(checker: Checker) -> tuple[tuple[str, str], ...]:
             )
             for release, before in checker.releases
         ),
+        *checker.dates,
         ("opened", f"{suspect.opened_at}, by the owner's clock"),
         (
             "attempts",
