@@ -30,6 +30,7 @@ LAYERS = (
     "dataset.release",
     "dataset.verification",
     "dataset.management",
+    "checker",
     "public",
     "sdk",
     "",
