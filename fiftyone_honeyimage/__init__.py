@@ -46,6 +46,7 @@ from .sdk.runs import (
 )
 from .sdk.verification import (
     evaluate_known_models,
+    export_bundle,
     export_evidence,
     load_verification,
     verify_model,
@@ -69,6 +70,7 @@ __all__ = [
     "compute_hardness",
     "delete_run",
     "evaluate_known_models",
+    "export_bundle",
     "export_evidence",
     "export_release",
     "generate_honeyimages",

@@ -1,4 +1,4 @@
-"""python -m fiftyone_honeyimage demo | protect | stamp | verify | list | check"""
+"""python -m fiftyone_honeyimage demo | protect | stamp | verify | list | check | bundle"""
 
 from __future__ import annotations
 
@@ -96,6 +96,17 @@ def _parser() -> argparse.ArgumentParser:
         help="files with root certificates of time-stamp authorities, PEM or DER",
     )
     check.set_defaults(run=_check)
+
+    bundle = commands.add_parser(
+        "bundle", help="check evidence and put it into a zip with a report and a checker"
+    )
+    bundle.add_argument("evidence")
+    bundle.add_argument("zip", help="a new file")
+    bundle.add_argument("--commitment", help="as for check")
+    bundle.add_argument("--images", help="the marking's folder, to put the opened images in")
+    bundle.add_argument("--roots", nargs="+", help="as for check")
+    bundle.add_argument("--no-pdf", action="store_true", help="write the report in HTML alone")
+    bundle.set_defaults(run=_bundle)
 
     stamp = commands.add_parser(
         "stamp", help="have commitment, releases and log dated by time-stamp authorities"
@@ -226,6 +237,23 @@ def _check(args: argparse.Namespace) -> int:
     else:
         _say("no verdict: see what FAILS")
     return 0 if result.ok else 1
+
+
+def _bundle(args: argparse.Namespace) -> int:
+    from .core.bundle.bundle import write_bundle
+
+    written = write_bundle(
+        args.evidence,
+        args.zip,
+        images=args.images,
+        roots=args.roots,
+        commitment=args.commitment,
+        pdf=False if args.no_pdf else None,
+    )
+    _report(written)
+    if written.check.verdict is not None:
+        _say(f"{written.check.verdict.verdict}: {written.check.verdict.statement}")
+    return 0
 
 
 def _say(text: object, title: str = "") -> None:

@@ -25,6 +25,7 @@ LAYERS = (
     "core.suspects",
     "core.pipeline",
     "core.audit",
+    "core.bundle",
     "dataset",
     "dataset.marking",
     "dataset.release",
