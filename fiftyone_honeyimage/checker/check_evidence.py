@@ -26,9 +26,11 @@ import re
 import statistics
 import sys
 import unicodedata
+from collections.abc import Iterator
 from datetime import datetime
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 VERSIONS = (2, 3)
 KEYS = (
@@ -65,7 +67,7 @@ class NoEvidenceError(Exception):
     """There is nothing to check."""
 
 
-def need(fits, words):
+def need(fits: Any, words: str) -> None:
     if not fits:
         raise MisfitError(words)
 
@@ -73,15 +75,15 @@ def need(fits, words):
 # ---------------------------------------------------------------- JSON and hashes
 
 
-def parse(text):
+def parse(text: str) -> dict[str, Any]:
     """A JSON object in which no key occurs twice and no number is NaN or infinite by name."""
 
-    def unique(items):
+    def unique(items: Any) -> dict[str, Any]:
         if len(dict(items)) != len(items):
             raise ValueError("a key occurs twice")
         return dict(items)
 
-    def refuse(constant):
+    def refuse(constant: Any) -> None:
         raise ValueError(f"{constant} is not JSON")
 
     value = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
@@ -90,7 +92,7 @@ def parse(text):
     return value
 
 
-def number_text(value):
+def number_text(value: float) -> str:
     """A float as ECMAScript writes it (RFC 8785, section 3.2.2.3)."""
     need(math.isfinite(value), "a number is not finite")
     if value == 0:
@@ -124,13 +126,13 @@ ESCAPES = {
 }
 
 
-def string_text(value):
+def string_text(value: str) -> str:
     return (
         '"' + "".join(ESCAPES.get(c) or (f"\\u{ord(c):04x}" if c < " " else c) for c in value) + '"'
     )
 
 
-def canonical_text(value):
+def canonical_text(value: Any) -> str:
     """RFC 8785."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
@@ -149,41 +151,41 @@ def canonical_text(value):
     raise MisfitError(f"{value!r} is no JSON")
 
 
-def canonical(value, version):
+def canonical(value: Any, version: int) -> bytes:
     if version == 2:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return text.encode("ascii")
     return canonical_text(value).encode("utf-8")
 
 
-def digest(kind, value, version):
+def digest(kind: Any, value: Any, version: int) -> str:
     line = f"fiftyone-honeyimage {kind} {version}\n".encode("ascii")
     return hashlib.sha256(line + canonical(value, version)).hexdigest()
 
 
-def is_digest(value):
+def is_digest(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 
-def is_count(value):
+def is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def is_share(value):
+def is_share(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
 
 
-def is_object(value):
+def is_object(value: Any) -> dict[str, Any]:
     need(isinstance(value, dict), f"a JSON object is needed, not {value!r:.100}")
     return dict(value)
 
 
-def to_float(value):
+def to_float(value: Any) -> Any:
     """JSON knows no whole numbers of its own: 2.0 may come back as 2."""
     return float(value) if type(value) is int else value
 
 
-def check_text(value):
+def check_text(value: Any) -> None:
     """Every text can be written as UTF-8."""
     if isinstance(value, str):
         need(not any("\ud800" <= c <= "\udfff" for c in value), f"{value!a:.100} is no text")
@@ -196,7 +198,7 @@ def check_text(value):
             check_text(item)
 
 
-def check_keys(values, keys, what):
+def check_keys(values: Any, keys: Any, what: str) -> Any:
     need(isinstance(values, dict), f"{what} must be a JSON object, not {values!r:.100}")
     wrong = set(keys).symmetric_difference(values)
     need(not wrong, f"{what} lacks or does not know: {', '.join(map(str, wrong))[:200]}")
@@ -209,7 +211,7 @@ def check_keys(values, keys, what):
 class Plan:
     """What was fixed before the release."""
 
-    def __init__(self, values):
+    def __init__(self, values: Any) -> None:
         need(isinstance(values, dict), "a plan must be a JSON object")
         values = {
             "score": "loss",
@@ -256,14 +258,14 @@ class Plan:
         for value in self.fit.values():
             need(type(value) in (int, float) and math.isfinite(value), "a fit is finite numbers")
 
-    def test_for(self, kind):
+    def test_for(self, kind: Any) -> str:
         need(kind in KINDS, f"there are no {kind!r:.100}")
         return TESTS[self.test] if kind == "labels" else self.test
 
-    def is_adjusted(self, kind):
+    def is_adjusted(self, kind: Any) -> bool:
         return kind == "scores" and self.adjustment != "none"
 
-    def alpha_for(self, requested):
+    def alpha_for(self, requested: Any) -> Any:
         if requested is None:
             return self.alpha
         check_alpha(requested)
@@ -273,7 +275,7 @@ class Plan:
         return requested
 
 
-def check_alpha(alpha):
+def check_alpha(alpha: Any) -> None:
     need(not isinstance(alpha, bool) and isinstance(alpha, (int, float)), "alpha is no number")
     need(0 < alpha <= MAX_ALPHA, f"alpha must lie above 0 and be at most {MAX_ALPHA}")
 
@@ -282,7 +284,15 @@ def check_alpha(alpha):
 
 
 class Image:
-    def __init__(self, sample_id, label, file, source_sha256, marked_sha256, source_label=None):
+    def __init__(
+        self,
+        sample_id: Any,
+        label: Any,
+        file: Any,
+        source_sha256: Any,
+        marked_sha256: Any,
+        source_label: Any = None,
+    ) -> None:
         for value in (sample_id, label, file):
             need(isinstance(value, str) and value, "an image needs id, label and file in words")
         if source_label is not None:
@@ -298,7 +308,9 @@ class Image:
 
 
 class Side:
-    def __init__(self, files, secret, covariates, probes=(), references=None):
+    def __init__(
+        self, files: Any, secret: Any, covariates: Any, probes: Any = (), references: Any = None
+    ) -> None:
         self.files, self.probes = files, probes
         self.secret, self.covariates, self.references = secret, covariates, references
         need(files, "a side needs a file at least")
@@ -306,11 +318,11 @@ class Side:
             need(type(value) is float and 0 <= value < math.inf, "a covariate is a loss")
 
     @property
-    def asked(self):
+    def asked(self) -> Any:
         return self.probes or self.files
 
 
-def read_references(entry):
+def read_references(entry: Any) -> Any:
     """(losses, members) of the reference models on one side."""
     values = is_object(entry)
     losses = tuple(map(to_float, values.pop("losses")))
@@ -322,7 +334,7 @@ def read_references(entry):
     return losses, members
 
 
-def read_side(entry):
+def read_side(entry: Any) -> Side:
     values = is_object(entry)
     files = tuple(Image(**image) for image in values.pop("files"))
     covariates = {k: to_float(v) for k, v in is_object(values.pop("covariates")).items()}
@@ -336,7 +348,7 @@ def read_side(entry):
 
 
 class Pair:
-    def __init__(self, entry, version):
+    def __init__(self, entry: Any, version: int) -> None:
         need(type(entry["index"]) is int, "a pair's index is no whole number")
         check_keys(entry, ("index", "a", "b", "released"), "a pair")
         if version > 2:
@@ -350,15 +362,15 @@ class Pair:
             need(isinstance(side, str) and side in ("a", "b"), f"released is {side!r:.100}")
 
     @property
-    def out(self):
+    def out(self) -> Side:
         return self.sides[self.released[""]]
 
     @property
-    def kept(self):
+    def kept(self) -> Side:
         return self.sides["b" if self.released[""] == "a" else "a"]
 
 
-def check_images(pairs):
+def check_images(pairs: Any) -> None:
     """No image twice, twins alike, no withheld file in the release under another name."""
     sides = [side for pair in pairs for side in (pair.sides["a"], pair.sides["b"])]
     released = [image for side in sides for image in side.files]
@@ -382,7 +394,7 @@ def check_images(pairs):
 # ---------------------------------------------------------------- log
 
 
-def unspent(order, verifications):
+def unspent(order: Any, verifications: Any) -> list[int]:
     spent = {pair for item in verifications for pair in item["pairs"][: item["num_queried"]]}
     return [index for index, _ in order if index not in spent]
 
@@ -400,7 +412,7 @@ PRIVATE = {
 ENTRY = {"index", "event", "id", "at", "public", "private_sha256", "previous", "hash"}
 
 
-def read_log(entries, commitment, order, plan, version):
+def read_log(entries: Any, commitment: Any, order: Any, plan: Plan, version: int) -> Any:
     """(verifications by id, releases): every entry's hashes, and the rules by which it may be there."""
     verifications: dict = {}
     releases, previous, latest = [], commitment, None
@@ -421,7 +433,7 @@ def read_log(entries, commitment, order, plan, version):
     return verifications, releases
 
 
-def check_entry(entry, index, previous, version):
+def check_entry(entry: Any, index: Any, previous: Any, version: int) -> None:
     altered = f"the log was altered at entry {index}"
     need(isinstance(entry, dict) and set(entry) - {"private"} == ENTRY, altered)
     need(type(entry["index"]) is int and entry["index"] == index, altered)
@@ -439,7 +451,7 @@ def check_entry(entry, index, previous, version):
         need(digest("log detail", private, version) == entry["private_sha256"], altered)
 
 
-def read_open(entry, verifications, order, plan):
+def read_open(entry: Any, verifications: Any, order: Any, plan: Plan) -> None:
     public, private = entry["public"], entry.get("private")
     pairs = tuple(public["pairs"])
     need(entry["id"] not in verifications, "a verification is opened twice")
@@ -475,7 +487,7 @@ def read_open(entry, verifications, order, plan):
     }
 
 
-def read_close(entry, verifications, plan):
+def read_close(entry: Any, verifications: Any, plan: Plan) -> None:
     public, private = entry["public"], entry.get("private")
     opened = verifications.get(entry["id"])
     need(opened is not None and not opened["closed"], "what is closed was not open")
@@ -511,7 +523,7 @@ VERDICT = (
 )
 
 
-def read_verdict(result):
+def read_verdict(result: Any) -> dict[str, Any]:
     """A recorded verdict, which must not contradict itself."""
     verdict = dict(check_keys({"paper": {}, **is_object(result)}, VERDICT, "a verdict"))
     need("paper" in result, "a verdict lacks the paper's figures")
@@ -538,7 +550,7 @@ def read_verdict(result):
     return verdict
 
 
-def adjusted(p_value, position):
+def adjusted(p_value: Any, position: Any) -> float:
     need(0 <= p_value <= 1, "a p-value is no probability")
     need(is_count(position) and position >= 1, "verifications are counted from 1")
     return min(1.0, position * (position + 1) * p_value)
@@ -563,7 +575,7 @@ OUTPUTS = {
 }
 
 
-def check_protocol(protocol, kind, labels):
+def check_protocol(protocol: Any, kind: Any, labels: Any) -> None:
     check_keys(protocol, PROTOCOL, "the protocol")
     classes = protocol["classes"]
     need(isinstance(classes, dict), "classes are no object")
@@ -592,7 +604,7 @@ def check_protocol(protocol, kind, labels):
     )
 
 
-def check_input(protocol):
+def check_input(protocol: Any) -> None:
     size = protocol["input_size"]
     if size is not None:
         need(isinstance(size, list) and len(size) == 2, "input_size is no pair")
@@ -608,7 +620,7 @@ def check_input(protocol):
     need(is_count(batch) and 1 <= batch <= 4096, "batch_size is 1 to 4096")
 
 
-def check_unmarked(unmarked):
+def check_unmarked(unmarked: Any) -> None:
     need(isinstance(unmarked, dict), "unmarked is no object")
     if not unmarked:
         return
@@ -627,7 +639,7 @@ def check_unmarked(unmarked):
 
 
 class Answers:
-    def __init__(self, values):
+    def __init__(self, values: Any) -> None:
         check_keys(values, ("kind", "pairs", "a", "b"), "the answers")
         self.kind, self.pairs = values["kind"], tuple(values["pairs"])
         need(self.kind in KINDS, "the answers are of an unknown kind")
@@ -654,11 +666,11 @@ class Answers:
             if not lost
         ]
 
-    def plain(self):
+    def plain(self) -> dict[str, Any]:
         return {"kind": self.kind, "pairs": list(self.pairs), "a": list(self.a), "b": list(self.b)}
 
 
-def check_shares(answers, pairs):
+def check_shares(answers: Answers, pairs: Any) -> None:
     """A side of several images gives a share of them, one of one image a boolean."""
     if answers.kind != "labels":
         return
@@ -675,17 +687,17 @@ def check_shares(answers, pairs):
 # ---------------------------------------------------------------- scores
 
 
-def phi(loss):
+def phi(loss: float) -> float:
     """The logit-scaled confidence of a loss in nats."""
     loss = max(loss, 1e-6)
     return -loss - math.log(-math.expm1(-loss))
 
 
-def mean(values):
+def mean(values: Any) -> float:
     return math.fsum(values) / len(values)
 
 
-def split(references, transform):
+def split(references: Any, transform: Any) -> Any:
     """(seen, unseen): what models said that had seen the side, and what the others said."""
     losses, members = references
     seen = [transform(x) for x, member in zip(losses, members, strict=True) if member]
@@ -694,17 +706,17 @@ def split(references, transform):
     return seen, unseen
 
 
-def squares(values, center):
+def squares(values: Any, center: float) -> float:
     return math.fsum((x - center) * (x - center) for x in values)
 
 
-def pooled_std(groups):
+def pooled_std(groups: Any) -> float:
     freedom = sum(len(group) - 1 for group in groups)
     need(freedom >= 1, "a spread needs two models")
     return math.sqrt(math.fsum(squares(group, mean(group)) for group in groups) / freedom)
 
 
-def center_and_std(values, name, plan, number):
+def center_and_std(values: Any, name: str, plan: Plan, number: int) -> tuple[float, float]:
     center = mean(values)
     std = fitted(plan, name)
     if number >= PER_IMAGE:
@@ -712,17 +724,17 @@ def center_and_std(values, name, plan, number):
     return center, max(std, LEAST_STD)
 
 
-def fitted(plan, name):
+def fitted(plan: Plan, name: str) -> float:
     need(name in plan.fit, f"the plan lacks {name!r}, which the score learns from all sides")
     return float(plan.fit[name])
 
 
-def log_normal(x, center, std):
+def log_normal(x: float, center: float, std: float) -> float:
     z = (x - center) / std
     return -z * z / 2 - math.log(2 * math.pi) / 2 - math.log(std)
 
 
-def log_upper(z):
+def log_upper(z: float) -> float:
     """log P(Z > z) of a standard normal Z."""
     if z < -1:
         return math.log1p(-math.erfc(-z / math.sqrt(2)) / 2)
@@ -734,14 +746,14 @@ def log_upper(z):
     return -square / 2 - math.log(z) - math.log(2 * math.pi) / 2 + math.log(series)
 
 
-def log_student(x, freedom, center, scale):
+def log_student(x: float, freedom: float, center: float, scale: float) -> float:
     t = (x - center) / scale
     constant = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)
     constant -= math.log(freedom * math.pi) / 2 + math.log(scale)
     return constant - (freedom + 1) / 2 * math.log1p(t * t / freedom)
 
 
-def log_predictive(x, values, plan, name):
+def log_predictive(x: float, values: Any, plan: Plan, name: str) -> float:
     prior, weight = fitted(plan, f"mean_{name}"), fitted(plan, f"weight_{name}")
     number, center = len(values), mean(values)
     kappa, alpha = weight + number, 2.0 + number / 2
@@ -751,11 +763,11 @@ def log_predictive(x, values, plan, name):
     return log_student(x, 2 * alpha, (weight * prior + number * center) / kappa, scale)
 
 
-def expit(x):
+def expit(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
-def score(name, value, references, plan):
+def score(name: str, value: Any, references: Any, plan: Plan) -> float:
     """One number a side, lower on what a model has seen."""
     if name == "loss":
         return value
@@ -784,7 +796,7 @@ def score(name, value, references, plan):
     return -expit(fitted(plan, "intercept") + fitted(plan, "slope") * x)
 
 
-def learn(name, sides):
+def learn(name: str, sides: Any) -> dict[str, float]:
     """What a score learns from the reference models' losses on all sides, before the coins."""
     if name == "model_loss":
         for side in sides:
@@ -814,7 +826,7 @@ def learn(name, sides):
     return fit_logistic(values)
 
 
-def fit_logistic(values):
+def fit_logistic(values: Any) -> dict[str, float]:
     center = mean([x for x, _ in values])
     scale = max(math.sqrt(squares([x for x, _ in values], center) / len(values)), 1e-6)
     rows = [((x - center) / scale, 1.0 if member else 0.0) for x, member in values]
@@ -839,7 +851,7 @@ def fit_logistic(values):
     raise MisfitError("the attack model does not settle")
 
 
-def check_fit(plan, sides):
+def check_fit(plan: Plan, sides: Any) -> None:
     """What the score has learned follows from all sides."""
     if not plan.uses_references or not sides:
         return
@@ -854,18 +866,18 @@ def check_fit(plan, sides):
         need(near, f"the score learns {name} = {follows[name]!r}, the plan says {held!r}")
 
 
-def rounded(value, size):
+def rounded(value: Any, size: float) -> float:
     """9 significant digits, and nothing below 1e-9 of what it was computed from."""
     if math.isfinite(value) and abs(value) < 1e-9 * size:
         return 0.0
     return float(f"{value:.8e}")
 
 
-def difference(released, withheld):
+def difference(released: float, withheld: float) -> float:
     return 0.0 if released == withheld else withheld - released
 
 
-def tested_differences(plan, answers, pairs):
+def tested_differences(plan: Plan, answers: Answers, pairs: Any) -> list[float]:
     """What the test ranks: positive where the released side shows memory."""
     kind, out = answers.kind, []
     name = plan.score if kind == "scores" else "correct"
@@ -901,11 +913,11 @@ def tested_differences(plan, answers, pairs):
 # ---------------------------------------------------------------- tests
 
 
-def never_zero(p_value, num_pairs):
+def never_zero(p_value: float, num_pairs: int) -> float:
     return max(p_value, 2.0 ** -min(num_pairs, 1021))
 
 
-def midranks(values, ordinal):
+def midranks(values: Any, ordinal: bool) -> list[int]:
     """Twice the ranks of magnitudes: of equal ones the middle, or by their order."""
     order = sorted(range(len(values)), key=lambda i: abs(values[i]))
     ranks = [0] * len(values)
@@ -922,7 +934,7 @@ def midranks(values, ordinal):
     return ranks
 
 
-def subset_counts(ranks):
+def subset_counts(ranks: list[int]) -> list[int]:
     """How many subsets of the ranks have the sum 0, 1, 2, …: all sums in one large number, a field each."""
     width = len(ranks) // 8 + 1  # bytes that hold 2^n, the number of all subsets
     packed = 1
@@ -932,7 +944,7 @@ def subset_counts(ranks):
     return [int.from_bytes(data[i : i + width], "little") for i in range(0, len(data), width)]
 
 
-def upper_tail(ranks, observed):
+def upper_tail(ranks: list[int], observed: int) -> float:
     """P(sum of a fair random subset of the ranks >= observed), counted exactly."""
     if not ranks:
         return 1.0
@@ -951,7 +963,7 @@ def upper_tail(ranks, observed):
     return never_zero(min(tail, 1.0), len(ranks))
 
 
-def rank_sum(groups):
+def rank_sum(groups: Any) -> float:
     """The weighted sum of the groups' rank sums; a group is (differences, failed pairs, weight)."""
     ranks, observed = [], 0
     for values, lost, weight in groups:
@@ -963,14 +975,14 @@ def rank_sum(groups):
     return upper_tail(ranks, observed)
 
 
-def sign_p(wins, number):
+def sign_p(wins: int, number: int) -> float:
     if not number:
         return 1.0
     count = sum(math.comb(number, k) for k in range(wins, number + 1))
     return never_zero(float(Fraction(count, 2**number)), number)
 
 
-def e_process(differences, failed):
+def e_process(differences: list[float], failed: list[bool]) -> tuple[float, tuple[float, ...]]:
     """(p-value, capital after each pair) of the betting test."""
     fractions = [(i + 0.5) / 64 for i in range(64)]
     magnitudes: list[float] = []
@@ -997,7 +1009,7 @@ def e_process(differences, failed):
     return min(1.0, 1.0 / max([1.0, *e_values])), tuple(e_values)
 
 
-def strata_of(plan, pairs, indices):
+def strata_of(plan: Plan, pairs: Any, indices: Any) -> list[int]:
     hardness = []
     for index in indices:
         sides = (pairs[index].sides["a"], pairs[index].sides["b"])
@@ -1006,7 +1018,9 @@ def strata_of(plan, pairs, indices):
     return [bisect.bisect_left(plan.edges, value) for value in hardness]
 
 
-def run_test(test, differences, failed, strata, weights):
+def run_test(
+    test: str, differences: list[float], failed: list[bool], strata: Any, weights: Any
+) -> tuple[float, tuple[float, ...]]:
     """(p-value, capital after each pair)."""
     if test == "e_process":
         return e_process(differences, failed)
@@ -1027,7 +1041,7 @@ def run_test(test, differences, failed, strata, weights):
     return rank_sum(groups), ()
 
 
-def least_p(test, failed, strata, weights):
+def least_p(test: str, failed: list[bool], strata: Any, weights: Any) -> float:
     """No answers give less."""
     if test == "e_process":
         return e_process([float(i + 1) for i in range(len(failed) - sum(failed))], failed)[0]
@@ -1043,7 +1057,7 @@ def least_p(test, failed, strata, weights):
 # ---------------------------------------------------------------- effects
 
 
-def hodges_lehmann(values):
+def hodges_lehmann(values: Any) -> Any:
     """The median of the Walsh averages and its interval by the exact signed-rank test."""
     if not values or not all(map(math.isfinite, values)):
         return None, None
@@ -1055,7 +1069,7 @@ def hodges_lehmann(values):
     return center, ((walsh[k - 1], walsh[-k]) if k else None)
 
 
-def interval_index(n):
+def interval_index(n: int) -> int:
     """The largest k with P(W <= k - 1) <= 0.025 for the sum W of a fair random subset of 1 … n.
 
     Probabilities in fixed point, 120 bits of 128 a field: far finer than the steps between them.
@@ -1074,7 +1088,7 @@ def interval_index(n):
     return k - 1
 
 
-def accuracy_difference(rows):
+def accuracy_difference(rows: Any) -> Any:
     """Accuracy on released less on withheld sides, with Agresti and Min's interval."""
     n = len(rows)
     if not n:
@@ -1092,7 +1106,9 @@ def accuracy_difference(rows):
 # ---------------------------------------------------------------- verdict
 
 
-def judge(plan, answers, pairs, num_left, position, alpha, paper):
+def judge(
+    plan: Plan, answers: Answers, pairs: Any, num_left: int, position: Any, alpha: Any, paper: Any
+) -> dict[str, Any]:
     """From the answers to the verdict, by the committed plan."""
     kind, failed = answers.kind, answers.failed
     level, test = plan.alpha_for(alpha), plan.test_for(kind)
@@ -1136,7 +1152,7 @@ def judge(plan, answers, pairs, num_left, position, alpha, paper):
     }
 
 
-def alike(ours, theirs, zero):
+def alike(ours: Any, theirs: Any, zero: float) -> bool:
     if isinstance(ours, float) and isinstance(theirs, (int, float)):
         return math.isclose(ours, theirs, rel_tol=TOLERANCE, abs_tol=zero)
     if isinstance(ours, tuple) and isinstance(theirs, tuple):
@@ -1152,11 +1168,13 @@ def alike(ours, theirs, zero):
 class Check:
     """Step by step; the first failure ends it, as each step needs the ones before."""
 
-    def __init__(self, content, version, published=None):
+    def __init__(self, content: dict[str, Any], version: int, published: Any = None) -> None:
         self.content, self.version, self.published = content, version, published
-        self.held, self.failed, self.stamps = [], [], []
+        self.held: list[str] = []
+        self.failed: list[str] = []
+        self.stamps: list[tuple[str, str, bytes]] = []
 
-    def run(self):
+    def run(self) -> bool:
         steps = [
             ("the file is complete", self.complete),
             ("the commitment fits the leaf hashes", self.commitment),
@@ -1182,7 +1200,7 @@ class Check:
             self.held.append(name)
         return True
 
-    def complete(self):
+    def complete(self) -> None:
         check_keys({k: v for k, v in self.content.items() if k != "stamps"}, KEYS, "the file")
         if "stamps" not in self.content:
             return
@@ -1197,16 +1215,16 @@ class Check:
             self.stamps.append((entry["digest"], authority, data))
         need(len(set(self.stamps)) == len(self.stamps), "a stamp stands there twice")
 
-    def commitment(self):
+    def commitment(self) -> None:
         hashes = self.content["leaf_hashes"]
         need(isinstance(hashes, list) and all(map(is_digest, hashes)), "leaf hashes are no digests")
         fits = digest("commitment", hashes, self.version) == self.content["commitment"]
         need(fits, "the leaf hashes give another commitment")
 
-    def compare_commitment(self):
+    def compare_commitment(self) -> None:
         need(self.content["commitment"] == self.published, f"published was {self.published}")
 
-    def leaf(self, opened, position, kind):
+    def leaf(self, opened: Any, position: Any, kind: Any) -> Any:
         leaf = opened["leaf"]
         need(set(opened) == {"salt", "leaf"} and leaf["leaf"] == kind, f"no leaf of kind {kind}")
         need(is_digest(opened["salt"]), "a salt is no 32 bytes")
@@ -1215,7 +1233,7 @@ class Check:
         need(fits, f"the opened {kind} does not fit its hash")
         return leaf
 
-    def read_header(self):
+    def read_header(self) -> None:
         header = self.leaf(self.content["header"], 0, "header")["header"]
         number = len(self.content["leaf_hashes"])
         self.num_pairs = header["counts"]["pairs"]
@@ -1230,7 +1248,7 @@ class Check:
         need(header["marking_number"] == len(earlier) + 1, "the marking's number does not fit")
         self.header, self.plan = header, Plan(header["plan"])
 
-    def read_order(self):
+    def read_order(self) -> None:
         last = len(self.content["leaf_hashes"]) - 1
         entries = self.leaf(self.content["query_order"], last, "query_order")["order"]
         self.order = [(index, first) for index, first in entries]
@@ -1239,7 +1257,7 @@ class Check:
         need(sorted(indices) == list(range(self.num_pairs)), "the order is no permutation")
         need(all(first in ("a", "b") for _, first in self.order), "the order names no sides")
 
-    def read_pairs(self):
+    def read_pairs(self) -> None:
         self.pairs: dict = {}
         first_pair = 1 + self.header["counts"]["singles"]
         for opened in self.content["pairs"]:
@@ -1254,7 +1272,7 @@ class Check:
             sides = [s.references for p in self.pairs.values() for s in p.sides.values()]
             check_fit(self.plan, sides)
 
-    def read_log(self):
+    def read_log(self) -> None:
         entries, own = self.content["log"], self.content["verification_id"]
         given = (self.content["commitment"], self.order, self.plan, self.version)
         before, _ = read_log(entries[:-1], *given)
@@ -1270,12 +1288,12 @@ class Check:
         for stamped, _, _ in self.stamps:
             need(stamped in things, f"a time-stamp is of {stamped}, which this file does not hold")
 
-    def read_protocol(self):
+    def read_protocol(self) -> None:
         labels = {i.label for p in self.pairs.values() for s in p.sides.values() for i in s.asked}
         labels.update(self.header.get("classes", ()))
         check_protocol(self.opened["protocol"], self.opened["kind"], labels)
 
-    def read_answers(self):
+    def read_answers(self) -> None:
         self.answers = answers = Answers(self.content["answers"])
         fits = digest("answers", answers.plain(), self.version) == self.closed["answers_sha256"]
         need(fits, "the log has other answers")
@@ -1288,7 +1306,7 @@ class Check:
         check_shares(answers, self.pairs)
         need(self.closed["num_queried"] == len(answers.pairs), "the log counts other queries")
 
-    def decide(self):
+    def decide(self) -> None:
         recorded = read_verdict(self.closed["result"])
         own = self.content["verification_id"]
         closed = {**self.opened, "num_queried": len(self.answers.pairs)}
@@ -1310,10 +1328,10 @@ class Check:
 
     # ------------------------------------------------------------ with what lies beside the file
 
-    def compare(self, fits, held, failed):
+    def compare(self, fits: Any, held: str, failed: str) -> None:
         (self.held if fits else self.failed).append(held if fits else failed)
 
-    def compare_head(self, head):
+    def compare_head(self, head: Any) -> None:
         known = {self.content["commitment"], *(entry["hash"] for entry in self.content["log"])}
         self.compare(
             head in known,
@@ -1321,7 +1339,7 @@ class Check:
             "the published head is not in this log",
         )
 
-    def compare_release(self, folder):
+    def compare_release(self, folder: Any) -> None:
         files = read_folder(folder)
         found = digest("release", [list(file) for file in sorted(files)], self.version)
         same = [release for release in self.releases if release["digest"] == found]
@@ -1348,7 +1366,7 @@ class Check:
                 not shown, f"none of the {len(images)} {what} is in it", f"{shown} {what} are in it"
             )
 
-    def compare_images(self, folder):
+    def compare_images(self, folder: Any) -> None:
         there = {sha for _, sha in read_folder(folder)}
         sides = [s for p in self.pairs.values() for s in p.sides.values()]
         images = {i.marked for s in sides for i in (*s.files, *s.asked)}
@@ -1360,7 +1378,7 @@ class Check:
         )
 
 
-def read_folder(folder):
+def read_folder(folder: Any) -> list[tuple[str, str]]:
     """(path with forward slashes, SHA-256) of every file in a folder."""
     if not os.path.isdir(folder):
         raise NoEvidenceError(f"there is no folder {folder}")
@@ -1373,7 +1391,9 @@ def read_folder(folder):
     return found
 
 
-def check(path, commitment=None, head=None, release=None, images=None):
+def check(
+    path: Any, commitment: Any = None, head: Any = None, release: Any = None, images: Any = None
+) -> Check:
     """Checks a file; see :class:`Check` for what comes back.
 
     Raises:
@@ -1418,7 +1438,7 @@ NOT_SHOWN = (
 )
 
 
-def safe(text):
+def safe(text: object) -> str:
     """A text in one line that cannot act on a terminal."""
     return "".join(
         c if c == " " or unicodedata.category(c)[0] in "LNPSM" else ascii(c)[1:-1]
@@ -1426,7 +1446,7 @@ def safe(text):
     )
 
 
-def facts(found):
+def facts(found: Check) -> Iterator[tuple[str, str]]:
     """What the evidence is about: (name, text)."""
     header, opened, verdict = found.header, found.opened, found.verdict
     done = sum(v["concluded"] for v in found.after.values())
@@ -1484,7 +1504,7 @@ def facts(found):
         )
 
 
-def write_stamps(found, folder):
+def write_stamps(found: Check, folder: Any) -> Iterator[str]:
     """Writes each time-stamp and what it is of; yields the command that verifies it."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     for number, (stamped, authority, response) in enumerate(found.stamps, start=1):
@@ -1496,7 +1516,7 @@ def write_stamps(found, folder):
         yield f"openssl ts -verify -in {place}.tsr -data {place}.txt -CAfile ROOT.pem"
 
 
-def main(arguments=None):
+def main(arguments: Any = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("evidence")
     parser.add_argument("--commitment", help="the one that was published before the release")
