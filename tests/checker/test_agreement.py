@@ -82,7 +82,9 @@ def test_they_agree_on_every_kind(checker: Any, evidence: Path) -> None:
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_they_agree_on_old_files(checker: Any, path: Path) -> None:
     marking = path.parent / "marking"
-    options: dict[str, Any] = {"commitment": json.loads(path.read_text("utf-8"))["commitment"]}
+    options: dict[str, Any] = {
+        "commitment": json.loads(path.read_text(encoding="utf-8"))["commitment"]
+    }
     assert assert_agreed(*both(checker, path, **options)) == ""
     if (path.parent / "release").exists():
         options |= {"release": path.parent / "release", "images": marking}
@@ -272,7 +274,7 @@ def test_it_runs_alone(make: Callable[..., Path], tmp_path: Path) -> None:
         command = [sys.executable, "-I", "-S", str(alone), *arguments]
         return subprocess.run(command, capture_output=True, encoding="utf-8", cwd=tmp_path)
 
-    commitment = json.loads(evidence.read_text("utf-8"))["commitment"]
+    commitment = json.loads(evidence.read_text(encoding="utf-8"))["commitment"]
     good = run(str(evidence), "--commitment", commitment)
     assert (good.returncode, good.stderr) == (0, "")
     assert "derived: The model was derived from the release" in good.stdout

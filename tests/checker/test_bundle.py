@@ -37,22 +37,25 @@ def page(archive: Path) -> str:
 
 def test_a_stranger_opens_and_checks_it(make: Make, tmp_path: Path) -> None:
     evidence = make(tmp_path, 3, num_pairs=24, trained=1.0)
-    commitment = json.loads(evidence.read_text("utf-8"))["commitment"]
+    commitment = json.loads(evidence.read_text(encoding="utf-8"))["commitment"]
     assert main(["bundle", str(evidence), str(tmp_path / "b.zip"), "--no-pdf"]) == 0
     place = tmp_path / "unpacked"
     with zipfile.ZipFile(tmp_path / "b.zip") as archive:
         assert archive.testzip() is None
         archive.extractall(place)
-    for line in (place / "SHA256SUMS").read_text("utf-8").splitlines():
+    for line in (place / "SHA256SUMS").read_text(encoding="utf-8").splitlines():
         digest, name = line.split("  ")
         assert hashlib.sha256((place / name).read_bytes()).hexdigest() == digest
-    assert len({*place.iterdir()}) == len((place / "SHA256SUMS").read_text().splitlines()) + 1
+    assert (
+        len({*place.iterdir()})
+        == len((place / "SHA256SUMS").read_text(encoding="utf-8").splitlines()) + 1
+    )
     command = [sys.executable, "-I", "-S", "check_evidence.py", "evidence.json", "--commitment"]
     done = subprocess.run([*command, commitment], cwd=place, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     assert "derived: " in done.stdout
     assert (place / "evidence.json").read_bytes() == evidence.read_bytes()
-    listed = (place / "images.csv").read_text("utf-8").splitlines()
+    listed = (place / "images.csv").read_text(encoding="utf-8").splitlines()
     assert len(listed) == 1 + 2 * 24
     assert sum(",withheld," in line for line in listed) == 24
 
@@ -78,7 +81,7 @@ def test_anothers_words_stay_words(make: Make, tmp_path: Path) -> None:
     from fiftyone_honeyimage.core.bundle.report import report_html
 
     evidence = make(tmp_path, 3)
-    content = json.loads(evidence.read_text("utf-8"))
+    content = json.loads(evidence.read_text(encoding="utf-8"))
     for opened in content["pairs"]:
         for name in "ab":
             opened["leaf"][name]["files"][0]["label"] = "</td><script>alert(1)</script>\u202e"
@@ -119,7 +122,7 @@ def test_nothing_is_made_of_evidence_that_does_not_hold(make: Make, tmp_path: Pa
     target = tmp_path / "b.zip"
     with pytest.raises(LedgerError, match="does not hold"):
         write_bundle(evidence, target, commitment="0" * 64, pdf=False)
-    content = json.loads(evidence.read_text("utf-8"))
+    content = json.loads(evidence.read_text(encoding="utf-8"))
     content["answers"]["a"][0] = 7.5
     evidence.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(LedgerError, match="the log has other answers"):
@@ -158,7 +161,7 @@ def test_stamps_are_in_it(make: Make, tmp_path: Path) -> None:
 
     authority = Authority(tmp_path / "tsa", "Honest stamps")
     evidence = make(tmp_path, 3)
-    content = json.loads(evidence.read_text("utf-8"))
+    content = json.loads(evidence.read_text(encoding="utf-8"))
     with serving(authority.answer) as address:
         found = request_stamp(content["commitment"], address)
     assert isinstance(found, Stamp)

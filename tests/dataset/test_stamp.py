@@ -39,5 +39,13 @@ def test_a_marking_is_dated_and_the_evidence_says_so(
     said = capsys.readouterr().out
     assert said.count("was there at") == 3
     assert "NO STAMP" not in said
+    written = fhi.export_bundle(
+        dataset, "thief", tmp_path / "b.zip", images="files", roots=[authority.root], pdf=False
+    )
+    assert sum(name.startswith("images/") for name in written.names) == 28
+    assert sum(name.startswith("stamps/") for name in written.names) == 6
+    assert written.check.compared == ("roots",)
+    with pytest.raises(fhi.ParameterError, match="images must be"):
+        fhi.export_bundle(dataset, "thief", tmp_path / "c.zip", images="all")
     with pytest.raises(fhi.ParameterError, match="no time-stamp authority"):
         fhi.stamp(dataset, "honey", authorities=["mine"])
