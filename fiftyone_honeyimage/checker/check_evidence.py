@@ -18,6 +18,7 @@ import argparse
 import base64
 import bisect
 import hashlib
+import hmac
 import itertools
 import json
 import math
@@ -27,7 +28,7 @@ import statistics
 import sys
 import unicodedata
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -54,6 +55,16 @@ LEAST_REFERENCES = 4
 PER_IMAGE = 64
 LEAST_STD = 1e-6
 MAX_ALPHA = 0.05
+#: Public randomness: chain -> (public key, when round 1 came out, seconds from round to round)
+CHAINS = {
+    "52db9ba70e0cc0f6eaf7803dd07447a1f5477735fd3f661792ba94600c84e971": (
+        "83cf0f2896adee7eb8b5f01fcad3912212c437e0073e911fb90022d3e760183c8c4b450b6a0a6c3ac6a5776a2d106451"
+        "0d1fec758c921cc22b0e17e63aaf4bcb5ed66304de9cf809bd274ca73bab4af5a6e9c76a4bc09e76eae8991ef5ece45a",
+        1692803367,
+        3,
+    )
+}
+LEAST_LEAD = 30
 VERDICTS = ("derived", "not shown", "inconclusive")
 TOLERANCE = 1e-9
 EPSILON = sys.float_info.epsilon
@@ -348,8 +359,11 @@ def read_side(entry: Any) -> Side:
 
 
 class Pair:
-    def __init__(self, entry: Any, version: int) -> None:
+    def __init__(self, entry: Any, version: int, signature: bytes | None = None) -> None:
         need(type(entry["index"]) is int, "a pair's index is no whole number")
+        if signature is not None:
+            self.read_lot(entry, signature)
+            return
         check_keys(entry, ("index", "a", "b", "released"), "a pair")
         if version > 2:
             self.sides = {name: read_side(entry[name]) for name in "ab"}
@@ -361,6 +375,22 @@ class Pair:
         for side in self.released.values():
             need(isinstance(side, str) and side in ("a", "b"), f"released is {side!r:.100}")
 
+    def read_lot(self, entry: Any, signature: bytes) -> None:
+        """A pair whose coins follow from a public round."""
+        check_keys(
+            {"recipients": None, **entry}, ("index", "a", "b", "secret", "recipients"), "a pair"
+        )
+        names = entry.get("recipients", [""])
+        need(isinstance(names, list) and names, "recipients are no list of names")
+        need(all(isinstance(name, str) for name in names), "recipients are no names")
+        need(len(set(names)) == len(names), "a recipient stands there twice")
+        need(is_digest(entry["secret"]), "a pair's secret is no 32 bytes")
+        check_text(names)
+        self.sides = {name: read_side(entry[name]) for name in "ab"}
+        self.released = {
+            name: toss(entry["secret"], signature, entry["index"], name) for name in names
+        }
+
     @property
     def out(self) -> Side:
         return self.sides[self.released[""]]
@@ -368,6 +398,76 @@ class Pair:
     @property
     def kept(self) -> Side:
         return self.sides["b" if self.released[""] == "a" else "a"]
+
+
+def toss(secret: str, signature: bytes, index: int, recipient: str) -> str:
+    """A pair's coin: the first bit of HMAC-SHA-256(secret, signature || index || recipient)."""
+    message = signature + index.to_bytes(8, "big") + recipient.encode("utf-8")
+    first = hmac.new(bytes.fromhex(secret), message, hashlib.sha256).digest()[0]
+    return "b" if first & 0x80 else "a"
+
+
+class Round:
+    """Which public round decides the coins, and its signature."""
+
+    def __init__(self, told: Any, drawn: Any) -> None:
+        need(told is not None, "no public round was committed to")
+        check_keys(told, ("chain", "round", "committed_at"), "the header's beacon")
+        written = datetime.fromisoformat(told["committed_at"])
+        need(written.tzinfo is not None, "the commitment's time has no time zone")
+        chain, number = told["chain"], told["round"]
+        need(isinstance(chain, str) and chain in CHAINS, "the chain is not known")
+        need(type(number) is int and 1 <= number < 2**53, "a round is a whole number from 1")
+        key, genesis, period = CHAINS[chain]
+        first = datetime.fromtimestamp(genesis, timezone.utc)
+        self.number, self.coins_at = number, first + timedelta(seconds=(number - 1) * period)
+        lead = (self.coins_at - written).total_seconds()
+        need(lead >= LEAST_LEAD, "the round could have been known when the commitment was written")
+        check_keys(drawn, ("round", "signature"), "the drawn round")
+        fits = type(drawn["round"]) is int and drawn["round"] == number
+        need(fits, "the coins were drawn from another round")
+        text = drawn["signature"]
+        need(isinstance(text, str) and re.fullmatch("[0-9a-f]{96}", text), "no signature")
+        self.signature = bytes.fromhex(text)
+        #: None where nothing is installed that could tell
+        self.genuine = is_signed(key, number, self.signature)
+        need(self.genuine is not False, "the signature is not that of this round")
+
+
+def is_signed(key: str, number: int, signature: bytes) -> bool | None:
+    """Whether a BLS signature (G1, RFC 9380) is the round's, by py-ecc; None where that is not installed."""
+    field = int(
+        "1a0111ea397fe69a4b1ba7b6434bacd764774b84f38512bf6730d2a0f6b0f6241eabfffeb153ffffb9feffffffffaaab",
+        16,
+    )
+    x = int.from_bytes(signature, "big") & ((1 << 381) - 1)
+    # A second way to write a point would be a second coin
+    if signature[0] >> 5 not in (0b100, 0b101) or x >= field:
+        return False
+    try:
+        from py_ecc.bls.g2_primitives import subgroup_check
+        from py_ecc.bls.hash_to_curve import hash_to_G1
+        from py_ecc.bls.point_compression import decompress_G1, decompress_G2
+        from py_ecc.optimized_bls12_381 import FQ12, G2, final_exponentiate, neg, pairing
+    except ImportError:
+        return None
+    try:
+        point = decompress_G1(int.from_bytes(signature, "big"))  # type: ignore[arg-type]
+    except ValueError:
+        return False
+    # A point outside the subgroup passes the pairing as well as the one that it is near
+    if not subgroup_check(point):
+        return False
+    raw = bytes.fromhex(key)
+    halves = (int.from_bytes(raw[:48], "big"), int.from_bytes(raw[48:], "big"))
+    message = hashlib.sha256(number.to_bytes(8, "big")).digest()
+    hashed = hash_to_G1(message, b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_", hashlib.sha256)  # type: ignore[arg-type]
+    product = pairing(G2, point, final_exponentiate=False) * pairing(
+        decompress_G2(halves),  # type: ignore[arg-type]
+        neg(hashed),
+        final_exponentiate=False,
+    )
+    return bool(final_exponentiate(product) == FQ12.one())
 
 
 def check_images(pairs: Any) -> None:
@@ -412,10 +512,12 @@ PRIVATE = {
 ENTRY = {"index", "event", "id", "at", "public", "private_sha256", "previous", "hash"}
 
 
-def read_log(entries: Any, commitment: Any, order: Any, plan: Plan, version: int) -> Any:
+def read_log(
+    entries: Any, commitment: Any, order: Any, plan: Plan, version: int, coins_at: Any = None
+) -> Any:
     """(verifications by id, releases): every entry's hashes, and the rules by which it may be there."""
     verifications: dict = {}
-    releases, previous, latest = [], commitment, None
+    releases, previous, latest = [], commitment, coins_at
     for index, entry in enumerate(entries):
         check_entry(entry, index, previous, version)
         previous = entry["hash"]
@@ -1173,19 +1275,26 @@ class Check:
         self.held: list[str] = []
         self.failed: list[str] = []
         self.stamps: list[tuple[str, str, bytes]] = []
+        self.round: Round | None = None
 
     def run(self) -> bool:
+        drawn = "beacon" in self.content
+        pairs = "the pairs and their coins were committed to"
+        if drawn:
+            pairs = "the pairs and their secrets were committed to, and the coins follow from the public round"
         steps = [
             ("the file is complete", self.complete),
             ("the commitment fits the leaf hashes", self.commitment),
             ("the header was committed to", self.read_header),
             ("the order of the queries was committed to", self.read_order),
-            ("the pairs and their coins were committed to", self.read_pairs),
+            (pairs, self.read_pairs),
             ("the log is unbroken, and each verification took the next pairs", self.read_log),
             ("how the suspect is asked stands in the log's opening entry", self.read_protocol),
             ("the answers are those of the log, to the opened pairs, in order", self.read_answers),
             ("p-value, its correction and the verdict follow from the answers", self.decide),
         ]
+        if drawn:
+            steps.insert(3, ("the public round was committed to and is genuine", self.read_round))
         if self.published is not None:
             steps.insert(2, ("the commitment is the published one", self.compare_commitment))
         for name, step in steps:
@@ -1201,7 +1310,11 @@ class Check:
         return True
 
     def complete(self) -> None:
-        check_keys({k: v for k, v in self.content.items() if k != "stamps"}, KEYS, "the file")
+        check_keys(
+            {k: v for k, v in self.content.items() if k not in ("stamps", "beacon")},
+            KEYS,
+            "the file",
+        )
         if "stamps" not in self.content:
             return
         need(isinstance(self.content["stamps"], list), "the stamps are no list")
@@ -1247,6 +1360,11 @@ class Check:
         need(len(set(earlier)) == len(earlier), "an earlier commitment stands there twice")
         need(header["marking_number"] == len(earlier) + 1, "the marking's number does not fit")
         self.header, self.plan = header, Plan(header["plan"])
+        fits = "beacon" not in header or "beacon" in self.content
+        need(fits, "the coins come from a public round, and the file does not hold it")
+
+    def read_round(self) -> None:
+        self.round = Round(self.header.get("beacon"), self.content["beacon"])
 
     def read_order(self) -> None:
         last = len(self.content["leaf_hashes"]) - 1
@@ -1260,12 +1378,13 @@ class Check:
     def read_pairs(self) -> None:
         self.pairs: dict = {}
         first_pair = 1 + self.header["counts"]["singles"]
+        signature = None if self.round is None else self.round.signature
         for opened in self.content["pairs"]:
             index = opened["leaf"]["index"]
             need(index not in self.pairs and 0 <= index < self.num_pairs, "no such pair, or twice")
             leaf = dict(self.leaf(opened, first_pair + index, "pair"))
             del leaf["leaf"]
-            self.pairs[index] = Pair(leaf, self.version)
+            self.pairs[index] = Pair(leaf, self.version, signature)
         check_images(self.pairs.values())
         self.all_opened = len(self.pairs) == self.num_pairs
         if self.all_opened:
@@ -1275,8 +1394,9 @@ class Check:
     def read_log(self) -> None:
         entries, own = self.content["log"], self.content["verification_id"]
         given = (self.content["commitment"], self.order, self.plan, self.version)
-        before, _ = read_log(entries[:-1], *given)
-        after, self.releases = read_log(entries, *given)
+        coins_at = None if self.round is None else self.round.coins_at
+        before, _ = read_log(entries[:-1], *given, coins_at)
+        after, self.releases = read_log(entries, *given, coins_at)
         ends = entries[-1]["event"] == "close" and entries[-1]["id"] == own
         need(ends, "the log does not end with this verification")
         self.before, self.after = before, after
@@ -1430,12 +1550,26 @@ MEANING = {
 }
 NOT_SHOWN = (
     "that the commitment was published, and when: compare it with the published one (--commitment) and its time-stamps (--stamps)",
-    "that the coins were fair and fell last: it rests on the owner's word that the program drew them",
     "that the suspect gave these answers: query it again with the opened images",
     "that this suspect, or others, were not asked before outside the log",
     "that this is the only commitment that was dated for this release",
     "that released images were to be had from the release alone",
 )
+
+
+def about_coins(found: Check) -> str:
+    """What nobody knows of the coins."""
+    if found.round is None:
+        return "that the coins were fair and fell last: it rests on the owner's word that the program drew them"
+    if found.round.genuine is None:
+        return (
+            f"that the signature of public round {found.round.number} is genuine: install py-ecc and run this again, or compare it "
+            "with https://api.drand.sh"
+        )
+    return (
+        f"that the commitment was public before {found.round.coins_at.isoformat()}, when the coins could be known: compare its "
+        "time-stamps (--stamps)"
+    )
 
 
 def safe(text: object) -> str:
@@ -1464,6 +1598,8 @@ def facts(found: Check) -> Iterator[tuple[str, str]]:
             "release",
             f"{release['digest']}, {release['num_files']} files, logged {release['at']} by the owner's clock",
         )
+    if found.round is not None:
+        yield "coins", f"from public round {found.round.number}, {found.round.coins_at.isoformat()}"
     yield "opened", f"{opened['at']} by the owner's clock"
     yield (
         "verifications",
@@ -1542,7 +1678,7 @@ def main(arguments: Any = None) -> int:
         print(f"{'holds':<16}{safe(line)}")
     for line in found.failed:
         print(f"{'FAILS':<16}{safe(line)}")
-    for line in NOT_SHOWN:
+    for line in (about_coins(found), *NOT_SHOWN):
         print(f"{'not shown':<16}{safe(line)}")
     if not good:
         print("no verdict: see what FAILS")
