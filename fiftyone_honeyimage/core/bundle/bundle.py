@@ -109,7 +109,7 @@ def write_bundle(
             f"{evidence} does not hold, and no bundle is made of it: {'; '.join(check.failed)}"
         )
     content = parse_json(data.decode("utf-8"), str(evidence))
-    opened = _opened_images(content)
+    opened = _opened_images(content, check.released)
     files = {"evidence.json": data, _CHECKER: _checker(), "images.csv": _image_list(opened)}
     if images is not None:
         files |= _image_files(Path(images), opened)
@@ -156,12 +156,14 @@ def _printer() -> tuple[Any, str]:
     return lambda page: weasyprint.HTML(string=page, url_fetcher=refuse).write_pdf(), ""
 
 
-def _opened_images(content: Mapping[str, Any]) -> list[tuple[int, str, str, Mapping[str, Any]]]:
+def _opened_images(
+    content: Mapping[str, Any], released: Mapping[int, str]
+) -> list[tuple[int, str, str, Mapping[str, Any]]]:
     """(pair, side, what became of it, image) of every image that a suspect was asked about or that could be released."""
     found = []
     for opened in content["pairs"]:
         leaf = opened["leaf"]
-        coin = leaf["released"] if isinstance(leaf["released"], str) else leaf["released"][""]
+        coin = released[leaf["index"]]
         for name in "ab":
             fate = "released" if name == coin else "withheld"
             found += [(leaf["index"], name, fate, image) for image in side_images(leaf[name])]

@@ -67,13 +67,13 @@ class PairRow:
     of_withheld: float | bool | None
 
 
-def pair_rows(content: Mapping[str, Any]) -> list[PairRow]:
-    """The pairs of an evidence file that was checked, in the order of the queries."""
+def pair_rows(content: Mapping[str, Any], released: Mapping[int, str]) -> list[PairRow]:
+    """The pairs of an evidence file that was checked, with their coins, in the order of the queries."""
     answers = PairAnswers.from_dict(content["answers"])
     rows = []
     for opened, a, b in zip(content["pairs"], answers.a, answers.b, strict=True):
         leaf = opened["leaf"]
-        coin = leaf["released"] if isinstance(leaf["released"], str) else leaf["released"][""]
+        coin = released[leaf["index"]]
         files = {name: side_images(leaf[name]) for name in "ab"}
         values = {"a": a, "b": b}
         other = "b" if coin == "a" else "a"
@@ -112,7 +112,7 @@ def report_html(
     """
     assert check.verdict is not None
     verdict = check.verdict
-    rows = pair_rows(content)
+    rows = pair_rows(content, check.released)
     facts = list(check.facts)
     suspect = dict(facts).get("suspect", "")
     dates = [fact for fact in facts if fact[0] in ("stamped", "opened", "release", "attempts")]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..evidence.adjustment import ADJUSTMENTS
@@ -58,6 +59,7 @@ class EvidenceCheck:
         compared: what was given to compare with: "commitment", "head", "release", "images", "roots"
         facts: (name, value) of what the evidence is about; empty unless the file holds
         verdict: the verdict as recomputed; None unless everything held
+        released: for each opened pair's index, which side was released; empty unless the file holds
     """
 
     held: tuple[str, ...]
@@ -66,6 +68,7 @@ class EvidenceCheck:
     compared: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
     verdict: Verdict | None
+    released: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -99,6 +102,7 @@ def sum_up(checker: Checker, given: tuple[str, ...]) -> EvidenceCheck:
         given,
         _facts(checker) if whole else (),
         checker.verdict if whole and not checker.failed else None,
+        checker.released() if whole else {},
     )
 
 
