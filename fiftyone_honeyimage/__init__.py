@@ -36,6 +36,7 @@ from .sdk.release import (
     audit_release,
     export_release,
     list_releases,
+    stamp,
 )
 from .sdk.runs import (
     delete_run,
@@ -47,6 +48,7 @@ from .sdk.runs import (
 )
 from .sdk.verification import (
     evaluate_known_models,
+    export_bundle,
     export_evidence,
     load_verification,
     verify_model,
@@ -71,6 +73,7 @@ __all__ = [
     "delete_run",
     "draw_coins",
     "evaluate_known_models",
+    "export_bundle",
     "export_evidence",
     "export_release",
     "generate_honeyimages",
@@ -84,6 +87,7 @@ __all__ = [
     "read_note",
     "rename_run",
     "save_workspace",
+    "stamp",
     "trace_copy",
     "verify_model",
     "white_box_suspect",

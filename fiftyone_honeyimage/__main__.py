@@ -1,4 +1,4 @@
-"""python -m fiftyone_honeyimage demo | protect | draw | verify | trace | list | check"""
+"""python -m fiftyone_honeyimage demo | protect | draw | stamp | verify | trace | list | check | bundle"""
 
 from __future__ import annotations
 
@@ -113,7 +113,35 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--markings", type=int, help="so many commitments of this owner for this dataset are known"
     )
+    check.add_argument(
+        "--roots",
+        nargs="+",
+        help="files with root certificates of time-stamp authorities, PEM or DER",
+    )
     check.set_defaults(run=_check)
+
+    bundle = commands.add_parser(
+        "bundle", help="check evidence and put it into a zip with a report and a checker"
+    )
+    bundle.add_argument("evidence")
+    bundle.add_argument("zip", help="a new file")
+    bundle.add_argument("--commitment", help="as for check")
+    bundle.add_argument("--images", help="the marking's folder, to put the opened images in")
+    bundle.add_argument("--roots", nargs="+", help="as for check")
+    bundle.add_argument("--no-pdf", action="store_true", help="write the report in HTML alone")
+    bundle.set_defaults(run=_bundle)
+
+    stamp = commands.add_parser(
+        "stamp", help="have commitment, releases and log dated by time-stamp authorities"
+    )
+    stamp.add_argument("dataset", help="name of a FiftyOne dataset")
+    stamp.add_argument("honey_key")
+    stamp.add_argument(
+        "--what", nargs="+", default=["commitment", "releases", "head"], help="what is dated"
+    )
+    stamp.add_argument("--authorities", nargs="+", help="names or addresses of authorities")
+    stamp.add_argument("--roots", nargs="+", default=[], help="as for check")
+    stamp.set_defaults(run=_stamp)
     return parser
 
 
@@ -206,6 +234,15 @@ def _trace(args: argparse.Namespace) -> int:
     return 0
 
 
+def _stamp(args: argparse.Namespace) -> int:
+    from . import stamp
+
+    choice = {} if args.authorities is None else {"authorities": args.authorities}
+    report = stamp(_load(args.dataset), args.honey_key, args.what, roots=args.roots, **choice)
+    _report(report)
+    return 0 if report.stamped or report.already else 1
+
+
 def _list(args: argparse.Namespace) -> int:
     from . import list_runs
 
@@ -224,13 +261,14 @@ def _check(args: argparse.Namespace) -> int:
         release=args.release,
         images=args.images,
         num_markings=args.markings,
+        roots=args.roots,
     )
     if result.compared:
         _say(f"compared with what was given: {', '.join(result.compared)}")
     else:
         _say(
             "NOTHING WAS COMPARED with anything that was published: whoever wrote this file could have "
-            "made all of it up. Give --commitment, --head, --release, --images"
+            "made all of it up. Give --commitment, --head, --release, --images, --roots"
         )
     for title, lines in (
         ("holds", result.held),
@@ -246,6 +284,23 @@ def _check(args: argparse.Namespace) -> int:
     else:
         _say("no verdict: see what FAILS")
     return 0 if result.ok else 1
+
+
+def _bundle(args: argparse.Namespace) -> int:
+    from .core.bundle.bundle import write_bundle
+
+    written = write_bundle(
+        args.evidence,
+        args.zip,
+        images=args.images,
+        roots=args.roots,
+        commitment=args.commitment,
+        pdf=False if args.no_pdf else None,
+    )
+    _report(written)
+    if written.check.verdict is not None:
+        _say(f"{written.check.verdict.verdict}: {written.check.verdict.statement}")
+    return 0
 
 
 def _say(text: object, title: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Export evidence: the file from which a third party recomputes a verdict."""
+"""Export evidence: the file from which a third party recomputes a verdict, or a bundle of it for a lawyer."""
 
 from __future__ import annotations
 
@@ -7,15 +7,24 @@ import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import fiftyone as fo
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
+from .. import export_bundle
 from .. import export_evidence as run
 from . import calls, questions, results
 from .form_errors import block, blocking, errors_on, is_blocked, reject
 from .form_parts import dropdown, form
+
+#: What is written → what it is, for the form
+_WRITTEN = {
+    "file": "The evidence alone (JSON), for who has this program",
+    "bundle": "A zip for a lawyer or an expert: evidence, a report to read, a checker that needs nothing installed, the images' digests",
+    "bundle_with_images": "The same with the marked images of the used pairs, withheld ones among them",
+}
 
 
 class ExportEvidence(foo.Operator):
@@ -38,16 +47,21 @@ class ExportEvidence(foo.Operator):
         verify_key: str,
         path: str | Path,
         overwrite: bool = False,
+        written: str = "file",
     ) -> Any:
         """Executes this operator from Python.
 
         Args:
             samples, verify_key, path, overwrite: see :func:`fiftyone_honeyimage.export_evidence`
+            written ("file"): ``"file"``, or ``"bundle"`` or ``"bundle_with_images"``, see
+                :func:`fiftyone_honeyimage.export_bundle`
 
         Returns:
             a ``fiftyone.operators.ExecutionResult``
         """
         params = {"verify_key": verify_key, "path": str(path), "overwrite": overwrite}
+        if written != "file":
+            params["written"] = written
         return calls.call(self, samples, params)
 
     def resolve_input(self, ctx: Any) -> types.Property:
@@ -61,6 +75,17 @@ class ExportEvidence(foo.Operator):
         target = _target(ctx, key)
         target.parent.mkdir(parents=True, exist_ok=True)
         overwrite = bool(ctx.params.get("overwrite"))
+        if _is_bundle(ctx):
+            images = "files" if ctx.params["written"] == "bundle_with_images" else "digests"
+            made = export_bundle(ctx.dataset, key, target, images=images, overwrite=overwrite)
+            # The App's machine may be another one than the browser's
+            ctx.ops.browser_download(f"/media?filepath={quote(str(made.path))}", made.path.name)
+            return {
+                "verify_key": key,
+                "path": str(made.path),
+                "num_files": len(made.names),
+                "pdf": made.pdf,
+            }
         path = run(ctx.dataset, key, target, overwrite=overwrite)
         return {"verify_key": key, "path": str(path), "check": _check_command(path)}
 
@@ -69,6 +94,13 @@ class ExportEvidence(foo.Operator):
 
 
 def _exported(result: dict[str, Any]) -> types.Property:
+    if "num_files" in result:
+        pdf = "" if not result["pdf"] else f" The report is a web page alone: {result['pdf']}."
+        text = (
+            f"`{result['path']}`\n\n{result['num_files']} files; open `report.html` first. It tells how anybody checks the rest with "
+            f"Python alone.{pdf}\n\nThe browser was asked to download it, too."
+        )
+        return results.output(text, "The bundle is exported")
     text = (
         f"`{result['path']}`\n\nThis recomputes the verdict from that file alone, in a terminal with "
         f"FiftyOne's Python:\n\n`{result['check']}`\n\nA third party needs the file and these "
@@ -106,8 +138,18 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         reject(prop, f"There is no verification {shown(key)}; choose one of {', '.join(keys)}")
         return
     _check(ctx, inputs, key)
-    if not is_blocked(inputs):
-        _path(ctx, inputs, key)
+    if is_blocked(inputs):
+        return
+    prop = dropdown(inputs, "written", _WRITTEN, default="file", label="What is written")
+    written = ctx.params.get("written")
+    if written is not None and (not isinstance(written, str) or written not in _WRITTEN):
+        reject(prop, f"There is no {shown(written)}; choose one of {', '.join(_WRITTEN)}")
+        return
+    _path(ctx, inputs, key)
+
+
+def _is_bundle(ctx: Any) -> bool:
+    return ctx.params.get("written") not in (None, "file")
 
 
 def _check(ctx: Any, inputs: types.Object, key: str) -> None:
@@ -129,13 +171,14 @@ def _check(ctx: Any, inputs: types.Object, key: str) -> None:
 
 
 def _path(ctx: Any, inputs: types.Object, key: str) -> None:
+    from ..core.bundle.bundle import check_new_bundle
     from ..core.ledger.evidence_file import check_new_evidence
     from ..dataset.checks import check_output_place
 
     prop = inputs.str(
         "path",
         label="File",
-        description=f"A new JSON file. Empty: `{_proposed(ctx, key)}`",
+        description=f"A new {'zip' if _is_bundle(ctx) else 'JSON file'}. Empty: `{_proposed(ctx, key)}`",
     )
     target = None
     with errors_on(prop):
@@ -145,14 +188,14 @@ def _path(ctx: Any, inputs: types.Object, key: str) -> None:
         return
     problem = None
     if target.is_dir():
-        problem = f"'{target}' is a folder; add a file name, such as '{target / f'{key}.json'}'"
+        problem = f"'{target}' is a folder; add a file name, such as '{target / _proposed(ctx, key).name}'"
     elif target.exists() and not ctx.params.get("overwrite"):
         problem = f"'{target}' exists already; choose another name"
     if problem:
         reject(prop, problem)
     elif target.exists():
         with errors_on(prop):
-            check_new_evidence(target, overwrite=True)
+            (check_new_bundle if _is_bundle(ctx) else check_new_evidence)(target, overwrite=True)
 
 
 def _target(ctx: Any, key: str) -> Path:
@@ -162,4 +205,6 @@ def _target(ctx: Any, key: str) -> Path:
 
 
 def _proposed(ctx: Any, key: str) -> Path:
-    return questions.new_path(ctx, "honeyimage-evidence", key, ".json")
+    return questions.new_path(
+        ctx, "honeyimage-evidence", key, ".zip" if _is_bundle(ctx) else ".json"
+    )

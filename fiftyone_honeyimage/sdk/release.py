@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from ..core.audit import AuditReport
     from ..core.ledger.ledger import Ledger
+    from ..core.ledger.stamping import StampReport
     from ..core.models import Proxy
     from ..core.training import TrainingConfig
     from ..dataset.release.history import Release
@@ -187,3 +188,45 @@ def list_releases(samples: foc.SampleCollection, honey_key: str) -> list[Release
     from ..dataset.release.history import list_releases as run
 
     return run(samples, honey_key)
+
+
+@public
+def stamp(
+    samples: foc.SampleCollection,
+    honey_key: str,
+    what: Sequence[str] = ("commitment", "releases", "head"),
+    authorities: Sequence[str] = ("digicert", "freetsa"),
+    *,
+    roots: Sequence[str | Path] = (),
+    timeout: float = 20.0,
+    ledger_path: str | Path | None = None,
+) -> StampReport:
+    """Has a marking's commitment, its releases and the head of its log dated by time-stamp authorities (RFC 3161).
+
+    A stamp shows a stranger that what was stamped was there at a time: the commitment before its release, the log before
+    a dispute. Each authority is sent the SHA-256 of a digest over HTTP, nothing else, and only by this call. Stamps are kept beside
+    the ledger, in ``<ledger>.stamps.json``, go into every evidence file that is exported from then on, and are checked offline:
+    ``python -m fiftyone_honeyimage check EVIDENCE --roots FILE``. An authority that has stamped the same before is not
+    asked again.
+
+    Args:
+        samples: the dataset
+        honey_key: the marking
+        what (("commitment", "releases", "head")): what is dated
+        authorities (("digicert", "freetsa")): names of ``core.ledger.authorities.AUTHORITIES``, or http or https addresses; two that
+            have nothing to do with each other are worth more than one
+        roots (()): files with root certificates, PEM or DER, of which one must vouch for each stamp
+        timeout (20.0): seconds that an authority is waited for
+        ledger_path (None): the ledger's place, if it was moved
+
+    Returns:
+        a :class:`~..core.ledger.stamping.StampReport`; ``print`` it. It says who refused, and why
+
+    Raises:
+        SamplesError: if there is no such marking
+        ParameterError: if an argument is out of range
+        LedgerError: if the ledger is missing or altered, a root cannot be read, or no authority gave a stamp
+    """
+    from ..dataset.marking.stamping import stamp as run
+
+    return run(samples, honey_key, what, authorities, roots, timeout, ledger_path)

@@ -11,6 +11,7 @@ from ..public import public
 if TYPE_CHECKING:
     import fiftyone.core.collections as foc
 
+    from ..core.bundle.bundle import Bundle
     from ..core.suspects.white_box import WhiteBoxSuspect
     from ..dataset.verification.known_models import KnownModels
     from ..dataset.verification.verification import Verification
@@ -212,6 +213,45 @@ def export_evidence(
     from ..dataset.verification.verification import export_evidence as run
 
     return run(samples, verify_key, path, overwrite)
+
+
+@public
+def export_bundle(
+    samples: foc.SampleCollection,
+    verify_key: str,
+    path: str | Path,
+    *,
+    images: str = "digests",
+    roots: Sequence[str | Path] | None = None,
+    pdf: bool | None = None,
+    overwrite: bool = False,
+) -> Bundle:
+    """Writes a zip for a lawyer or an expert: evidence, a report, a checker, the images' digests, time-stamps.
+
+    The report, HTML and PDF, has the verdict in words, what it means and what it does not, plots, pairs, dates and the steps to
+    check all of it; the checker is one file that runs on Python alone. Like the evidence, it opens the coins of the pairs that were used.
+
+    Args:
+        samples: the dataset
+        verify_key: the verification
+        path: a new zip
+        images ("digests"): ``"digests"`` puts in the opened images' SHA-256 alone, ``"files"`` the images too, withheld ones among them
+        roots (None): files with root certificates, under which time-stamps are checked for the report (see :func:`stamp`)
+        pdf (None): whether the report is a PDF too, which takes ``pip install 'fiftyone-honeyimage[report]'``; where that is installed by
+            default
+        overwrite (False): whether an older bundle may be replaced
+
+    Returns:
+        a :class:`~..core.bundle.bundle.Bundle`, with ``path`` and ``names``
+
+    Raises:
+        SamplesError: if there is no such verification
+        LedgerError: if the ledger is missing or altered, an image is missing or altered, or there is a file at the path
+        ParameterError: if an argument is out of range, or a PDF cannot be made
+    """
+    from ..dataset.verification.verification import export_bundle as run
+
+    return run(samples, verify_key, path, images, roots, pdf, overwrite)
 
 
 @public

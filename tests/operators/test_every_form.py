@@ -206,6 +206,7 @@ USUAL: dict[str, tuple[Any, ...]] = {
     "trade_off": (0, 4),
     "training": ({"epochs": 2}, {"precision": "bf16", "flip": False}),
     "verify_key": ("theirs", "mine"),
+    "written": ("file", "bundle", "bundle_with_images"),
     "view_target": ("DATASET", "CURRENT_VIEW"),
 }
 
@@ -314,7 +315,7 @@ CASES = (
     Case(
         "export_evidence",
         {"verify_key": "theirs"},
-        ("verify_key", "path", "overwrite"),
+        ("verify_key", "path", "overwrite", "written"),
         ("dataset.verification.verification.write_evidence",),
     ),
     Case(

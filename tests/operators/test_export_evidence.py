@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,3 +78,28 @@ def test_what_keeps_the_evidence_from_being_written_is_said(
     ledger = Path(fhi.load_marking(verified, "honey").ledger_path)
     ledger.rename(ledger.with_name("moved"))
     assert "moved" in str(resolve("export_evidence", verified).errors()["blocked"])
+
+
+def test_a_bundle_is_written_and_downloaded(
+    fo: Any, verified: Any, execute: Any, resolve: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(fo.config, "default_dataset_dir", str(tmp_path))
+    form = resolve("export_evidence", verified, written="bundle")
+    assert form.errors() == {}
+    proposed = tmp_path / "honeyimage-evidence" / f"{verified.slug}-theirs.zip"
+    assert str(proposed) in form.text("path")
+    assert "written" in resolve("export_evidence", verified, written="all").errors()
+
+    result = execute("export_evidence", verified, verify_key="theirs", written="bundle_with_images")
+
+    assert result.result["path"] == str(proposed)
+    asked = [r for r in result.executor._requests if "browser_download" in r.operator_uri]
+    assert asked[0].params["filename"] == proposed.name
+    with zipfile.ZipFile(proposed) as archive:
+        names = archive.namelist()
+    assert {"report.html", "evidence.json", "check_evidence.py", "images.csv"} <= set(names)
+    assert sum(name.startswith("images/") for name in names) == 24
+    plain = tmp_path / "evidence.json"
+    plain.write_text("no zip", encoding="utf-8")
+    taken = resolve("export_evidence", verified, written="bundle", path=str(plain), overwrite=True)
+    assert "no bundle" in taken.errors()["path"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from ..errors import HoneyImageError, LedgerError
@@ -27,6 +28,7 @@ from .log import (
 from .lots import Beacon, read_beacon
 from .protocol import check_bound, check_protocol, loss_unit
 from .sides import EVERYBODY, Pair, check_images, check_shares, read_pair, read_query_order
+from .stamps import Stamp, read_entries, stamped_things
 
 _KEYS = {
     "format",
@@ -39,8 +41,8 @@ _KEYS = {
     "verification_id",
     "answers",
 }
-#: What only evidence has whose coins were drawn from a public round
-_DRAWN = {"beacon"}
+#: What stands there only where there is any: the public round that coins were drawn from, and stamps
+_OPTIONAL = {"beacon", "stamps"}
 #: Numbers may differ by this much between versions of NumPy and processors
 _RELATIVE_TOLERANCE = 1e-9
 
@@ -62,7 +64,7 @@ class Checker:
         self.held: list[str] = []
         self.failed: list[str] = []
         self.header: Mapping[str, Any]
-        self.beacon: Beacon | None
+        self.beacon: Beacon | None = None
         self.plan: Plan
         self.query_order: list[tuple[int, str]]
         self.pairs: dict[int, Pair]
@@ -75,6 +77,8 @@ class Checker:
         self.releases: list[tuple[LoggedRelease, bool]]
         self.protocol: dict[str, Any]
         self.verdict: Verdict
+        self.stamps: tuple[Stamp, ...] = ()
+        self.dates: tuple[tuple[str, str], ...] = ()
 
     def run(self) -> bool:
         """Takes every step, up to the first that fails; whether none did."""
@@ -118,16 +122,22 @@ class Checker:
             self.held.append(name)
         return True
 
+    @property
+    def coins_at(self) -> datetime | None:
+        """When the public round came out, before which a stamp has to lie; None where the owner drew the coins."""
+        return None if self.beacon is None else self.beacon.coins_at
+
     def add(self, compared: Compared) -> None:
         """Adds what a comparison with something beside the file found."""
         self.held += compared.held
         self.failed += compared.failed
 
     def _complete(self) -> None:
-        keys = set(self.content) - _DRAWN
-        if keys != _KEYS:
-            wrong = ", ".join(sorted(_KEYS.symmetric_difference(keys)))
-            raise LedgerError(f"missing or unknown: {wrong}")
+        wrong = _KEYS.symmetric_difference(set(self.content) - _OPTIONAL)
+        if wrong:
+            raise LedgerError(f"missing or unknown: {', '.join(sorted(wrong))}")
+        if "stamps" in self.content:
+            self.stamps = read_entries(self.content["stamps"])
 
     def _commitment(self) -> None:
         if hash_leaves(self.content["leaf_hashes"], self.version) != self.content["commitment"]:
@@ -149,7 +159,6 @@ class Checker:
         self.plan = Plan.from_dict(self.header["plan"])
         if "beacon" in self.header and "beacon" not in self.content:
             raise LedgerError("the coins come from a public round, and the file does not hold it")
-        self.beacon = None
 
     def _round(self) -> None:
         self.beacon = read_beacon(self.header, self.content["beacon"])
@@ -194,6 +203,12 @@ class Checker:
         self.releases = [(release, release.index < self.opening) for release in log.releases]
         if self.opened.suspect_name is None or self.closed.result is None:
             raise LedgerError("the log's details of this verification are missing")
+        things = stamped_things(self.content["commitment"], entries)
+        for stamp in self.stamps:
+            if stamp.digest not in things:
+                raise LedgerError(
+                    f"a time-stamp is of {stamp.digest}, which is neither commitment, release nor entry of this log"
+                )
 
     def _asking(self) -> None:
         labels = {image.label for pair in self.pairs.values() for image in pair.asked}
@@ -250,8 +265,9 @@ class Checker:
 
     def _read_log(self, entries: Sequence[Mapping[str, Any]]) -> Log:
         commitment = self.content["commitment"]
-        coins_at = None if self.beacon is None else self.beacon.coins_at
-        return read_log(entries, commitment, self.query_order, self.plan, self.version, coins_at)
+        return read_log(
+            entries, commitment, self.query_order, self.plan, self.version, self.coins_at
+        )
 
     def _leaf(self, opened: Mapping[str, Any], position: int, kind: str) -> Mapping[str, Any]:
         leaf = opened["leaf"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..evidence.adjustment import ADJUSTMENTS
@@ -55,9 +56,10 @@ class EvidenceCheck:
         held: what was recomputed and fits
         failed: what does not fit, and why
         not_checked: what the file cannot show
-        compared: what was given to compare with: "commitment", "head", "release", "images"
+        compared: what was given to compare with: "commitment", "head", "release", "images", "roots"
         facts: (name, value) of what the evidence is about; empty unless the file holds
         verdict: the verdict as recomputed; None unless everything held
+        released: for each opened pair's index, which side was released; empty unless the file holds
     """
 
     held: tuple[str, ...]
@@ -66,6 +68,7 @@ class EvidenceCheck:
     compared: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
     verdict: Verdict | None
+    released: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -77,7 +80,12 @@ def sum_up(checker: Checker, given: tuple[str, ...]) -> EvidenceCheck:
     """Returns what was found, with these things given to compare with."""
     whole = hasattr(checker, "verdict")
     beacon = checker.beacon if whole else None
-    beyond = {**_BEYOND, **({} if beacon is None else {"coins": beacon_limit(beacon)})}
+    beyond = dict(_BEYOND)
+    if beacon is not None:
+        beyond["coins"] = beacon_limit(beacon)
+        if "roots" in given and not checker.failed:
+            # The commitment was stamped before the round: nothing is left to be believed of the coins
+            del beyond["coins"]
     not_checked = [line for name, line in beyond.items() if name not in given]
     not_checked += _NEVER
     if whole and checker.plan.score_fit and not checker.fit_checked:
@@ -88,6 +96,12 @@ def sum_up(checker: Checker, given: tuple[str, ...]) -> EvidenceCheck:
         )
     if "commitment" in given:
         not_checked.insert(0, "when the commitment was published")
+    if checker.stamps and "roots" not in given:
+        not_checked.insert(
+            0,
+            f"the {len(checker.stamps)} time-stamps in the file: give the root certificates of the authorities that you "
+            "trust (--roots)",
+        )
     return EvidenceCheck(
         tuple(checker.held),
         tuple(checker.failed),
@@ -95,6 +109,7 @@ def sum_up(checker: Checker, given: tuple[str, ...]) -> EvidenceCheck:
         given,
         _facts(checker) if whole else (),
         checker.verdict if whole and not checker.failed else None,
+        checker.released() if whole else {},
     )
 
 
@@ -234,6 +249,7 @@ def _facts(checker: Checker) -> tuple[tuple[str, str], ...]:
             )
             for release, before in checker.releases
         ),
+        *checker.dates,
         ("opened", f"{suspect.opened_at}, by the owner's clock"),
         (
             "attempts",

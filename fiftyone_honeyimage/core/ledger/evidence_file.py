@@ -8,7 +8,7 @@ other verifications (suspects, how they were asked, what came out) closed.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from .evidence_check import EvidenceCheck, sum_up
 from .hashes import format_name, hash_answers, parse_json, read_version
 from .ledger import Ledger
 from .protocol import check_bound
+from .stamp_comparison import compare_stamps
+from .stamps import read_stamps, stamped_things
 from .tries import check_num_markings
 
 _FORMATS = "honeyimage-evidence/"
@@ -113,22 +115,23 @@ def export_evidence(
         }
         for entry in ledger.log[: last + 1]
     ]
-    write_json_atomic(
-        path,
-        {
-            "format": format_name("evidence", ledger.version),
-            "commitment": ledger.commitment,
-            "leaf_hashes": ledger.leaf_hashes,
-            "header": opened(0),
-            "query_order": opened(len(leaves) - 1),
-            "pairs": [opened(first_pair + index) for index in answers.pairs],
-            "log": log,
-            "verification_id": verification_id,
-            "answers": answers.to_dict(),
-            **({} if ledger.beacon is None else {"beacon": ledger.beacon.draw()}),
-        },
-        mode=0o600,
-    )
+    content: dict[str, Any] = {
+        "format": format_name("evidence", ledger.version),
+        "commitment": ledger.commitment,
+        "leaf_hashes": ledger.leaf_hashes,
+        "header": opened(0),
+        "query_order": opened(len(leaves) - 1),
+        "pairs": [opened(first_pair + index) for index in answers.pairs],
+        "log": log,
+        "verification_id": verification_id,
+        "answers": answers.to_dict(),
+        **({} if ledger.beacon is None else {"beacon": ledger.beacon.draw()}),
+    }
+    things = stamped_things(ledger.commitment, log)
+    stamps = [stamp for stamp in read_stamps(ledger.path) if stamp.digest in things]
+    if stamps:
+        content["stamps"] = [stamp.to_dict() for stamp in stamps]
+    write_json_atomic(path, content, mode=0o600)
 
 
 def check_evidence(
@@ -139,6 +142,7 @@ def check_evidence(
     release: str | os.PathLike[str] | None = None,
     images: str | os.PathLike[str] | None = None,
     num_markings: int | None = None,
+    roots: Sequence[str | Path] | None = None,
 ) -> EvidenceCheck:
     """Recomputes everything in an evidence file, and compares it with what is given beside it.
 
@@ -150,9 +154,10 @@ def check_evidence(
         images (None): a folder with files of the opened images
         num_markings (None): how many commitments of this owner for this dataset are known, as far as the owner's own
             count misses some
+        roots (None): files with root certificates of time-stamp authorities that are trusted, PEM or DER
 
     Raises:
-        LedgerError: if the file is missing or no evidence file. All else that is wrong with it is
+        LedgerError: if the file is missing or no evidence file, or a root is none. All else that is wrong with it is
             listed in the result
         ParameterError: if there can be no such number of markings
         ReleaseError: if a folder is missing or cannot be one of a release
@@ -172,8 +177,19 @@ def check_evidence(
             checker.add(compare_release(release, checker.pairs, checker.releases, version))
         if images is not None:
             checker.add(compare_images(images, checker.pairs))
-    given = (("commitment", commitment), ("head", head), ("release", release), ("images", images))
-    return sum_up(checker, tuple(name for name, value in given if value is not None))
+        if roots is not None:
+            found, checker.dates = compare_stamps(
+                checker.stamps, content["commitment"], content["log"], roots, checker.coins_at
+            )
+            checker.add(found)
+    given = {
+        "commitment": commitment,
+        "head": head,
+        "release": release,
+        "images": images,
+        "roots": roots,
+    }
+    return sum_up(checker, tuple(name for name, value in given.items() if value is not None))
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
 
+from ...core.bundle.bundle import IMAGES, Bundle, check_new_bundle, write_bundle
 from ...core.evidence.controls import read_comparisons
 from ...core.evidence.decisions import read_decisions
 from ...core.evidence.pair_answers import PairAnswers
@@ -17,8 +19,8 @@ from ...core.evidence.statement import word_controls
 from ...core.evidence.verdict import Verdict
 from ...core.ledger.evidence_file import check_new_evidence
 from ...core.ledger.evidence_file import export_evidence as write_evidence
-from ...core.limits import check_path
-from ..marking.marking import open_marking
+from ...core.limits import check_choice, check_path
+from ..marking.marking import load_marking, open_marking
 from ..runs import VERIFICATION, root_dataset, run_config, run_results
 
 
@@ -132,3 +134,30 @@ def export_evidence(
     verification_id = verification.config["verification_id"]
     write_evidence(ledger, verification_id, answers, target, overwrite=overwrite)
     return target
+
+
+def export_bundle(
+    samples: fo.core.collections.SampleCollection,
+    verify_key: str,
+    path: str | Path,
+    images: str = "digests",
+    roots: Sequence[str | Path] | None = None,
+    pdf: bool | None = None,
+    overwrite: bool = False,
+) -> Bundle:
+    """See :func:`fiftyone_honeyimage.export_bundle`."""
+    check_choice("images", images, IMAGES)
+    target = check_new_bundle(check_path("path", path), overwrite)
+    trusted = None if roots is None else [check_path("roots", one) for one in roots]
+    dataset = root_dataset(samples)
+    marking = load_marking(dataset, load_verification(dataset, verify_key).honey_key)
+    with tempfile.TemporaryDirectory(prefix="honeyimage-") as folder:
+        evidence = export_evidence(dataset, verify_key, Path(folder) / "evidence.json")
+        return write_bundle(
+            evidence,
+            target,
+            images=marking.output_dir if images == "files" else None,
+            roots=trusted,
+            pdf=pdf,
+            overwrite=overwrite,
+        )
