@@ -2,6 +2,7 @@
 """Checks a HoneyImage evidence file with Python's standard library alone (Python 3.10 or newer), offline.
 
     python check_evidence.py EVIDENCE.json [--commitment HEX] [--head HEX] [--release DIR] [--images DIR] [--stamps DIR]
+        [--markings N]
 
 It recomputes every hash, the order of the queries, the exact p-value, its correction and the verdict, as docs/evidence.md
 of fiftyone-honeyimage specifies them, and says what held, what failed and what no file can show. Exit status: 0 if everything that
@@ -65,6 +66,10 @@ CHAINS = {
     )
 }
 LEAST_LEAD = 30
+#: Says of a side whether it was left as it is, in a marking of both kinds; no loss, unlike other covariates
+UNCHANGED = "unchanged"
+#: Redrawn code words of a tracing
+MOST_DRAWS = 9_999_999
 VERDICTS = ("derived", "not shown", "inconclusive")
 TOLERANCE = 1e-9
 EPSILON = sys.float_info.epsilon
@@ -230,11 +235,14 @@ class Plan:
             "direction": "lower",
             "stratum_weights": (),
             "stratum_edges": (),
+            "unchanged_weights": (),
+            "unchanged_edges": (),
             "score_fit": {},
             **values,
         }
         names = ("alpha", "test", "min_pairs", "score", "adjustment", "direction")
-        more = ("stratum_weights", "stratum_edges", "score_fit")
+        strata = ("stratum_weights", "stratum_edges", "unchanged_weights", "unchanged_edges")
+        more = (*strata, "score_fit")
         check_keys(values, (*names, *more), "the plan")
         self.alpha, self.test, self.min_pairs, self.score, self.adjustment, self.direction = (
             values[name] for name in names
@@ -248,26 +256,32 @@ class Plan:
         ):
             need(isinstance(value, str) and value in choices, f"the plan says {value!r:.100}")
         need(is_count(self.min_pairs) and self.min_pairs >= 1, "min_pairs is no count")
-        stratified = self.test == "stratified_signed_rank"
-        weights, edges = values["stratum_weights"], values["stratum_edges"]
-        if stratified and not weights:
+        weights = values["stratum_weights"]
+        if self.test == "stratified_signed_rank" and not weights:
             weights = (1, 1, 1)
-        self.edges = tuple(map(to_float, edges))
-        self.weights = tuple(weights)
-        need(stratified or not self.weights, "weights of strata go with a stratified test")
-        need(all(is_count(w) and 1 <= w <= 20 for w in self.weights), "weights are 1 to 20")
-        if self.edges:
-            need(len(self.edges) == len(self.weights) - 1, "strata have one edge less")
-            need(
-                all(type(e) is float and math.isfinite(e) for e in self.edges), "edges are numbers"
-            )
-            need(sorted(self.edges) == list(self.edges), "edges of strata rise")
+        self.weights, self.edges = self.groups(weights, values["stratum_edges"])
+        #: Of pairs that were left as they are, in a marking of both kinds
+        self.unchanged_weights, self.unchanged_edges = self.groups(
+            values["unchanged_weights"], values["unchanged_edges"]
+        )
         self.uses_references, self.follows_loss = SCORES[self.score]
         need(not self.uses_references or self.adjustment == "none", "such a score is not adjusted")
         self.fit = values["score_fit"]
         need(not self.fit or self.uses_references, "the score learns nothing")
         for value in self.fit.values():
             need(type(value) in (int, float) and math.isfinite(value), "a fit is finite numbers")
+
+    def groups(self, weights: Any, edges: Any) -> Any:
+        """(weights, edges) of the strata of one kind of pairs."""
+        weights, edges = tuple(weights), tuple(map(to_float, edges))
+        stratified = self.test == "stratified_signed_rank"
+        need(stratified or not weights, "weights of strata go with a stratified test")
+        need(all(is_count(w) and 1 <= w <= 20 for w in weights), "weights are 1 to 20")
+        if edges:
+            need(len(edges) == len(weights) - 1, "strata have one edge less")
+            need(all(type(e) is float and math.isfinite(e) for e in edges), "edges are numbers")
+            need(sorted(edges) == list(edges), "edges of strata rise")
+        return weights, edges
 
     def test_for(self, kind: Any) -> str:
         need(kind in KINDS, f"there are no {kind!r:.100}")
@@ -434,6 +448,12 @@ class Round:
         need(self.genuine is not False, "the signature is not that of this round")
 
 
+#: What held, in place of the step's name, where nothing is installed that could tell
+UNVERIFIED = (
+    "the public round was committed to; its signature was NOT VERIFIED, as py-ecc is not installed"
+)
+
+
 def is_signed(key: str, number: int, signature: bytes) -> bool | None:
     """Whether a BLS signature (G1, RFC 9380) is the round's, by py-ecc; None where that is not installed."""
     field = int(
@@ -503,12 +523,19 @@ PUBLIC = {
     "release": {"digest", "num_files"},
     "open": {"pairs", "alpha", "reuse"},
     "close": {"concluded", "num_queried"},
+    "trace": {"subject", "draws", "seed"},
+    "traced": {"num_pairs"},
 }
 PRIVATE = {
     "release": {"salt"},
     "open": {"salt", "suspect_name", "suspect_digest", "kind", "protocol"},
     "close": {"salt", "result", "answers_sha256"},
+    # Of these evidence holds no details: they name recipients
+    "trace": {"salt", "name", "digest"},
+    "traced": {"salt", "result", "answers"},
 }
+#: Private, where there is one
+ADDED = {"release": {"recipient"}}
 ENTRY = {"index", "event", "id", "at", "public", "private_sha256", "previous", "hash"}
 
 
@@ -517,6 +544,7 @@ def read_log(
 ) -> Any:
     """(verifications by id, releases): every entry's hashes, and the rules by which it may be there."""
     verifications: dict = {}
+    traces: dict = {}
     releases, previous, latest = [], commitment, coins_at
     for index, entry in enumerate(entries):
         check_entry(entry, index, previous, version)
@@ -528,9 +556,13 @@ def read_log(
             read_open(entry, verifications, order, plan)
         elif entry["event"] == "close":
             read_close(entry, verifications, plan)
+        elif entry["event"] in ("trace", "traced"):
+            read_trace(entry, traces, verifications)
         else:
             public = entry["public"]
             need(is_digest(public["digest"]) and is_count(public["num_files"]), "no release")
+            recipient = entry.get("private", {}).get("recipient")
+            need(recipient is None or isinstance(recipient, str), "a recipient has no name")
             releases.append({**public, "at": entry["at"], "index": index})
     return verifications, releases
 
@@ -548,7 +580,8 @@ def check_entry(entry: Any, index: Any, previous: Any, version: int) -> None:
     need(datetime.fromisoformat(entry["at"]).tzinfo is not None, f"entry {index} has no time")
     if "private" in entry:
         private = entry["private"]
-        need(isinstance(private, dict) and set(private) == PRIVATE[event], altered)
+        known = isinstance(private, dict) and set(private) - ADDED.get(event, set())
+        need(known == PRIVATE[event], altered)
         need(is_digest(private["salt"]), altered)
         need(digest("log detail", private, version) == entry["private_sha256"], altered)
 
@@ -617,6 +650,25 @@ def read_close(entry: Any, verifications: Any, plan: Plan) -> None:
         "result": result,
         "answers_sha256": answers,
     }
+
+
+def read_trace(entry: Any, traces: Any, verifications: Any) -> None:
+    """An attempt to find out whose release something comes from, which has no part in the verdict."""
+    public, own = entry["public"], entry["id"]
+    need("private" not in entry, "details of a tracing name recipients and are no part of evidence")
+    if entry["event"] == "traced":
+        need(traces.get(own) == "open", "a tracing is closed that was not open")
+        number = public["num_pairs"]
+        need(type(number) is int and number >= 0, "a tracing has impossible figures")
+        traces[own] = "closed"
+        return
+    need(own not in traces, "a tracing is opened twice")
+    need(public["subject"] in ("model", "copy"), "a tracing is of neither model nor copy")
+    need(public["subject"] == "copy" or own in verifications, "a tracing has no verification")
+    draws, seed = public["draws"], public["seed"]
+    need(type(draws) is int and 1 <= draws <= MOST_DRAWS, "it is not said how words are redrawn")
+    need(type(seed) is int and seed >= 0, "it is not said how words are redrawn")
+    traces[own] = "open"
 
 
 VERDICT = (
@@ -997,7 +1049,7 @@ def tested_differences(plan: Plan, answers: Answers, pairs: Any) -> list[float]:
         if name not in ("loss", "correct"):
             d = rounded(d, max(*map(abs, scored), *values))
         if plan.is_adjusted(kind):
-            common = sorted(set(sides[0].covariates) & set(sides[1].covariates))
+            common = sorted(set(sides[0].covariates) & set(sides[1].covariates) - {UNCHANGED})
             gaps = [
                 score(name, sides[1].covariates[k], None, plan)
                 - score(name, sides[0].covariates[k], None, plan)
@@ -1112,12 +1164,18 @@ def e_process(differences: list[float], failed: list[bool]) -> tuple[float, tupl
 
 
 def strata_of(plan: Plan, pairs: Any, indices: Any) -> list[int]:
-    hardness = []
+    strata = []
     for index in indices:
-        sides = (pairs[index].sides["a"], pairs[index].sides["b"])
-        values = [value for side in sides for _, value in sorted(side.covariates.items())]
-        hardness.append(math.fsum(values) / len(values) if values else 0.0)
-    return [bisect.bisect_left(plan.edges, value) for value in hardness]
+        known = [pairs[index].sides[name].covariates for name in "ab"]
+        values = [v for one in known for name, v in sorted(one.items()) if name != UNCHANGED]
+        hardness = math.fsum(values) / len(values) if values else 0.0
+        if plan.unchanged_weights and any(one.get(UNCHANGED, 0.0) > 0 for one in known):
+            # Strata of their own, after those of the crafted pairs
+            among = bisect.bisect_left(plan.unchanged_edges, hardness)
+            strata.append(len(plan.weights) + among)
+        else:
+            strata.append(bisect.bisect_left(plan.edges, hardness))
+    return strata
 
 
 def run_test(
@@ -1226,14 +1284,15 @@ def judge(
         effect = hodges_lehmann([difference(*row) * (1 if lower else -1) for row in rows])
     compared = tested_differences(plan, answers, pairs)
     strata = strata_of(plan, pairs, answers.pairs) if plan.weights else None
-    p_value, e_values = run_test(test, compared, failed, strata, plan.weights)
+    weights = plan.weights + plan.unchanged_weights
+    p_value, e_values = run_test(test, compared, failed, strata, weights)
     p_adjusted = adjusted(p_value, position)
     num_failed, num_pairs = sum(failed), len(failed) - sum(failed)
     undecided = (
         not failed
         or num_failed > num_pairs
         or num_pairs < plan.min_pairs
-        or adjusted(least_p(test, failed, strata, plan.weights), position) > level
+        or adjusted(least_p(test, failed, strata, weights), position) > level
     )
     verdict = "derived" if p_adjusted <= level else "not shown"
     return {
@@ -1276,6 +1335,7 @@ class Check:
         self.failed: list[str] = []
         self.stamps: list[tuple[str, str, bytes]] = []
         self.round: Round | None = None
+        self.markings: int | None = None
 
     def run(self) -> bool:
         drawn = "beacon" in self.content
@@ -1306,7 +1366,8 @@ class Check:
             except Exception as error:  # whatever a malformed file brings about
                 self.failed.append(f"{name}: the file is malformed ({error!r:.200})")
                 return False
-            self.held.append(name)
+            unknown = step == self.read_round and self.round and self.round.genuine is None
+            self.held.append(UNVERIFIED if unknown else name)
         return True
 
     def complete(self) -> None:
@@ -1349,12 +1410,21 @@ class Check:
     def read_header(self) -> None:
         header = self.leaf(self.content["header"], 0, "header")["header"]
         number = len(self.content["leaf_hashes"])
-        self.num_pairs = header["counts"]["pairs"]
-        self.singles = number - 2 - self.num_pairs
-        need(header.get("format") == f"honeyimage-ledger/{self.version}", "it is of another format")
-        need(
-            header["counts"] == {"singles": self.singles, "pairs": self.num_pairs}, "counts differ"
+        self.num_pairs, tracing = (
+            header["counts"]["pairs"],
+            header["counts"].get("tracing_pairs", 0),
         )
+        need(type(tracing) is int and tracing >= 0, "tracing pairs are no count")
+        self.singles = number - 2 - self.num_pairs - tracing
+        need(header.get("format") == f"honeyimage-ledger/{self.version}", "it is of another format")
+        counts = {"singles": self.singles, "pairs": self.num_pairs}
+        counts |= {"tracing_pairs": tracing} if tracing else {}
+        need(header["counts"] == counts, "counts differ")
+        need((tracing > 0) == ("tracing" in header), "tracing pairs and recipients go together")
+        if tracing:
+            check_keys(header["tracing"], ("recipients", "colluders"), "the header's tracing")
+            told = header["tracing"].values()
+            need(all(type(n) is int and n >= 1 for n in told), "recipients are no counts")
         earlier = header["earlier_commitments"]
         need(isinstance(earlier, list) and all(map(is_digest, earlier)), "earlier commitments")
         need(len(set(earlier)) == len(earlier), "an earlier commitment stands there twice")
@@ -1593,13 +1663,20 @@ def facts(found: Check) -> Iterator[tuple[str, str]]:
         "dataset",
         f'"{str(header.get("dataset_name"))[:200]}", marking number {header["marking_number"]} by the owner\'s count',
     )
+    yield from marking_facts(found)
     for release in found.releases:
         yield (
             "release",
             f"{release['digest']}, {release['num_files']} files, logged {release['at']} by the owner's clock",
         )
     if found.round is not None:
-        yield "coins", f"from public round {found.round.number}, {found.round.coins_at.isoformat()}"
+        told = f"from public round {found.round.number}, {found.round.coins_at.isoformat()}"
+        signature = found.round.signature.hex()
+        yield "coins", told + ("" if found.round.genuine else "; SIGNATURE NOT VERIFIED")
+        yield "commitment made", f"{header['beacon']['committed_at']} by the owner's clock"
+        yield "round signed", signature
+    else:
+        yield "coins", "local: drawn by the owner's program at the marking, which is his word alone"
     yield "opened", f"{opened['at']} by the owner's clock"
     yield (
         "verifications",
@@ -1621,7 +1698,7 @@ def facts(found: Check) -> Iterator[tuple[str, str]]:
         yield "effect", f"{verdict['effect_size']:.4g}, 95 % interval {verdict['effect_interval']}"
     gaps = []
     for pair in found.pairs.values():
-        names = sorted(set(pair.out.covariates) & set(pair.kept.covariates))
+        names = sorted(set(pair.out.covariates) & set(pair.kept.covariates) - {UNCHANGED})
         if names:
             gaps.append(
                 sum(pair.kept.covariates[n] - pair.out.covariates[n] for n in names) / len(names)
@@ -1640,9 +1717,36 @@ def facts(found: Check) -> Iterator[tuple[str, str]]:
         )
 
 
+def marking_facts(found: Check) -> Iterator[tuple[str, str]]:
+    """How many markings there were, and the bound where one of them could have been chosen afterwards."""
+    told, known = found.header["marking_number"], found.markings
+    number = max(told, known or 1)
+    if isinstance(found.header.get("dataset_sha256"), str):
+        yield "dataset digest", found.header["dataset_sha256"][:64]
+    also = "" if known is None else f"; {known} known to you"
+    yield "markings", f"{told} of this dataset, this one included, by the owner's count{also}"
+    for earlier in found.header["earlier_commitments"]:
+        yield "earlier one", earlier
+    if number > 1:
+        p = found.verdict["p_adjusted"]
+        yield (
+            "bound",
+            f"{number} x {p:.2g} = {min(1.0, number * p):.2g}: so likely one of {number} markings accuses an innocent model as "
+            "strongly, if the one that pleases was chosen",
+        )
+    if known is not None and known > told:
+        yield (
+            "MISSING",
+            f"{known} markings are known to you, and the commitment counts {told}: others were made beside it",
+        )
+
+
 def write_stamps(found: Check, folder: Any) -> Iterator[str]:
     """Writes each time-stamp and what it is of; yields the command that verifies it."""
     Path(folder).mkdir(parents=True, exist_ok=True)
+    if found.round is not None:
+        when = found.round.coins_at.isoformat()
+        yield f"# a stamp of the commitment ({found.content['commitment']}) must state a time before {when}"
     for number, (stamped, authority, response) in enumerate(found.stamps, start=1):
         place = Path(folder, f"stamp-{number}")
         place.with_suffix(".tsr").write_bytes(response)
@@ -1660,19 +1764,25 @@ def main(arguments: Any = None) -> int:
     parser.add_argument("--release", help="the folder of the release")
     parser.add_argument("--images", help="a folder with the opened images")
     parser.add_argument("--stamps", help="a folder to write the time-stamps to")
+    parser.add_argument(
+        "--markings", type=int, help="so many commitments of this owner for this dataset are known"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON alone")
     args = parser.parse_args(arguments)
+    if args.markings is not None and args.markings < 1:
+        parser.error("--markings must be at least 1")
     try:
         found = check(args.evidence, args.commitment, args.head, args.release, args.images)
     except (NoEvidenceError, OSError) as error:
         print(safe(error), file=sys.stderr)
         return 2
-    good = not found.failed
+    good, found.markings = not found.failed, args.markings
     if args.json:
-        verdict = found.verdict if good else None
-        print(
-            json.dumps({"ok": good, "held": found.held, "failed": found.failed, "verdict": verdict})
-        )
+        told = {"ok": good, "held": found.held, "failed": found.failed}
+        told["verdict"] = found.verdict if good else None
+        if found.round is not None:
+            told["round_verified"] = found.round.genuine is True
+        print(json.dumps(told))
         return 0 if good else 1
     for line in found.held:
         print(f"{'holds':<16}{safe(line)}")
@@ -1693,6 +1803,8 @@ def main(arguments: Any = None) -> int:
             f"{'time-stamps':<16}{len(found.stamps)} in the file, NOT CHECKED: --stamps FOLDER writes them for openssl"
         )
     verdict = found.verdict
+    if found.round is not None and found.round.genuine is None:
+        print("IF the round's signature is genuine, which was not verified:")
     print(f"{verdict['verdict']}: {MEANING[verdict['verdict']].format(p=verdict['p_adjusted'])}")
     return 0
 

@@ -11,14 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from beacons import BEFORE, VECTOR
 from protocols import protocol_for
 
+from fiftyone_honeyimage.core.evidence.code_words import Code
 from fiftyone_honeyimage.core.evidence.pair_answers import PairAnswers
 from fiftyone_honeyimage.core.evidence.plan import Plan
+from fiftyone_honeyimage.core.evidence.twins import UNCHANGED
+from fiftyone_honeyimage.core.ledger.beacon import QUICKNET
 from fiftyone_honeyimage.core.ledger.creation import create_ledger
 from fiftyone_honeyimage.core.ledger.evidence_file import export_evidence
 from fiftyone_honeyimage.core.ledger.ledger import Ledger
+from fiftyone_honeyimage.core.ledger.lots import Beacon
 from fiftyone_honeyimage.core.ledger.sides import MarkedImage, Side
+from fiftyone_honeyimage.core.ledger.trace_log import close_trace, open_trace
 from fiftyone_honeyimage.core.scores import SCORES, SideReferences
 
 CHECKER = Path(__file__).resolve().parents[2] / "fiftyone_honeyimage/checker/check_evidence.py"
@@ -55,6 +61,10 @@ def make_evidence(
     decimals: int = 12,
     earlier: int = 0,
     releases: int = 1,
+    beacon: bool = False,
+    tracing: int = 0,
+    unchanged: float = 0.0,
+    markings: int = 0,
 ) -> Path:
     """Writes evidence of a random marking and suspect.
 
@@ -71,6 +81,10 @@ def make_evidence(
         decimals: of the losses; few make ties and zeros
         earlier: verifications before this one, of which the last half was given up
         releases: logged before it
+        beacon: whether coins come from the published round of the notes
+        tracing: pairs that tell recipients apart; a folder is traced, and each earlier suspect with a verdict
+        unchanged: the share of the pairs that were left as they are
+        markings: of this dataset before this one
     """
     rng = random.Random(seed)
 
@@ -78,6 +92,8 @@ def make_evidence(
         label = ("cat", "dog")[number % 2]
         asked = tuple(image(f"{number}{name}-{i}", label) for i in range(probes))
         covariates = {"out": round(rng.expovariate(1), 3), "half": round(rng.expovariate(1), 3)}
+        if unchanged:
+            covariates[UNCHANGED] = float(number < unchanged * num_pairs)
         references = None
         if models:
             members = [True] * (models // 2) + [False] * (models - models // 2)
@@ -87,7 +103,10 @@ def make_evidence(
         secret = {"key": [number, 0.5]} if probes else {}
         return Side((image(f"{number}{name}", label),), secret, covariates, asked, references)
 
-    sides = [(side(number, "a"), side(number, "b")) for number in range(num_pairs)]
+    sides, traced = (
+        [(side(number, "a"), side(number, "b")) for number in numbers]
+        for numbers in (range(num_pairs), range(num_pairs, num_pairs + tracing))
+    )
     full = Plan(**(plan or {}))
     covariates = {i: (a.covariates, b.covariates) for i, (a, b) in enumerate(sides)}
     full = full.with_strata(covariates).with_fit(
@@ -95,9 +114,24 @@ def make_evidence(
     )
     header = {"dataset_name": "Tiere – größe", "dataset_id": "51", "classes": ["cat", "dog"]}
     path = folder / f"{seed}.ledger.json"
-    ledger = create_ledger(path, header, [image("single", "cat")], sides, full)
+    ledger = create_ledger(
+        path,
+        header,
+        [image("single", "cat")],
+        sides,
+        full,
+        earlier_commitments=[hashlib.sha256(b"%d" % n).hexdigest() for n in range(markings)],
+        beacon=Beacon(QUICKNET, VECTOR[0], BEFORE) if beacon else None,
+        code=Code(("hospital-a", "hospital-b"), 2) if tracing else None,
+        tracing_pairs=traced,
+    )
+    if beacon:
+        ledger.draw_coins(bytes.fromhex(VECTOR[1]))
+    whose = "hospital-a" if tracing else None
     for number in range(releases):
-        ledger.record_release(hashlib.sha256(b"%d" % number).hexdigest(), 10)
+        ledger.record_release(hashlib.sha256(b"%d" % number).hexdigest(), 10, whose)
+    if tracing:
+        _trace(ledger, rng, open_trace(ledger, "found", "ef" * 32).id, "labels")
     for number in range(earlier):
         _verify(ledger, rng, "scores", ledger.pairs_left[:4], number >= earlier / 2)
     return _conclude(ledger, rng, kind, trained, failing, decimals, folder / f"{seed}.json")
@@ -113,6 +147,17 @@ def _verify(ledger: Ledger, rng: random.Random, kind: str, pairs: list[int], giv
         ledger.close_verification(opened, None)
     else:
         ledger.conclude(opened, PairAnswers(kind, tuple(pairs), *values))
+        if ledger.recipients:
+            _trace(ledger, rng, open_trace(ledger, "other", None, opened).id, kind)
+
+
+def _trace(ledger: Ledger, rng: random.Random, own: str, kind: str) -> None:
+    """Concludes an attempt to find out whose release it was."""
+    pairs = tuple(pair.index for pair in ledger.tracing_pairs)
+    values: list[tuple[Any, ...]] = [
+        tuple(rng.random() if kind == "scores" else rng.random() < 0.5 for _ in pairs) for _ in "ab"
+    ]
+    close_trace(ledger, own, PairAnswers(kind, pairs, *values))
 
 
 def _conclude(
@@ -183,6 +228,47 @@ KINDS_OF_EVIDENCE: dict[str, dict[str, Any]] = {
         for name in ("lira_online", "lira_offline", "carlini_compat", "bavaria")
     },
     "higher model loss": {"plan": {"score": "model_loss", "direction": "higher"}, "models": 8},
+    "portfolio": {
+        "plan": {
+            "test": "stratified_signed_rank",
+            "stratum_weights": (3, 20),
+            "unchanged_weights": (7, 1, 2),
+        },
+        "unchanged": 0.5,
+        "num_pairs": 34,
+        "decimals": 1,
+        "failing": 0.03,
+    },
+    "portfolio, other test": {
+        "plan": {"adjustment": "references"},
+        "unchanged": 0.4,
+        "num_pairs": 20,
+    },
+    "portfolio, adjusted": {
+        "plan": {
+            "test": "stratified_signed_rank",
+            "adjustment": "references",
+            "unchanged_weights": (5,),
+        },
+        "unchanged": 0.3,
+        "num_pairs": 24,
+    },
+    "public round": {"beacon": True},
+    "public round, labels": {"beacon": True, "kind": "labels", "num_pairs": 24, "markings": 3},
+    "recipients": {"tracing": 8, "earlier": 3, "num_pairs": 30, "releases": 2},
+    "public round, recipients, portfolio": {
+        "beacon": True,
+        "tracing": 5,
+        "earlier": 2,
+        "markings": 1,
+        "unchanged": 0.5,
+        "plan": {
+            "test": "stratified_signed_rank",
+            "stratum_weights": (2, 9),
+            "unchanged_weights": (1, 20),
+        },
+        "num_pairs": 32,
+    },
     "many": {"num_pairs": 90},
     "many, tied": {"num_pairs": 120, "decimals": 2, "failing": 0.02},
 }

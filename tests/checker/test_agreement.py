@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -166,15 +167,26 @@ def bound(content: Any) -> Any:
         ("bavaria", 12),
         ("bets", 15),
         ("earlier", 25),
+        ("portfolio", 20),
+        ("public round, recipients, portfolio", 25),
         ("golden", 25),
     ],
 )
 def test_they_agree_on_altered_files(
-    checker: Any, make: Callable[..., Path], kinds: Any, kind: str, number: int, tmp_path: Path
+    checker: Any,
+    make: Callable[..., Path],
+    kinds: Any,
+    kind: str,
+    number: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # The same signature again and again, half a second each
+    monkeypatch.setattr(checker, "is_signed", lru_cache(checker.is_signed))
     path = ROOT / "tests/golden/format2/fixed/labels.json"
     if kind != "golden":
-        path = make(tmp_path, 7, **{**kinds[kind], "num_pairs": 22 if kind == "earlier" else 12})
+        number_of = {"earlier": 22, "public round, recipients, portfolio": 24}.get(kind, 12)
+        path = make(tmp_path, 7, **{**kinds[kind], "num_pairs": number_of})
     whole = json.loads(path.read_text(encoding="utf-8"))
     if kind == "bets":
         whole["stamps"] = [
@@ -192,6 +204,98 @@ def test_they_agree_on_altered_files(
             assert bound(changed) == bound(whole), "unless every hash is made anew, it is found"
     assert len({failed for _, failed in found}) >= 8, found
     assert sum(found.values()) > 10 * number
+
+
+def at(content: Any, place: tuple[Any, ...], value: Any) -> Any:
+    """A copy with another value at a place."""
+    other = copy.deepcopy(content)
+    inner = other
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    return other
+
+
+def value_at(content: Any, place: tuple[Any, ...]) -> Any:
+    for key in place:
+        content = content[key]
+    return content
+
+
+def test_they_agree_on_rounds_recipients_portfolios_and_counts(
+    checker: Any,
+    make: Callable[..., Path],
+    kinds: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every change at one place of these parts, as it is and with all hashes made to fit."""
+    monkeypatch.setattr(checker, "is_signed", lru_cache(checker.is_signed))
+    path = make(tmp_path, 8, **{**kinds["public round, recipients, portfolio"], "num_pairs": 24})
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    header = ("header", "leaf", "header")
+    places: list[tuple[Any, ...]] = [
+        ("beacon",),
+        *((*header, name) for name in ("beacon", "tracing", "counts", "marking_number")),
+        (*header, "earlier_commitments"),
+        *((*header, "plan", f"unchanged_{name}") for name in ("weights", "edges")),
+        *(("pairs", 3, "leaf", name) for name in ("secret", "index")),
+        ("pairs", 3, "leaf", "a", "covariates"),
+    ]
+    logged = {entry["event"]: index for index, entry in enumerate(whole["log"])}
+    assert {"trace", "traced"} < set(logged)
+    for event in ("trace", "traced"):
+        places += [("log", logged[event], name) for name in ("event", "id", "public", "at")]
+    found: Counter[tuple[Any, bool, str]] = Counter()
+    place = tmp_path / "altered.json"
+    for where in places:
+        for other in altered(value_at(whole, where)):
+            changed = at(whole, where, other)
+            for is_sealed, one in ((False, changed), (True, sealed(changed, checker.digest))):
+                place.write_text(json.dumps(one), encoding="utf-8")
+                failed = assert_agreed(*both(checker, place), (where, other))
+                found[where[-1], is_sealed, failed] += 1
+                assert failed or is_sealed, (where, other)
+    holding = {name for name, _, failed in found if not failed}
+    # What an owner may say as he likes before he publishes
+    assert holding <= {
+        *("tracing", "marking_number", "earlier_commitments", "beacon", "id", "public", "at"),
+        *("covariates", "unchanged_weights", "unchanged_edges", "secret", "event"),
+    }
+    assert sum(found.values()) > 400
+
+
+def test_evidence_holds_no_details_of_a_tracing(
+    checker: Any, make: Callable[..., Path], kinds: Any, tmp_path: Path
+) -> None:
+    path = make(tmp_path, 9, **kinds["recipients"])
+    assert "hospital" not in path.read_text(encoding="utf-8")
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    ledger = json.loads((tmp_path / "9.ledger.json").read_text(encoding="utf-8"))
+    index = next(i for i, entry in enumerate(whole["log"]) if entry["event"] == "traced")
+    assert "hospital" in json.dumps(ledger["log"][index])
+    whole["log"][index] = ledger["log"][index]
+    path.write_text(json.dumps(whole), encoding="utf-8")
+    ours, alone = both(checker, path)
+    assert assert_agreed(ours, alone).startswith("the log is unbroken")
+    assert ours is not None
+    for failed in (*ours.failed, *alone.failed):
+        assert "no part of evidence" in failed
+
+
+def test_a_file_of_recipients_tells_whose_release_an_entry_logs_if_the_owner_wants(
+    checker: Any, make: Callable[..., Path], kinds: Any, tmp_path: Path
+) -> None:
+    path = make(tmp_path, 9, **kinds["recipients"])
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    ledger = json.loads((tmp_path / "9.ledger.json").read_text(encoding="utf-8"))
+    whole["log"][0] = ledger["log"][0]
+    assert whole["log"][0]["private"]["recipient"] == "hospital-a"
+    path.write_text(json.dumps(whole), encoding="utf-8")
+    assert assert_agreed(*both(checker, path)) == ""
+    whole["log"][0]["private"]["recipient"] = 1
+    path.write_text(json.dumps(sealed(whole, checker.digest)), encoding="utf-8")
+    assert assert_agreed(*both(checker, path)).startswith("the log is unbroken")
 
 
 def test_they_agree_on_altered_bytes(
@@ -283,6 +387,52 @@ def test_it_runs_alone(make: Callable[..., Path], tmp_path: Path) -> None:
     assert bad.returncode == 1
     assert "FAILS" in bad.stdout
     assert run(str(tmp_path / "none.json")).returncode == 2
+
+
+def test_without_py_ecc_it_says_that_the_round_was_not_verified(
+    checker: Any,
+    make: Callable[..., Path],
+    kinds: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    evidence = make(tmp_path, 4, **{**kinds["public round, labels"], "trained": 1.0})
+    assert checker.main([str(evidence)]) == 0
+    said = capsys.readouterr().out
+    assert "holds           the public round was committed to and is genuine" in said
+    assert "NOT VERIFIED" not in said
+    # As it is where nothing is installed: a signature that is none of the round's goes through, and it says so
+    whole = json.loads(evidence.read_text(encoding="utf-8"))
+    signature = whole["beacon"]["signature"]
+    script = ROOT / "fiftyone_honeyimage/checker/check_evidence.py"
+
+    def run(*more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-I", "-S", str(script), str(evidence), *more]
+        return subprocess.run(command, capture_output=True, encoding="utf-8", cwd=tmp_path)
+
+    done = run("--markings", "6")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("holds") and "NOT VERIFIED" in line for line in lines)
+    assert any(line.startswith("not shown") and "install py-ecc" in line for line in lines)
+    assert lines[-2].startswith("IF the round's signature is genuine")
+    assert "is genuine\n" not in done.stdout
+    assert "4 of this dataset, this one included, by the owner's count; 6 known to you" in said_of(
+        lines, "markings"
+    )
+    assert said_of(lines, "bound").startswith("6 x ")
+    assert said_of(lines, "MISSING").startswith("6 markings are known to you")
+    assert json.loads(run("--json").stdout)["round_verified"] is False
+    assert run("--markings", "0").returncode == 2
+
+    whole["beacon"]["signature"] = signature[:-2] + f"{int(signature[-2:], 16) ^ 1:02x}"
+    evidence.write_text(json.dumps(whole), encoding="utf-8")
+    ours, alone = both(checker, evidence)
+    assert assert_agreed(ours, alone) == "the public round was committed to and is genuine"
+
+
+def said_of(lines: list[str], name: str) -> str:
+    return next(line[16:] for line in lines if line[:16].rstrip() == name)
 
 
 def test_it_is_python_3_10() -> None:

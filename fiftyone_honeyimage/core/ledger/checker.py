@@ -13,6 +13,7 @@ from ..evidence.pair_answers import PairAnswers
 from ..evidence.plan import Plan
 from ..evidence.verdict import Verdict, judge
 from ..scores import SideReferences
+from . import trace_log
 from .comparisons import Compared
 from .hashes import format_name, hash_answers, hash_leaf, hash_leaves
 from .header import check_header, num_tracing_pairs
@@ -189,6 +190,11 @@ class Checker:
     def _log(self) -> None:
         entries = self.content["log"]
         verification_id = self.content["verification_id"]
+        for entry in entries:
+            if "private" in entry and entry["event"] in trace_log.PUBLIC_KEYS:
+                raise LedgerError(
+                    f"entry {entry['index']} has details of a tracing, which name recipients and are no part of evidence"
+                )
         self.before = self._read_log(entries[:-1]).verifications
         log = self._read_log(entries)
         if entries[-1]["event"] != "close" or entries[-1]["id"] != verification_id:

@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import LedgerError
 from ..evidence.pair_answers import PairAnswers
 from ..files import write_json_atomic
+from . import trace_log
 from .checker import Checker
 from .comparisons import compare_head, compare_images, compare_release
 from .evidence_check import EvidenceCheck, sum_up
@@ -111,7 +112,9 @@ def export_evidence(
         {
             key: value
             for key, value in entry.items()
-            if key != "private" or entry["id"] == verification_id
+            if key != "private"
+            # Details of a tracing name recipients
+            or (entry["id"] == verification_id and entry["event"] not in trace_log.PUBLIC_KEYS)
         }
         for entry in ledger.log[: last + 1]
     ]

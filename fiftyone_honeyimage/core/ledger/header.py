@@ -50,6 +50,15 @@ def _counts(num_singles: int, num_pairs: int, num_tracing_pairs: int) -> dict[st
     return {**counts, "tracing_pairs": num_tracing_pairs} if num_tracing_pairs else counts
 
 
+def _counts_recipients(told: Any) -> bool:
+    """Whether a header says how many recipients there are and how many colluders they are told apart from."""
+    return (
+        isinstance(told, Mapping)
+        and set(told) == {"recipients", "colluders"}
+        and all(type(number) is int and number >= 1 for number in told.values())
+    )
+
+
 def num_tracing_pairs(header: Mapping[str, Any]) -> int:
     """How many tracing pairs a header counts: none where it does not speak of them."""
     number = header["counts"].get("tracing_pairs", 0)
@@ -72,6 +81,11 @@ def check_header(
         raise LedgerError(
             f"The header counts {header['counts']}, but there are {num_singles} singles, {num_pairs} pairs and "
             f"{tracing} tracing pairs"
+        )
+    told = header.get("tracing")
+    if (tracing > 0) != ("tracing" in header) or (tracing and not _counts_recipients(told)):
+        raise LedgerError(
+            f"The header counts {tracing} tracing pairs and says {told!r:.100} of the recipients that they tell apart"
         )
     earlier = header["earlier_commitments"]
     if (

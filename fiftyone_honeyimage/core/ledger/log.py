@@ -211,6 +211,8 @@ def read_log(
             if not is_digest(public["digest"]) or not _is_count(public["num_files"]):
                 raise LedgerError(f"The log's entry {index} names no release")
             recipient = entry.get("private", {}).get("recipient")
+            if recipient is not None and not isinstance(recipient, str):
+                raise LedgerError(f"The log's entry {index} names no recipient")
             digest, num_files = public["digest"], public["num_files"]
             releases.append(LoggedRelease(digest, num_files, entry["at"], index, recipient))
     return Log(verifications, tuple(releases), traces)

@@ -80,6 +80,8 @@ def read_trace(
         opened = traces.get(own)
         if opened is None or opened.closed:
             raise LedgerError(f"The log closes the tracing {own}, which is not open")
+        if type(public["num_pairs"]) is not int or public["num_pairs"] < 0:
+            raise LedgerError(f"The log closes the tracing {own} with impossible figures")
         result = None
         if private is not None:
             result = private["result"]

@@ -13,13 +13,16 @@ from typing import Any
 
 import pytest
 from authority import Authority, serving
+from beacons import BEFORE, OWN, VECTOR, set_clock, sign
 from protocols import PROTOCOL
 
 from fiftyone_honeyimage.__main__ import main
 from fiftyone_honeyimage.core.errors import LedgerError, ParameterError
 from fiftyone_honeyimage.core.ledger.authorities import Refusal, check_authorities, request_stamp
+from fiftyone_honeyimage.core.ledger.beacon import QUICKNET, now
 from fiftyone_honeyimage.core.ledger.evidence_file import check_evidence, export_evidence
 from fiftyone_honeyimage.core.ledger.ledger import Ledger, load_ledger
+from fiftyone_honeyimage.core.ledger.lots import Beacon, appoint
 from fiftyone_honeyimage.core.ledger.stamp_comparison import compare_stamps
 from fiftyone_honeyimage.core.ledger.stamping import stamp_ledger
 from fiftyone_honeyimage.core.ledger.stamps import (
@@ -296,6 +299,58 @@ def test_a_stamp_after_the_coins_is_refused(dated: tuple[Ledger, Path], honest: 
     assert not compare(stamps, late).failed
     assert "may have been chosen by them" in compare(stamps, early).failed[0]
     assert "nothing shows" in compare(stamps[1:], late).failed[0]
+
+
+def test_a_pending_marking_is_stamped_and_its_coins_lie_after(
+    make_ledger: Callable[..., Ledger],
+    ask: Any,
+    tmp_path: Path,
+    honest: Authority,
+    stranger: Authority,
+    address: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Committed, stamped by an authority, then drawn from a round: nothing of the coins is the owner's word."""
+    clock = set_clock(monkeypatch, now().replace(microsecond=0))
+    ledger = make_ledger(
+        num_pairs=16, beacon=appoint(round=OWN.round_at(clock.time) + 60, chain=OWN)
+    )
+    assert ledger.pending
+    report = stamp_ledger(ledger, ["commitment", "head"], [address], roots=[honest.root])
+    assert [one.what for one in report.stamped] == ["the commitment"]
+    assert ledger.beacon is not None
+    clock.time = ledger.beacon.coins_at
+    ledger.draw_coins(sign(ledger.beacon.round))
+    path = evidence_of(ledger, ask, tmp_path / "evidence.json", address)
+    when = f"{ledger.beacon.coins_at:%Y-%m-%d %H:%M:%S}"
+
+    plain = check_evidence(path)
+    assert any("that the commitment was published before" in line for line in plain.not_checked)
+    found = check_evidence(path, roots=[honest.root])
+    assert found.ok, found.failed
+    assert any(f"before {when}" in line and "stamped at" in line for line in found.held)
+    assert not any("published before" in line and when in line for line in found.not_checked)
+    assert not check_evidence(path, roots=[stranger.root]).ok
+
+    # Without the commitment's own stamp, others that hold show nothing of it
+    late = check_evidence(changed(path, lambda stamps: stamps.pop(0)), roots=[honest.root])
+    assert "nothing shows that it was made before" in late.failed[0]
+
+
+def test_a_commitment_stamped_after_its_round_is_refused(
+    make_ledger: Callable[..., Ledger], ask: Any, tmp_path: Path, honest: Authority, address: str
+) -> None:
+    """An owner writes an early time into his commitment, when the round is long out: the stamp tells."""
+    ledger = make_ledger(num_pairs=16, beacon=Beacon(QUICKNET, VECTOR[0], BEFORE))
+    ledger.draw_coins(bytes.fromhex(VECTOR[1]))
+    stamp_ledger(ledger, "commitment", [address])
+    path = evidence_of(ledger, ask, tmp_path / "evidence.json")
+    assert check_evidence(path).ok, "by itself the file cannot tell"
+    found = check_evidence(path, roots=[honest.root])
+    assert found.verdict is None
+    assert "not before 2023-09-15" in found.failed[0]
+    assert "may have been chosen by them" in found.failed[0]
+    assert main(["check", str(path), "--roots", str(honest.root)]) == 1
 
 
 def test_a_commitment_that_was_stamped_late_is_told(
