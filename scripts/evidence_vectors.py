@@ -2,7 +2,7 @@
 
     python scripts/evidence_vectors.py          writes docs/vectors/rules.json anew
 
-``evidence.json``, a whole file of format 3, is not written anew: its coins and salts were drawn once.
+``evidence.json`` and ``evidence-round.json``, whole files of format 3, are not written anew: their coins and salts were drawn once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from fiftyone_honeyimage.core.evidence.alpha_spending import adjusted_p
 from fiftyone_honeyimage.core.evidence.exact_tests import TESTS
 from fiftyone_honeyimage.core.evidence.rounding import rounded
 from fiftyone_honeyimage.core.evidence.twins import Strata
+from fiftyone_honeyimage.core.ledger.beacon import QUICKNET
 from fiftyone_honeyimage.core.ledger.hashes import canonical
+from fiftyone_honeyimage.core.ledger.lots import toss
 from fiftyone_honeyimage.core.scores import SCORES, References, SideReferences
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "vectors"
@@ -36,6 +38,10 @@ REFERENCES = SideReferences(
     (0.02, 1.5, 0.4, 0.9, 0.05, 2.25), (True, False, True, False, True, False)
 )
 LOSS = 0.25
+#: A round of quicknet, and a pair's secret, as in docs/ledger_format.md
+ROUND = 657413
+SIGNATURE = "b713718a38ae728dfd477991af2822e08d2f305e47718cef9f7848ce4050e7be41076862b98fad56e91a6b85b89cd97b"
+SECRET = "b3c32637b56d93a35a8984cd4ce899fa501f15b0bf56a6cb85d09f73f1b0e7eb"
 
 
 def make() -> dict[str, Any]:
@@ -80,6 +86,22 @@ def make() -> dict[str, Any]:
             {"value": value, "size": size, "rounded": float(rounded([value], [size])[0])}
             for value, size in ((0.1234567894, 1.0), (1e-10, 1.0), (-2.5e-9, 1.0))
         ],
+        "round": {
+            "chain": QUICKNET.hash,
+            "round": ROUND,
+            "signature": SIGNATURE,
+            "coins_at": QUICKNET.time_of(ROUND).isoformat(),
+            "secret": SECRET,
+            "coins": [
+                {
+                    "recipient": name,
+                    "of_pairs_0_to_15": "".join(
+                        toss(SECRET, bytes.fromhex(SIGNATURE), index, name) for index in range(16)
+                    ),
+                }
+                for name in ("", "hospital-a")
+            ],
+        },
         "adjusted": [
             {"p_value": p, "position": position, "adjusted": adjusted_p(p, position)}
             for p, position in ((0.001, 1), (0.001, 3), (0.4, 2))

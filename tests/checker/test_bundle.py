@@ -62,7 +62,10 @@ def test_a_stranger_opens_and_checks_it(make: Make, tmp_path: Path) -> None:
 
 def test_the_report_says_what_the_evidence_says(make: Make, kinds: Any, tmp_path: Path) -> None:
     """Of every verdict and kind of answers, in words that cannot end the page."""
-    chosen = ("plain", "innocent", "few", "labels", "shares", "bets, some failing", "failing")
+    chosen = (
+        *("plain", "innocent", "few", "labels", "shares", "bets, some failing", "failing"),
+        "public round, recipients, portfolio",
+    )
     for seed, name in enumerate(chosen):
         evidence = make(tmp_path, seed, **kinds[name])
         check = check_evidence(evidence)
@@ -75,6 +78,10 @@ def test_the_report_says_what_the_evidence_says(make: Make, kinds: Any, tmp_path
         for words in ("What it means", "What it does not mean", "How to check it yourself"):
             assert words in text
         assert text.count("images/") >= 2 * check.verdict.num_pairs
+        drawn = name.startswith("public round")
+        assert ("future round of public randomness" in text) == drawn
+        assert ("api.drand.sh" in text) == drawn
+        assert "hospital" not in text
 
 
 def test_anothers_words_stay_words(make: Make, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,11 @@ def test_the_schema_takes_what_holds_and_refuses_what_is_malformed(
     for path in (ROOT / "tests/golden/format2").glob("*/*.json"):
         if ".verdict" not in path.name:
             assert list(validator.iter_errors(read(path))) == []
-    whole = read(VECTORS / "evidence.json")
-    refused = [name for name in whole if not validator.is_valid({**whole, name: 1})]
-    assert refused == list(whole)
+    for file in ("evidence.json", "evidence-round.json"):
+        whole = read(VECTORS / file)
+        assert validator.is_valid(whole)
+        refused = [name for name in whole if not validator.is_valid({**whole, name: 1})]
+        assert refused == list(whole)
 
 
 def test_the_vectors_are_what_the_package_computes() -> None:
@@ -94,8 +97,23 @@ def test_the_vectors_are_what_the_file_computes(checker: Any) -> None:
         assert checker.adjusted(one["p_value"], one["position"]) == one["adjusted"]
 
 
-def test_the_whole_file_holds(checker: Any) -> None:
-    path = VECTORS / "evidence.json"
+def test_a_round_decides_as_the_vector_says(checker: Any) -> None:
+    told = read(VECTORS / "rules.json")["round"]
+    signature = bytes.fromhex(told["signature"])
+    key, genesis, period = checker.CHAINS[told["chain"]]
+    assert checker.is_signed(key, told["round"], signature)
+    assert not checker.is_signed(key, told["round"] + 1, signature)
+    out = datetime.fromisoformat(told["coins_at"]).timestamp()
+    assert out == genesis + (told["round"] - 1) * period
+    for one in told["coins"]:
+        sides = (checker.toss(told["secret"], signature, i, one["recipient"]) for i in range(16))
+        assert "".join(sides) == one["of_pairs_0_to_15"]
+    assert told["coins"][0]["of_pairs_0_to_15"] in (DOCS / "ledger_format.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ["evidence.json", "evidence-round.json"])
+def test_the_whole_file_holds(checker: Any, name: str) -> None:
+    path = VECTORS / name
     ours, alone = check_evidence(path), checker.check(path)
     assert ours.verdict is not None
     assert (ours.failed, alone.failed) == ((), [])

@@ -224,10 +224,23 @@ def _steps(content: Mapping[str, Any], has_images: bool) -> list[tuple[str, str]
             f"python3 {_CHECKER} evidence.json --release FOLDER",
         ),
     ]
-    if content.get("stamps"):
+    if "beacon" in content:
         steps.append(
             (
-                "Check the time-stamps under the root certificate of each authority, which you get from it, with OpenSSL.",
+                "The coins follow from a round of public randomness. Its signature is verified where py-ecc is installed; compare it with the one that "
+                "https://api.drand.sh gives, too.",
+                f"pip install py-ecc && python3 {_CHECKER} evidence.json",
+            )
+        )
+    if content.get("stamps"):
+        before = (
+            "; a stamp of the commitment must lie before the public round"
+            if "beacon" in content
+            else ""
+        )
+        steps.append(
+            (
+                f"Check the time-stamps under the root certificate of each authority, which you get from it, with OpenSSL{before}.",
                 "openssl ts -verify -in stamps/stamp-1.tsr -data stamps/stamp-1.txt -CAfile ROOT.pem",
             )
         )

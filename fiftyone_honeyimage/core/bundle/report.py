@@ -36,6 +36,15 @@ _MEANS_NOT = (
     "It is no judgement of the law: what follows from the use of a dataset is for others to say.",
     "It holds for the model that gave these answers, under the name and digest below, and for no other.",
 )
+_FOUND = {
+    "local": "Before the release the owner prepared pairs of like images and drew a secret coin for each pair, which decided the image to be "
+    "released; the other was withheld. A sealed record (the commitment) fixed images, pairs, coins and the test.",
+    "beacon": "Before the release the owner prepared pairs of like images and a secret for each pair. A sealed record (the commitment) fixed images, "
+    "pairs, secrets, the test and a future round of public randomness, which nobody could foresee. When the round was out, secret and round "
+    "together decided which image of each pair was released; the other was withheld. Nobody chose these coins, if the record was there before the round.",
+}
+#: Facts that are dates
+_DATES = ("stamped", "coins", "commitment written", "opened", "release", "attempts")
 _STYLE = """
 @page { size: A4; margin: 18mm 16mm; @bottom-right { content: counter(page) " / " counter(pages); font: 9pt sans-serif; } }
 body { font: 11pt/1.45 sans-serif; color: #22303c; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; }
@@ -115,7 +124,7 @@ def report_html(
     rows = pair_rows(content, check.released)
     facts = list(check.facts)
     suspect = dict(facts).get("suspect", "")
-    dates = [fact for fact in facts if fact[0] in ("stamped", "opened", "release", "attempts")]
+    dates = [fact for fact in facts if fact[0] in _DATES]
     others = [fact for fact in facts if fact not in dates]
     stamps = len(content.get("stamps", ()))
     undated = "" if "roots" in check.compared else _undated(stamps)
@@ -128,9 +137,8 @@ def report_html(
         "<h2>What it does not mean</h2>",
         _list(_MEANS_NOT),
         "<h2>How it was found</h2>",
-        "<p>Before the release the owner prepared pairs of like images and drew a secret coin for each pair, which decided the image to be "
-        "released; the other was withheld. A sealed record (the commitment) fixed images, pairs, coins and the test. Later the model was asked about "
-        "both images of each pair, without regard to the coins, and the exact test compared its answers.</p>",
+        f"<p>{_FOUND['beacon' if 'beacon' in content else 'local']} Later the model was asked about both images of each pair, without regard to "
+        "the coins, and the exact test compared its answers.</p>",
         _figures(verdict),
         _plots(verdict, rows),
         "<h2>Dates</h2>",
