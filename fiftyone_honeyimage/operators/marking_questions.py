@@ -16,6 +16,7 @@ from . import calls, cost_question, pairs_questions, questions, training_questio
 from .coins_question import ask_coins
 from .form_errors import block, errors_on, errors_on_named, is_blocked
 from .form_parts import ask, dropdown, multiple_choice, once, section, view_key
+from .marking_checks import check_candidates, check_places
 
 if TYPE_CHECKING:
     from ..core.evidence.plan import Plan
@@ -73,10 +74,10 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
     from ..dataset.marking.others import chosen_by_others
 
     earlier = chosen_by_others(labeled, ctx.params.get("honey_key") or "")
-    _check_candidates(ctx, inputs, labeled, scores, earlier, numbers, values, method)
+    check_candidates(ctx, inputs, labeled, scores, earlier, numbers, values, method)
     resumes = False
     with suppress(HoneyImageError):  # the key itself is wrong, which its field says
-        resumes = _check_places(ctx, inputs, labeled)
+        resumes = check_places(ctx, inputs, labeled)
     if training is None or plan is None or is_blocked(inputs):
         return
 
@@ -354,65 +355,3 @@ def _plan(values: Mapping[str, Any], inputs: types.Object, method: Method) -> Pl
         check_num_references(values["num_references"], plan.score)
         return plan
     return None
-
-
-def _check_candidates(
-    ctx: Any,
-    inputs: types.Object,
-    labeled: Any,
-    scores: Any,
-    earlier: Any,
-    numbers: tuple[int, int],
-    values: Mapping[str, Any],
-    method: Method,
-) -> None:
-    from ..core.methods.selection import measures_needed
-    from ..core.pipeline.candidates import exclusion_masks, select
-    from ..dataset.hardness_measures import read_measures
-
-    hardness, label_errors = scores
-    num_honeyimages, num_pairs = numbers
-    asked = inputs.properties.get("exclude")
-    if asked is not None and asked.invalid:
-        return
-    try:
-        options = method.Options.read(values)
-    except HoneyImageError:  # an option's own question tells what is wrong
-        return
-    request = {
-        **options.to_dict(),
-        "method": method.name,
-        "num_honeyimages": num_honeyimages,
-        "num_pairs": num_pairs,
-        "seed": 51,
-    }
-    with errors_on_named(inputs, inputs.properties["num_pairs"]):
-        needed = measures_needed(options)
-        measures = read_measures(ctx.dataset, labeled, values["hardness_field"], needed)
-        masks = exclusion_masks(values["exclude"], hardness, label_errors, earlier)
-        select(hardness, labeled.labels, masks, request, measures)
-
-
-def _check_places(ctx: Any, inputs: types.Object, labeled: Any) -> bool:
-    """Checks that key and folder are free; whether an interrupted run of this key is resumed."""
-    from ..dataset import storage
-    from ..dataset.checks import check_key, check_new_folder, check_output_place
-    from ..dataset.runs import MARKING, check_new_key, is_complete, made_by
-
-    key = ctx.params.get("honey_key") or questions.free_key(ctx.dataset, "honey")
-    check_key(key, "honey_key")
-    key_prop = inputs.properties["honey_key"]
-    folder_prop = inputs.properties.get("output_dir", key_prop)
-    with errors_on(folder_prop):
-        folder = storage.output_folder(ctx.dataset, key, ctx.params.get("output_dir") or None)
-        check_output_place(folder, labeled.filepaths, "output_dir")
-    if folder_prop.invalid:
-        return False
-    entering = made_by(ctx.dataset, key, MARKING) and not is_complete(ctx.dataset, key)
-    if entering or storage.is_ours(folder):
-        return True  # killed while it was being entered in the dataset
-    with errors_on(key_prop):
-        check_new_key(ctx.dataset, key, "honey_key")
-    with errors_on(folder_prop):
-        check_new_folder(folder, "output_dir")
-    return storage.is_ours(storage.partial_dir(folder))
