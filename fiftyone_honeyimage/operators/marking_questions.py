@@ -153,7 +153,7 @@ def _hardness(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) -> Any
         block(
             inputs,
             "There are no hardness scores yet",
-            "Run *Compute hardness* first: HoneyImages are made from the hardest images.",
+            "Run *Compute hardness* first: which images are chosen follows from what it finds.",
         )
         return None
     prop = dropdown(
@@ -356,8 +356,9 @@ def _check_candidates(
     method: Method,
 ) -> None:
     from ..core.methods.selection import measures_needed
+    from ..core.methods.selection_options import settled
     from ..core.pipeline.candidates import exclusion_masks, select
-    from ..dataset.hardness_measures import read_measures
+    from ..dataset.hardness_measures import known_measures, read_measures
 
     hardness, label_errors = scores
     num_honeyimages, num_pairs = numbers
@@ -365,7 +366,9 @@ def _check_candidates(
     if asked is not None and asked.invalid:
         return
     try:
-        options = method.Options.read(values)
+        own = {q.name: values[q.name] for q in method.Options.questions() if q.name in values}
+        known = known_measures(ctx.dataset, values["hardness_field"])
+        options = settled(method.Options, own, known)
     except HoneyImageError:  # an option's own question tells what is wrong
         return
     request = {

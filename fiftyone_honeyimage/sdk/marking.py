@@ -99,13 +99,13 @@ def plan_marking(
     hardness_field: str = "honey_hardness",
     alpha: float = 0.001,
     power: float = 0.9,
-    selection: str = "hardest",
+    selection: str = "gain",
     verification: int = 1,
     kept: float = 1.0,
     answers: str = "scores",
     thief: str = "none",
     memory: float = 0.5,
-    method: str = "honeyimage",
+    method: str = "unperturbed",
     timed: bool = True,
     device: str | None = None,
 ) -> MarkingPlan:
@@ -120,8 +120,7 @@ def plan_marking(
         hardness_field ("honey_hardness"): scores of :func:`compute_hardness`
         alpha (0.001): the probability with which an innocent model may be accused
         power (0.9): the probability with which such a model is to be found
-        selection ("hardest"): which images become twins: ``"hardest"``, ``"gain"``, ``"unsettled"``, ``"spread"`` or
-            ``"random"``
+        selection ("gain"): which images become twins: ``"gain"``, ``"hardest"``, ``"unsettled"``, ``"spread"`` or ``"random"``
         verification (1): which verification with the ledger it is planned for; each is held to a smaller share of α
         kept (1.0): the share of the released twins that the model is taken to learn from; less than 1 for one that used
             a part of the release, or left out what looked marked
@@ -133,7 +132,7 @@ def plan_marking(
         memory (0.5): what a model that was trained on the whole release is taken to remember, as a share of what the proxies do:
             they saw half of the images, and hardness was judged by them. 0.21 to 0.84 in the experiments of docs/measured.md; 1.0
             takes them at their word
-        method ("honeyimage"): that the images will be marked by, with its defaults and proxies trained as those of
+        method ("unperturbed"): that the images will be marked by, with its defaults and proxies trained as those of
             :func:`compute_hardness`; for what it costs
         timed (True): whether the speed of this machine is measured, which takes some seconds the first time
         device (None): that is measured, see :func:`compute_hardness`
@@ -171,7 +170,7 @@ def generate_honeyimages(
     samples: foc.SampleCollection,
     label_field: str,
     honey_key: str,
-    method: str = "honeyimage",
+    method: str = "unperturbed",
     num_honeyimages: int | None = None,
     num_pairs: int | None = None,
     hardness_field: str = "honey_hardness",
@@ -199,7 +198,10 @@ def generate_honeyimages(
     checkpoint_dir: str | Path | None = None,
     **options: Any,
 ) -> Marking:
-    """Turns the hardest images into HoneyImages, some of them twins, and writes the secret ledger.
+    """Chooses images that models remember, most of them twins, marks them if asked to, and writes the secret ledger.
+
+    By default nothing in them is changed, so that nobody finds a mark; ``method="honeyimage"`` changes them by a little.
+    Whatever is done, they are called HoneyImages here.
 
     HoneyImages are new samples beside their originals: tagged ``"honeyimage"`` and ``honey_key``,
     with a field ``honey_key`` that names their source, pair and visibility, in a saved view
@@ -222,12 +224,13 @@ def generate_honeyimages(
         samples: the private dataset, or a view of it
         label_field: a :class:`fiftyone.core.labels.Classification` field
         honey_key: an identifier for this marking
-        method ("honeyimage"): ``"honeyimage"``, or another of ``core.methods.METHODS``, such as ``"unperturbed"``
+        method ("unperturbed"): ``"unperturbed"`` leaves all images as they are, ``"honeyimage"`` changes them by at most ε;
+            or another of ``core.methods.METHODS``
         num_honeyimages (None): N, the HoneyImages of the release; 1 % of the images by default, and
             at least ``num_pairs``; of a method whose images share secrets at least 8 a secret, if a tenth of the
             images suffices for that
         num_pairs (None): M ≤ N, how many of them have a withheld twin, which the release loses;
-            1 % of the images by default, between 16 and 36. 0 gives the paper's method, with which no
+            1 % of the images by default, between 16 and 200. 0 gives the paper's method, with which no
             verdict but "inconclusive" is possible
         hardness_field ("honey_hardness"): scores of :func:`compute_hardness`
         exclude (("duplicates",)): images that are not marked: ``"duplicates"`` (exact or near
@@ -270,7 +273,7 @@ def generate_honeyimages(
             other options of the method do not train anew for the same images
         **options: the method's own, see :func:`method_options`. Of ``"honeyimage"``: ``epsilon`` (4),
             ``step_size`` (0.4), ``num_steps`` (20), ``inner`` ("warm"), ``robust`` (False), ``smoothing`` (1.0),
-            ``selection`` ("hardest"), ``matched`` (False), ``diverse`` (False), ``unchanged_share`` (0.0),
+            ``selection`` ("hardest"; "gain" of ``"unperturbed"``), ``matched`` (False), ``diverse`` (False), ``unchanged_share`` (0.0),
             ``num_out_models`` (1), ``diversity`` (0), ``stealth`` (0)
 
     Returns:
@@ -317,11 +320,11 @@ def generate_honeyimages(
 
 
 @public
-def method_options(method: str = "honeyimage") -> dict[str, tuple[Any, str]]:
+def method_options(method: str = "unperturbed") -> dict[str, tuple[Any, str]]:
     """What :func:`generate_honeyimages` takes beside its own arguments, for one method.
 
     Args:
-        method ("honeyimage"): its name
+        method ("unperturbed"): its name
 
     Returns:
         option → (default, what it is, with the values that it may have)
