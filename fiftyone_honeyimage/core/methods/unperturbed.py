@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..limits import Choice
 from .base import Method, RunSize
@@ -31,7 +31,7 @@ class Unperturbed(Method):
 
     name = "unperturbed"
     title = "Images left as they are"
-    Options = UnperturbedOptions
+    Options: ClassVar[type[SelectionOptions]] = UnperturbedOptions
     changes_pixels = False
 
     def most_changed(self, options: Any) -> float:
