@@ -52,7 +52,7 @@ def run_seed(data: str, seed: int) -> dict[str, Any]:
     found = compute_hardness(x, y, len(classes), **asked, seed=seed)
     right = (found.predictions == y, found.seen_right)
     promised = {
-        (rule, kind): pilot(found.hardness, found.seen, y, rule, seed, told)
+        (rule, kind): pilot(found.hardness, found.seen, y, rule, seed, right=told)
         for rule in ("hardest", "random")
         for kind, told in (("scores", None), ("labels", right))
     }
@@ -92,7 +92,7 @@ def run_seed(data: str, seed: int) -> dict[str, Any]:
             shown = {"scores": unseen[0] - seen[0], "labels": seen[1] - unseen[1]}
             for kind, values in shown.items():
                 told = None if kind == "scores" else right
-                promised = pilot(found.hardness, found.seen, y, rule, seed, told)
+                promised = pilot(found.hardness, found.seen, y, rule, seed, right=told)
                 figures[f"{way}, {rule}, {kind}"] = {
                     "predicted": _predicted(promised, THIEVES[way].left(rule)),
                     "observed": _effect(values),
