@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -88,7 +87,6 @@ def run_seed(seed: int, args: argparse.Namespace) -> dict[str, dict[str, Any]]:
         for name, asked in VARIANTS.items():
             method = METHODS[asked.get("method", "honeyimage")]
             options = {"num_steps": args.rounds, "step_size": 10 / args.rounds, **asked}
-            start = time.process_time()
             result = method.craft(
                 CraftRequest(
                     candidates=list(images[chosen.rows]),
@@ -105,7 +103,6 @@ def run_seed(seed: int, args: argparse.Namespace) -> dict[str, dict[str, Any]]:
                     trained_dir=Path(folder),
                 )
             )
-            seconds = time.process_time() - start
             marked = images.copy()
             marked[chosen.rows] = np.stack(list(result.images))
             differences = np.concatenate(
@@ -121,7 +118,6 @@ def run_seed(seed: int, args: argparse.Namespace) -> dict[str, dict[str, Any]]:
                 "p": [signed_rank_test(d).p_value for d in np.split(differences, 2)],
                 "detector_auroc": detect(plain[changed], marked[chosen.rows][changed]),
                 "mean_change": float(np.abs(marked[chosen.rows].astype(int) - plain).mean()),
-                "process_seconds": seconds,
             }
             print(seed, name, figures[name], flush=True)
     return figures
@@ -179,7 +175,7 @@ def sum_up(runs: Sequence[dict[str, dict[str, Any]]]) -> dict[str, Any]:
     table: dict[str, Any] = {}
     for name in VARIANTS:
         table[name] = {}
-        for figure in ("effect", "detector_auroc", "mean_change", "process_seconds"):
+        for figure in ("effect", "detector_auroc", "mean_change"):
             values = [run[name][figure] for run in runs]
             if None not in values:
                 change = np.subtract(values, [run["warm"][figure] for run in runs])

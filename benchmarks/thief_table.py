@@ -20,7 +20,7 @@ from fiftyone_honeyimage.core.pipeline.thieves import THIEVES
 RESULTS = Path(__file__).with_name("results") / "thieves_cpu.json"
 
 #: Kinds of pairs of the benchmark whose shares dropped stand for the hardest images, and for others
-HARDEST = ("hardest, unchanged", "hardest, HoneyImages")
+HARDEST = ("hardest, unchanged", "largest out − in, unchanged")
 OTHERS = ("any, unchanged",)
 
 #: What the pilot of a plan plays with

@@ -4,8 +4,8 @@ Kinds of pairs lie in one release (:mod:`benchmarks.thieves_world`, which says w
 (:mod:`benchmarks.attacks`) on one seed's release: the accuracy that it costs beside the thief who does nothing, the share of
 each kind's released twins that it dropped, how well its filter told them from unmarked images, and for each kind and score the effect of a pair (the mean of its
 differences over their standard deviation), the exact p, the pairs that α = 0.001 at power 0.9 would take, which fall
-with the square of the effect, and the share of verdicts of releases of 40, 100 and 200 pairs whose coins are drawn again
-and again. The attack "dp_sgd" takes Opacus (pip install opacus).
+with the square of the effect, and, in brackets in the table, the share of verdicts of releases of 40, 100 and 200 pairs whose
+coins are drawn again and again. The attack "dp_sgd" takes Opacus (pip install opacus).
 
     python -m benchmarks.thieves --scale small --seeds 0 1 2 --cells build/thieves
     python -m benchmarks.thieves --join build/thieves --name thieves
@@ -57,6 +57,9 @@ def run_cell(world: World, attack: str) -> dict[str, Any]:
 
 def summarise(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """By attack: over the seeds the accuracy lost, what was dropped, and of each kind and score what is left."""
+    sets = {cell.get("data") for cell in cells}
+    if len(sets) > 1:
+        raise SystemExit(f"cells of {', '.join(map(str, sets))} do not go into one table")
     by = {(cell["attack"], cell["seed"]): cell for cell in cells}
     needed = (stats.norm.isf(ALPHA) + stats.norm.isf(1 - POWER)) ** 2
     summary = {}
@@ -90,7 +93,9 @@ def summarise(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                     else None,
                     "p": [one["p"] for one in found],
                     "derived": sum(one["p"] <= LEVEL for one in found),
-                    "verdicts": {
+                    "verdicts": None
+                    if None in [one["verdicts"] for one in found]
+                    else {
                         str(size): float(np.mean([one["verdicts"][str(size)] for one in found]))
                         for size in SIZES
                     },
@@ -103,30 +108,29 @@ def summarise(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def format_table(summary: Mapping[str, Mapping[str, Any]]) -> str:
-    """By :data:`SHOWN`, as a Markdown table: of each kind the effect, the pairs needed, and what was dropped."""
+    """By :data:`SHOWN`, as a Markdown table: of each kind the pairs needed, the share of verdicts, and what was dropped."""
     lines = [
         f"| attack | accuracy lost, points | {' | '.join(KINDS)} |",
         "| --- " * (2 + len(KINDS)) + "|",
     ]
     for attack, entry in summary.items():
-        cells = [
-            attack,
-            shown(entry["accuracy_lost_points"]) if "accuracy_lost_points" in entry else "–",
-        ]
-        for kind in KINDS:
-            found = entry[kind][SHOWN]
-            lost = f", {entry[kind]['dropped']:.0%} dropped" if entry[kind]["dropped"] else ""
-            pairs = found["pairs_needed"]
-            many = (
-                "never"
-                if pairs is None
-                else f"{pairs:,} pairs"
-                if pairs < 5000
-                else "over 5,000 pairs"
-            )
-            cells.append(f"{shown(found['effect'])}: {many}{lost}")
-        lines.append(f"| {' | '.join(cells)} |")
+        lost = shown(entry["accuracy_lost_points"]) if "accuracy_lost_points" in entry else "–"
+        kinds = [_told(entry[kind]) for kind in KINDS]
+        lines.append(f"| {attack} | {' | '.join([lost, *kinds])} |")
     return "\n".join(lines)
+
+
+def _told(of_kind: Mapping[str, Any]) -> str:
+    found = of_kind[SHOWN]
+    needed = found["pairs_needed"]
+    pairs = "none" if needed is None else f"{needed:,}" if needed < 5000 else "over 5,000"
+    told = []
+    if found["verdicts"] is not None:
+        shares = ", ".join(f"{100 * found['verdicts'][str(size)]:.0f}" for size in SIZES)
+        told.append(f"{shares} %")
+    if of_kind["dropped"]:
+        told.append(f"{of_kind['dropped']:.0%} dropped")
+    return f"{pairs} ({'; '.join(told)})" if told else pairs
 
 
 BENCHMARK = Benchmark(

@@ -278,7 +278,10 @@ def evidence_of(differences: np.ndarray, *, signs_alone: bool = False) -> dict[s
         "effect": float(differences.mean()) / spread if spread else 0.0,
         "num_pairs": len(differences),
         "p": test(differences).p_value,
-        "verdicts": {str(size): share_derived(differences, size) for size in SIZES},
+        # Those of the sign test are not played through
+        "verdicts": None
+        if signs_alone
+        else {str(size): share_derived(differences, size) for size in SIZES},
     }
 
 

@@ -109,6 +109,7 @@ def run_demo(
         private,
         label_field,
         HONEY_KEY,
+        "honeyimage",  # not the default: a demonstration has something to show
         num_pairs=num_pairs,
         num_honeyimages=num_pairs,
         output_dir=folder / "marking",

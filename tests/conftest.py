@@ -185,7 +185,7 @@ def make_marked(
             output_dir=tmp_path / f"{dataset.name}-honey",
             progress=False,
             **tiny,
-            **kwargs,
+            **{"method": "honeyimage", **kwargs},
         )
         return dataset
 

@@ -58,10 +58,7 @@ def read_measures(
     """
     if not names:
         return {}
-    dataset = root_dataset(samples)
-    held: dict[str, Any] = {}
-    if hardness_field in list_keys(dataset, HARDNESS):
-        held = run_results(dataset, hardness_field).get("measures", {})
+    held = _held(samples, hardness_field)
     missing = [name for name in names if name not in held]
     if missing:
         made = (
@@ -82,3 +79,19 @@ def read_measures(
         found[name] = values[rows].astype(np.float64)
         found[name][rows < 0] = np.nan
     return found
+
+
+def known_measures(
+    samples: fo.core.collections.SampleCollection, hardness_field: str
+) -> frozenset[str]:
+    """Which of :data:`..core.methods.selection.MEASURES` scores come with."""
+    return frozenset(_held(samples, hardness_field)).intersection(MEASURES)
+
+
+def _held(samples: fo.core.collections.SampleCollection, hardness_field: str) -> dict[str, Any]:
+    """What a run keeps, empty for scores of no run or an older one."""
+    dataset = root_dataset(samples)
+    if hardness_field not in list_keys(dataset, HARDNESS):
+        return {}
+    held: dict[str, Any] = run_results(dataset, hardness_field).get("measures", {})
+    return held

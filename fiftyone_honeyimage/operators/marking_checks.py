@@ -25,8 +25,9 @@ def check_candidates(
 ) -> None:
     """Says at the number of pairs where too few images can be marked."""
     from ..core.methods.selection import measures_needed
+    from ..core.methods.selection_options import settled
     from ..core.pipeline.candidates import exclusion_masks, select
-    from ..dataset.hardness_measures import read_measures
+    from ..dataset.hardness_measures import known_measures, read_measures
 
     hardness, label_errors = scores
     num_honeyimages, num_pairs = numbers
@@ -34,7 +35,9 @@ def check_candidates(
     if asked is not None and asked.invalid:
         return
     try:
-        options = method.Options.read(values)
+        own = {q.name: values[q.name] for q in method.Options.questions() if q.name in values}
+        known = known_measures(ctx.dataset, values["hardness_field"])
+        options = settled(method.Options, own, known)
     except HoneyImageError:  # an option's own question tells what is wrong
         return
     request = {

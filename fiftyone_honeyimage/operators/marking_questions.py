@@ -162,7 +162,7 @@ def _hardness(ctx: Any, inputs: types.Object, samples: Any, labeled: Any) -> Any
         block(
             inputs,
             "There are no hardness scores yet",
-            "Run *Compute hardness* first: HoneyImages are made from the hardest images.",
+            "Run *Compute hardness* first: which images are chosen follows from what it finds.",
         )
         return None
     prop = dropdown(

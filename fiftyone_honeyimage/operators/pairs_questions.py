@@ -11,7 +11,7 @@ from .. import generate_honeyimages as marks
 from .. import plan_marking as run
 from ..app.words import table
 from ..core.errors import HoneyImageError
-from ..core.methods import Method
+from ..core.methods import DEFAULT_METHOD, METHODS, Method
 from ..core.pipeline.thieves import THIEVES
 from . import calls
 from .form_errors import errors_on_named, reject
@@ -112,7 +112,6 @@ def number(ctx: Any, samples: fo.core.collections.SampleCollection) -> dict[str,
     if not is_asked(ctx) or "num_pairs" in given:
         return {}
     from ..core.errors import ParameterError
-    from ..core.methods import METHODS
 
     method = METHODS.get(str(calls.values(ctx, marks)["method"]))
     if method is None or method.shares_secrets:
@@ -133,9 +132,15 @@ def _wanted(ctx: Any) -> dict[str, Any]:
     return {
         **asked,
         **shared,
-        "selection": values.get("selection", "hardest"),
+        "selection": _selection(values),
         "timed": False,
     }
+
+
+def _selection(values: Mapping[str, Any]) -> str:
+    """How images are chosen: as asked, or as the method does."""
+    options = METHODS.get(str(values["method"]), DEFAULT_METHOD).Options()
+    return str(values.get("selection") or getattr(options, "selection", "hardest"))
 
 
 def _text(plan: MarkingPlan) -> str:
@@ -171,9 +176,7 @@ def power_text(
     if method.shares_secrets or num_pairs < plan.min_pairs or is_asked(ctx):
         return None
     try:
-        found = read_pilot(
-            ctx.dataset, values["hardness_field"], values.get("selection", "hardest")
-        )
+        found = read_pilot(ctx.dataset, values["hardness_field"], _selection(values))
     except HoneyImageError:  # scores of an older version, or of nobody's
         return None
     if len(found.differences) < num_pairs:

@@ -105,7 +105,7 @@ def _defaults(run: Mapping[str, Any]) -> tuple[str, str]:
     images = DEFAULT_METHOD.default_num_honeyimages(count, pairs)
     return (
         "proposed marking",
-        f"{images + pairs:,} candidates, the hardest: {images:,} HoneyImages in a release, "
+        f"{images + pairs:,} candidates: {images:,} HoneyImages in a release, "
         f"{pairs:,} of them with a withheld twin",
     )
 

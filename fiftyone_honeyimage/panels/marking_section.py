@@ -30,8 +30,8 @@ def show_marking(ctx: Any, panel: types.Object, on: ProtectPanel) -> dict[str, A
     known = keys(ctx, "marking")
     if not known:
         text = (
-            "*Generate HoneyImages* changes the hardest images, too little to be seen, and adds "
-            "them beside their originals; no original is touched."
+            "*Generate HoneyImages* chooses images that models learn by heart, in pairs, and adds what a release would hold "
+            "of them beside their originals: as they are, or changed too little to be seen. No original is touched."
         )
         if not keys(ctx, "hardness"):
             text += " It needs hardness first."

@@ -97,7 +97,7 @@ def generate_honeyimages(
     samples: foc.SampleCollection,
     label_field: str,
     honey_key: str,
-    method: str = "honeyimage",
+    method: str = "unperturbed",
     num_honeyimages: int | None = None,
     num_pairs: int | None = None,
     hardness_field: str = "honey_hardness",
@@ -131,7 +131,10 @@ def generate_honeyimages(
     num_tracing_pairs: int | None = None,
     **options: Any,
 ) -> Marking:
-    """Turns the hardest images into HoneyImages, some of them twins, and writes the secret ledger.
+    """Chooses images that models remember, most of them twins, marks them if asked to, and writes the secret ledger.
+
+    By default nothing in them is changed, so that nobody finds a mark; ``method="honeyimage"`` changes them by a little.
+    Whatever is done, they are called HoneyImages here.
 
     HoneyImages are new samples beside their originals: tagged ``"honeyimage"`` and ``honey_key``,
     with a field ``honey_key`` that names their source, pair and visibility, in a saved view
@@ -154,12 +157,13 @@ def generate_honeyimages(
         samples: the private dataset, or a view of it
         label_field: a :class:`fiftyone.core.labels.Classification` field
         honey_key: an identifier for this marking
-        method ("honeyimage"): ``"honeyimage"``, or another of ``core.methods.METHODS``, such as ``"unperturbed"``
+        method ("unperturbed"): ``"unperturbed"`` leaves all images as they are, ``"honeyimage"`` changes them by at most ε;
+            or another of ``core.methods.METHODS``
         num_honeyimages (None): N, the HoneyImages of the release; 1 % of the images by default, and
             at least ``num_pairs``; of a method whose images share secrets at least 8 a secret, if a tenth of the
             images suffices for that
         num_pairs (None): M ≤ N, how many of them have a withheld twin, which the release loses;
-            1 % of the images by default, between 16 and 36. 0 gives the paper's method, with which no
+            1 % of the images by default, between 16 and 200. 0 gives the paper's method, with which no
             verdict but "inconclusive" is possible
         hardness_field ("honey_hardness"): scores of :func:`compute_hardness`
         exclude (("duplicates",)): images that are not marked: ``"duplicates"`` (exact or near
@@ -218,7 +222,7 @@ def generate_honeyimages(
             are read rightly. So many images are in no release of a recipient who has their twins
         **options: the method's own, see :func:`method_options`. Of ``"honeyimage"``: ``epsilon`` (4),
             ``step_size`` (0.4), ``num_steps`` (20), ``inner`` ("warm"), ``robust`` (False), ``smoothing`` (1.0),
-            ``selection`` ("hardest"), ``matched`` (False), ``diverse`` (False), ``unchanged_share`` (0.0),
+            ``selection`` ("hardest"; "gain" of ``"unperturbed"``), ``matched`` (False), ``diverse`` (False), ``unchanged_share`` (0.0),
             ``num_out_models`` (1), ``diversity`` (0), ``stealth`` (0)
 
     Returns:
@@ -271,11 +275,11 @@ def generate_honeyimages(
 
 
 @public
-def method_options(method: str = "honeyimage") -> dict[str, tuple[Any, str]]:
+def method_options(method: str = "unperturbed") -> dict[str, tuple[Any, str]]:
     """What :func:`generate_honeyimages` takes beside its own arguments, for one method.
 
     Args:
-        method ("honeyimage"): its name
+        method ("unperturbed"): its name
 
     Returns:
         option → (default, what it is, with the values that it may have)

@@ -20,13 +20,13 @@ def plan_marking(
     hardness_field: str = "honey_hardness",
     alpha: float = 0.001,
     power: float = 0.9,
-    selection: str = "hardest",
+    selection: str = "gain",
     verification: int = 1,
     kept: float = 1.0,
     answers: str = "scores",
     thief: str = "none",
     memory: float = 0.5,
-    method: str = "honeyimage",
+    method: str = "unperturbed",
     timed: bool = True,
     device: str | None = None,
 ) -> MarkingPlan:
@@ -41,8 +41,7 @@ def plan_marking(
         hardness_field ("honey_hardness"): scores of :func:`compute_hardness`
         alpha (0.001): the probability with which an innocent model may be accused
         power (0.9): the probability with which such a model is to be found
-        selection ("hardest"): which images become twins: ``"hardest"``, ``"gain"``, ``"unsettled"``, ``"spread"`` or
-            ``"random"``
+        selection ("gain"): which images become twins: ``"gain"``, ``"hardest"``, ``"unsettled"``, ``"spread"`` or ``"random"``
         verification (1): which verification with the ledger it is planned for; each is held to a smaller share of α
         kept (1.0): the share of the released twins that the model is taken to learn from; less than 1 for one that used
             a part of the release, or left out what looked marked
@@ -54,7 +53,7 @@ def plan_marking(
         memory (0.5): what a model that was trained on the whole release is taken to remember, as a share of what the proxies do:
             they saw half of the images, and hardness was judged by them. 0.16 to 0.64 in the experiments of docs/measured.md; 1.0
             takes them at their word
-        method ("honeyimage"): that the images will be marked by, with its defaults and proxies trained as those of
+        method ("unperturbed"): that the images will be marked by, with its defaults and proxies trained as those of
             :func:`compute_hardness`; for what it costs
         timed (True): whether the speed of this machine is measured, which takes some seconds the first time
         device (None): that is measured, see :func:`compute_hardness`

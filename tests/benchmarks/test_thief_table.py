@@ -27,7 +27,7 @@ def _found(effect: float, dropped: float = 0.0) -> dict[str, object]:
 
 
 def test_a_factor_is_what_is_left_beside_what_was_dropped() -> None:
-    kinds = ("hardest, unchanged", "hardest, HoneyImages", "any, unchanged")
+    kinds = ("hardest, unchanged", "largest out − in, unchanged", "any, unchanged")
 
     def effect(
         told: float,

@@ -140,7 +140,7 @@ def test_effects_and_pairs_needed_are_as_computed_by_hand() -> None:
     assert of_kind["pairs_needed"] == 77
     assert of_kind["derived"] == 1
     assert of_kind["verdicts"]["100"] == pytest.approx(0.5)
-    assert "77 pairs, 25% dropped" in thieves.format_table({"jpeg_75": found})
+    assert "77 (50, 50, 50 %; 25% dropped)" in thieves.format_table({"jpeg_75": found})
 
 
 @pytest.mark.skipif(data_root() is None, reason="HONEYIMAGE_DATA is not set")

@@ -90,6 +90,7 @@ def mark(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     def run(samples: Any, honey_key: str = "honey", **changes: Any) -> Any:
         arguments = {
             **TINY,
+            "method": "honeyimage",
             "hardness_field": "hardness",
             "num_honeyimages": 4,
             "num_pairs": 3,
@@ -200,7 +201,12 @@ def train_and_mark(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., An
         fhi.compute_hardness(dataset, "ground_truth", **proxy)
         folder = tmp_path_factory.mktemp("marking") / "honey"
         return fhi.generate_honeyimages(
-            dataset, "ground_truth", "honey", output_dir=folder, **proxy, **settings
+            dataset,
+            "ground_truth",
+            "honey",
+            output_dir=folder,
+            **proxy,
+            **{"method": "honeyimage", **settings},
         )
 
     return run

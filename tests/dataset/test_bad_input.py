@@ -39,7 +39,7 @@ def refused(unchanged: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         pytest.fail("a model was trained before the error")
 
     monkeypatch.setattr("fiftyone_honeyimage.core.hardness.train_models", train)
-    monkeypatch.setattr("fiftyone_honeyimage.core.methods.crafting.train_models", train)
+    monkeypatch.setattr("fiftyone_honeyimage.core.methods.in_model.train_models", train)
 
     def check(
         error: type[Exception], words: str, call: Callable[..., Any], samples: Any, **changes: Any

@@ -317,9 +317,9 @@ def test_images_without_room_are_left_out_before_anything_is_trained(
     assert not plain & by_source(marking).keys()
     assert plain <= by_source(mark(dataset, "same", method="unperturbed", exclude=())).keys()
 
-    from fiftyone_honeyimage.core.methods import crafting, out_model
+    from fiftyone_honeyimage.core.methods import in_model, out_model
 
-    for module in (crafting, out_model):
+    for module in (in_model, out_model):
         monkeypatch.setattr(module, "train_models", None)
     for key in ("honey", "same"):  # else what they chose is left out as theirs
         fhi.delete_run(dataset, key)

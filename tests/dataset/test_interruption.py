@@ -23,6 +23,7 @@ SETTINGS = {
     "hardness_field": "hardness",
     "num_honeyimages": 3,
     "num_pairs": 2,
+    "method": "honeyimage",
     "num_steps": 2,
     "proxy": "resnet_tiny",
     "training": {"epochs": 1},

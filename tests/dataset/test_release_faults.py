@@ -213,7 +213,7 @@ with private_database(folder / "db") as uri:
         label = fo.Classification(label=str(number % 2))
         dataset.add_sample(fo.Sample(filepath=str(path), gt=label, hardness=float(number)))
     fhi.generate_honeyimages(
-        dataset, "gt", "honey", method="unperturbed", hardness_field="hardness", num_honeyimages=2,
+        dataset, "gt", "honey", method="unperturbed", selection="hardest", hardness_field="hardness", num_honeyimages=2,
         num_pairs=2, proxy="resnet_tiny", input_size=8, training={"epochs": 1}, exclude=(),
         device="cpu", output_dir=folder / "honey", progress=False,
     )

@@ -111,6 +111,7 @@ def real_set(
         dataset,
         "ground_truth",
         "honey",
+        method="honeyimage",
         hardness_field="hardness",
         num_honeyimages=num_honeyimages,
         num_pairs=num_honeyimages // 2,

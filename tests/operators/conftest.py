@@ -244,6 +244,7 @@ def workshop(
             dataset,
             "ground_truth",
             "honey",
+            method="honeyimage",
             num_pairs=14,
             num_steps=1,
             exclude=(),

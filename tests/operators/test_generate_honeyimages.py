@@ -13,6 +13,7 @@ import pytest
 PARAMS = {
     "label_field": "ground_truth",
     "num_pairs": 10,
+    "method": "honeyimage",
     "num_steps": 2,
     "exclude": [],
     "proxy": "resnet_tiny",

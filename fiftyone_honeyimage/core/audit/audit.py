@@ -14,7 +14,7 @@ import torch
 from ..errors import ImageError
 from ..evidence.alpha_spending import holm
 from ..images import read_image
-from ..methods import DEFAULT_METHOD, Method
+from ..methods import PRACTISED_METHOD, Method
 from ..methods.options import Options
 from ..models import Proxy
 from ..progress import Report, silent
@@ -65,7 +65,7 @@ def audit_files(
     proxy: Proxy | None = "resnet_tiny",
     config: TrainingConfig | None = None,
     input_size: int = 32,
-    method: Method = DEFAULT_METHOD,
+    method: Method = PRACTISED_METHOD,
     marks: Options | None = None,
     found: Sequence[Leak] = (),
     named: Sequence[Leak] = (),

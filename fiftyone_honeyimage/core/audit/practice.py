@@ -23,7 +23,7 @@ from ..codecs import Codec, decoded_sources, open_codec
 from ..device import choose_device
 from ..errors import ImageError
 from ..images import LazyImages, read_image
-from ..methods import DEFAULT_METHOD, METHODS, Method
+from ..methods import METHODS, PRACTISED_METHOD, Method
 from ..methods.crafting import Crafting
 from ..methods.options import Options
 from ..methods.out_model import thumbnails
@@ -78,9 +78,9 @@ def practised_method(values: Mapping[str, Any]) -> tuple[Method, Options]:
     Args:
         values: ``method`` and its options among others, such as a ledger's header
     """
-    method = METHODS.get(values.get("method", ""), DEFAULT_METHOD)
+    method = METHODS.get(values.get("method", ""), PRACTISED_METHOD)
     if not method.changes_pixels:
-        method = DEFAULT_METHOD
+        method = PRACTISED_METHOD
     return method, method.Options.read(values)
 
 
@@ -90,7 +90,7 @@ def choose_practice(
     settings: Options,
     seed: int,
     most: int = MOST,
-    method: Method = DEFAULT_METHOD,
+    method: Method = PRACTISED_METHOD,
 ) -> tuple[list[int], list[Codec]]:
     """Images that can be marked, at random, and their codecs; fewer where they are large.
 
@@ -132,7 +132,7 @@ def mark_for_practice(
     device: str | torch.device | None = None,
     folder: Path,
     report: Report | None = None,
-    method: Method = DEFAULT_METHOD,
+    method: Method = PRACTISED_METHOD,
     partners: Sequence[np.ndarray] = (),
     sides: np.ndarray | None = None,
     rest: Sequence[np.ndarray] = (),
@@ -282,7 +282,7 @@ def practise(
     device: str | torch.device | None,
     folder: Path,
     report: Report | None = None,
-    method: Method = DEFAULT_METHOD,
+    method: Method = PRACTISED_METHOD,
 ) -> MarkDetector | None:
     """Marks some images of a release and learns to tell them from what they were.
 

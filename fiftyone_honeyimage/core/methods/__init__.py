@@ -38,8 +38,11 @@ METHODS: dict[str, Method] = {
     )
 }
 
-#: What is marked with unless a method is named
-DEFAULT_METHOD = METHODS["honeyimage"]
+#: What is marked with unless a method is named: pairs that no detector finds (docs/measured.md)
+DEFAULT_METHOD = METHODS["unperturbed"]
+
+#: How a stranger marks to learn what marks look like, where a release's own method changes nothing
+PRACTISED_METHOD = METHODS["honeyimage"]
 
 
 def method_words(name: str, options: Mapping[str, Any]) -> str:
@@ -61,4 +64,11 @@ def most_changed(name: str | None, options: Mapping[str, Any]) -> float | None:
     return most if most < 255 else None
 
 
-__all__ = ["DEFAULT_METHOD", "METHODS", "Method", "method_words", "most_changed"]
+__all__ = [
+    "DEFAULT_METHOD",
+    "METHODS",
+    "PRACTISED_METHOD",
+    "Method",
+    "method_words",
+    "most_changed",
+]

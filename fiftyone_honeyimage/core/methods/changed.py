@@ -9,6 +9,7 @@ import numpy as np
 
 from ..images import LazyImages
 from ..seeds import derive_seed
+from .selection_options import SelectionOptions
 from .unperturbed import Unperturbed
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class Changed(Unperturbed):
     print their parameters.
     """
 
+    Options = SelectionOptions
     changes_pixels = True
     no_room = "transparent in part, and a changed picture would no longer fit what is transparent"
 

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..limits import Choice
 from .base import Method, RunSize
+from .options import option
+from .selection import RULES
 from .selection_options import SelectionOptions
 
 if TYPE_CHECKING:
     from .request import CraftRequest, CraftResult
 
 
+@dataclass(frozen=True)
+class UnperturbedOptions(SelectionOptions):
+    """Attributes:
+    selection: as everywhere; those that models remember best are found with fewest pairs (docs/measured.md)
+    """
+
+    selection: str = option(
+        "gain", Choice(RULES), label="Which images", help="Twins are alike in any case"
+    )
+
+
 class Unperturbed(Method):
     """No pixel is changed, so that any image has room."""
 
     name = "unperturbed"
-    title = "Hard images, left as they are"
-    Options = SelectionOptions
+    title = "Images left as they are"
+    Options: ClassVar[type[SelectionOptions]] = UnperturbedOptions
     changes_pixels = False
 
     def most_changed(self, options: Any) -> float:

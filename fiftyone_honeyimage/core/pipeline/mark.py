@@ -39,6 +39,7 @@ from ..limits import PROXY_SIZE, SEED, TRADE_OFF, Whole
 from ..methods import METHODS
 from ..methods.options import check_known
 from ..methods.selection import NO_MEASURES, measures_needed
+from ..methods.selection_options import settled
 from ..models import Proxy, proxy_name
 from ..progress import Report, silent
 from ..training import TrainingConfig
@@ -62,7 +63,7 @@ def mark(
     num_honeyimages: int,
     num_pairs: int,
     input_size: int,
-    method: str = "honeyimage",
+    method: str = "unperturbed",
     options: Mapping[str, Any] | None = None,
     plan: Plan | None = None,
     proxy: Proxy = "wrn28_2",
@@ -134,7 +135,7 @@ def mark(
     if method not in METHODS:
         raise ParameterError(f"method must be one of {', '.join(METHODS)}; found {method!r}")
     own = check_known(options or {}, method, {name: each.Options for name, each in METHODS.items()})
-    settings = METHODS[method].Options(**own)
+    settings = settled(METHODS[method].Options, own, measures)
     num_honeyimages = Whole(1).check("num_honeyimages", num_honeyimages)
     num_pairs = Whole(0).check("num_pairs", num_pairs)
     num_tracing_pairs = check_tracing(code, num_tracing_pairs, num_pairs, num_honeyimages, method)

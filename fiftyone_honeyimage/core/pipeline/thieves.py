@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..methods.selection import IN_ORDER
+
 
 @dataclass(frozen=True)
 class Thief:
@@ -16,7 +18,8 @@ class Thief:
     Attributes:
         name: in the SDK
         title: what the thief does, for a curator
-        kept_hardest: of the hardest images that were released as twins, the share that he trains on
+        kept_hardest: of twins that were chosen as the first of an order (the hardest, those that are remembered best), the share
+            that he trains on
         kept_others: of twins that were chosen otherwise
         effect: what his model remembers of those, 0 to 1: the mean of pairs' differences over their root mean square, as
             a share of that of a model trained in the plain way
@@ -32,7 +35,7 @@ class Thief:
 
     def kept(self, rule: str) -> float:
         """The share of the released twins that he trains on, of pairs chosen by a rule of ``selection.RULES``."""
-        return self.kept_hardest if rule == "hardest" else self.kept_others
+        return self.kept_hardest if rule in IN_ORDER else self.kept_others
 
     def left(self, rule: str) -> float:
         """The share of the pairs whose difference still tells which twin was released."""

@@ -28,6 +28,7 @@ from ...core.limits import SEED, TRADE_OFF, check_choice, check_flag
 from ...core.methods import METHODS
 from ...core.methods.options import check_known
 from ...core.methods.selection import default_num_pairs, measures_needed
+from ...core.methods.selection_options import settled
 from ...core.metrics import check_backbone
 from ...core.models import Proxy, check_proxy, proxy_name
 from ...core.pipeline.candidates import (
@@ -45,7 +46,7 @@ from .. import storage
 from ..checks import check_collection, check_key, check_new_folder, check_output_place, whole_number
 from ..hardness import training_config
 from ..hardness_fields import read_hardness
-from ..hardness_measures import read_measures
+from ..hardness_measures import known_measures, read_measures
 from ..progress import Progress, StageBar
 from ..runs import catch_up, changing, check_new_key, root_dataset
 from ..samples import proxy_input_size, read_labels
@@ -153,6 +154,7 @@ def _mark(
     earlier = chosen_by_others(labeled, honey_key)
     folder = storage.output_folder(dataset, honey_key, output_dir)
     hardness, label_errors = read_hardness(samples, labeled, hardness_field)
+    settings = settled(METHODS[method].Options, own, known_measures(samples, hardness_field))
     measures = read_measures(samples, labeled, hardness_field, measures_needed(settings))
     size = proxy_input_size(labeled, input_size)
     check_proxy(proxy, len(labeled.classes), size)

@@ -229,6 +229,7 @@ def test_diversity_needs_features_and_says_so_before_training(request_of, monkey
 def test_options_that_came_later_are_not_written_at_their_defaults():
     assert set(HoneyImageOptions().to_dict()) == {
         *("epsilon", "step_size", "num_steps", "inner", "robust", "smoothing"),
+        *("selection", "matched", "diverse", "unchanged_share"),
     }
     options = HoneyImageOptions(diversity=2)
     assert options.to_dict()["diversity"] == 2.0

@@ -104,7 +104,7 @@ def test_too_few_images_are_refused():
 
 
 def test_defaults_are_a_few_dozen_pairs_and_one_percent():
-    assert [default_num_pairs(n) for n in (100, 2000, 60000)] == [16, 20, 36]
+    assert [default_num_pairs(n) for n in (100, 2000, 60000)] == [16, 20, 200]
     assert METHODS["honeyimage"].default_num_honeyimages(60000, 36) == 600
     assert METHODS["honeyimage"].default_num_honeyimages(100, 12) == 12
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.datasets import load_images
+from benchmarks.datasets import data_root, load_images
 from fiftyone_honeyimage.core.methods import METHODS
 from fiftyone_honeyimage.core.methods.watermark_generator import (
     WatermarkGenerator,
@@ -57,6 +57,7 @@ def test_a_generator_is_its_seeds_and_another_for_every_image(size: int) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(data_root() is None, reason="HONEYIMAGE_DATA is not set")
 def test_a_surrogate_takes_what_a_generator_has_marked_for_the_class() -> None:
     """What L_nt asks for, on images of other classes that the generator has not seen; photographs, as digits are too plain."""
     images, labels, _, _ = load_images("cifar10", 1500, 32)

@@ -49,7 +49,7 @@ def report(stage, done, total):
 labeled = LabeledSamples(given["ids"], given["paths"], np.array(given["labels"]), given["classes"])
 ledger = mark(
     given["folder"], labeled, np.array(given["hardness"]), num_honeyimages=8, num_pairs=6, input_size=8,
-    options={"num_steps": 3}, plan=Plan(adjustment="references"), proxy="resnet_tiny",
+    method="honeyimage", options={"num_steps": 3}, plan=Plan(adjustment="references"), proxy="resnet_tiny",
     training=TrainingConfig(**given["training"]), exclude=(), device="cpu", report=report,
 )
 print(ledger.commitment)
@@ -126,6 +126,7 @@ def test_a_marking_without_fiftyone_is_the_one_of_a_dataset(
             hardness_field="hardness",
             num_honeyimages=8,
             num_pairs=6,
+            method="honeyimage",
             num_steps=3,
             proxy="resnet_tiny",
             input_size=8,
@@ -170,11 +171,11 @@ def test_what_is_wrong_is_said_before_anything_is_made(
         assert not (tmp_path / "marked.partial").exists()
 
     wrong("method must be one of", method="no such")
-    wrong("epsilon", options={"epsilon": 1000.0})
+    wrong("epsilon", method="honeyimage", options={"epsilon": 1000.0})
     wrong("reencode", reencode="some")
     wrong("seed must be", seed=2**60)
     wrong("num_pairs must be", num_pairs=4.0)
-    wrong("has no option 'epsilo'", options={"epsilo": 4.0})
+    wrong("has no option 'epsilo'", method="honeyimage", options={"epsilo": 4.0})
     wrong("label_errors must have one value", label_errors=np.zeros(3, bool))
     (tmp_path / "marked").mkdir()
     wrong("exists already")

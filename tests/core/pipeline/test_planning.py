@@ -120,7 +120,7 @@ def _remembering(number: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np
 def test_labels_alone_are_told_by_the_sign_test_on_the_same_pairs() -> None:
     unseen, seen, labels = _remembering(300)
     right = unseen < 0.7, seen < 0.7
-    found = pilot(unseen, seen, labels, "random", 3, right)
+    found = pilot(unseen, seen, labels, "random", 3, right=right)
     scores = pilot(unseen, seen, labels, "random", 3)
     assert (found.answers, scores.answers) == ("labels", "scores")
     for (x, y), losses in zip(found.differences, scores.differences, strict=True):
@@ -145,7 +145,7 @@ def test_labels_alone_are_told_by_the_sign_test_on_the_same_pairs() -> None:
 
 def test_of_an_innocent_model_labels_tell_nothing() -> None:
     unseen, seen, labels = _remembering(300, seed=1)
-    found = pilot(unseen, seen, labels, "random", 0, (unseen < 0.7, seen < 0.7))
+    found = pilot(unseen, seen, labels, "random", 0, right=(unseen < 0.7, seen < 0.7))
     rates = [power_of(found, size, 0.05, kept=0.0).power for size in (30, 60, 100)]
     assert np.mean(rates) <= 0.025 + 3 * np.sqrt(0.025 / 1200)
 
@@ -154,7 +154,7 @@ def test_of_an_innocent_model_labels_tell_nothing() -> None:
 def test_what_a_thief_leaves_scales_the_mean_and_not_the_spread(answers: str) -> None:
     unseen, seen, labels = _remembering(600)
     right = (unseen < 0.7, seen < 0.7) if answers == "labels" else None
-    found = pilot(unseen, seen, labels, "random", 0, right)
+    found = pilot(unseen, seen, labels, "random", 0, right=right)
     plain = find_pairs(found, alpha=0.01, memory=1.0)
     assert plain.learned == 1
     for name, thief in THIEVES.items():

@@ -51,6 +51,7 @@ def make(
             num_honeyimages=more.pop("num_honeyimages", PAIRS + 2),
             num_pairs=PAIRS,
             input_size=8,
+            method="honeyimage",
             options={"num_steps": 3, "step_size": 2, "unchanged_share": share},
             plan=plan,
             proxy="resnet_tiny",
