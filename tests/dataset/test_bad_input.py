@@ -610,7 +610,7 @@ def test_a_disk_that_fills_up_late_keeps_what_was_finished(
     full = make_dataset(30, hardness=True)
     before, _ = unchanged(full)
 
-    def write(path: Path, data: bytes) -> None:
+    def write(path: Path, data: bytes, **_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     with monkeypatch.context() as context:

@@ -49,7 +49,7 @@ def test_a_plan_says_what_a_marking_costs(make_dataset: Any, tiny: dict[str, Any
     dataset = make_dataset(60)
     fhi.compute_hardness(dataset, "ground_truth", **tiny, progress=False)
     asked = {"alpha": 0.05, "power": 0.001, "selection": "random"}
-    plan = fhi.plan_marking(dataset, **asked, timed=False)
+    plan = fhi.plan_marking(dataset, **asked, timed=False, method="honeyimage")
     assert plan.num_pairs == 12
     marking = fhi.plan_marking(dataset, **asked, method="unperturbed")
     assert plan.cost is not None

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from fiftyone_honeyimage.core.pipeline.thieves import THIEVES
+
 PARAMS = {
     "label_field": "ground_truth",
     "num_pairs": 10,
@@ -158,7 +160,7 @@ def test_form_says_how_likely_the_pairs_find_a_model(
 
     fhi = importlib.import_module("fiftyone_honeyimage")
     said = cost(num_pairs=12, num_honeyimages=12, alpha=0.05)
-    plan = fhi.plan_marking(dataset, alpha=0.05, power=1.0, timed=False)
+    plan = fhi.plan_marking(dataset, alpha=0.05, power=1.0, timed=False, selection="hardest")
     power = next(one.power for one in plan.curve if one.num_pairs == 12)
     chance = "under 5 %" if power < 0.05 else "over 99 %" if power > 0.99 else f"{power:.0%}"
     assert f"{chance}**" in said
@@ -172,7 +174,7 @@ def test_form_tells_how_many_pairs_it_takes_and_the_run_takes_them(
     dataset = make_hard()
     fhi = importlib.import_module("fiftyone_honeyimage")
     wanted = {"alpha": 0.05, "power": 0.01, "thief": "few_epochs"}
-    plan = fhi.plan_marking(dataset, **wanted, timed=False)
+    plan = fhi.plan_marking(dataset, **wanted, timed=False, selection="hardest")
     assert plan.num_pairs is not None, "the test needs a number"
     assert plan.num_pairs != 16
 
@@ -188,7 +190,8 @@ def test_form_tells_how_many_pairs_it_takes_and_the_run_takes_them(
     assert f"**{plan.num_pairs} pairs** find such a model" in said
     for one in plan.curve:
         assert f"| {one.num_pairs} | " in said
-    assert "67% of the pairs still tell" in said
+    left = THIEVES["few_epochs"].left("hardest")
+    assert f"{left:.0%} of the pairs still tell" in said
 
     result = execute("generate_honeyimages", dataset, honey_key="planned", **params).result
     assert result["num_pairs"] == plan.num_pairs
@@ -249,7 +252,7 @@ def test_form_shows_what_the_sdk_refuses(
 ) -> None:
     fhi = importlib.import_module("fiftyone_honeyimage")
     dataset = make_hard()
-    params = {"honey_key": "honey", "label_field": "ground_truth", **params}
+    params = {"honey_key": "honey", "label_field": "ground_truth", "method": "honeyimage", **params}
 
     with pytest.raises(fhi.HoneyImageError) as refused:
         fhi.generate_honeyimages(dataset, progress=False, **params)

@@ -137,6 +137,7 @@ def test_sdk_and_form_refuse_the_same(
             "label_field": "ground_truth",
             "proxy": "resnet_tiny",
             "honey_key": "spring",
+            "method": "honeyimage",
             "num_pairs": 2,
         },
         "verify_model": {"honey_key": "honey", "suspect": "guess"},

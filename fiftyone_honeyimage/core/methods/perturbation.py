@@ -147,10 +147,7 @@ def seen_by_model(pixels: np.ndarray, size: int) -> torch.Tensor:
         size: S
     """
     height, width = pixels.shape[:2]
-    parts = (
-        (rows, torch.from_numpy(np.ascontiguousarray(pixels[rows]))[None])
-        for rows in strips(height)
-    )
+    parts = ((rows, torch.from_numpy(pixels[rows].copy())[None]) for rows in strips(height))
     return to_bytes(shrink(parts, height, width, size)[0])
 
 
