@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,9 @@ from py_ecc.optimized_bls12_381 import G2, multiply
 
 from fiftyone_honeyimage.core.ledger import beacon, lots, relays
 from fiftyone_honeyimage.core.ledger.beacon import Chain, randomness
+
+# The import of py-ecc raises it, for whatever else runs in this process
+sys.setrecursionlimit(1000)
 
 #: A round of quicknet as it came out on 15 September 2023
 VECTOR = (

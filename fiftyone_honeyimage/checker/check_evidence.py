@@ -464,6 +464,7 @@ def is_signed(key: str, number: int, signature: bytes) -> bool | None:
     # A second way to write a point would be a second coin
     if signature[0] >> 5 not in (0b100, 0b101) or x >= field:
         return False
+    limit = sys.getrecursionlimit()
     try:
         from py_ecc.bls.g2_primitives import subgroup_check
         from py_ecc.bls.hash_to_curve import hash_to_G1
@@ -471,6 +472,9 @@ def is_signed(key: str, number: int, signature: bytes) -> bool | None:
         from py_ecc.optimized_bls12_381 import FQ12, G2, final_exponentiate, neg, pairing
     except ImportError:
         return None
+    finally:
+        # It is raised when py-ecc is imported: a file of brackets could then end this program in JSON's parser
+        sys.setrecursionlimit(limit)
     try:
         point = decompress_G1(int.from_bytes(signature, "big"))  # type: ignore[arg-type]
     except ValueError:

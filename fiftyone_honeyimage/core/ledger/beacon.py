@@ -10,6 +10,9 @@ Constants: ``lib/defaults.ts`` of https://github.com/drand/drand-client. Signatu
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
@@ -190,6 +193,18 @@ def _is_canonical(signature: bytes) -> bool:
     return flags in (0b100, 0b101) and x < _FIELD
 
 
+@contextmanager
+def _recursion_limited() -> Iterator[None]:
+    """py-ecc raises the limit of the whole process when it is imported, and needs no more than the usual one: a file of
+    brackets, which is malformed JSON, would then end the process in the parser's C code instead of raising an error."""
+    limit = sys.getrecursionlimit()
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+@_recursion_limited()
 def _is_signed_in_python(public_key: str, number: int, signature: bytes) -> bool:
     try:
         from py_ecc.bls.g2_primitives import subgroup_check

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -215,3 +217,35 @@ def test_a_round_comes_from_a_file_or_pasted(tmp_path: Any) -> None:
     path.write_text("nothing of the kind", encoding="utf-8")
     with pytest.raises(BeaconError, match="96 lower-case"):
         read_round(path, QUICKNET, NUMBER)
+
+
+def test_a_check_leaves_the_recursion_limit_as_it_was(tmp_path: Path) -> None:
+    """py-ecc raises it when it is imported: a file of brackets would then kill the process in JSON's parser."""
+    program = """
+import sys
+from pathlib import Path
+from fiftyone_honeyimage.core.errors import LedgerError
+from fiftyone_honeyimage.core.ledger.beacon import QUICKNET, _is_signed_in_python
+from fiftyone_honeyimage.core.ledger.ledger import load_ledger
+from fiftyone_honeyimage.checker.check_evidence import NoEvidenceError, check, is_signed
+
+limit = sys.getrecursionlimit()
+signature = bytes.fromhex(sys.argv[1])
+assert _is_signed_in_python(QUICKNET.public_key, 657413, signature)
+assert is_signed(QUICKNET.public_key, 657413, signature)
+assert sys.getrecursionlimit() == limit
+path = Path(sys.argv[2])
+path.write_text("[" * 200_000, encoding="utf-8")
+for read, error in ((load_ledger, LedgerError), (check, NoEvidenceError)):
+    try:
+        read(path)
+    except error:
+        print("refused")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, VECTOR[1], str(tmp_path / "brackets.json")],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=Path(__file__).resolve().parents[3],
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["refused"] * 2), done.stderr
