@@ -16,6 +16,7 @@ from benchmarks.attacks import ATTACKS
 from benchmarks.attacks.answer_otherwise import LookUp
 from benchmarks.attacks.base import Thief
 from benchmarks.datasets import data_root, to_tensor
+from benchmarks.results_io import RESULTS
 from benchmarks.thieves_world import (
     DEALT,
     KINDS,
@@ -141,6 +142,15 @@ def test_effects_and_pairs_needed_are_as_computed_by_hand() -> None:
     assert of_kind["derived"] == 1
     assert of_kind["verdicts"]["100"] == pytest.approx(0.5)
     assert "77 (50, 50, 50 %; 25% dropped)" in thieves.format_table({"jpeg_75": found})
+
+
+@pytest.mark.parametrize("name", ["thieves", "thieves_eurosat"])
+def test_the_documents_show_the_committed_table(name: str) -> None:
+    path = RESULTS / f"{name}_cpu.json"
+    summary = json.loads(path.read_text(encoding="utf-8"))["figures"]["summary"]
+    shown = (RESULTS.parents[1] / "docs" / "measured.md").read_text(encoding="utf-8").splitlines()
+    for line in thieves.format_table(summary, thieves.DOCUMENTED).splitlines():
+        assert line in shown
 
 
 @pytest.mark.skipif(data_root() is None, reason="HONEYIMAGE_DATA is not set")
