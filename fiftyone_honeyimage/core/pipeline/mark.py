@@ -327,7 +327,7 @@ def check_tracing(
             f"num_tracing_pairs is {num_tracing_pairs} with {'no ' if code is None else ''}recipients; tracing pairs tell "
             "recipients apart, so give both or neither"
         )
-    if num_pairs + num_tracing_pairs > num_honeyimages:
+    if num_tracing_pairs and num_pairs + num_tracing_pairs > num_honeyimages:
         raise ParameterError(
             f"{num_pairs} pairs and {num_tracing_pairs} tracing pairs put {num_pairs + num_tracing_pairs} HoneyImages in "
             f"every release, and num_honeyimages is {num_honeyimages}; ask for fewer pairs or more HoneyImages"

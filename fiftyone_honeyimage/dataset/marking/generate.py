@@ -239,9 +239,9 @@ def _mark(
 
     if waits_for_coins(dataset, honey_key, call):
         return load_marking(dataset, honey_key)
+    check_output_place(folder, labeled.filepaths, "output_dir")
     if not any((f / storage.LEDGER).exists() for f in (folder, storage.partial_dir(folder))):
         check_coins(coins, coins_at)
-    check_output_place(folder, labeled.filepaths, "output_dir")
     with storage.locked(folder):
         catch_up(dataset)
         if recover(dataset, honey_key, folder, call):
