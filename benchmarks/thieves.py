@@ -102,12 +102,12 @@ def summarise(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                     else None,
                     "p": [one["p"] for one in found],
                     "derived": sum(one["p"] <= LEVEL for one in found),
-                    "verdicts": None
-                    if None in [one["verdicts"] for one in found]
-                    else {
+                    "verdicts": {
                         str(size): float(np.mean([one["verdicts"][str(size)] for one in found]))
                         for size in SIZES
-                    },
+                    }
+                    if all("verdicts" in one for one in found)
+                    else None,
                 }
             if all("auroc" in cell for cell in own):
                 of_kind["auroc"] = interval([cell["auroc"][kind] for cell in own])

@@ -62,6 +62,9 @@ SCORES = (
 #: Ways an image is asked about: mirrored or not, and moved by pixels down and right
 VIEWS = ((0, 0, 0), (1, 0, 0), (0, 2, 0), (0, -2, 0), (0, 0, 2), (0, 0, -2))
 
+#: Scores of which releases are played through
+PLAYED = ("loss", "loss adjusted", "labels of views")
+
 #: Releases of so many pairs that are played through for the share of verdicts, and the level of a first verification
 #: with a ledger at α = 0.001
 SIZES, LEVEL = (40, 100, 200), 0.0005
@@ -261,28 +264,30 @@ class World:
                 shown = adjust(shown, known)
             elif name_of.endswith(" less references"):
                 shown = shown - known
-            found[name] = evidence_of(shown, signs_alone=name_of == "labels")
+            played = name in PLAYED and name_of != "labels"
+            found[name] = evidence_of(shown, signs_alone=name_of == "labels", played=played)
         return found
 
 
-def evidence_of(differences: np.ndarray, *, signs_alone: bool = False) -> dict[str, Any]:
+def evidence_of(
+    differences: np.ndarray, *, signs_alone: bool = False, played: bool = True
+) -> dict[str, Any]:
     """Effect of a pair, exact p, and by number of pairs the share of verdicts.
 
     Args:
         differences: float64 (n,), positive where the released side is known better
         signs_alone: whether the sign test decides
+        played: whether releases are played through for the share of verdicts
     """
     spread = float(differences.std(ddof=1))
     test = sign_test if signs_alone else signed_rank_test
-    return {
-        "effect": float(differences.mean()) / spread if spread else 0.0,
-        "num_pairs": len(differences),
+    found: dict[str, Any] = {
+        "effect": round(float(differences.mean()) / spread, 5) if spread else 0.0,
         "p": test(differences).p_value,
-        # Those of the sign test are not played through
-        "verdicts": None
-        if signs_alone
-        else {str(size): share_derived(differences, size) for size in SIZES},
     }
+    if played:
+        found["verdicts"] = {str(size): share_derived(differences, size) for size in SIZES}
+    return found
 
 
 def share_derived(differences: np.ndarray, size: int) -> float:

@@ -12,7 +12,7 @@ import fiftyone.operators.types as types
 from .. import audit_release as run
 from . import calls, cost_question, questions, results
 from .execution import elsewhere, worker_may_run
-from .form_errors import errors_on, is_blocked
+from .form_errors import blocking, errors_on, is_blocked
 from .form_parts import dropdown, form
 
 _NO_MODEL = "none"
@@ -174,10 +174,15 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
     questions.device(ctx, inputs)
     if ledger is None or is_blocked(inputs):
         return
+    num_marked = 0
+    with blocking(inputs, "This marking has no release"):
+        # As many in everybody's; whose it is, is found out by its files
+        whose = ledger.recipients[0] if ledger.recipients else None
+        num_marked = len(ledger.released_images(whose))
     cost_question.notice(
         inputs,
         [
-            f"every file of the release is read, {len(ledger.released_images()):,} of them HoneyImages",
+            f"every file of the release is read, {num_marked:,} of them HoneyImages",
             "nothing is written",
         ],
     )

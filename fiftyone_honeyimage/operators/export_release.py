@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fiftyone as fo
 import fiftyone.operators as foo
@@ -16,6 +16,10 @@ from ..core.printing import time_text
 from . import calls, cost_question, placements, questions, results
 from .form_errors import blocking, errors_on, errors_on_named, is_blocked
 from .form_parts import dropdown, form, multiple_choice, once, section, view_key
+
+if TYPE_CHECKING:
+    from ..core.ledger.ledger import Ledger
+    from ..dataset.marking.marking import Marking
 
 _DATASET_TYPE = "ImageClassificationDirectoryTree"
 
@@ -94,6 +98,12 @@ def _summary(result: dict[str, Any]) -> str:
         ("Images withheld", f"{result['num_withheld']:,}"),
         ("Time", time_text(result["seconds"])),
     ]
+    if result["recipient"]:
+        rows.insert(0, ("For", result["recipient"]))
+    for folder, other, number in result["comparable"]:
+        rows.append(
+            (f"Who has that of {other} too can tell {number} images apart", f"`{folder}`"),
+        )
     if result["num_relabelled"]:
         rows.append(("Images with another label than their originals", result["num_relabelled"]))
     if result["num_other_honeyimages"]:
@@ -134,6 +144,8 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         return
     _export_dir(ctx, inputs, marking, labeled)
     _formats(ctx, inputs, samples, labels, _changes_labels(marking))
+    if ledger is not None:
+        ledger = _of_recipient(ctx, inputs, marking, ledger)
     if ledger is None or is_blocked(inputs):
         return
 
@@ -199,6 +211,28 @@ def _fill(ctx: Any, inputs: types.Object) -> None:
         ],
         None,
     )
+
+
+def _of_recipient(
+    ctx: Any, inputs: types.Object, marking: Marking, ledger: Ledger
+) -> Ledger | None:
+    """Asks whose release it is, where each recipient has his own; the ledger of that, None with the reason in the form."""
+    chosen = ctx.params.get("recipient")
+    whose = None if chosen in (None, "") else str(chosen)
+    if not marking.recipients:
+        with blocking(inputs, "This marking cannot be released"):
+            return ledger.for_recipient(whose)
+        return None
+    prop = dropdown(
+        inputs,
+        "recipient",
+        marking.recipients,
+        label="Recipient",
+        description="Whose release it is. It holds his images of the tracing pairs, which tell it from everybody else's",
+    )
+    with errors_on(prop):
+        return ledger.for_recipient(whose)
+    return None
 
 
 def _dataset_type(ctx: Any) -> type:

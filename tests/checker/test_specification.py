@@ -108,7 +108,9 @@ def test_a_round_decides_as_the_vector_says(checker: Any) -> None:
     for one in told["coins"]:
         sides = (checker.toss(told["secret"], signature, i, one["recipient"]) for i in range(16))
         assert "".join(sides) == one["of_pairs_0_to_15"]
-    assert told["coins"][0]["of_pairs_0_to_15"] in (DOCS / "ledger_format.md").read_text("utf-8")
+    assert told["coins"][0]["of_pairs_0_to_15"] in (DOCS / "ledger_format.md").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize("name", ["evidence.json", "evidence-round.json"])

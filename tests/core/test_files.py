@@ -242,6 +242,6 @@ def test_many_files_wait_for_the_disk_at_once(
     assert not synced
     files.sync_files(paths)
     assert len(synced) >= 40
-    assert [path.read_text() for path in paths] == [path.name for path in paths]
+    assert [path.read_text(encoding="utf-8") for path in paths] == [path.name for path in paths]
     with pytest.raises(FileNotFoundError):
         files.sync_files([tmp_path / "none"])

@@ -116,7 +116,9 @@ def test_a_portfolio_is_marked_and_released(scored: Any, mark: Any, tmp_path: An
         assert "stratum_weights" not in ledger.header, "the plan has them"
         changed = [
             (scored[source].filepath, marking.output_dir / row["file"])
-            for row in json.loads((marking.output_dir / "manifest.json").read_text())["images"]
+            for row in json.loads(
+                (marking.output_dir / "manifest.json").read_text(encoding="utf-8")
+            )["images"]
             if row.get("unchanged")
             for source in [row["source"]]
         ]

@@ -33,6 +33,7 @@ def test_a_pasted_round_finishes_a_marking(
     number = fhi.load_marking(waiting, "honey").load_ledger().beacon.round
     with pytest.raises(Exception, match="not drawn yet"):
         fhi.export_release(waiting, "honey", tmp_path / "early", progress=False)
+    assert "not drawn yet" in resolve("export_release", waiting).errors()["blocked"]
     form = resolve("draw_coins", waiting)
     assert form.errors() == {}
     assert form.values("honey_key") == ["honey"]

@@ -272,7 +272,7 @@ CASES = (
         {"honey_key": "honey"},
         (
             *("honey_key", "export_dir", "dataset_type", "ledger_path", "reencode", "names"),
-            *("fields", *_TARGET),
+            *("fields", "recipient", *_TARGET),
         ),
         ("dataset.release.export.write_release",),
     ),

@@ -171,3 +171,53 @@ def test_form_needs_a_marking_first(make_hard: Callable[..., Any], resolve: Any)
     errors = resolve("export_release", make_hard(num=24)).errors()
 
     assert "*Generate HoneyImages* first" in errors["blocked"]
+
+
+def test_each_recipient_has_a_release_of_his_own(
+    make_marked: Callable[..., Any], resolve: Any, execute: Any, tmp_path: Path
+) -> None:
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    dataset = make_marked(
+        num_pairs=6,
+        num_honeyimages=12,
+        recipients=["hospital-a", "hospital-b"],
+        num_tracing_pairs=6,
+    )
+    form = resolve("export_release", dataset)
+    assert form.values("recipient") == ["hospital-a", "hospital-b"]
+    assert "name one of them as recipient" in form.errors()["recipient"]
+    assert resolve("export_release", dataset, recipient="nobody").errors()
+    form = resolve("export_release", dataset, recipient="hospital-b")
+    assert form.errors() == {}
+    assert "**60 images** in the release, 12 of them HoneyImages" in form.text("cost")
+    reports = [
+        execute(
+            "export_release",
+            dataset,
+            honey_key="honey",
+            recipient=name,
+            export_dir=str(tmp_path / name),
+        ).result
+        for name in ("hospital-a", "hospital-b")
+    ]
+    assert [report["recipient"] for report in reports] == ["hospital-a", "hospital-b"]
+    assert files(tmp_path / "hospital-a") != files(tmp_path / "hospital-b")
+    assert [one.recipient for one in fhi.list_releases(dataset, "honey")] == [
+        "hospital-a",
+        "hospital-b",
+    ]
+    form = resolve(
+        "audit_release",
+        dataset,
+        honey_key="honey",
+        export_dir=str(tmp_path / "hospital-a"),
+        proxy="none",
+    )
+    assert form.errors() == {}
+
+
+def test_a_marking_without_coins_or_recipients_says_so(
+    make_marked: Callable[..., Any], resolve: Any
+) -> None:
+    form = resolve("export_release", make_marked(), recipient="hospital-a")
+    assert "no release for 'hospital-a'" in form.errors()["blocked"]
