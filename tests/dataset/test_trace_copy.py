@@ -127,7 +127,7 @@ def test_strangers_name_nobody_and_text_is_left_aside(marked: Any, tmp_path: Pat
         coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8))
         coarse.resize((48, 40), Image.Resampling.BICUBIC).save(tmp_path / f"{number}.png")
     (tmp_path / "broken.png").write_bytes(b"no image")
-    (tmp_path / "readme.txt").write_text("text")
+    (tmp_path / "readme.txt").write_text("text", encoding="utf-8")
     found = fhi.trace_copy(dataset, "honey", tmp_path, progress=False)
     assert found.recipients.named == ()
     assert (found.num_files, found.num_unreadable) == (21, 1)
