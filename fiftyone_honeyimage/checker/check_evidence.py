@@ -179,6 +179,15 @@ def digest(kind: Any, value: Any, version: int) -> str:
     return hashlib.sha256(line + canonical(value, version)).hexdigest()
 
 
+def moment(value: Any) -> datetime:
+    """A time with its zone, in the one form that every version of Python reads alike."""
+    form = (
+        r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}([.]([0-9]{3}){1,2})?[+-][0-9]{2}:[0-9]{2}"
+    )
+    need(isinstance(value, str) and re.fullmatch(form, value) is not None, "a time is malformed")
+    return datetime.fromisoformat(value)
+
+
 def is_digest(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
@@ -427,8 +436,7 @@ class Round:
     def __init__(self, told: Any, drawn: Any) -> None:
         need(told is not None, "no public round was committed to")
         check_keys(told, ("chain", "round", "committed_at"), "the header's beacon")
-        written = datetime.fromisoformat(told["committed_at"])
-        need(written.tzinfo is not None, "the commitment's time has no time zone")
+        written = moment(told["committed_at"])
         chain, number = told["chain"], told["round"]
         need(isinstance(chain, str) and chain in CHAINS, "the chain is not known")
         need(type(number) is int and 1 <= number < 2**53, "a round is a whole number from 1")
@@ -553,7 +561,7 @@ def read_log(
     for index, entry in enumerate(entries):
         check_entry(entry, index, previous, version)
         previous = entry["hash"]
-        at = datetime.fromisoformat(entry["at"])
+        at = moment(entry["at"])
         need(latest is None or at >= latest, f"entry {index} was written before the one it follows")
         latest = at
         if entry["event"] == "open":
@@ -581,7 +589,7 @@ def check_entry(entry: Any, index: Any, previous: Any, version: int) -> None:
     event = entry["event"]
     need(event in PUBLIC and set(entry["public"]) == PUBLIC[event], f"entry {index} is unknown")
     need(isinstance(entry["id"], str), f"entry {index} has no name")
-    need(datetime.fromisoformat(entry["at"]).tzinfo is not None, f"entry {index} has no time")
+    moment(entry["at"])
     if "private" in entry:
         private = entry["private"]
         known = isinstance(private, dict) and set(private) - ADDED.get(event, set())
@@ -1059,7 +1067,7 @@ def tested_differences(plan: Plan, answers: Answers, pairs: Any) -> list[float]:
                 - score(name, sides[0].covariates[k], None, plan)
                 for k in common
             ]
-            taken = sum(gaps) / len(gaps) / 2 if gaps else 0.0
+            taken = math.fsum(gaps) / len(gaps) / 2 if gaps else 0.0
             taken = taken if math.isfinite(taken) else 0.0
             d = rounded(d - taken, max(abs(d), abs(taken)))
         if (pairs[index].released[""] == "a") == turned:
@@ -1705,20 +1713,34 @@ def facts(found: Check) -> Iterator[tuple[str, str]]:
         names = sorted(set(pair.out.covariates) & set(pair.kept.covariates) - {UNCHANGED})
         if names:
             gaps.append(
-                sum(pair.kept.covariates[n] - pair.out.covariates[n] for n in names) / len(names)
+                math.fsum(pair.kept.covariates[n] - pair.out.covariates[n] for n in names)
+                / len(names)
             )
     if gaps:
-        both = [rank_sum([([sign * g for g in gaps], 0, 1)]) for sign in (1, -1)]
-        p = min(1.0, 2 * min(both))
-        warning = (
-            "; BELOW 0.01: the owner's figures FIT THE COINS, do not rely on this verdict"
-            if p < 0.01
-            else ""
-        )
-        yield (
-            "known before",
-            f"how hard the owner called each side fits the coins with p = {p:.2g}{warning}",
-        )
+        yield "known before", known_words("how hard the owner called each side", gaps)
+    plan, answers = found.plan, found.answers
+    if answers.kind == "scores" and plan.uses_references:
+        # Had the suspect said of both sides what it said on average: what is left is the reference models' doing
+        means = [
+            None if a is None or b is None else (a + b) / 2
+            for a, b in zip(answers.a, answers.b, strict=True)
+        ]
+        alike_both = Answers({**answers.plain(), "a": means, "b": means})
+        left = tested_differences(plan, alike_both, found.pairs)
+        yield "known before", known_words("what reference models said of each side", left)
+
+
+def known_words(what: str, gaps: list[float]) -> str:
+    """Whether what the owner gave beside the images fits the coins, by ranks and by signs."""
+    both = [rank_sum([([sign * g for g in gaps], 0, 1)]) for sign in (1, -1)]
+    both += [sign_p(sum(sign * g > 0 for g in gaps), sum(g != 0 for g in gaps)) for sign in (1, -1)]
+    p = min(1.0, 4 * min(both))
+    warning = (
+        "; BELOW 0.01: the owner's figures FIT THE COINS, do not rely on this verdict"
+        if p < 0.01
+        else ""
+    )
+    return f"{what} fits the coins with p = {p:.2g}{warning}"
 
 
 def marking_facts(found: Check) -> Iterator[tuple[str, str]]:

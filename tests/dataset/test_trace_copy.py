@@ -166,3 +166,13 @@ def test_what_cannot_be_traced(marked: Any, make_dataset: Any, mark: Any, tmp_pa
     mark(plain)
     with pytest.raises(fhi.LedgerError, match="has no recipients: everybody got the same"):
         fhi.trace_copy(plain, "honey", tmp_path, progress=False)
+
+
+def test_competitors_that_were_taken_out_are_missed(fo: Any, marked: Any, tmp_path: Path) -> None:
+    """Who deletes what a strange image is a copy of chooses whose side it looks like next."""
+    dataset, _, releases = marked
+    folder = copied(releases / "lab", tmp_path / "found", None)
+    view = dataset.match(fo.ViewField("hardness") >= 0.2)
+    assert len(view) < len(dataset)
+    with pytest.raises(fhi.LedgerError, match=r"others than those that were marked"):
+        fhi.trace_copy(view, "honey", folder, progress=False)

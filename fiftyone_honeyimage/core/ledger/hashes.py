@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import rfc8785
@@ -18,6 +19,9 @@ from ..errors import LedgerError
 from ..evidence.pair_answers import PairAnswers
 
 _HEX = re.compile(r"[0-9a-f]{64}")
+_TIME = re.compile(
+    r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}([.]([0-9]{3}){1,2})?[+-][0-9]{2}:[0-9]{2}"
+)
 #: Of the ledgers and evidence files that are written
 VERSION = 3
 #: Of those that are read
@@ -98,6 +102,20 @@ def hash_manifest(files: Sequence[tuple[str, str]], version: int = VERSION) -> s
 def hash_dataset(digests: Sequence[str], version: int = VERSION) -> str:
     """Returns the hash of a dataset: of the sorted list of its files' SHA-256, whatever they are called."""
     return _sha256("dataset", sorted(digests), version)
+
+
+def read_moment(value: Any) -> datetime:
+    """A time as ledgers write it, with its zone: 2026-11-28T14:35:00+00:00. Python's versions read other forms differently.
+
+    Raises:
+        LedgerError: if it is none
+    """
+    try:
+        if isinstance(value, str) and _TIME.fullmatch(value):
+            return datetime.fromisoformat(value)
+    except ValueError:  # of no day, or no hour
+        pass
+    raise LedgerError(f"A time must be like 2026-11-28T14:35:00+00:00, not {value!r:.80}")
 
 
 def is_digest(value: Any) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 from ..evidence.pair_answers import PairAnswers
 from ..evidence.plan import Plan, SideCovariates
-from ..evidence.twins import UNCHANGED, signed_rank_test
+from ..evidence.twins import UNCHANGED, sign_test, signed_rank_test
 from ..evidence.verdict import SidesReferences, tested_differences
 
 #: Below this the figures are said to know the coins; an honest ledger comes below it as often
@@ -17,7 +18,7 @@ SUSPICIOUS = 0.01
 def balance_p(
     covariates: Mapping[int, SideCovariates], released: Mapping[int, str]
 ) -> float | None:
-    """The exact two-sided signed-rank p-value of the covariates against the coins; None where there are none.
+    """The exact p-value of the covariates against the coins, see :func:`_two_sided`; None where there are none.
 
     An owner who writes covariates after the coins, or always releases the easier side, makes ``d - β·c`` favour him
     for every suspect. Fair coins that fell after the covariates give a uniform p.
@@ -30,7 +31,8 @@ def balance_p(
     for pair, (a, b) in covariates.items():
         names = sorted((set(a) & set(b)) - {UNCHANGED})
         if names:
-            gap = sum(b[name] - a[name] for name in names) / len(names)
+            # The same in every version of Python, whose sums of fractions differ
+            gap = math.fsum(b[name] - a[name] for name in names) / len(names)
             gaps.append(gap if released[pair] == "a" else -gap)
     return _two_sided(gaps) if gaps else None
 
@@ -59,8 +61,14 @@ def references_p(
 
 
 def _two_sided(gaps: Sequence[float]) -> float:
-    both = (signed_rank_test(gaps).p_value, signed_rank_test([-gap for gap in gaps]).p_value)
-    return min(1.0, 2 * min(both))
+    """By ranks and by signs, two-sided, corrected for both: many small gaps that fit the coins sway a betting test, and a
+    few large ones that do not would hide them among ranks."""
+    found = [
+        test([sign * gap for gap in gaps]).p_value
+        for test in (signed_rank_test, sign_test)
+        for sign in (1, -1)
+    ]
+    return min(1.0, len(found) * min(found))
 
 
 def balance_fact(p_value: float, what: str = "figures on how hard each side is") -> str:

@@ -24,7 +24,7 @@ from ..evidence.statement import DERIVED
 from ..evidence.twins import KINDS
 from ..evidence.verdict import Verdict
 from . import trace_log
-from .hashes import VERSION, hash_entry, hash_private, is_digest
+from .hashes import VERSION, hash_entry, hash_private, is_digest, read_moment
 
 _ENTRY_KEYS = {"index", "event", "id", "at", "public", "private_sha256", "previous", "hash"}
 _PUBLIC_KEYS = {
@@ -154,7 +154,7 @@ def new_entry(
     private = {"salt": secrets.token_hex(32), **private}
     now = datetime.now(timezone.utc)
     if earliest is not None:
-        now = max(now, datetime.fromisoformat(earliest))
+        now = max(now, read_moment(earliest))
     entry = {
         "index": index,
         "event": event,
@@ -192,7 +192,7 @@ def read_log(
     previous, latest = commitment, coins_at
     for index, entry in enumerate(log):
         previous = _check_entry(entry, index, previous, version)
-        at = datetime.fromisoformat(entry["at"])
+        at = read_moment(entry["at"])
         if latest is not None and at < latest:
             raise LedgerError(
                 f"The log's entry {index} was written at {entry['at']}, before "
@@ -297,8 +297,9 @@ def _check_entry(entry: Mapping[str, Any], index: int, previous: str, version: i
     event = entry["event"]
     if event not in _PUBLIC_KEYS or set(entry["public"]) != _PUBLIC_KEYS[event]:
         raise LedgerError(f"The log's entry {index} is of an unknown kind")
-    if not isinstance(entry["id"], str) or datetime.fromisoformat(entry["at"]).tzinfo is None:
-        raise LedgerError(f"The log's entry {index} has no name or no time")
+    if not isinstance(entry["id"], str):
+        raise LedgerError(f"The log's entry {index} has no name")
+    read_moment(entry["at"])
     if "private" in entry:
         private = entry["private"]
         if (

@@ -21,7 +21,7 @@ from typing import Any
 
 from ..errors import BeaconError, LedgerError, ParameterError
 from .beacon import QUICKNET, Chain, check_installed, check_number, find_chain, now, read_signature
-from .hashes import check_text, is_digest
+from .hashes import check_text, is_digest, read_moment
 from .relays import clock
 
 #: Where coins come from
@@ -228,9 +228,7 @@ def read_beacon(header: Mapping[str, Any], draw: Any) -> Beacon | None:
         return None
     if not isinstance(told, Mapping) or set(told) != {"chain", "round", "committed_at"}:
         raise LedgerError("The header's beacon must say chain, round and committed_at, no more")
-    written = datetime.fromisoformat(told["committed_at"])
-    if written.tzinfo is None:
-        raise LedgerError("The header's beacon says no time zone of its commitment")
+    written = read_moment(told["committed_at"])
     beacon = Beacon(find_chain(told["chain"]), told["round"], written)
     if draw is None:
         return beacon

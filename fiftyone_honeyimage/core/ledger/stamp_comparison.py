@@ -9,6 +9,7 @@ from typing import Any
 
 from ..printing import quoted
 from .comparisons import Compared
+from .hashes import read_moment
 from .stamps import (
     FAILS,
     FOREIGN,
@@ -100,9 +101,9 @@ def _facts(
     earliest: dict[str, StampCheck] = {}
     for check in holding:
         earliest.setdefault(check.stamp.digest, check)
-    written = {entry["hash"]: datetime.fromisoformat(entry["at"]) for entry in log}
+    written = {entry["hash"]: read_moment(entry["at"]) for entry in log}
     written |= {
-        entry["public"]["digest"]: datetime.fromisoformat(entry["at"])
+        entry["public"]["digest"]: read_moment(entry["at"])
         for entry in reversed(log)
         if entry["event"] == "release"
     }

@@ -6,6 +6,7 @@ Attempts on models take the place of their verification; those on folders are co
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -160,7 +161,7 @@ def close_trace(ledger: Ledger, trace_id: str, answers: PairAnswers) -> Recipien
         answers: of a model its losses or whether it was right; of a folder "labels" that say which sides were found
 
     Raises:
-        LedgerError: if it was not opened, or answers are missing
+        LedgerError: if it was not opened, answers are missing, or it was decided before and not so
     """
     trace = ledger.traces.get(trace_id)
     if trace is None:
@@ -172,6 +173,11 @@ def close_trace(ledger: Ledger, trace_id: str, answers: PairAnswers) -> Recipien
             trace_id,
             {"num_pairs": verdict.num_pairs},
             {"result": verdict.to_dict(), "answers": answers.to_dict()},
+        )
+    elif trace.result is not None and trace.result != json.loads(json.dumps(verdict.to_dict())):
+        raise LedgerError(
+            f"this attempt on {trace.name!r} was decided before, and now the same files are read or compared otherwise: its "
+            "verdict stands as the ledger's log tells it. Ask with the versions and images that it was made with"
         )
     return verdict
 

@@ -18,11 +18,13 @@ from ...core.ledger.release_digest import ReleaseFiles, read_release
 from ...core.ledger.trace_log import close_trace, open_trace
 from ...core.ledger.tracing import TracingPair
 from ...core.limits import check_path
+from ...core.pipeline.mark import dataset_digest
 from ..identity import unmarked
 from ..ledger_heads import check_log, note_head
 from ..marking.marking import OpenMarking, open_marking
 from ..progress import Progress, StageBar
-from ..runs import catch_up, root_dataset
+from ..runs import MARKING, catch_up, root_dataset, run_config
+from ..samples import read_labels
 
 #: (pair's index, "a" or "b")
 Key = tuple[int, str]
@@ -92,6 +94,7 @@ def trace_copy(
     )
     if wrong is not None:
         raise LedgerError(f"{wrong}; restore the marking's folder from a backup")
+    _check_as_marked(samples, opened)
     files = read_release(place)
     images = [name for name in list_files(place) if is_image_name(name)]
     if not images:
@@ -122,6 +125,20 @@ def trace_copy(
         num_alike=len(others - exact),
         num_both=sum(bool(a and b) for a, b in zip(answers.a, answers.b, strict=True)),
     )
+
+
+def _check_as_marked(samples: fo.core.collections.SampleCollection, opened: OpenMarking) -> None:
+    """Checks that all images compete that did when the marking was committed to.
+
+    Who could take some out would choose whose sides a strange image looks like.
+    """
+    config = run_config(opened.dataset, opened.marking.honey_key, MARKING)
+    labeled = read_labels(samples, config["label_field"])
+    if dataset_digest(labeled.filepaths) != opened.ledger.header.get("dataset_sha256"):
+        raise LedgerError(
+            f"the {len(labeled):,} images are others than those that were marked, and copies are told apart by comparing "
+            "with all of these: restore what was deleted or changed, and pass a view without what was added since"
+        )
 
 
 def _exact(pairs: Collection[TracingPair], files: ReleaseFiles) -> set[Key]:

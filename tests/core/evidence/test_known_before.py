@@ -27,7 +27,7 @@ def test_covariates_written_after_the_coins_are_told_from_honest_ones() -> None:
     }  # fmt: skip
     for turned in (lie, {pair: (b, a) for pair, (a, b) in lie.items()}):
         found = balance_p(turned, coins)
-        assert found == pytest.approx(2.0**-19)
+        assert found == pytest.approx(4 * 2.0**-20)
         assert "FIT THE COINS" in balance_fact(found)
     assert balance_p({pair: ({}, {"x": 1.0}) for pair in coins}, coins) is None
 
@@ -43,8 +43,28 @@ def test_fair_coins_give_a_p_value_that_is_small_as_often_as_it_should_be() -> N
         drawn = rng.choice(["a", "b"], 15)
         found.append(balance_p(sides, dict(enumerate(drawn))))
     assert np.mean(np.array(found) < SUSPICIOUS) <= 0.02
-    expected = stats.wilcoxon(np.where(drawn == "a", gaps, -gaps), method="exact").pvalue
-    assert found[-1] == pytest.approx(expected)
+    own = np.where(drawn == "a", gaps, -gaps)
+    ranks = stats.wilcoxon(own, method="exact").pvalue
+    signs = stats.binomtest(int((own > 0).sum()), 15).pvalue
+    assert found[-1] == pytest.approx(min(1.0, 2 * min(ranks, signs)), rel=1e-6)
+
+
+def test_what_sways_a_betting_test_alone_is_told_too() -> None:
+    """Many small gaps that know the coins, and a few large ones that contradict them: an owner's attack on this version."""
+    rng = np.random.default_rng(3)
+    coins = dict(enumerate(rng.choice(["a", "b"], 100)))
+    sides = {}
+    for pair, coin in coins.items():
+        knows = pair < 75
+        small, large = (1.0, 1.1) if knows else (1.0, 8.0)
+        first = (coin == "a") == knows
+        values = (small, large) if first else (large, small)
+        sides[pair] = ({"x": values[0]}, {"x": values[1]})
+    gaps = [
+        b["x"] - a["x"] if coins[pair] == "a" else a["x"] - b["x"] for pair, (a, b) in sides.items()
+    ]
+    assert stats.wilcoxon(gaps).pvalue > SUSPICIOUS
+    assert balance_p(sides, coins) < SUSPICIOUS
 
 
 @pytest.mark.parametrize("score", [name for name, s in SCORES.items() if s.least_references])
