@@ -220,7 +220,8 @@ def _numbers(
         with errors_on(pairs_prop):
             pairs = whole_number(wanted["num_pairs"], "num_pairs", 0)
     images = method.default_num_honeyimages(len(labeled), pairs)
-    images_prop.view.description = f"Empty: {images}, {method.default_number}"
+    why = f", {method.default_number}" if planned is None else ", as planned"
+    images_prop.view.description = f"Empty: {images}{why}"
     if wanted["num_honeyimages"] not in (None, ""):
         with errors_on(images_prop):
             images = whole_number(wanted["num_honeyimages"], "num_honeyimages", 1)

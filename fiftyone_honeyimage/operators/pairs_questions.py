@@ -143,6 +143,13 @@ def _selection(values: Mapping[str, Any]) -> str:
     return str(values.get("selection") or getattr(options, "selection", "hardest"))
 
 
+def _advice(plan: MarkingPlan) -> str:
+    """Whether more pairs would help: of few images that models remember, further ones tell less and less."""
+    if plan.curve and plan.curve[-1].power < max(one.power for one in plan.curve) - 0.05:
+        return "More pairs than the best of these find less: the first ones tell most."
+    return "Take more pairs where you can."
+
+
 def _text(plan: MarkingPlan) -> str:
     """The plan as a number and a small table."""
     rows = [(f"{one.num_pairs:,}", chance_text(one.power)) for one in plan.curve]
@@ -153,7 +160,7 @@ def _text(plan: MarkingPlan) -> str:
     )
     lines = [
         f"{found}, if it remembers your images {plan.memory:.0%} as well as the models of *Compute hardness* do, as models that "
-        "were trained on a whole release did in our experiments, roughly. Take more pairs where you can.",
+        "were trained on a whole release did in our experiments, roughly. " + _advice(plan),
         table(("Pairs of twins", "Found with a probability of"), rows),
     ]
     left = THIEVES[plan.thief].left(plan.rule)

@@ -36,5 +36,6 @@ def output(markdown: str, label: str, alert: types.AlertView | None = None) -> t
     outputs = types.Object()
     if alert is not None:
         outputs.view("verdict", alert)
-    outputs.md(markdown, name="summary")
+    # No result has such a key: the App would show its value instead
+    outputs.md(markdown, name="told")
     return types.Property(outputs, view=types.View(label=label))

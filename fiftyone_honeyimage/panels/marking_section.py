@@ -144,8 +144,8 @@ def _show_points(
     if not traces:
         if points:
             panel.md(
-                "**No pixel differs between the originals and their HoneyImages**, so there is no "
-                "visibility to plot. A larger budget ε or more steps change them.",
+                "**No pixel differs from the originals**: there is nothing to see, and nothing that a detector could find. "
+                "The pairs alone carry the evidence.",
                 name="visibility_empty",
             )
         return

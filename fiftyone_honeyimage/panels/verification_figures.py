@@ -334,7 +334,7 @@ def paper_markdown(paper: Mapping[str, Any]) -> str | None:
             f"{paper['threshold_false_positive_rate']:.2g} for a model like them)."
         )
     lines.append(
-        "HoneyImages are adversarial to the proxy, so an innocent "
+        "The images were chosen or made to be hard for the proxy, so an innocent "
         "model has a positive gap too, and how large it is depends on the model."
     )
     return "\n\n".join(lines)

@@ -55,7 +55,7 @@ def test_sdk_app_and_delegated_run_agree(
     assert report.headline in verdict["label"]
     assert report.headline not in verdict["description"], "once is enough"
     assert report.headline + " " + verdict["description"] == report.summary()
-    assert "noise level" in properties["summary"]["default"]
+    assert "noise level" in properties["told"]["default"]
 
 
 def test_a_leak_is_shown(released: tuple[Any, Path], delegate: Any) -> None:
@@ -76,7 +76,7 @@ def test_a_leak_is_shown(released: tuple[Any, Path], delegate: Any) -> None:
     assert " leak" in view["label"].split("Pixels: ")[0]
     assert view["severity"] == "error"
     assert "time: modified" in view["description"]
-    assert "Do not publish" in done.outputs["type"]["properties"]["summary"]["default"]
+    assert "Do not publish" in done.outputs["type"]["properties"]["told"]["default"]
     kept = json.dumps(done.result) + json.dumps(done.outputs, default=str)
     assert not [name for name in names if name in kept]
 

@@ -46,7 +46,7 @@ def test_delegated_run_reports_its_stages(
     shares = [share for share, _ in done.progress]
     assert shares == sorted(shares)
     assert done.progress[-1] == (1.0, "Done")
-    summary = done.outputs["type"]["properties"]["summary"]["default"]
+    summary = done.outputs["type"]["properties"]["told"]["default"]
     assert "| Images scored | 24 |" in summary
     assert "`honey_hardness`" in summary
 
@@ -67,7 +67,7 @@ def test_a_scheduled_run_says_what_it_waits_for(
 
     shown = operators.get_operator(uri).resolve_type(ctx, "outputs").to_json()
 
-    assert "fiftyone delegated launch" in shown["type"]["properties"]["summary"]["default"]
+    assert "fiftyone delegated launch" in shown["type"]["properties"]["told"]["default"]
 
 
 def test_runs_on_the_view_that_was_chosen(

@@ -74,7 +74,7 @@ def test_sdk_app_and_delegated_run_agree(
     check("by_worker", delegated.result)
     assert delegated.document.label == "HoneyImages 'by_worker'"
     assert [stage for _, stage in delegated.progress][-1] == "Done"
-    summary = delegated.outputs["type"]["properties"]["summary"]["default"]
+    summary = delegated.outputs["type"]["properties"]["told"]["default"]
     assert delegated.result["commitment"] in summary
     assert delegated.result["ledger_path"] in summary
 

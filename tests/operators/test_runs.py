@@ -44,7 +44,7 @@ def test_an_empty_list_says_how_to_start(
     shown = operators.get_operator(uri).resolve_type(ctx, "outputs").to_json()
 
     assert results == {"runs": []}
-    assert "Compute hardness" in shown["type"]["properties"]["summary"]["default"]
+    assert "Compute hardness" in shown["type"]["properties"]["told"]["default"]
 
 
 def test_a_run_is_renamed(verified: Any, execute: Any, resolve: Any, triggered: Any) -> None:

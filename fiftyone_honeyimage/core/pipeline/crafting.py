@@ -68,7 +68,10 @@ def make_images(
     measures: Mapping[str, np.ndarray] = NO_MEASURES,
 ) -> None:
     """Chooses, crafts, measures and writes the HoneyImages and their manifest."""
-    lpips_metric, lpips_note = _load_lpips(lpips_backbone)
+    method = METHODS[request["method"]]
+    lpips_metric, lpips_note = (
+        _load_lpips(lpips_backbone) if method.changes_pixels else (None, None)
+    )
     loaded = load_images(labeled, request["input_size"], skip_failures=skip_failures, report=report)
     position = {sample_id: row for row, sample_id in enumerate(labeled.ids)}
     kept = np.array([position[sample_id] for sample_id in loaded.samples.ids])
@@ -89,7 +92,6 @@ def make_images(
     ensure_free_space(partial, _disk_bytes(codecs, proxy, num_classes, request["input_size"]))
     checkpoints = partial / CHECKPOINTS
     checkpoints.mkdir(exist_ok=True)
-    method = METHODS[request["method"]]
     options = method.Options.read(request)
     craft = CraftRequest(
         candidates=decoded_sources(codecs),

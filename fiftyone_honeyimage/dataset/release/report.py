@@ -62,7 +62,8 @@ class ReleaseReport:
                 f"{self.num_other_honeyimages:,} HoneyImages of other markings do not belong to it"
             )
         lines += [
-            f"{folder} holds the unmarked originals: whoever has it too can tell which images are marked"
+            f"{folder} holds originals of both sides: whoever has it too can tell which images are marked or withheld, and a model "
+            "that trained on it has seen both, so that less is shown"
             for folder in self.exposed_by
         ]
         if self.recipient is not None:
