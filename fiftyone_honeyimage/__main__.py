@@ -33,6 +33,11 @@ def _show_every_letter() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _digest(text: str) -> str:
+    """As it was printed or shown, in one piece or two."""
+    return "".join(text.split())
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fiftyone_honeyimage", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
@@ -106,7 +111,9 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="recompute a verdict from an evidence file alone")
     check.add_argument("evidence")
-    check.add_argument("--commitment", help="the commitment that was published before the release")
+    check.add_argument(
+        "--commitment", type=_digest, help="the commitment that was published before the release"
+    )
     check.add_argument("--head", help="a head of the log that was published")
     check.add_argument("--release", help="the folder of the release")
     check.add_argument("--images", help="a folder with the files of the opened images")
@@ -125,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     bundle.add_argument("evidence")
     bundle.add_argument("zip", help="a new file")
-    bundle.add_argument("--commitment", help="as for check")
+    bundle.add_argument("--commitment", type=_digest, help="as for check")
     bundle.add_argument("--images", help="the marking's folder, to put the opened images in")
     bundle.add_argument("--roots", nargs="+", help="as for check")
     bundle.add_argument("--no-pdf", action="store_true", help="write the report in HTML alone")

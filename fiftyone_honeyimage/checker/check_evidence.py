@@ -1785,7 +1785,11 @@ def write_stamps(found: Check, folder: Any) -> Iterator[str]:
 def main(arguments: Any = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("evidence")
-    parser.add_argument("--commitment", help="the one that was published before the release")
+    parser.add_argument(
+        "--commitment",
+        type=lambda text: "".join(text.split()),
+        help="the one that was published before the release",
+    )
     parser.add_argument("--head", help="a head of the log that was published")
     parser.add_argument("--release", help="the folder of the release")
     parser.add_argument("--images", help="a folder with the opened images")
@@ -1815,7 +1819,7 @@ def main(arguments: Any = None) -> int:
     for line in found.failed:
         print(f"{'FAILS':<16}{safe(line)}")
     for line in (about_coins(found), *NOT_SHOWN):
-        print(f"{'not shown':<16}{safe(line)}")
+        print(f"{'not checked':<16}{safe(line)}")
     if not good:
         print("no verdict: see what FAILS")
         return 1

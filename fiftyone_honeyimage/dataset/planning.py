@@ -9,11 +9,19 @@ from typing import Any
 import fiftyone as fo
 
 from ..core.errors import HoneyImageError, ParameterError
+from ..core.evidence.plan import Plan
 from ..core.limits import check_choice, check_flag
-from ..core.methods import METHODS
+from ..core.methods import METHODS, Method
 from ..core.models import check_proxy
 from ..core.pipeline.labeled import LabeledSamples
-from ..core.pipeline.planning import MarkingCost, MarkingPlan, check_wanted, find_pairs
+from ..core.pipeline.planning import (
+    MEMORY,
+    MarkingCost,
+    MarkingPlan,
+    check_wanted,
+    find_pairs,
+    power_of,
+)
 from ..core.pipeline.run_cost import marking_cost
 from ..core.training_time import training_seconds
 from .hardness import read_pilot, training_config
@@ -126,3 +134,23 @@ def cost_of(
                 )
             )
     return MarkingCost(method, num_pairs, number + num_pairs, cost.num_passes, seconds)
+
+
+def chance_of(
+    samples: fo.core.collections.SampleCollection,
+    hardness_field: str,
+    method: Method,
+    selection: str,
+    num_pairs: int,
+    plan: Plan,
+) -> float | None:
+    """How likely so many pairs find a model like those of the hardness run; None where that run does not tell."""
+    if method.shares_secrets or num_pairs < plan.min_pairs:
+        return None
+    try:
+        found = read_pilot(samples, hardness_field, selection)
+    except HoneyImageError:  # scores of an older version, or of nobody's
+        return None
+    if len(found.differences) < num_pairs:
+        return None
+    return power_of(found, num_pairs, plan.alpha, kept=MEMORY).power

@@ -78,12 +78,10 @@ class AuditRelease(foo.Operator):
         from ..dataset.marking.marking import load_marking, open_ledger
 
         marking = load_marking(ctx.dataset, ctx.params["honey_key"])
-        field = marking.config.get("hardness_field")
         report = run(
             ctx.params["export_dir"],
             open_ledger(marking, ctx.params.get("ledger_path") or None),
             samples=ctx.dataset,
-            hardness_field=field if field and ctx.dataset.has_field(field) else None,
             proxy=_proxy(ctx),
             seed=calls.values(ctx, run)["seed"],
             device=ctx.params.get("device") or None,

@@ -10,7 +10,6 @@ import fiftyone.operators.types as types
 from .. import generate_honeyimages as marks
 from .. import plan_marking as run
 from ..app.words import table
-from ..core.errors import HoneyImageError
 from ..core.methods import DEFAULT_METHOD, METHODS, Method
 from ..core.pipeline.thieves import THIEVES
 from . import calls
@@ -177,18 +176,16 @@ def power_text(
     ctx: Any, values: Mapping[str, Any], method: Method, num_pairs: int, plan: Plan
 ) -> str | None:
     """How likely so many pairs find a model like those of the hardness run; None where that run does not tell."""
-    from ..core.pipeline.planning import MEMORY, power_of
-    from ..dataset.hardness import read_pilot
+    from ..core.pipeline.planning import MEMORY
+    from ..dataset.planning import chance_of
 
-    if method.shares_secrets or num_pairs < plan.min_pairs or is_asked(ctx):
+    if is_asked(ctx):
         return None
-    try:
-        found = read_pilot(ctx.dataset, values["hardness_field"], _selection(values))
-    except HoneyImageError:  # scores of an older version, or of nobody's
+    selection = _selection(values)
+    found = chance_of(ctx.dataset, values["hardness_field"], method, selection, num_pairs, plan)
+    if found is None:
         return None
-    if len(found.differences) < num_pairs:
-        return None
-    chance = chance_text(power_of(found, num_pairs, plan.alpha, kept=MEMORY).power)
+    chance = chance_text(found)
     return (
         f"A model that remembers your images {MEMORY:.0%} as well as the models of *Compute hardness* do is found with a probability of **{chance}** "
         "by its first check; one that was trained for longer more surely, one that was trained for less or on cleaned images "

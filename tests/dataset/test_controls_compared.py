@@ -112,7 +112,7 @@ def test_who_leaves_out_marked_images_is_told_from_who_does_not(marked: Any) -> 
             assert (one[group]["num_marked"], one[group]["num_unmarked"]) == (24, 150)
 
     assert told["honest"]["released"]["p_value"] > 0.01 > told["honest"]["withheld"]["p_value"]
-    assert "treats the marked images that were released as it treats" in found["honest"].beside
+    assert "No difference is shown between what the model knows" in found["honest"].beside
     assert "Those that were withheld it knows less than both" in found["honest"].beside
 
     for group in ("released", "withheld"):

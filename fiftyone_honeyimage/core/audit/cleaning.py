@@ -62,7 +62,7 @@ def cleanings(marked: np.ndarray, losses: ReleaseLosses) -> tuple[Cleaning, ...]
 
 def cleaning_table(found: Sequence[Cleaning]) -> str:
     """Markdown."""
-    head = "| A thief who leaves out | of the release | takes of your HoneyImages | left | their pairs can reach |"
+    head = "| A thief who leaves out | of the release | takes of your HoneyImages | left | their pairs can reach at best |"
     rows = [
         f"| {one.name} | {one.dropped:.1%} | {one.lost:.0%} | {one.num_left:,} | p = {one.least_p:.1g} |"
         for one in found

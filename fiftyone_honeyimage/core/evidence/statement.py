@@ -106,7 +106,10 @@ def word_controls(compared: Mapping[str, ControlComparison]) -> str:
     if released.p_value >= _DIFFERENT:
         seen = withheld.p_value < _DIFFERENT and withheld.share < 0.5
         also = "Those that were withheld it knows less than both. " if seen else ""
-        return f"The model treats the marked images that were released as it treats random unmarked ones ({figures}). {also}{end}"
+        return (
+            "No difference is shown between what the model knows of the marked images that were released and of random "
+            f"unmarked ones ({figures}). {also}{end}"
+        )
     if released.share < 0.5:
         return (
             "The model knows random unmarked images better than the marked ones that were released, beside what other models "

@@ -139,11 +139,16 @@ class Beacon:
 
     def pending_text(self) -> str:
         """What is to be done as long as the coins are not drawn."""
-        when = "comes out at" if now() < self.coins_at else "is out since"
+        told = f"the coins are not drawn yet: they come from round {self.round:,} of {self.chain.name}, which"
+        how = "draw_coins (with round_file=… on a machine without internet)"
+        if now() < self.coins_at:
+            return (
+                f"{told} comes out at {clock(self.coins_at)}. Publish the commitment before then, and draw them after with "
+                f"{how}"
+            )
         return (
-            f"the coins are not drawn yet: they come from round {self.round:,} of {self.chain.name}, which {when} "
-            f"{clock(self.coins_at)}. Publish the commitment before then, and draw them after with draw_coins (with "
-            "round_file=… on a machine without internet)"
+            f"{told} is out since {clock(self.coins_at)}. Draw them now with {how}; a commitment that was not published "
+            "before then shows nobody that it was not chosen by them"
         )
 
 

@@ -108,11 +108,19 @@ def _facts(
         if entry["event"] == "release"
     }
     base = earliest.get(commitment)
+    first = min(
+        (read_moment(e["at"]) for e in log if e["event"] in ("release", "open")), default=None
+    )
     facts = []
     for digest, check in earliest.items():
         line = f"{_thing(check, things)} was there at {_words(_time(check))}, by {quoted(check.signer)}"
         if digest in written and _time(check) < written[digest]:
             line += f"; the owner's clock was ahead and said {_words(written[digest])}"
+        if digest == commitment and first is not None and _time(check) > first:
+            line += (
+                f"; LATER than {_words(first)}, when the log tells of a release or a verification: it does not show that "
+                "the marking was fixed before"
+            )
         if digest != commitment and (base is None or _time(base) > _time(check)):
             line += "; NO STAMP OF THE COMMITMENT is as early"
         facts.append(("stamped", line))

@@ -47,6 +47,7 @@ from ..checks import check_collection, check_key, check_new_folder, check_output
 from ..hardness import training_config
 from ..hardness_fields import read_hardness
 from ..hardness_measures import known_measures, read_measures
+from ..planning import chance_of
 from ..progress import Progress, StageBar
 from ..runs import catch_up, changing, check_new_key, root_dataset
 from ..samples import proxy_input_size, read_labels
@@ -58,6 +59,9 @@ from .marking import Marking, load_marking
 from .others import check_still_free, chosen_by_others
 
 _logger = logging.getLogger(__name__)
+
+#: A marking that finds a model less often than this is warned of
+_LIKELY = 0.5
 
 
 def generate_honeyimages(
@@ -161,6 +165,15 @@ def _mark(
     if num_pairs is None:
         num_pairs = default_num_pairs(len(labeled))
     num_pairs = whole_number(num_pairs, "num_pairs", 0)
+    selection = getattr(settings, "selection", "hardest")
+    chance = chance_of(samples, hardness_field, METHODS[method], selection, num_pairs, plan)
+    if chance is not None and chance < _LIKELY:
+        _logger.warning(
+            "%d pairs find a model that remembers these images half as well as those of compute_hardness with a probability of "
+            "%.0f %%: plan_marking tells how many it takes",
+            num_pairs,
+            100 * chance,
+        )
     if not can_reach(plan, num_pairs, plan.alpha, 1):
         _logger.warning(
             "%d pairs of twins cannot show anything, whatever a suspect answers: at α = %g at least %d are needed",
