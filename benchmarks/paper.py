@@ -47,7 +47,7 @@ from fiftyone_honeyimage.core.scores import SCORES, References
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "honeyimage": ("honeyimage", {"smoothing": 0.0, "inner": "warm"}),
     "honeyimage_smooth": ("honeyimage", {}),
-    "unperturbed": ("unperturbed", {}),
+    "unperturbed": ("unperturbed", {"selection": "hardest"}),
     "random": ("unperturbed", {"selection": "random"}),
     **{name: (name, {}) for name in METHODS if name not in ("honeyimage", "unperturbed")},
 }

@@ -83,6 +83,7 @@ def test_from_a_dataset_to_verdicts(
     by_keyboard(window, take)
     rename_and_delete(window, take, dataset)
     change_the_theme(window, take)
+    look_at_changed_images(window, take, picture, dataset)
 
 
 def twelve_clicks(window: AppPage, take: Any, dataset: Any, folder: Path) -> Path:
@@ -128,19 +129,15 @@ def twelve_clicks(window: AppPage, take: Any, dataset: Any, folder: Path) -> Pat
 
 
 def look_at_the_marking(window: AppPage, take: Any, picture: Any) -> None:
-    """From the histogram and the visibility plot into the grid; the pictures side by side."""
+    """From the histogram into the grid; that nothing was changed."""
     page = window.page
     window.show_tab(PROTECT)
     bars = window.plot("Hardness by class").locator(".bars path")
     window.open_from_plot(bars.first, "bar of the histogram", lambda count: 0 < count < 300)
     take("bar")
     picture(window, "protection-panel", below="Hardness by class")
-    points = window.plot("Each HoneyImage").locator("path.point")
-    window.open_from_plot(points.first, "a HoneyImage", lambda count: count == 2)
-    take("point")
-    page.get_by_alt_text("HoneyImage of sample").first.scroll_into_view_if_needed()
-    take("side-by-side")
-    picture(window, "side-by-side", below="Side by side")
+    page.get_by_text("No pixel differs from the originals").scroll_into_view_if_needed()
+    take("nothing-changed")
 
 
 def look_at_the_verdict(window: AppPage, take: Any, picture: Any) -> None:
@@ -267,3 +264,30 @@ def change_the_theme(window: AppPage, take: Any) -> None:
     page.locator(".bars path").first.wait_for()
     take("light-marking")
     assert too_wide(window) == []
+
+
+def look_at_changed_images(window: AppPage, take: Any, picture: Any, dataset: Any) -> None:
+    """A second marking, which changes its images: from the visibility plot into the grid, and the pictures side by side."""
+    fhi = importlib.import_module("fiftyone_honeyimage")
+    fhi.generate_honeyimages(
+        dataset,
+        "ground_truth",
+        "changed",
+        "honeyimage",
+        num_pairs=6,
+        num_honeyimages=6,
+        proxy="resnet_tiny",
+        training={"epochs": 4},
+        device="cpu",
+        trade_off=0,
+        progress=False,
+    )
+    page = window.page
+    page.reload()
+    window.open_panel(PROTECT)
+    points = window.plot("Each HoneyImage").locator("path.point")
+    window.open_from_plot(points.first, "a HoneyImage", lambda count: count == 2)
+    take("point")
+    page.get_by_alt_text("HoneyImage of sample").first.scroll_into_view_if_needed()
+    take("side-by-side")
+    picture(window, "side-by-side", below="Side by side")

@@ -169,7 +169,7 @@ def test_form_says_how_likely_the_pairs_find_a_model(
 
 
 def test_form_tells_how_many_pairs_it_takes_and_the_run_takes_them(
-    make_hard: Callable[..., Any], resolve: Any, execute: Any
+    make_hard: Callable[..., Any], resolve: Any, execute: Any, tmp_path: Path
 ) -> None:
     dataset = make_hard()
     fhi = importlib.import_module("fiftyone_honeyimage")
@@ -193,6 +193,7 @@ def test_form_tells_how_many_pairs_it_takes_and_the_run_takes_them(
     left = THIEVES["few_epochs"].left("hardest")
     assert f"{left:.0%} of the pairs still tell" in said
 
+    params["output_dir"] = str(tmp_path / "planned")
     result = execute("generate_honeyimages", dataset, honey_key="planned", **params).result
     assert result["num_pairs"] == plan.num_pairs
     # Typed numbers go first

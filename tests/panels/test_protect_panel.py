@@ -65,7 +65,7 @@ def test_a_marking_is_shown_with_its_figures(marked: Any, send: Any) -> None:
         "**6**, so that 6 images are withheld",
         "HoneyImages, largest change ε 4, step size 2, rounds 1",
         "**14**: each became a HoneyImage",
-        "32 candidates, the hardest: 16 HoneyImages in a release, 16 of them with a withheld twin",
+        "32 candidates: 16 HoneyImages in a release, 16 of them with a withheld twin",
         f"| PSNR, dB | {marking.metrics['psnr']:.1f} | {marking.worst['psnr']:.1f} |",
         "| LPIPS | not measured | not measured |",
         "LPIPS was left out: not asked for",
