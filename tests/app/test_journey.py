@@ -283,8 +283,8 @@ def look_at_changed_images(window: AppPage, take: Any, picture: Any, dataset: An
         progress=False,
     )
     page = window.page
-    page.reload()
-    window.open_panel(PROTECT)
+    window.press("Refresh")
+    window.choose("Marking", "changed")
     points = window.plot("Each HoneyImage").locator("path.point")
     window.open_from_plot(points.first, "a HoneyImage", lambda count: count == 2)
     take("point")

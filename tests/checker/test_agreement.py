@@ -414,7 +414,7 @@ def test_without_py_ecc_it_says_that_the_round_was_not_verified(
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert any(line.startswith("holds") and "NOT VERIFIED" in line for line in lines)
-    assert any(line.startswith("not shown") and "install py-ecc" in line for line in lines)
+    assert any(line.startswith("not checked") and "install py-ecc" in line for line in lines)
     assert lines[-2].startswith("IF the round's signature is genuine")
     assert "is genuine\n" not in done.stdout
     assert "4 of this dataset, this one included, by the owner's count; 6 known to you" in said_of(

@@ -33,7 +33,6 @@ def test_sdk_app_and_delegated_run_agree(
         folder,
         fhi.load_marking(dataset, "honey").ledger_path,
         samples=dataset,
-        hardness_field="honey_hardness",
         proxy=None,
         progress=False,
     )

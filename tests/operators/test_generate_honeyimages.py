@@ -193,8 +193,8 @@ def test_form_tells_how_many_pairs_it_takes_and_the_run_takes_them(
     left = THIEVES["few_epochs"].left("hardest")
     assert f"{left:.0%} of the pairs still tell" in said
 
-    params["output_dir"] = str(tmp_path / "planned")
-    result = execute("generate_honeyimages", dataset, honey_key="planned", **params).result
+    called = {**params, "honey_key": "planned", "output_dir": str(tmp_path / "planned")}
+    result = execute("generate_honeyimages", dataset, **called).result
     assert result["num_pairs"] == plan.num_pairs
     # Typed numbers go first
     typed = resolve("generate_honeyimages", dataset, **{**params, "num_pairs": 9})
