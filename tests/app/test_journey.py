@@ -284,7 +284,7 @@ def look_at_changed_images(window: AppPage, take: Any, picture: Any, dataset: An
     )
     page = window.page
     window.press("Refresh")
-    window.choose_in_panel("Marking", "changed")
+    page.get_by_role("combobox").filter(has_text="changed").wait_for()
     points = window.plot("Each HoneyImage").locator("path.point")
     window.open_from_plot(points.first, "a HoneyImage", lambda count: count == 2)
     take("point")
