@@ -58,7 +58,7 @@ def test_words_say_what_was_found_and_that_it_decides_nothing() -> None:
     alike, learned = (0.4, 0.55), (1e-5, 0.9)
     missed = (1e-5, 0.1)
     said = {
-        "as it treats random unmarked ones": _words(alike, alike),
+        "No difference is shown between what the model knows": _words(alike, alike),
         "it knows less than both": _words(alike, missed),
         "leaves out what looks marked": _words(missed, missed),
         "cannot have seen": _words(learned, learned),
