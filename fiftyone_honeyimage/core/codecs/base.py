@@ -189,6 +189,29 @@ class Codec(ABC):
             return gradient
         return np.repeat(gradient.sum(axis=-1, keepdims=True), 3, axis=-1)
 
+    def placed(
+        self,
+        change: np.ndarray,
+        gradient: np.ndarray,
+        original: np.ndarray,
+        budget: np.ndarray,
+        share: float,
+        pace: float,
+    ) -> np.ndarray | None:
+        """A change one round on whose place follows the file's coded values; see :func:`.jpeg_placement.placed`.
+
+        Args:
+            change, gradient: float32 (B, h, W, 3), of several images as for :meth:`realise`; 0–255 units
+            original: uint8 (B, h, W, 3)
+            budget: float32 (B, h, W), 0–255 units
+            share: of the coded values, how many may change at most, 0 to 1
+            pace: how many of these are moved in a round, 0 to 1
+
+        Returns:
+            float32 (B, h, W, 3), or None for formats without such a place
+        """
+        return None
+
     def check_pixels(self, pixels: np.ndarray) -> None:
         """Raises :class:`ImageError` unless the source can hold these pixels."""
         check_image(pixels, f"pixels for {self.path.name}")

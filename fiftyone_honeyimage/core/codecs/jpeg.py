@@ -21,6 +21,7 @@ from . import jpeg_segments
 from .base import Codec
 from .jpeg_blocks import JpegBlocks
 from .jpeg_huffman import ScanComponent, encode_scan, has_every_code
+from .jpeg_placement import placed
 from .jpeg_segments import PROGRESSIVE, SOF, Segments
 
 #: The largest coefficient of 8-bit JPEG, in steps.
@@ -66,6 +67,17 @@ class JpegCodec(Codec):
 
     def project(self, gradient: np.ndarray, grey: bool = False) -> np.ndarray:
         return self.blocks.project(super().project(gradient), grey or self.grey)
+
+    def placed(
+        self,
+        change: np.ndarray,
+        gradient: np.ndarray,
+        original: np.ndarray,
+        budget: np.ndarray,
+        share: float,
+        pace: float,
+    ) -> np.ndarray | None:
+        return placed(self.blocks, change, gradient, original, budget, share, pace)
 
     def encode_change(self, change: np.ndarray) -> bytes:
         with _opened(self._source) as file:

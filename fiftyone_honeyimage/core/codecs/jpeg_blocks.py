@@ -91,6 +91,20 @@ class JpegBlocks:
         planes = tuple((plane.steps.tobytes(), plane.down, plane.right) for plane in self.planes)
         return (*planes, self._forward.tobytes())
 
+    @property
+    def has_brightness(self) -> bool:
+        """Whether brightness has a plane of its own, at the image's size."""
+        first = self.planes[0]
+        return first.down == first.right == 1 and self._forward[0, 0] < 1
+
+    def brightness_of(self, pixels: np.ndarray) -> np.ndarray:
+        """What the first plane holds, where that is brightness: float32 (..., H, W), -128 to 127.
+
+        Args:
+            pixels: uint8 (..., H, W, 3)
+        """
+        return pixels.astype(np.float32) @ self._forward[0] - np.float32(128)
+
     def steps_of(self, change: np.ndarray) -> list[np.ndarray]:
         """The change in steps of each component's table, unrounded.
 

@@ -313,6 +313,7 @@ class Crafting:
             yield found or self._load(part)
 
     def _load(self, part: list[int]) -> Together:
+        options = self._request.options
         originals = [self._request.candidates[row] for row in part]
         pixels = originals[0][None] if len(part) == 1 else np.stack(originals)
         together = Together(
@@ -321,7 +322,8 @@ class Crafting:
             originals=torch.from_numpy(pixels).to(self._pixels_on),
             budget=torch.from_numpy(self._budget_of(part[0], pixels)).to(self._pixels_on),
             scale=self._scale,
-            sigma=self._request.options.smoothing,
+            sigma=options.smoothing,
+            share=options.placement_share if options.placement == "uerd" else None,
         )
         if self._keeps_originals:
             self._budgets |= dict(zip(part, together.budget, strict=True))

@@ -35,6 +35,10 @@ class AscentOptions(SelectionOptions):
             of its features, under the model that has not seen it, with theirs (canaries interfere: arXiv 2605.27292)
         stealth: nats a logit; what a detector of marks, learned anew each round, counts against them. It sees the
             images as the models do, so that of images much larger than that it sees little
+        placement: ``"masking"`` changes pixels as far as their budgets go; ``"uerd"`` changes quantised coefficients of
+            the brightness of JPEG files, by a whole step each and inside the same budgets, where the gradient
+            exceeds UERD's cost most, see :mod:`..codecs.jpeg_placement`. Other files stay with ``"masking"``
+        placement_share: with ``"uerd"``, of the coefficients that the budgets allow to change, 0 to 1, how many may
     """
 
     epsilon: float = option(
@@ -80,6 +84,24 @@ class AscentOptions(SelectionOptions):
         Real(0, 1000),
         label="Stealth",
         help="How strongly marks are kept from a detector that learns them each round; 0 for not at all",
+        later=True,
+    )
+    placement: str = option(
+        "masking",
+        Choice(
+            {
+                "masking": "Wherever detail hides a change",
+                "uerd": "In JPEG files, of that, the few coefficients that gain most for how much they show; other files as before",
+            }
+        ),
+        label="Where marks lie",
+        later=True,
+    )
+    placement_share: float = option(
+        0.05,
+        Real(0, 1, without_least=True),
+        label="Share of coefficients",
+        help="With UERD in JPEG files: how many of those that may change do at most",
         later=True,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ class Together:
         budget: float32 (B, H, W), how much each pixel may change, on the device
         scale: how levels count
         sigma: of the smoothing, pixels; above 0 the three channels move together
+        share: of each image's quantised coefficients that may change, 0 to 1; None where pixels are changed
     """
 
     rows: Sequence[int]
@@ -41,17 +42,13 @@ class Together:
     budget: torch.Tensor
     scale: Scale
     sigma: float
+    share: float | None = None
 
     def one(self, place: int) -> Together:
         """One of them alone."""
         only = slice(place, place + 1)
-        return Together(
-            self.rows[only],
-            self.codec,
-            self.originals[only],
-            self.budget[only],
-            self.scale,
-            self.sigma,
+        return replace(
+            self, rows=self.rows[only], originals=self.originals[only], budget=self.budget[only]
         )
 
     def see(self, levels: Sequence[np.ndarray], size: int) -> torch.Tensor:
@@ -87,7 +84,12 @@ class Together:
         # A quotient by a plain number may be a product with its rounded inverse
         unit = torch.tensor(self.scale.unit, device=self.originals.device)
         for rows in strips(self.originals.shape[1]):
-            up = self._projected(self._direction(gradient, native, rows))
+            up = self._direction(gradient, native, rows)
+            placed = self._placed(levels, up, rows)
+            if placed is not None:
+                yield rows, placed
+                continue
+            up = self._projected(up)
             pixels = self.originals[:, rows].to(torch.float32)
             # Levels of a whole ε come out a rounding below it
             bound = torch.floor(self.budget[:, rows, :, None] / unit + 1e-3)
@@ -115,6 +117,25 @@ class Together:
         if native is not None:
             up = up + native[:, wider]
         return smooth(up, self.sigma).narrow(1, rows.start - wider.start, rows.stop - rows.start)
+
+    def _placed(
+        self, levels: Sequence[np.ndarray], up: torch.Tensor, rows: slice
+    ) -> np.ndarray | None:
+        """Some rows' levels after a step of whole quantisation steps, or None where pixels are changed."""
+        if self.share is None or self.codec is None:
+            return None
+        change = self.codec.placed(
+            (self._read(levels, rows) * self.scale.unit).cpu().numpy(),
+            up.cpu().numpy(),
+            self.originals[:, rows].cpu().numpy(),
+            self.budget[:, rows].cpu().numpy(),
+            self.share,
+            self.scale.step / self.scale.bound,
+        )
+        if change is None:
+            return None
+        bound = self.scale.bound
+        return np.clip(np.rint(change / np.float32(self.scale.unit)), -bound, bound)
 
     def _projected(self, up: torch.Tensor) -> torch.Tensor:
         if self.codec is None or self.codec.kind == (True, False):
