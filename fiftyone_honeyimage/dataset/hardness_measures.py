@@ -10,7 +10,9 @@ import fiftyone as fo
 import numpy as np
 
 from ..core.errors import SamplesError
-from ..core.methods.selection import MEASURES
+from ..core.methods.options import Options
+from ..core.methods.selection import MEASURES, measures_needed
+from ..core.methods.selection_options import settled
 from ..core.pipeline.labeled import LabeledSamples
 from .runs import HARDNESS, list_keys, root_dataset, run_results
 
@@ -36,17 +38,42 @@ def pack_measures(ids: Sequence[str], measures: Mapping[str, np.ndarray]) -> dic
     return {"ids": list(ids), **kept}
 
 
-def read_measures(
+def read_choice(
     samples: fo.core.collections.SampleCollection,
     labeled: LabeledSamples,
     hardness_field: str,
-    names: Sequence[str],
-) -> dict[str, np.ndarray]:
-    """Measures of the samples, NaN where the run did not see one.
+    kind: type[Options],
+    given: Mapping[str, Any],
+) -> tuple[Options, dict[str, np.ndarray]]:
+    """A method's options, see :func:`..core.methods.selection_options.settled`, and the measures that their choice takes.
 
     Args:
         samples: the dataset or a view of it
         labeled: N of its samples
+        hardness_field: of the run
+        kind: the method's ``Options``
+        given: its own, as they were asked for
+
+    Returns:
+        the options, and what :func:`read_measures` does
+
+    Raises:
+        ParameterError: if an option is out of range
+        SamplesError: if there is no such run, or it does not hold the measures
+    """
+    held = _held(samples, hardness_field)
+    settings = settled(kind, given, held)
+    return settings, read_measures(held, labeled, hardness_field, measures_needed(settings))
+
+
+def read_measures(
+    held: Mapping[str, Any], labeled: LabeledSamples, hardness_field: str, names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Undoes :func:`pack_measures` for some samples, NaN where the run did not see one.
+
+    Args:
+        held: what the run keeps
+        labeled: N samples
         hardness_field: of the run
         names: which of :data:`..core.methods.selection.MEASURES`
 
@@ -54,17 +81,14 @@ def read_measures(
         name → float64 (N,) or (N, E)
 
     Raises:
-        SamplesError: if there is no such run, or it does not hold them
+        SamplesError: if the run does not hold them
     """
     if not names:
         return {}
-    held = _held(samples, hardness_field)
     missing = [name for name in names if name not in held]
     if missing:
         made = (
-            "of an older version, or of proxies without such"
-            if held == {}
-            else "of proxies without such"
+            "of proxies without such" if held else "of an older version, or of proxies without such"
         )
         raise SamplesError(
             f"this choice takes {MEASURES[missing[0]]}, which the scores in '{hardness_field}' do not come with (they "
@@ -79,13 +103,6 @@ def read_measures(
         found[name] = values[rows].astype(np.float64)
         found[name][rows < 0] = np.nan
     return found
-
-
-def known_measures(
-    samples: fo.core.collections.SampleCollection, hardness_field: str
-) -> frozenset[str]:
-    """Which of :data:`..core.methods.selection.MEASURES` scores come with."""
-    return frozenset(_held(samples, hardness_field)).intersection(MEASURES)
 
 
 def _held(samples: fo.core.collections.SampleCollection, hardness_field: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fiftyone.operators.types as types
 
@@ -11,11 +11,16 @@ from ..core.errors import HoneyImageError
 from ..core.methods import Method
 from . import questions
 from .form_errors import errors_on, errors_on_named
+from .form_parts import once, view_key
+
+if TYPE_CHECKING:
+    import fiftyone as fo
 
 
 def check_candidates(
     ctx: Any,
     inputs: types.Object,
+    samples: fo.core.collections.SampleCollection,
     labeled: Any,
     scores: Any,
     earlier: Any,
@@ -24,32 +29,32 @@ def check_candidates(
     method: Method,
 ) -> None:
     """Says at the number of pairs where too few images can be marked."""
-    from ..core.methods.selection import measures_needed
-    from ..core.methods.selection_options import settled
     from ..core.pipeline.candidates import exclusion_masks, select
-    from ..dataset.hardness_measures import known_measures, read_measures
+    from ..dataset.hardness_measures import read_choice
 
     hardness, label_errors = scores
     num_honeyimages, num_pairs = numbers
     asked = inputs.properties.get("exclude")
     if asked is not None and asked.invalid:
         return
+    own = {q.name: values[q.name] for q in method.Options.questions() if q.name in values}
     try:
-        own = {q.name: values[q.name] for q in method.Options.questions() if q.name in values}
-        known = known_measures(ctx.dataset, values["hardness_field"])
-        options = settled(method.Options, own, known)
+        method.Options(**own)
     except HoneyImageError:  # an option's own question tells what is wrong
         return
-    request = {
-        **options.to_dict(),
-        "method": method.name,
-        "num_honeyimages": num_honeyimages,
-        "num_pairs": num_pairs,
-        "seed": 51,
-    }
+    field = values["hardness_field"]
     with errors_on_named(inputs, inputs.properties["num_pairs"]):
-        needed = measures_needed(options)
-        measures = read_measures(ctx.dataset, labeled, values["hardness_field"], needed)
+        key = ("choice", view_key(samples), field, method.name, repr(sorted(own.items(), key=str)))
+        options, measures = once(
+            ctx, key, lambda: read_choice(samples, labeled, field, method.Options, own)
+        )
+        request = {
+            **options.to_dict(),
+            "method": method.name,
+            "num_honeyimages": num_honeyimages,
+            "num_pairs": num_pairs,
+            "seed": 51,
+        }
         masks = exclusion_masks(values["exclude"], hardness, label_errors, earlier)
         select(hardness, labeled.labels, masks, request, measures)
 

@@ -74,7 +74,7 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
     from ..dataset.marking.others import chosen_by_others
 
     earlier = chosen_by_others(labeled, ctx.params.get("honey_key") or "")
-    check_candidates(ctx, inputs, labeled, scores, earlier, numbers, values, method)
+    check_candidates(ctx, inputs, samples, labeled, scores, earlier, numbers, values, method)
     resumes = False
     with suppress(HoneyImageError):  # the key itself is wrong, which its field says
         resumes = check_places(ctx, inputs, labeled)
@@ -110,7 +110,7 @@ def ask_marking(ctx: Any, inputs: types.Object) -> None:
             else "half of those of each pair"
         ),
     ]
-    if power := pairs_questions.power_text(ctx, values, method, num_pairs, plan):
+    if power := pairs_questions.power_text(ctx, samples, values, method, num_pairs, plan):
         lines.append(power)
     if num_asked:
         lines.append(

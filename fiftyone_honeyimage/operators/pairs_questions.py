@@ -138,8 +138,10 @@ def _wanted(ctx: Any) -> dict[str, Any]:
 
 def _selection(values: Mapping[str, Any]) -> str:
     """How images are chosen: as asked, or as the method does."""
+    from ..core.methods.selection import rule_of
+
     options = METHODS.get(str(values["method"]), DEFAULT_METHOD).Options()
-    return str(values.get("selection") or getattr(options, "selection", "hardest"))
+    return str(values.get("selection") or rule_of(options))
 
 
 def _advice(plan: MarkingPlan) -> str:
@@ -173,7 +175,12 @@ def chance_text(power: float) -> str:
 
 
 def power_text(
-    ctx: Any, values: Mapping[str, Any], method: Method, num_pairs: int, plan: Plan
+    ctx: Any,
+    samples: fo.core.collections.SampleCollection,
+    values: Mapping[str, Any],
+    method: Method,
+    num_pairs: int,
+    plan: Plan,
 ) -> str | None:
     """How likely so many pairs find a model like those of the hardness run; None where that run does not tell."""
     from ..core.pipeline.planning import MEMORY
@@ -181,8 +188,9 @@ def power_text(
 
     if is_asked(ctx):
         return None
-    selection = _selection(values)
-    found = chance_of(ctx.dataset, values["hardness_field"], method, selection, num_pairs, plan)
+    field, rule = values["hardness_field"], _selection(values)
+    key = ("chance", view_key(samples), repr((field, method.name, rule, num_pairs, plan)))
+    found = once(ctx, key, lambda: chance_of(samples, field, method, rule, num_pairs, plan))
     if found is None:
         return None
     chance = chance_text(found)

@@ -50,8 +50,9 @@ def marked(scored: Any, mark: Any) -> Any:
 def test_measures_are_kept_with_the_run(scored: Any) -> None:
     labeled = read_labels(scored.limit(20), "ground_truth")
     names = ("gain", "unsettled", "embedding")
-    found = read_measures(scored, labeled, "honey_hardness", names)
-    everything = read_measures(scored, read_labels(scored, "ground_truth"), "honey_hardness", names)
+    held = run_results(scored, "honey_hardness")["measures"]
+    found = read_measures(held, labeled, "honey_hardness", names)
+    everything = read_measures(held, read_labels(scored, "ground_truth"), "honey_hardness", names)
     for name in names:
         assert len(found[name]) == 20
         assert np.isfinite(everything[name]).all()
@@ -68,7 +69,8 @@ def test_rules_choose_other_images_and_the_same_ones_again(scored: Any, marked: 
     assert sets["gain"] != sets["unsettled"]
     assert marked(selection="unsettled") == chosen["unsettled"]
     labeled = read_labels(scored, "ground_truth")
-    iqr = read_measures(scored, labeled, "honey_hardness", ["unsettled"])["unsettled"]
+    held = run_results(scored, "honey_hardness")["measures"]
+    iqr = read_measures(held, labeled, "honey_hardness", ["unsettled"])["unsettled"]
     means = {
         rule: iqr[[labeled.ids.index(source) for source in found]].mean()
         for rule, found in sets.items()

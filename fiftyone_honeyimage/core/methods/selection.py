@@ -35,9 +35,14 @@ MEASURES = {
 NO_MEASURES: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
+def rule_of(options: Any) -> str:
+    """The rule of a method's options; methods that ask for none take the hardest."""
+    return str(getattr(options, "selection", "hardest"))
+
+
 def measures_needed(options: Any) -> tuple[str, ...]:
     """Names in :data:`MEASURES` that a method's options ask for, in their order."""
-    rule = getattr(options, "selection", "")
+    rule = rule_of(options)
     alike = getattr(options, "matched", False) or getattr(options, "diverse", False)
     return tuple(name for name in MEASURES if name == rule or (alike and name == "embedding"))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..limits import Choice, Flag
 from .options import Options, option
-from .selection import MEASURES, RULES
+from .selection import MEASURES, RULES, rule_of
 
 _logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def settled(kind: type[Options], given: Mapping[str, Any], known: Collection[str
         ParameterError: if a value is out of range
     """
     settings = kind(**given)
-    rule = getattr(settings, "selection", "hardest")
+    rule = rule_of(settings)
     if "selection" in given or rule not in MEASURES or rule in known:
         return settings
     _logger.warning(

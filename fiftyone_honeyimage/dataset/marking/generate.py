@@ -27,8 +27,7 @@ from ...core.ledger.relays import RELAYS, check_relays
 from ...core.limits import SEED, TRADE_OFF, check_choice, check_flag
 from ...core.methods import METHODS
 from ...core.methods.options import check_known
-from ...core.methods.selection import default_num_pairs, measures_needed
-from ...core.methods.selection_options import settled
+from ...core.methods.selection import default_num_pairs, rule_of
 from ...core.metrics import check_backbone
 from ...core.models import Proxy, check_proxy, proxy_name
 from ...core.pipeline.candidates import (
@@ -46,7 +45,7 @@ from .. import storage
 from ..checks import check_collection, check_key, check_new_folder, check_output_place, whole_number
 from ..hardness import training_config
 from ..hardness_fields import read_hardness
-from ..hardness_measures import known_measures, read_measures
+from ..hardness_measures import read_choice
 from ..planning import chance_of
 from ..progress import Progress, StageBar
 from ..runs import catch_up, changing, check_new_key, root_dataset
@@ -158,15 +157,13 @@ def _mark(
     earlier = chosen_by_others(labeled, honey_key)
     folder = storage.output_folder(dataset, honey_key, output_dir)
     hardness, label_errors = read_hardness(samples, labeled, hardness_field)
-    settings = settled(METHODS[method].Options, own, known_measures(samples, hardness_field))
-    measures = read_measures(samples, labeled, hardness_field, measures_needed(settings))
+    settings, measures = read_choice(samples, labeled, hardness_field, METHODS[method].Options, own)
     size = proxy_input_size(labeled, input_size)
     check_proxy(proxy, len(labeled.classes), size)
     if num_pairs is None:
         num_pairs = default_num_pairs(len(labeled))
     num_pairs = whole_number(num_pairs, "num_pairs", 0)
-    selection = getattr(settings, "selection", "hardest")
-    chance = chance_of(samples, hardness_field, METHODS[method], selection, num_pairs, plan)
+    chance = chance_of(samples, hardness_field, METHODS[method], rule_of(settings), num_pairs, plan)
     if chance is not None and chance < _LIKELY:
         _logger.warning(
             "%d pairs find a model that remembers these images half as well as those of compute_hardness with a probability of "
