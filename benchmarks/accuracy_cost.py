@@ -18,11 +18,10 @@ import numpy as np
 import torch
 
 from benchmarks.datasets import load_images, to_tensor
+from benchmarks.marks import with_honeyimages
 from benchmarks.paper_table import interval, shown
 from benchmarks.results_io import write_results
 from fiftyone_honeyimage.core.hardness import compute_hardness
-from fiftyone_honeyimage.core.methods import METHODS
-from fiftyone_honeyimage.core.methods.request import CraftRequest
 from fiftyone_honeyimage.core.methods.selection import select_candidates
 from fiftyone_honeyimage.core.models import build_model
 from fiftyone_honeyimage.core.seeds import derive_seed
@@ -60,41 +59,20 @@ def run_seed(args: argparse.Namespace, seed: int) -> dict[str, float]:
         chosen = select_candidates(
             hardness, truth, num_honeyimages=percent * len(own) // 100, num_pairs=num_pairs
         )
+        rest = np.setdiff1d(np.arange(len(pixels)), chosen.rows)
         protected = (
-            craft(pixels, truth, chosen.rows, len(classes), config, seed) if crafted else pixels
+            with_honeyimages(
+                *(pixels, truth, chosen.rows, rest, len(classes)),
+                proxy=PROXY,
+                config=config,
+                seed=seed,
+            )
+            if crafted
+            else pixels
         )
         withheld = chosen.pairs[np.arange(num_pairs), coins]
         found[name] = accuracy(protected, np.setdiff1d(np.arange(len(own)), withheld))
     return found
-
-
-def craft(
-    pixels: np.ndarray,
-    labels: np.ndarray,
-    rows: np.ndarray,
-    num_classes: int,
-    config: TrainingConfig,
-    seed: int,
-) -> np.ndarray:
-    """The private images with HoneyImages in place of some."""
-    rest = np.setdiff1d(np.arange(len(pixels)), rows)
-    method = METHODS["honeyimage"]
-    result = method.craft(
-        CraftRequest(
-            candidates=list(pixels[rows]),
-            candidate_labels=labels[rows],
-            rest=to_tensor(pixels[rest]),
-            rest_labels=labels[rest],
-            num_classes=num_classes,
-            proxy=PROXY,
-            config=config,
-            seed=seed,
-            options=method.Options(),
-        )
-    )
-    protected = pixels.copy()
-    protected[rows] = np.stack(list(result.images))
-    return protected
 
 
 def main() -> None:

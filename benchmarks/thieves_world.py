@@ -19,11 +19,10 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.attacks.base import Answers, Stolen, Thief
 from benchmarks.datasets import load_images, to_tensor
+from benchmarks.marks import with_honeyimages
 from fiftyone_honeyimage.core.evidence.adjustment import adjust
 from fiftyone_honeyimage.core.evidence.twins import sign_test, signed_rank_test
 from fiftyone_honeyimage.core.hardness import compute_hardness
-from fiftyone_honeyimage.core.methods import METHODS
-from fiftyone_honeyimage.core.methods.request import CraftRequest
 from fiftyone_honeyimage.core.methods.selection import select_candidates
 from fiftyone_honeyimage.core.scores.confidence import phi
 from fiftyone_honeyimage.core.seeds import derive_seed
@@ -165,26 +164,16 @@ class World:
         rest = np.setdiff1d(
             np.arange(len(images)), np.concatenate([pairs[kind].reshape(-1) for kind in marked])
         )
-        method = METHODS["honeyimage"]
         for kind, smoothing in marked.items():
             rows = pairs[kind].reshape(-1)
-            result = method.craft(
-                CraftRequest(
-                    candidates=list(images[rows]),
-                    candidate_labels=self.labels[rows],
-                    rest=to_tensor(images[rest]),
-                    rest_labels=self.labels[rest],
-                    num_classes=self.num_classes,
-                    proxy=self.scale.proxy,
-                    config=self.config,
-                    seed=derive_seed(self.seed, f"smoothing {smoothing}"),
-                    device=self.device,
-                    options=method.Options(
-                        **{"num_steps": self.scale.num_steps, **asked, "smoothing": smoothing}
-                    ),
-                )
-            )
-            protected[rows] = np.stack(list(result.images))
+            protected[rows] = with_honeyimages(
+                *(images, self.labels, rows, rest, self.num_classes),
+                proxy=self.scale.proxy,
+                config=self.config,
+                seed=derive_seed(self.seed, f"smoothing {smoothing}"),
+                device=self.device,
+                **{"num_steps": self.scale.num_steps, **asked, "smoothing": smoothing},
+            )[rows]
         return protected
 
     def _unseen_losses(self) -> np.ndarray:

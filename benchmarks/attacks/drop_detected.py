@@ -17,9 +17,8 @@ from torch import nn
 
 from benchmarks.attacks.base import Filter, Thief
 from benchmarks.datasets import to_tensor
+from benchmarks.marks import with_honeyimages
 from fiftyone_honeyimage.core.audit.practice import detector_features, learn_detector
-from fiftyone_honeyimage.core.methods import METHODS
-from fiftyone_honeyimage.core.methods.request import CraftRequest
 
 #: Images that he marks
 _PRACTISED = 150
@@ -69,23 +68,15 @@ class DropSeen(Filter):
 def practised(thief: Thief) -> tuple[np.ndarray, np.ndarray]:
     """Some of his own images as they are, and marked: uint8 (K, S, S, 3) both."""
     count = min(_PRACTISED, thief.num_own // 3)
-    plain, rest = thief.images[:count], slice(count, thief.num_own)
-    method = METHODS["honeyimage"]
-    marked = method.craft(
-        CraftRequest(
-            candidates=list(plain),
-            candidate_labels=thief.labels[:count],
-            rest=to_tensor(thief.images[rest]),
-            rest_labels=thief.labels[rest],
-            num_classes=thief.num_classes,
-            proxy=thief.model,
-            config=thief.config,
-            seed=thief.seed,
-            device=thief.device,
-            options=method.Options(),
-        )
-    ).images
-    return plain, np.stack(list(marked))
+    rows, rest = np.arange(count), np.arange(count, thief.num_own)
+    marked = with_honeyimages(
+        *(thief.images, thief.labels, rows, rest, thief.num_classes),
+        proxy=thief.model,
+        config=thief.config,
+        seed=thief.seed,
+        device=thief.device,
+    )
+    return thief.images[:count], marked[:count]
 
 
 def of_release(thief: Thief, found: np.ndarray) -> np.ndarray:
