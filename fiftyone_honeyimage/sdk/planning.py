@@ -51,7 +51,7 @@ def plan_marking(
             ``"drops_hardest_2"``, ``"half_of_it"``, ``"few_epochs"`` or ``"distils"``: what that leaves was measured on
             CIFAR-10, and multiplies ``kept``
         memory (0.5): what a model that was trained on the whole release is taken to remember, as a share of what the proxies do:
-            they saw half of the images, and hardness was judged by them. 0.16 to 0.64 in the experiments of docs/measured.md; 1.0
+            they saw half of the images, and hardness was judged by them. 0.21 to 0.84 in the experiments of docs/measured.md; 1.0
             takes them at their word
         method ("unperturbed"): that the images will be marked by, with its defaults and proxies trained as those of
             :func:`compute_hardness`; for what it costs
